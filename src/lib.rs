@@ -1,0 +1,42 @@
+//! UDP heartbeats to every server you watch, and a Prometheus exporter of what came of them.
+//!
+//! This page is the map. One heartbeat's life reads as a straight line through the modules:
+//!
+//! ```text
+//! schedule ─► encode ─► send ─► (network) ─► receive ─► decode ─► ledger ─► liveness ─► scrape
+//! session     wire      net                  net        wire      session   record      exposition, web
+//! └──────────────────────── probe drives all of it ───────────────────────┘
+//! ```
+//!
+//! and the responder's as another: receive → recognise → [`impair`] → reflect → send.
+//!
+//! # Layers
+//!
+//! Imports go downwards only, and none within a line (`tests/structure.rs` holds it):
+//!
+//! ```text
+//! bin  cli                     arguments → run → exit code
+//! probe  responder  web        the edges: threads, sockets, HTTP
+//! exposition                   what is shown: every metric's name, and the encoders
+//! session  impair  config      pure: no socket, no clock, no global source of randomness
+//! wire  net                    octets; the kernel
+//! model                        the words that everything shares
+//! ```
+//!
+//! # Invariants
+//!
+//! - Every scheduled heartbeat is settled exactly once, and at every scrape, for every target:
+//!   `sent = received + lost + in_flight` ([`session`]).
+//! - Nothing makes the schedule wait: no reply, name, scrape or log ([`probe`]).
+//! - Clocks are read in [`net::now`] alone; everything else is told the time. What is random is
+//!   seeded ([`impair`]).
+//! - Decoding is total: any octets give a value or a counted reason ([`wire`]).
+//! - No reply is longer than its request, and none is a request ([`wire`], [`responder`]).
+//! - A worker owns its sockets and sessions alone; nothing is locked on the way of a packet.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "udp-heartbeat runs on Linux alone; elsewhere, run its container: deploy/Dockerfile"
+);
+
+pub mod model;

@@ -1,0 +1,47 @@
+//! Closed sets of words that appear as label values.
+
+/// A closed set of label values, usable as an index into an array of counters.
+pub trait Label: Copy + 'static {
+    /// Every value, in the order of their indices.
+    const ALL: &'static [Self];
+
+    /// The value as it stands on `/metrics`.
+    fn label(self) -> &'static str;
+
+    /// The place of this value in [`Label::ALL`].
+    fn index(self) -> usize;
+}
+
+/// Declares an enum whose variants are label values.
+macro_rules! labels {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident => $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// How many values there are.
+            pub const COUNT: usize = [$(Self::$variant),+].len();
+        }
+
+        impl $crate::model::Label for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            fn label(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad($crate::model::Label::label(*self))
+            }
+        }
+    };
+}
+
+pub(super) use labels;

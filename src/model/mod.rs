@@ -1,0 +1,16 @@
+//! The vocabulary: the only types that every layer shares.
+//!
+//! Nothing here does anything but be a value: moments ([`Mono`], [`Wall`], [`Stamp`],
+//! [`Arrival`]) and the closed sets of words that become label values on `/metrics`
+//! ([`UnsentReason`], [`InvalidReason`], …).
+
+mod labels;
+mod outcome;
+mod time;
+
+pub use labels::Label;
+pub use outcome::{
+    DropReason, IcmpKind, ImpairmentKind, InvalidReason, StampSource, State, UnmatchedReason,
+    UnsentReason,
+};
+pub use time::{Arrival, Mono, Stamp, Wall};
