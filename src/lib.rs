@@ -40,3 +40,5 @@ compile_error!(
 );
 
 pub mod model;
+
+pub mod wire;

@@ -1,0 +1,285 @@
+//! `heartbeat`: numbered timestamps as decimal text.
+//!
+//! A request is `SEQ TIMESTAMP`, Unix seconds with a fraction (`44 1726820518.3919091`); its reply
+//! is `SEQ DIFFERENCE`, the responder's receive time − TIMESTAMP in seconds (`44 0.0`). Both ends
+//! print floats as Python does and read what Python's `split` and `float` read, so either can be
+//! a Python program. A double of Unix seconds is good to about 240 ns.
+//!
+//! A request and a reply differ only in the size of their second number. Differences are never
+//! written beyond [`TEN_YEARS`]; timestamps are never read before [`EARLIEST`], twice as far from
+//! zero: no reply is a request, whenever it is read.
+
+use super::{
+    Arrived, MAX_DATAGRAM, Malformed, Protocol, Recognition, Reply, Request, is_text, number,
+};
+use crate::model::Wall;
+
+/// How far a timestamp may lie from the responder's clock, and so the largest difference, in
+/// seconds: ten years of 365.25 days.
+const TEN_YEARS: f64 = 315_576_000.0;
+
+/// The earliest timestamp, in Unix seconds: 1990-01-01.
+const EARLIEST: f64 = 2.0 * TEN_YEARS;
+
+/// The protocol `heartbeat`.
+#[derive(Debug)]
+pub(super) struct Heartbeat;
+
+impl Protocol for Heartbeat {
+    fn name(&self) -> &'static str {
+        "heartbeat"
+    }
+
+    fn summary(&self) -> &'static str {
+        "text `SEQ TIMESTAMP`, answered with `SEQ DIFFERENCE`; tells the time difference"
+    }
+
+    fn max_session(&self) -> u32 {
+        u32::MAX
+    }
+
+    fn encode(&self, request: &Request, out: &mut Vec<u8>) {
+        write_sequence(number::join(request.session, request.sequence), out);
+        number::write(request.at.as_secs_f64(), out);
+    }
+
+    /// A reply has one space, no leading zeros, and its difference as [`number::write_within`]
+    /// writes it into as many octets: a changed octet that is no digit is noticed.
+    fn decode(&self, datagram: &[u8]) -> Result<Reply, Malformed> {
+        let (sequence, difference) = fields(datagram).ok_or(Malformed)?;
+        let mut canonical = Vec::with_capacity(datagram.len());
+        write_sequence(sequence, &mut canonical);
+        let room = datagram.len().saturating_sub(canonical.len());
+        if !number::write_within(difference, room, &mut canonical) || canonical != datagram {
+            return Err(Malformed);
+        }
+        let (session, sequence) = number::split(sequence);
+        Ok(Reply {
+            session: Some(session),
+            sequence,
+            echo: 0,
+            time_difference: Some(nanos(difference)),
+            turnaround: None,
+        })
+    }
+
+    /// Always true: the reply repeats nothing of the timestamp.
+    fn confirms(&self, _reply: &Reply, _sent: Wall) -> bool {
+        true
+    }
+
+    fn recognise(&self, datagram: &[u8], now: Wall) -> Recognition {
+        match fields(datagram) {
+            None => Recognition::Foreign,
+            Some((_, seconds)) if is_timestamp(seconds, now) => Recognition::Request,
+            Some(_) => Recognition::Reply,
+        }
+    }
+
+    /// The difference is written in full where the timestamp and the space around it left room,
+    /// else with fewer digits.
+    fn reflect(&self, request: &[u8], arrived: Arrived, _now: Wall, out: &mut Vec<u8>) {
+        let Some((sequence, timestamp)) = fields(request) else {
+            return;
+        };
+        let difference = arrived.at.as_secs_f64() - timestamp;
+        if difference.abs() > TEN_YEARS {
+            return;
+        }
+        write_sequence(sequence, out);
+        let room = request.len().saturating_sub(out.len());
+        if !number::write_within(difference, room, out) {
+            out.clear();
+        }
+    }
+}
+
+fn is_timestamp(seconds: f64, now: Wall) -> bool {
+    seconds >= EARLIEST && (seconds - now.as_secs_f64()).abs() <= TEN_YEARS
+}
+
+/// The two numbers of a request or a reply, wherever there is space around them, as Python's
+/// `split` takes it.
+fn fields(datagram: &[u8]) -> Option<(u64, f64)> {
+    if datagram.len() > MAX_DATAGRAM || !is_text(datagram) {
+        return None;
+    }
+    let mut words = datagram.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let (sequence, seconds) = (words.next()?, words.next()?);
+    if words.next().is_some() {
+        return None;
+    }
+    let sequence = u64::try_from(number::parse_whole(sequence)?).ok()?;
+    Some((sequence, number::parse(seconds)?))
+}
+
+fn write_sequence(sequence: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(sequence.to_string().as_bytes());
+    out.push(b' ');
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "`as` saturates, as it should")]
+fn nanos(seconds: f64) -> i64 {
+    (seconds * 1e9).round() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2024-09-20T08:21:58.391909122Z, whose double prints as `1726820518.3919091`.
+    const AT: Wall = Wall::from_nanos(1_726_820_518_391_909_122);
+
+    fn encoded(session: u32, sequence: u32, at: Wall) -> String {
+        let mut out = Vec::new();
+        Heartbeat.encode(&Request { session, sequence, at }, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn reflected(request: &str, at: Wall) -> String {
+        let mut out = Vec::new();
+        Heartbeat.reflect(request.as_bytes(), Arrived { at, ttl: None }, at, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn recognised(datagram: &str) -> Recognition {
+        Heartbeat.recognise(datagram.as_bytes(), AT)
+    }
+
+    #[test]
+    fn a_request_is_a_number_and_a_python_timestamp() {
+        assert_eq!(encoded(0, 44, AT), "44 1726820518.3919091");
+        assert_eq!(encoded(0, 0, Wall::from_nanos(1_726_820_518_000_000_000)), "0 1726820518.0");
+        assert_eq!(encoded(1, 2, AT), "4294967298 1726820518.3919091");
+        assert_eq!(encoded(u32::MAX, u32::MAX, AT), "18446744073709551615 1726820518.3919091");
+    }
+
+    #[test]
+    fn a_reply_is_the_number_and_the_difference() {
+        assert_eq!(reflected("44 1726820518.3919091", AT), "44 0.0");
+        assert_eq!(reflected("7 1726820520.9599340\n", AT), "7 -2.5680248737335205");
+        let late = Wall::from_nanos(AT.as_nanos() + 12_159);
+        assert_eq!(reflected("44 1726820518.3919091   ", late), "44 1.239776611328125e-05");
+        assert_eq!(reflected("44 1726820518.3919091", late), "44 1.239776611328e-05");
+        assert_eq!(reflected("44 1726820518", late), "44 0.39192152");
+    }
+
+    #[test]
+    fn no_reply_is_longer_than_its_request() {
+        let at = Wall::from_nanos(1_700_000_000_000_000_000);
+        assert_eq!(reflected("5 2e9", at), "");
+        assert_eq!(reflected("5 14e8", at), "5 3e8");
+        assert_eq!(reflected("5 2.0e9", at), "5 -3e8");
+    }
+
+    #[test]
+    fn replies_are_read() {
+        let reply = Reply {
+            session: Some(0),
+            sequence: 44,
+            echo: 0,
+            time_difference: Some(0),
+            turnaround: None,
+        };
+        assert_eq!(Heartbeat.decode(b"44 0.0"), Ok(reply));
+        let reply = Reply { time_difference: Some(-2_568_024_874), ..reply };
+        assert_eq!(Heartbeat.decode(b"44 -2.5680248737335205"), Ok(reply));
+        let reply = Reply { time_difference: Some(12_159), ..reply };
+        assert_eq!(Heartbeat.decode(b"44 1.2159347534179688e-05"), Ok(reply));
+        let reply = Reply {
+            session: Some(u32::MAX),
+            sequence: u32::MAX,
+            time_difference: Some(i64::MIN),
+            ..reply
+        };
+        assert_eq!(Heartbeat.decode(b"18446744073709551615 -1e+300"), Ok(reply));
+        assert!(Heartbeat.confirms(&reply, AT));
+    }
+
+    #[test]
+    fn what_no_responder_writes_is_no_reply() {
+        for text in [
+            "",
+            "44",
+            "44 ",
+            " 0.0",
+            "44  0.0",
+            " 44 0.0",
+            "44 0.0 ",
+            "44 0.0\n",
+            "44\t0.0",
+            "44 0.0 1",
+            "044 0.0",
+            "+44 0.0",
+            "-1 0.0",
+            "44.0 0.0",
+            "44 0.00",
+            "44 00.0",
+            "44 +0.5",
+            "44 .5",
+            "44 5.",
+            "44 1E-05",
+            "44 1.20e-05",
+            "44 nan",
+            "44 inf",
+            "44 1e999",
+            "44 0,5",
+            "garbage",
+            "18446744073709551616 0.0",
+        ] {
+            assert_eq!(Heartbeat.decode(text.as_bytes()), Err(Malformed), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn requests_are_what_python_would_read_with_a_timestamp_near_now() {
+        for request in [
+            "44 1726820518.3919091",
+            "44 1726820518",
+            "44 1.7e9",
+            "44 1726820518.3919091\n",
+            " 44\t1726820518.3919091 \r\n",
+            "044 1726820518.3919091",
+            "44 2042396518.0",
+            "44 1411244519.0",
+        ] {
+            assert_eq!(recognised(request), Recognition::Request, "{request:?}");
+        }
+        for reply in [
+            "44 0.0",
+            "44 -2.5680248737335205",
+            "44 2042396519.0",
+            "44 1411244518.0",
+            "1 -1726820518.0",
+        ] {
+            assert_eq!(recognised(reply), Recognition::Reply, "{reply:?}");
+        }
+        for foreign in [
+            "",
+            "44",
+            "1726820518.3919091",
+            "44 1726820518.39 1",
+            "-1 1726820518.0",
+            "a 1726820518.0",
+            "44 nan",
+            "44 1726820518,0",
+            "44 1726820518.0\0",
+            "18446744073709551616 1726820518.0",
+        ] {
+            assert_eq!(recognised(foreign), Recognition::Foreign, "{foreign:?}");
+        }
+        let long = format!("44 1726820518.0{}", " ".repeat(MAX_DATAGRAM));
+        assert_eq!(recognised(&long[..MAX_DATAGRAM]), Recognition::Request);
+        assert_eq!(recognised(&long[..=MAX_DATAGRAM]), Recognition::Foreign);
+    }
+
+    #[test]
+    fn a_clock_near_the_epoch_makes_no_difference_a_timestamp() {
+        for now in [Wall::default(), Wall::from_nanos(100_000_000_000_000_000)] {
+            for text in ["1 0.0", "1 100000000.0", "1 315576000.0", "1 -315576000.0"] {
+                assert_eq!(Heartbeat.recognise(text.as_bytes(), now), Recognition::Reply);
+            }
+        }
+        assert_eq!(reflected("1 1726820518.0", Wall::default()), "");
+    }
+}

@@ -1,0 +1,361 @@
+//! Numbers as text, the way Python prints and reads them.
+//!
+//! A float enters and the text of Python's `repr` leaves ([`write`]), or the most exact text that
+//! fits into so many octets ([`write_within`]); text enters and a finite float leaves
+//! ([`parse`]). Also the one number that stands for session and sequence in the text protocols
+//! ([`join`], [`split`]). Total: no text and no float makes any of it panic.
+
+/// More significant digits than this never help to tell one double from another.
+const MOST_DIGITS: usize = 17;
+
+/// The number of a heartbeat in the text protocols: `session · 2³² + sequence`, so that session 0
+/// counts 0, 1, 2, … like a client that knows of no sessions.
+pub(super) const fn join(session: u32, sequence: u32) -> u64 {
+    (session as u64) << 32 | sequence as u64
+}
+
+/// The session and the sequence of a heartbeat's number; inverse of [`join`].
+#[expect(clippy::cast_possible_truncation, reason = "the low 32 bits are meant")]
+pub(super) const fn split(number: u64) -> (u32, u32) {
+    ((number >> 32) as u32, number as u32)
+}
+
+/// Appends a finite `number` as Python's `repr` prints it: the fewest digits that read back as the
+/// same double, with a fraction (`0.0`, `1726820518.3919091`), in exponent form below 10⁻⁴ and
+/// from 10¹⁶ on (`1.5e-05`, `1e+16`).
+pub(super) fn write(number: f64, out: &mut Vec<u8>) {
+    Decimal::shortest(number).write_repr(out);
+}
+
+/// Appends a finite `number` in at most `room` octets, as exactly as fits; `false`, and nothing
+/// appended, where it does not fit at all.
+///
+/// What is appended is, in this order of preference: [`write`]'s form, with fewer digits where it
+/// must be; the same without Python's embellishments (`12` for `12.0`, `3e8`); the nearest whole
+/// number. Python's `float()` reads each of them. Writing what was read from such a text into the
+/// room of that text gives the same text again, so that a reader can insist on it.
+pub(super) fn write_within(number: f64, room: usize, out: &mut Vec<u8>) -> bool {
+    let plain: &[Form] = &[Decimal::write_repr];
+    let brief: &[Form] = &[Decimal::write_whole, Decimal::write_brief];
+    let start = out.len();
+    for forms in [plain, brief] {
+        let roundings = (1..MOST_DIGITS).rev().map(|digits| rounded(number, digits));
+        for candidate in std::iter::once(number).chain(roundings) {
+            let decimal = Decimal::shortest(candidate);
+            for form in forms {
+                form(&decimal, out);
+                if (start + 1..=start + room).contains(&out.len()) {
+                    return true;
+                }
+                out.truncate(start);
+            }
+        }
+    }
+    // Adding zero turns −0 into 0.
+    let whole = Decimal::shortest(number.round() + 0.0);
+    for form in [Decimal::write_repr, Decimal::write_whole] {
+        form(&whole, out);
+        if (start + 1..=start + room).contains(&out.len()) {
+            return true;
+        }
+        out.truncate(start);
+    }
+    false
+}
+
+/// Reads a decimal number: a sign or none, digits with or without a fraction, an exponent or none.
+///
+/// `None` for anything else, surrounding space, `inf` and `nan` among it, and for what is too
+/// large for a double.
+pub(super) fn parse(text: &[u8]) -> Option<f64> {
+    let decimal = |octet: &u8| matches!(octet, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+    if !text.iter().all(decimal) {
+        return None;
+    }
+    let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    number.is_finite().then_some(number)
+}
+
+/// Reads a whole number: digits and nothing else.
+pub(super) fn parse_whole(text: &[u8]) -> Option<u128> {
+    if !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+type Form = fn(&Decimal, &mut Vec<u8>);
+
+/// The double nearest to `number` among those of so many significant digits.
+fn rounded(number: f64, digits: usize) -> f64 {
+    format!("{number:.*e}", digits - 1).parse().unwrap_or(number)
+}
+
+/// A finite number in decimal: ±d.ddd × 10^exponent.
+struct Decimal {
+    negative: bool,
+    /// `d` and `ddd`: the significant digits, without trailing zeros.
+    digits: String,
+    exponent: i32,
+}
+
+impl Decimal {
+    /// The fewest digits that read back as `number`, the nearest of them, and of two as near the
+    /// even ones.
+    fn shortest(number: f64) -> Self {
+        let shortest = format!("{number:e}");
+        // Of two as near, `{:e}` takes the greater digits and `{:.e}` the even ones. The nearest
+        // may not read back, since a power of two has a nearer neighbour below than above.
+        let digits = Self::read(&shortest).digits.len();
+        let nearest = format!("{number:.*e}", digits.saturating_sub(1));
+        Self::read(if nearest.parse() == Ok(number) { &nearest } else { &shortest })
+    }
+
+    fn read(scientific: &str) -> Self {
+        let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
+        Self {
+            negative: mantissa.starts_with('-'),
+            digits: mantissa.chars().filter(char::is_ascii_digit).collect(),
+            exponent: exponent.parse().unwrap_or(0),
+        }
+    }
+
+    /// As `repr` does: always with a fraction or an exponent.
+    fn write_repr(&self, out: &mut Vec<u8>) {
+        let Ok(before_point) = usize::try_from(self.exponent + 1) else {
+            return self.write_small(out);
+        };
+        if before_point > 16 {
+            let exponent = format!("e+{:02}", self.exponent);
+            return self.write_scientific(&exponent, out);
+        }
+        if before_point == 0 {
+            return self.write_small(out);
+        }
+        self.write_sign(out);
+        match self.digits.split_at_checked(before_point) {
+            Some((whole, fraction)) if !fraction.is_empty() => {
+                out.extend_from_slice(whole.as_bytes());
+                out.push(b'.');
+                out.extend_from_slice(fraction.as_bytes());
+            }
+            _ => {
+                out.extend_from_slice(self.digits.as_bytes());
+                out.resize(out.len() + before_point.saturating_sub(self.digits.len()), b'0');
+                out.extend_from_slice(b".0");
+            }
+        }
+    }
+
+    /// As `repr` does where the number is less than 1.
+    fn write_small(&self, out: &mut Vec<u8>) {
+        let zeros = usize::try_from(-1 - self.exponent).unwrap_or(0);
+        if zeros >= 4 {
+            let exponent = format!("e-{:02}", self.exponent.unsigned_abs());
+            return self.write_scientific(&exponent, out);
+        }
+        self.write_sign(out);
+        out.extend_from_slice(b"0.");
+        out.resize(out.len() + zeros, b'0');
+        out.extend_from_slice(self.digits.as_bytes());
+    }
+
+    /// Without the fraction that `repr` gives to a whole number; nothing for any other.
+    fn write_whole(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.write_repr(out);
+        let whole = out.len().saturating_sub(2).max(start);
+        if out.get(whole..) == Some(b".0") {
+            out.truncate(whole);
+        } else {
+            out.truncate(start);
+        }
+    }
+
+    /// In exponent form, the exponent without sign and padding where it needs none.
+    fn write_brief(&self, out: &mut Vec<u8>) {
+        self.write_scientific(&format!("e{}", self.exponent), out);
+    }
+
+    fn write_scientific(&self, exponent: &str, out: &mut Vec<u8>) {
+        self.write_sign(out);
+        let (first, rest) = self.digits.split_at_checked(1).unwrap_or_default();
+        out.extend_from_slice(first.as_bytes());
+        if !rest.is_empty() {
+            out.push(b'.');
+            out.extend_from_slice(rest.as_bytes());
+        }
+        out.extend_from_slice(exponent.as_bytes());
+    }
+
+    fn write_sign(&self, out: &mut Vec<u8>) {
+        if self.negative {
+            out.push(b'-');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn repr(number: f64) -> String {
+        let mut out = Vec::new();
+        write(number, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn within(number: f64, room: usize) -> Option<String> {
+        let mut out = b"before ".to_vec();
+        let fits = write_within(number, room, &mut out);
+        let text = String::from_utf8(out.split_off(7)).unwrap();
+        assert_eq!(out, b"before ");
+        assert_eq!(fits, !text.is_empty());
+        fits.then_some(text)
+    }
+
+    #[test]
+    #[expect(clippy::excessive_precision, reason = "digits as Python prints them, or exact halves")]
+    fn floats_print_as_python_prints_them() {
+        for (number, text) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (-2.568_024_873_733_520_5, "-2.5680248737335205"),
+            (1.215_934_753_417_968_8e-5, "1.2159347534179688e-05"),
+            (1_726_820_518.391_909_1, "1726820518.3919091"),
+            (0.1, "0.1"),
+            (9.965_896_606_445_312_5e-5, "9.965896606445312e-05"),
+            (199_138_850_438_087.125, "199138850438087.12"),
+            (1_097_718_834_198_879.25, "1097718834198879.2"),
+            (1_097_718_834_198_879.75, "1097718834198879.8"),
+            (0.0001, "0.0001"),
+            (0.000_123, "0.000123"),
+            (0.000_099_9, "9.99e-05"),
+            (1e-5, "1e-05"),
+            (100.0, "100.0"),
+            (123_456_789.0, "123456789.0"),
+            (1e15, "1000000000000000.0"),
+            (9_999_999_999_999_998.0, "9999999999999998.0"),
+            (1e16, "1e+16"),
+            (-1.5e16, "-1.5e+16"),
+            (1e22, "1e+22"),
+            (1e100, "1e+100"),
+            (5e-324, "5e-324"),
+            (f64::MAX, "1.7976931348623157e+308"),
+        ] {
+            assert_eq!(repr(number), text);
+        }
+    }
+
+    #[test]
+    fn digits_give_way_to_room() {
+        let small = 1.215_934_753_417_968_8e-5;
+        assert_eq!(within(small, 22).as_deref(), Some("1.2159347534179688e-05"));
+        assert_eq!(within(small, 21).as_deref(), Some("1.215934753417969e-05"));
+        assert_eq!(within(small, 18).as_deref(), Some("1.215934753418e-05"));
+        assert_eq!(within(small, 7).as_deref(), Some("1.2e-05"));
+        assert_eq!(within(small, 6).as_deref(), Some("1e-05"));
+        assert_eq!(within(small, 4).as_deref(), Some("1e-5"));
+        assert_eq!(within(small, 3).as_deref(), Some("0.0"));
+        assert_eq!(within(small, 1).as_deref(), Some("0"));
+        assert_eq!(within(small, 0), None);
+        assert_eq!(within(-2.568_024_873_733_520_5, 8).as_deref(), Some("-2.56802"));
+        assert_eq!(within(-0.004, 3).as_deref(), Some("0.0"));
+        assert_eq!(within(12.34, 2).as_deref(), Some("12"));
+        assert_eq!(within(12.34, 1), None);
+        assert_eq!(within(0.7, 1).as_deref(), Some("1"));
+        assert_eq!(within(315_575_999.5, 11).as_deref(), Some("315575999.5"));
+        assert_eq!(within(315_575_999.5, 10).as_deref(), Some("315576000"));
+        assert_eq!(within(-315_575_999.5, 6).as_deref(), Some("-3.2e8"));
+        assert_eq!(within(-315_575_999.5, 3), None);
+    }
+
+    #[test]
+    fn only_decimal_text_is_a_number() {
+        for (text, number) in [
+            ("0", 0.0),
+            ("-2.5680248737335205", -2.568_024_873_733_520_5),
+            ("+1.5E3", 1500.0),
+            ("1e-05", 1e-5),
+            ("007", 7.0),
+        ] {
+            assert_eq!(parse(text.as_bytes()), Some(number));
+        }
+        for text in [
+            "", "-", "+", ".", "e5", "1e", "1e+", "--1", "1-", "1.2.3", "1_000", " 1", "1 ", "inf",
+            "-inf", "infinity", "nan", "NaN", "0x10", "1e999", "-1e309", "١",
+        ] {
+            assert_eq!(parse(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(parse(b"\xff"), None);
+    }
+
+    #[test]
+    fn only_digits_are_a_whole_number() {
+        assert_eq!(parse_whole(b"18446744073709551616"), Some(1 << 64));
+        for text in ["", "+1", "-1", "1.0", "1e3", " 1", "340282366920938463463374607431768211456"]
+        {
+            assert_eq!(parse_whole(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn session_zero_counts_from_zero() {
+        assert_eq!(join(0, 44), 44);
+        assert_eq!(join(1, 0), 4_294_967_296);
+        assert_eq!(split(u64::MAX), (u32::MAX, u32::MAX));
+        assert_eq!(split(join(7, 9)), (7, 9));
+    }
+
+    /// Doubles of every magnitude, and those that protocols carry.
+    fn numbers() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            any::<u64>()
+                .prop_map(f64::from_bits)
+                .prop_filter("finite", |number| number.is_finite()),
+            -4e8..4e8,
+            -1.0..1.0,
+            (-1_000_000..1_000_000i32).prop_map(f64::from),
+            (-1_000_000..1_000_000i32, -12..12i32)
+                .prop_map(|(digits, exponent)| f64::from(digits) * 10f64.powi(exponent)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(number in numbers()) {
+            let text = repr(number);
+            prop_assert_eq!(parse(text.as_bytes()).map(f64::to_bits), Some(number.to_bits()));
+            prop_assert_eq!(within(number, text.len()), Some(text));
+        }
+
+        #[test]
+        fn shortened_numbers_fit_read_back_and_stay(number in numbers(), room in 0..26usize) {
+            let Some(text) = within(number, room) else {
+                prop_assert!(room < repr(number).len());
+                return Ok(());
+            };
+            prop_assert!(text.len() <= room);
+            let read = parse(text.as_bytes());
+            prop_assert!(read.is_some(), "{text}");
+            prop_assert_eq!(within(read.unwrap(), text.len()), Some(text));
+        }
+
+        #[test]
+        fn five_digits_take_at_most_twelve_octets(number in -4e8..4e8f64) {
+            let read = parse(within(number, 12).unwrap().as_bytes()).unwrap();
+            prop_assert!((read - number).abs() <= 1e-5 * number.abs());
+        }
+
+        #[test]
+        fn reading_is_total(text in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if let Some(number) = parse(&text) {
+                prop_assert!(number.is_finite());
+            }
+            let _ = parse_whole(&text);
+        }
+    }
+}

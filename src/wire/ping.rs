@@ -1,0 +1,217 @@
+//! `ping`: a dated line, answered in capitals.
+//!
+//! A request is `Ping N DATE`, N from 1 and DATE as C's `ctime` prints it, in UTC
+//! (`Ping 5 Fri Sep 20 13:12:19 2024`); its reply is the request with every ASCII letter in upper
+//! case. That is what keeps the two apart: a request begins with `Ping`, a reply with `PING`.
+//!
+//! A responder answers whatever date a client writes, in local time or another language; only the
+//! sender, which wrote the date itself, reads it.
+
+use jiff::Timestamp;
+use jiff::fmt::strtime;
+use jiff::tz::TimeZone;
+
+use super::{
+    Arrived, MAX_DATAGRAM, Malformed, Protocol, Recognition, Reply, Request, is_text, number,
+};
+use crate::model::Wall;
+
+/// `ctime` in terms of `strftime`: the day of the month is padded with a space.
+const CTIME: &str = "%a %b %e %H:%M:%S %Y";
+
+/// The protocol `ping`.
+#[derive(Debug)]
+pub(super) struct Ping;
+
+impl Protocol for Ping {
+    fn name(&self) -> &'static str {
+        "ping"
+    }
+
+    fn summary(&self) -> &'static str {
+        "text `Ping N DATE`, answered in upper case; tells the round trip alone"
+    }
+
+    fn max_session(&self) -> u32 {
+        u32::MAX
+    }
+
+    fn encode(&self, request: &Request, out: &mut Vec<u8>) {
+        write(number::join(request.session, request.sequence), seconds(request.at), out);
+    }
+
+    fn decode(&self, datagram: &[u8]) -> Result<Reply, Malformed> {
+        let (number, seconds) = read(datagram).ok_or(Malformed)?;
+        let mut canonical = Vec::with_capacity(datagram.len());
+        write(number, seconds, &mut canonical);
+        canonical.make_ascii_uppercase();
+        if canonical != datagram {
+            return Err(Malformed);
+        }
+        let (session, sequence) = number::split(number);
+        Ok(Reply {
+            session: Some(session),
+            sequence,
+            echo: seconds,
+            time_difference: None,
+            turnaround: None,
+        })
+    }
+
+    /// Whether the reply's date is the second of `sent`.
+    fn confirms(&self, reply: &Reply, sent: Wall) -> bool {
+        reply.echo == seconds(sent)
+    }
+
+    fn recognise(&self, datagram: &[u8], _now: Wall) -> Recognition {
+        if datagram.len() > MAX_DATAGRAM || !is_text(datagram) {
+            return Recognition::Foreign;
+        }
+        if is_numbered(datagram, b"Ping ") {
+            Recognition::Request
+        } else if is_numbered(datagram, b"PING ") {
+            Recognition::Reply
+        } else {
+            Recognition::Foreign
+        }
+    }
+
+    fn reflect(&self, request: &[u8], _arrived: Arrived, _now: Wall, out: &mut Vec<u8>) {
+        out.extend_from_slice(request);
+        out.make_ascii_uppercase();
+    }
+}
+
+/// Whether `text` is `word`, digits, a space and anything.
+fn is_numbered(text: &[u8], word: &[u8]) -> bool {
+    text.strip_prefix(word).is_some_and(|rest| {
+        let digits = rest.iter().take_while(|octet| octet.is_ascii_digit()).count();
+        digits > 0 && rest.get(digits) == Some(&b' ')
+    })
+}
+
+/// Appends the request with this number, of this Unix second; the year 9999 is the last.
+fn write(number: u64, seconds: u64, out: &mut Vec<u8>) {
+    let moment = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok())
+        .unwrap_or(Timestamp::MAX);
+    let date = TimeZone::UTC.to_datetime(moment);
+    // The count is from 1, so the largest has 65 bits.
+    let count = u128::from(number) + 1;
+    out.extend_from_slice(format!("Ping {count} {}", date.strftime(CTIME)).as_bytes());
+}
+
+/// The number and the Unix second of a reply, leniently: `write` gives the strict form.
+fn read(reply: &[u8]) -> Option<(u64, u64)> {
+    let text = std::str::from_utf8(reply).ok()?;
+    let (count, date) = text.strip_prefix("PING ")?.split_once(' ')?;
+    let number = number::parse_whole(count.as_bytes())?.checked_sub(1)?;
+    let date = strtime::parse(CTIME, date).ok()?.to_datetime().ok()?;
+    let moment = TimeZone::UTC.to_timestamp(date).ok()?;
+    Some((u64::try_from(number).ok()?, u64::try_from(moment.as_second()).ok()?))
+}
+
+const fn seconds(at: Wall) -> u64 {
+    at.as_nanos() / 1_000_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2024-09-20T13:12:19.9Z.
+    const AT: Wall = Wall::from_nanos(1_726_837_939_900_000_000);
+
+    fn encoded(session: u32, sequence: u32, at: Wall) -> String {
+        let mut out = Vec::new();
+        Ping.encode(&Request { session, sequence, at }, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_numbered_from_one_and_dated_as_ctime_does() {
+        assert_eq!(encoded(0, 4, AT), "Ping 5 Fri Sep 20 13:12:19 2024");
+        let sixth = Wall::from_nanos(1_725_606_005_000_000_000);
+        assert_eq!(encoded(0, 0, sixth), "Ping 1 Fri Sep  6 07:00:05 2024");
+        assert_eq!(encoded(0, 0, Wall::default()), "Ping 1 Thu Jan  1 00:00:00 1970");
+        assert_eq!(encoded(1, 0, AT), "Ping 4294967297 Fri Sep 20 13:12:19 2024");
+        assert_eq!(
+            encoded(u32::MAX, u32::MAX, Wall::from_nanos(u64::MAX)),
+            "Ping 18446744073709551616 Sun Jul 21 23:34:33 2554"
+        );
+    }
+
+    #[test]
+    fn a_reply_is_the_request_in_capitals() {
+        let mut out = Vec::new();
+        let arrived = Arrived { at: AT, ttl: None };
+        Ping.reflect("Ping 5 ven sep 20 ü\tz".as_bytes(), arrived, AT, &mut out);
+        assert_eq!(out, "PING 5 VEN SEP 20 ü\tZ".as_bytes());
+    }
+
+    #[test]
+    fn a_reply_is_read_to_the_letter() {
+        let reply = Reply {
+            session: Some(0),
+            sequence: 4,
+            echo: 1_726_837_939,
+            time_difference: None,
+            turnaround: None,
+        };
+        assert_eq!(Ping.decode(b"PING 5 FRI SEP 20 13:12:19 2024"), Ok(reply));
+        assert!(Ping.confirms(&reply, AT));
+        assert!(!Ping.confirms(&reply, Wall::from_nanos(1_726_837_940_000_000_000)));
+        let reply = Reply { session: Some(u32::MAX), sequence: u32::MAX, ..reply };
+        assert_eq!(Ping.decode(b"PING 18446744073709551616 FRI SEP 20 13:12:19 2024"), Ok(reply));
+        for text in [
+            "",
+            "PING",
+            "PING 5",
+            "PING 5 ",
+            "Ping 5 Fri Sep 20 13:12:19 2024",
+            "PING 5 Fri Sep 20 13:12:19 2024",
+            "PING 5 THU SEP 20 13:12:19 2024",
+            "PING 5 FRI SEP 31 13:12:19 2024",
+            "PING 5 FRI SEP 20 13:12:61 2024",
+            "PING 5 FRI SEP  6 7:00:05 2024",
+            "PING 5 FRI SEP 06 07:00:05 2024",
+            "PING 5 FRI SEP 6 07:00:05 2024",
+            "PING 5 FRI SEP 20 13:12:19 2024\n",
+            "PING 5  FRI SEP 20 13:12:19 2024",
+            "PING 05 FRI SEP 20 13:12:19 2024",
+            "PING 0 FRI SEP 20 13:12:19 2024",
+            "PING -5 FRI SEP 20 13:12:19 2024",
+            "PING 18446744073709551617 FRI SEP 20 13:12:19 2024",
+            "PING 5 WED DEC 31 23:59:59 1969",
+        ] {
+            assert_eq!(Ping.decode(text.as_bytes()), Err(Malformed), "{text:?}");
+        }
+        assert_eq!(Ping.decode(b"PING 5 FRI SEP 20 13:12:19 202\xff"), Err(Malformed));
+    }
+
+    #[test]
+    fn a_request_is_any_text_after_a_number() {
+        for (text, verdict) in [
+            ("Ping 5 Fri Sep 20 13:12:19 2024", Recognition::Request),
+            ("Ping 5 20.9.2024\r\n", Recognition::Request),
+            ("Ping 0 ", Recognition::Request),
+            ("PING 5 FRI SEP 20 13:12:19 2024", Recognition::Reply),
+            ("PING 5 Fri", Recognition::Reply),
+            ("Ping 5", Recognition::Foreign),
+            ("Ping five Fri", Recognition::Foreign),
+            ("Ping  5 Fri", Recognition::Foreign),
+            ("Ping 5\tFri", Recognition::Foreign),
+            ("Ping 5 Fri\0", Recognition::Foreign),
+            ("Ping 5 vendredi à", Recognition::Foreign),
+            ("ping 5 Fri", Recognition::Foreign),
+            (" Ping 5 Fri", Recognition::Foreign),
+            ("", Recognition::Foreign),
+        ] {
+            assert_eq!(Ping.recognise(text.as_bytes(), AT), verdict, "{text:?}");
+        }
+        let long = format!("Ping 5 {}", "x".repeat(MAX_DATAGRAM));
+        assert_eq!(Ping.recognise(&long.as_bytes()[..MAX_DATAGRAM], AT), Recognition::Request);
+        assert_eq!(Ping.recognise(&long.as_bytes()[..=MAX_DATAGRAM], AT), Recognition::Foreign);
+    }
+}

@@ -1,0 +1,237 @@
+//! STAMP packets octet by octet, as the RFCs lay them out, and what becomes of their TLVs.
+
+use std::time::Duration;
+
+use super::*;
+
+/// 2024-09-20T08:21:58.5Z: NTP seconds 0xEA97AF26.
+const AT: Wall = Wall::from_nanos(1_726_820_518_500_000_000);
+
+/// 2036-02-07T06:28:16Z: NTP's seconds begin again from 0.
+const ERA_1: Wall = Wall::from_nanos(2_085_978_496_000_000_000);
+
+#[rustfmt::skip]
+const REQUEST: [u8; 44] = [
+    0, 0, 0, 44,                                            // Sequence Number
+    0xEA, 0x97, 0xAF, 0x26, 0x80, 0, 0, 0,                  // Timestamp
+    0x24, 0x01,                                             // Error Estimate
+    0, 8,                                                   // SSID
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+];
+
+#[rustfmt::skip]
+const REPLY: [u8; 44] = [
+    0, 0, 0, 44,                                            // Sequence Number
+    0xEA, 0x97, 0xAF, 0x27, 0x40, 0, 0, 0,                  // Timestamp: t1 + 0.75 s
+    0x24, 0x01,                                             // Error Estimate
+    0, 8,                                                   // SSID
+    0xEA, 0x97, 0xAF, 0x27, 0, 0, 0, 0,                     // Receive Timestamp: t1 + 0.5 s
+    0, 0, 0, 44,                                            // Session-Sender Sequence Number
+    0xEA, 0x97, 0xAF, 0x26, 0x80, 0, 0, 0,                  // Session-Sender Timestamp
+    0x24, 0x01,                                             // Session-Sender Error Estimate
+    0, 0,                                                   // zero
+    61,                                                     // Session-Sender TTL
+    0, 0, 0,                                                // zero
+];
+
+const READ: Reply = Reply {
+    session: Some(7),
+    sequence: 44,
+    echo: 0xEA97_AF26_8000_0000,
+    time_difference: Some(500_000_000),
+    turnaround: Some(250_000_000),
+};
+
+fn after(start: Wall, millis: u64) -> Wall {
+    start + Duration::from_millis(millis)
+}
+
+fn encoded(at: Wall) -> Vec<u8> {
+    let mut out = Vec::new();
+    Stamp.encode(&Request { session: 7, sequence: 44, at }, &mut out);
+    out
+}
+
+fn reflected(request: &[u8], at: Wall, ttl: Option<u8>) -> Vec<u8> {
+    let mut out = Vec::new();
+    Stamp.reflect(request, Arrived { at, ttl }, after(at, 250), &mut out);
+    out
+}
+
+fn with(packet: [u8; 44], offset: usize, field: &[u8]) -> [u8; 44] {
+    let mut packet = packet;
+    packet[offset..offset + field.len()].copy_from_slice(field);
+    packet
+}
+
+/// What becomes of `tlvs` on reflection.
+fn answered(tlvs: &[u8]) -> Vec<u8> {
+    let reply = reflected(&[&REQUEST, tlvs].concat(), after(AT, 500), Some(61));
+    assert_eq!(reply[..BASE], REPLY);
+    reply[BASE..].to_vec()
+}
+
+#[test]
+fn packets_are_laid_out_as_the_rfcs_say() {
+    assert_eq!(encoded(AT), REQUEST);
+    assert_eq!(reflected(&REQUEST, after(AT, 500), Some(61)), REPLY);
+    assert_eq!(Stamp.decode(&REPLY), Ok(READ));
+    assert!(Stamp.confirms(&READ, AT));
+    assert!(!Stamp.confirms(&READ, AT + Duration::from_nanos(1)));
+}
+
+#[test]
+fn an_unknown_hop_limit_is_zero() {
+    assert_eq!(reflected(&REQUEST, after(AT, 500), None)[40], 0);
+}
+
+#[test]
+fn sessions_are_offset_by_one_and_zero_is_none() {
+    assert_eq!(Stamp.max_session(), 65_534);
+    let session = |ssid: [u8; 2]| Stamp.decode(&with(REPLY, 14, &ssid)).unwrap().session;
+    assert_eq!(session([0, 0]), None);
+    assert_eq!(session([0, 1]), Some(0));
+    assert_eq!(session([0xFF, 0xFF]), Some(65_534));
+}
+
+#[test]
+fn a_receiver_ahead_or_behind_is_told_apart() {
+    let early = with(REPLY, 16, &[0xEA, 0x97, 0xAF, 0x25]);
+    let reply = Stamp.decode(&early).unwrap();
+    assert_eq!(reply.time_difference, Some(-1_500_000_000));
+    assert_eq!(reply.turnaround, Some(2_250_000_000));
+}
+
+#[test]
+fn what_no_reflector_writes_is_no_reply() {
+    assert_eq!(Stamp.decode(&[]), Err(Malformed));
+    assert_eq!(Stamp.decode(&REPLY[..43]), Err(Malformed));
+    assert_eq!(Stamp.decode(&REQUEST), Err(Malformed));
+    assert_eq!(Stamp.decode(&with(REPLY, 36, &[0x24, 0x02])), Err(Malformed));
+    // It left before it came.
+    assert_eq!(Stamp.decode(&with(REPLY, 7, &[0x26])), Err(Malformed));
+}
+
+#[test]
+fn what_a_reflector_is_free_to_write_is_not_looked_at() {
+    let padded = [&with(REPLY, 0, &[9, 9, 9, 9])[..], &[0x40, 1, 0xFF]].concat();
+    assert_eq!(Stamp.decode(&padded), Ok(READ));
+    let other = with(with(REPLY, 12, &[0x80 | 0x3F, 0]), 38, &[1, 1, 0, 1, 1, 1]);
+    assert_eq!(Stamp.decode(&other), Ok(READ));
+}
+
+#[test]
+fn a_reflector_may_count_in_ptp() {
+    let reply = with(REPLY, 4, &[0x66, 0xED, 0x30, 0xA8, 0x00, 0x00, 0x00, 0x05, 0x64, 0x01]);
+    let reply = with(reply, 16, &[0x66, 0xED, 0x30, 0xA7, 0x3B, 0x9A, 0xC9, 0xFF]);
+    let read = Reply { time_difference: None, turnaround: Some(6), ..READ };
+    assert_eq!(Stamp.decode(&reply), Ok(read));
+    assert_eq!(Stamp.decode(&with(reply, 16, &[0x66, 0xED, 0x30, 0xA9])), Err(Malformed));
+    let beyond = with(reply, 20, &[0x3B, 0x9A, 0xCA, 0x00]);
+    assert_eq!(Stamp.decode(&beyond), Err(Malformed));
+}
+
+#[test]
+fn nothing_happens_in_2036() {
+    for millis in [0, 100, 500, 999, 1000, 1500] {
+        let sent = ERA_1 - Duration::from_millis(1000 - millis.min(1000));
+        let request = encoded(sent);
+        let reply = reflected(&request, after(sent, 700), None);
+        let read = Stamp.decode(&reply).unwrap();
+        assert!(Stamp.confirms(&read, sent));
+        assert_eq!(read.time_difference, Some(700_000_000));
+        assert_eq!(read.turnaround, Some(250_000_000));
+        for now in [sent, after(sent, 950), after(sent, 3_600_000)] {
+            assert_eq!(Stamp.recognise(&request, now), Recognition::Request);
+            assert_eq!(Stamp.recognise(&reply, now), Recognition::Reply);
+        }
+    }
+    assert_eq!(Ntp::from(ERA_1), Ntp(1));
+}
+
+#[test]
+fn a_packet_with_a_stamp_of_today_was_reflected() {
+    let day = Duration::from_secs(86_400);
+    let received = after(AT, 500);
+    assert_eq!(Stamp.recognise(&REQUEST, AT), Recognition::Request);
+    let stamped = with(with(REQUEST, 4, &[0; 8]), 16, &REPLY[16..24]);
+    for now in [received - day, received, received + day] {
+        assert_eq!(Stamp.recognise(&stamped, now), Recognition::Reply);
+    }
+    for now in [received - day - day, received + day + day] {
+        assert_eq!(Stamp.recognise(&stamped, now), Recognition::Request);
+    }
+}
+
+#[test]
+fn a_reflected_packet_is_known_whatever_the_clock_that_stamped_it() {
+    let year = Duration::from_secs(365 * 86_400);
+    assert_eq!(Stamp.recognise(&REPLY, AT + year), Recognition::Reply);
+    let slow = reflected(&REQUEST, AT - year, None);
+    assert_eq!(Stamp.recognise(&slow, AT), Recognition::Reply);
+    let ptp = with(REPLY, 4, &[0x66, 0xED, 0x30, 0xA7, 0, 0, 0, 5]);
+    let ptp = with(ptp, 16, &[0x66, 0xED, 0x30, 0xA7, 0, 0, 0, 0]);
+    assert_eq!(Stamp.recognise(&ptp, AT), Recognition::Reply);
+    assert_eq!(Stamp.recognise(&ptp.to_ascii_uppercase(), AT), Recognition::Reply);
+}
+
+#[test]
+fn text_and_short_and_long_datagrams_are_foreign() {
+    assert_eq!(Stamp.recognise(&[], AT), Recognition::Foreign);
+    assert_eq!(Stamp.recognise(&REQUEST[..43], AT), Recognition::Foreign);
+    assert_eq!(Stamp.recognise(&[b'x'; 44], AT), Recognition::Foreign);
+    let mut long = REQUEST.to_vec();
+    long.resize(MAX_DATAGRAM, 0);
+    assert_eq!(Stamp.recognise(&long, AT), Recognition::Request);
+    long.push(0);
+    assert_eq!(Stamp.recognise(&long, AT), Recognition::Foreign);
+}
+
+#[test]
+fn extra_padding_comes_back_understood() {
+    assert_eq!(answered(&[0xC0, 1, 0, 2, 7, 8]), [0, 1, 0, 2, 7, 8]);
+    assert_eq!(answered(&[0x80, 1, 0, 0]), [0, 1, 0, 0]);
+}
+
+#[test]
+fn unknown_tlvs_come_back_flagged() {
+    assert_eq!(
+        answered(&[0x00, 3, 0, 1, 9, 0x80, 1, 0, 1, 5, 0xFF, 200, 0, 0]),
+        [0x80, 3, 0, 1, 9, 0x00, 1, 0, 1, 5, 0x80, 200, 0, 0]
+    );
+}
+
+#[test]
+fn a_malformed_tlv_is_the_last_one_read() {
+    assert_eq!(answered(&[0x80, 1, 0, 0, 0x80, 1, 0, 2, 7]), [0x00, 1, 0, 0, 0x40, 1, 0, 2, 7]);
+    assert_eq!(answered(&[0x80, 3, 0xFF, 0xFF, 0x80, 1]), [0xC0, 3, 0xFF, 0xFF, 0x80, 1]);
+    for length in 1..4 {
+        let mut tlv = [0x80, 1, 0];
+        let answer = answered(&tlv[..length]);
+        tlv[0] = 0xC0;
+        assert_eq!(answer, tlv[..length]);
+    }
+}
+
+#[test]
+fn zeros_to_the_end_are_padding() {
+    assert_eq!(answered(&[0; 7]), [0; 7]);
+    assert_eq!(answered(&[0x80, 1, 0, 0, 0, 0, 0, 0, 0]), [0, 1, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_clock_that_steps_back_makes_no_negative_turnaround() {
+    let mut out = Vec::new();
+    Stamp.reflect(&REQUEST, Arrived { at: AT, ttl: None }, AT - Duration::from_secs(5), &mut out);
+    assert_eq!(Stamp.decode(&out).unwrap().turnaround, Some(0));
+}
+
+#[test]
+fn differences_are_rounded_to_the_nanosecond() {
+    for nanos in [0, 1, 2, 3, 999_999_999, 1_000_000_001, 86_400_000_000_123] {
+        let later = AT + Duration::from_nanos(nanos);
+        let nanos = i64::try_from(nanos).unwrap();
+        assert_eq!(Ntp::from(later).nanos_since(Ntp::from(AT)), nanos);
+        assert_eq!(Ntp::from(AT).nanos_since(Ntp::from(later)), -nanos);
+    }
+}

@@ -1,0 +1,243 @@
+//! The rules that hold over every protocol of the registry, on octets of any kind.
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::*;
+
+/// 1990-01-01 and 2100-01-01, in nanoseconds since the Unix epoch.
+const YEARS: std::ops::Range<u64> = 631_152_000_000_000_000..4_102_444_800_000_000_000;
+
+const DAY: u64 = 86_400_000_000_000;
+
+fn protocol() -> impl Strategy<Value = &'static dyn Protocol> {
+    proptest::sample::select(PROTOCOLS.to_vec())
+}
+
+fn wall() -> impl Strategy<Value = Wall> {
+    // The turns of the year 2036 and the moments around them as often as any other time.
+    prop_oneof![YEARS, 2_085_978_490_000_000_000..2_085_978_500_000_000_000u64]
+        .prop_map(Wall::from_nanos)
+}
+
+/// A protocol and a request of it, of any session that it can carry.
+fn request() -> impl Strategy<Value = (&'static dyn Protocol, Request)> {
+    (protocol(), any::<u32>(), any::<u32>(), wall()).prop_flat_map(
+        |(protocol, session, sequence, at)| {
+            let most = protocol.max_session();
+            let session = if most == u32::MAX { session } else { session % (most + 1) };
+            let sessions = prop_oneof![Just(session), Just(0), Just(most)];
+            let sequences = prop_oneof![Just(sequence), Just(0), Just(u32::MAX)];
+            (sessions, sequences)
+                .prop_map(move |(session, sequence)| (protocol, Request { session, sequence, at }))
+        },
+    )
+}
+
+/// Octets with a resemblance to requests, and octets without.
+fn datagram() -> impl Strategy<Value = (Vec<u8>, Wall)> {
+    let edits = vec((any::<Index>(), any::<u8>(), 0..4u8), 0..4);
+    let tail = prop_oneof![
+        Just(Vec::new()),
+        vec(any::<u8>(), 0..200),
+        "[ \t\r\n]{0,40}".prop_map(String::into_bytes),
+        "(\\PC|[ -~]){0,40}".prop_map(String::into_bytes),
+    ];
+    let alike = (request(), edits, tail).prop_map(|((protocol, request), edits, tail)| {
+        let mut octets = encoded(protocol, &request);
+        octets.extend(tail);
+        for (place, octet, edit) in edits {
+            let place = place.index(octets.len());
+            match edit {
+                0 => octets[place] = octet,
+                1 => octets[place] ^= 1 << (octet % 8),
+                2 => octets.insert(place, octet),
+                _ => octets.truncate(place.max(1)),
+            }
+        }
+        (octets, request.at)
+    });
+    let short_numbers = ("[0-9]{1,3} [0-9]{1,10}(\\.[0-9]{0,3})?(e[0-9]{1,2})?[ \n]{0,2}", wall())
+        .prop_map(|(text, at)| (text.into_bytes(), at));
+    let pings =
+        ("Ping [0-9]{1,40} [ -~]{0,60}", wall()).prop_map(|(text, at)| (text.into_bytes(), at));
+    let random = (vec(any::<u8>(), 0..1100), wall());
+    prop_oneof![4 => alike, 2 => short_numbers, 1 => pings, 1 => random]
+}
+
+fn encoded(protocol: &dyn Protocol, request: &Request) -> Vec<u8> {
+    let mut out = Vec::with_capacity(MAX_DATAGRAM);
+    protocol.encode(request, &mut out);
+    out
+}
+
+fn reflected(protocol: &dyn Protocol, request: &[u8], arrived: Arrived, now: Wall) -> Vec<u8> {
+    let mut out = Vec::with_capacity(MAX_DATAGRAM);
+    protocol.reflect(request, arrived, now, &mut out);
+    out
+}
+
+fn is_request(datagram: &[u8], now: Wall) -> bool {
+    recognise(datagram, now).is_ok()
+}
+
+/// `at`, moved by a signed number of nanoseconds.
+fn moved(at: Wall, nanos: i64) -> Wall {
+    Wall::from_nanos(at.as_nanos().saturating_add_signed(nanos))
+}
+
+#[test]
+fn names_are_unique_and_find_their_protocol() {
+    assert_eq!(PROTOCOLS.map(Protocol::name), ["heartbeat", "ping", "stamp"]);
+    for protocol in PROTOCOLS {
+        assert_eq!(by_name(protocol.name()).map(Protocol::name), Some(protocol.name()));
+        assert!(!protocol.summary().is_empty());
+    }
+    assert_eq!(by_name("Heartbeat").map(Protocol::name), None);
+    assert_eq!(by_name("").map(Protocol::name), None);
+}
+
+#[test]
+fn the_courses_programs_are_understood() {
+    let now = Wall::from_nanos(1_726_820_518_391_909_122);
+    let answer = |request: &[u8]| {
+        let protocol = recognise(request, now).unwrap();
+        let reply = reflected(protocol, request, Arrived { at: now, ttl: Some(64) }, now);
+        String::from_utf8(reply).unwrap()
+    };
+    assert_eq!(answer(b"44 1726820518.3919091"), "44 0.0");
+    assert_eq!(answer(b"Ping 5 Fri Sep 20 13:12:19 2024"), "PING 5 FRI SEP 20 13:12:19 2024");
+    assert_eq!(recognise(b"garbage", now).unwrap_err(), Recognition::Foreign);
+    assert_eq!(recognise(b"", now).unwrap_err(), Recognition::Foreign);
+    assert_eq!(recognise(b"44 0.0", now).unwrap_err(), Recognition::Reply);
+    assert_eq!(recognise(b"PING 5 FRI", now).unwrap_err(), Recognition::Reply);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2048))]
+
+    /// Rule 3, and that every request is recognised as its own protocol's.
+    #[test]
+    fn a_reflected_request_says_what_was_sent(
+        (protocol, request) in request(),
+        delay in prop_oneof![Just(0i64), -5_000_000_000..5_000_000_000i64, -315_000_000_000_000_000..315_000_000_000_000_000i64],
+        dwell in 0..10_000_000_000u64,
+        ttl in any::<Option<u8>>(),
+    ) {
+        let at = moved(request.at, delay);
+        let now = at + Duration::from_nanos(dwell);
+        let octets = encoded(protocol, &request);
+        prop_assert!(octets.len() <= MAX_DATAGRAM);
+        prop_assert_eq!(recognise(&octets, at).map(Protocol::name), Ok(protocol.name()));
+
+        let octets = reflected(protocol, &octets, Arrived { at, ttl }, now);
+        let reply = protocol.decode(&octets);
+        prop_assert!(reply.is_ok(), "{}", octets.escape_ascii());
+        let reply = reply.unwrap();
+        prop_assert_eq!(reply.session, Some(request.session));
+        prop_assert_eq!(reply.sequence, request.sequence);
+        prop_assert!(protocol.confirms(&reply, request.at));
+        if let Some(turnaround) = reply.turnaround {
+            prop_assert!(turnaround.abs_diff(dwell) <= 1);
+        }
+        if let Some(difference) = reply.time_difference {
+            let actual = at.nanos_since(request.at);
+            // STAMP is exact to its unit; text to a double's, and to the digits that there is room for.
+            let error = if protocol.name() == "stamp" { 1 } else { 1_000 + actual.unsigned_abs() / 100_000 };
+            prop_assert!(difference.abs_diff(actual) <= error, "{difference} for {actual}");
+        }
+    }
+
+    /// Rules 1 and 2.
+    #[test]
+    fn no_reply_is_longer_than_its_request_or_a_request(
+        (octets, at) in datagram(),
+        dwell in 0..10_000_000_000u64,
+        ttl in any::<Option<u8>>(),
+        later in -(DAY.cast_signed())..=DAY.cast_signed(),
+    ) {
+        let Ok(protocol) = recognise(&octets, at) else {
+            return Ok(());
+        };
+        let reply = reflected(protocol, &octets, Arrived { at, ttl }, at + Duration::from_nanos(dwell));
+        prop_assert!(reply.len() <= octets.len());
+        for now in [at, moved(at, later), moved(at, DAY.cast_signed()), moved(at, -DAY.cast_signed())] {
+            prop_assert!(!is_request(&reply, now), "{}", reply.escape_ascii());
+        }
+    }
+
+    /// Nor does a server that upper-cases whatever it gets make requests of replies.
+    #[test]
+    fn no_reply_in_capitals_is_a_request((octets, at) in datagram()) {
+        let Ok(protocol) = recognise(&octets, at) else {
+            return Ok(());
+        };
+        let reply = reflected(protocol, &octets, Arrived { at, ttl: None }, at);
+        prop_assert!(!is_request(&reply.to_ascii_uppercase(), at));
+    }
+
+    /// Text replies are never requests, whatever the clock says.
+    #[test]
+    fn no_text_reply_is_ever_a_request((octets, at) in datagram(), nanos in any::<u64>()) {
+        let Ok(protocol) = recognise(&octets, at) else {
+            return Ok(());
+        };
+        if is_text(&octets) {
+            let reply = reflected(protocol, &octets, Arrived { at, ttl: None }, at);
+            prop_assert!(!is_request(&reply, Wall::from_nanos(nanos)));
+        }
+    }
+
+    #[test]
+    fn everything_is_total(
+        (octets, _) in datagram(),
+        [at, now, sent] in any::<[u64; 3]>(),
+        ttl in any::<Option<u8>>(),
+    ) {
+        let [at, now, sent] = [at, now, sent].map(Wall::from_nanos);
+        for protocol in PROTOCOLS {
+            if let Ok(reply) = protocol.decode(&octets) {
+                protocol.confirms(&reply, sent);
+            }
+            protocol.recognise(&octets, now);
+            let reply = reflected(protocol, &octets, Arrived { at, ttl }, now);
+            prop_assert!(reply.len() <= octets.len());
+        }
+    }
+
+    #[test]
+    fn no_datagram_is_of_two_protocols((octets, now) in datagram()) {
+        let claims = PROTOCOLS
+            .iter()
+            .filter(|protocol| protocol.recognise(&octets, now) != Recognition::Foreign)
+            .count();
+        prop_assert!(claims <= 1);
+        prop_assert!(claims == 0 || octets.len() <= MAX_DATAGRAM);
+    }
+
+    /// The number is all that a ping reply says but once: another digit there is another
+    /// heartbeat's answer, and everything else is noticed.
+    #[test]
+    fn a_changed_octet_of_a_ping_reply_is_noticed(
+        session in prop_oneof![Just(0), any::<u32>()],
+        sequence in any::<u32>(),
+        at in wall(),
+        place in any::<Index>(),
+        change in 1..=255u8,
+    ) {
+        let ping = by_name("ping").unwrap();
+        let octets = encoded(ping, &Request { session, sequence, at });
+        let mut octets = reflected(ping, &octets, Arrived { at, ttl: None }, at);
+        let place = place.index(octets.len());
+        octets[place] ^= change;
+        let Ok(reply) = ping.decode(&octets) else {
+            return Ok(());
+        };
+        let is_of_the_number = (5..octets.len() - 25).contains(&place);
+        prop_assert_eq!(ping.confirms(&reply, at), is_of_the_number);
+        prop_assert_eq!((reply.session, reply.sequence) != (Some(session), sequence), is_of_the_number);
+    }
+}

@@ -1,0 +1,42 @@
+//! What a responder receives: any octets enter, at any time, and the reply that leaves may neither
+//! be longer than the request nor be a request itself.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use udp_heartbeat::model::Wall;
+use udp_heartbeat::wire::{Arrived, PROTOCOLS, recognise};
+
+/// The moment, the dwell in milliseconds, the hop limit and the octets.
+type Input<'a> = (u64, u16, Option<u8>, &'a [u8]);
+
+const DAY: u64 = 86_400_000_000_000;
+
+fuzz_target!(|input: Input| {
+    let (at, dwell, ttl, request) = input;
+    // In the years in which the octets at hand are requests, or in any.
+    let at = if at % 2 == 0 {
+        1_700_000_000_000_000_000 + at % DAY
+    } else {
+        at
+    };
+    let now = Wall::from_nanos(at.saturating_add(u64::from(dwell) * 1_000_000));
+    let arrived = Arrived {
+        at: Wall::from_nanos(at),
+        ttl,
+    };
+
+    for protocol in PROTOCOLS {
+        let mut reply = Vec::new();
+        protocol.reflect(request, arrived, now, &mut reply);
+        assert!(reply.len() <= request.len());
+    }
+    let Ok(protocol) = recognise(request, arrived.at) else {
+        return;
+    };
+    let mut reply = Vec::new();
+    protocol.reflect(request, arrived, now, &mut reply);
+    for nanos in [at, at.saturating_sub(DAY), at.saturating_add(DAY)] {
+        assert!(recognise(&reply, Wall::from_nanos(nanos)).is_err());
+    }
+});
