@@ -42,3 +42,5 @@ compile_error!(
 pub mod model;
 
 pub mod wire;
+
+pub mod net;

@@ -1,0 +1,109 @@
+//! A moment enters; readiness leaves when it has come.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use super::{Readiness, Timer};
+use crate::model::Mono;
+
+/// A moment to be woken at, as exact as [`Timer`] is: spans of microseconds are kept, too.
+#[derive(Debug)]
+pub struct Alarm {
+    timer: Timer,
+    readiness: Readiness,
+    set_to: Option<Mono>,
+}
+
+impl Alarm {
+    /// An alarm that is not set, on the runtime at hand.
+    ///
+    /// # Errors
+    /// Where the machine gives no descriptor, or the runtime cannot watch it.
+    pub fn new() -> io::Result<Self> {
+        let timer = Timer::new()?;
+        Ok(Self { readiness: Readiness::of(&timer)?, timer, set_to: None })
+    }
+
+    /// Has the alarm go off at `due`, at once if that has passed; never, if there is no such
+    /// moment.
+    ///
+    /// # Errors
+    /// Those of [`Timer::arm`]; none is expected.
+    pub fn set(&mut self, due: Option<Mono>) -> io::Result<()> {
+        if due == self.set_to {
+            return Ok(());
+        }
+        match due {
+            Some(due) => self.timer.arm(due)?,
+            None => self.timer.disarm()?,
+        }
+        self.set_to = due;
+        Ok(())
+    }
+
+    /// Ready when the alarm has gone off, after which it is not set.
+    ///
+    /// # Errors
+    /// The kernel's or the runtime's; none is expected.
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.readiness.poll_readable(context))?;
+            // An alarm that went off just before it was set anew leaves its readiness behind.
+            if self.timer.acknowledge()? {
+                self.set_to = None;
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::net;
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn an_alarm_goes_off_once_and_never_early() {
+        block_on(async {
+            let mut alarm = Alarm::new().unwrap();
+            for _ in 0..3 {
+                let due = net::now().mono + Duration::from_micros(300);
+                alarm.set(Some(due)).unwrap();
+                poll_fn(|context| alarm.poll(context)).await.unwrap();
+                assert!(net::now().mono >= due);
+                let silent = poll_fn(|context| Poll::Ready(alarm.poll(context).is_pending()));
+                assert!(silent.await);
+            }
+        });
+    }
+
+    #[test]
+    fn a_moment_that_has_passed_goes_off_at_once_even_if_it_is_the_same_again() {
+        block_on(async {
+            let mut alarm = Alarm::new().unwrap();
+            for past in [1, 1, 0, 7] {
+                alarm.set(Some(Mono::from_nanos(past))).unwrap();
+                poll_fn(|context| alarm.poll(context)).await.unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn an_alarm_that_is_unset_again_stays_silent() {
+        block_on(async {
+            let mut alarm = Alarm::new().unwrap();
+            alarm.set(Some(net::now().mono + Duration::from_millis(1))).unwrap();
+            alarm.set(None).unwrap();
+            let silence = Duration::from_millis(20);
+            let outcome = tokio::time::timeout(silence, poll_fn(|context| alarm.poll(context)));
+            assert!(outcome.await.is_err());
+        });
+    }
+}

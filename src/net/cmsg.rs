@@ -1,0 +1,408 @@
+//! Control messages (cmsg(3)): the octets that the kernel hands over beside a datagram enter and
+//! [`Facts`] leave; what a datagram to be sent shall carry enters [`Control`] and octets leave.
+//! Pure, and total over any octets.
+//!
+//! A control message is a header of a length (`size_t`, header included), a level and a type
+//! (two `int`s), then its data; each begins at a multiple of `size_t`. All of it is in the byte
+//! order of the machine.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use nix::libc;
+
+use super::name::chunk;
+use crate::model::Wall;
+
+/// Octets of a message's length.
+const WORD: usize = size_of::<usize>();
+/// Octets of a message's header.
+const HEADER: usize = align(WORD + 8);
+
+/// `SCM_TS_OPT_ID` of asm-generic/socket.h, since Linux 6.13: the number under which the transmit
+/// timestamp of this datagram shall be reported. On the few architectures that number their
+/// options otherwise, the kernel refuses it as unknown.
+const SCM_TS_OPT_ID: libc::c_int = 81;
+
+/// What the kernel tells of a datagram, or of an error, beside its octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Facts {
+    /// When it was received, or transmitted: the software stamp of `SCM_TIMESTAMPING`.
+    pub(super) stamp: Option<Wall>,
+    /// Which of our addresses it was sent to.
+    pub(super) local: Option<IpAddr>,
+    /// The hop limit it arrived with.
+    pub(super) ttl: Option<u8>,
+    /// How many datagrams had been dropped on the socket when this one was queued.
+    pub(super) drops: Option<u32>,
+    /// The error, on the error queue.
+    pub(super) error: Option<ExtendedError>,
+}
+
+/// The fields of `struct sock_extended_err` that are used here (ip(7), `IP_RECVERR`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ExtendedError {
+    /// The error number that the socket reports.
+    pub(super) errno: i32,
+    /// Who says so: `SO_EE_ORIGIN_…`.
+    pub(super) origin: u8,
+    /// The ICMP type.
+    pub(super) kind: u8,
+    /// The ICMP code.
+    pub(super) code: u8,
+    /// Depends on the origin; of a timestamp, which of the datagram's stamps it is.
+    pub(super) info: u32,
+    /// Depends on the origin; of a timestamp, the number of the datagram.
+    pub(super) data: u32,
+}
+
+/// Reads all control messages of one datagram; what is unknown, or cut short, is passed over.
+pub(super) fn read(control: &[u8]) -> Facts {
+    let mut facts = Facts::default();
+    for Message { level, kind, data } in Messages(control) {
+        match (level, kind) {
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => facts.stamp = software_stamp(data),
+            (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
+                facts.drops = chunk(data, 0).map(u32::from_ne_bytes);
+            }
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                // in_pktinfo: interface, local address, address in the header. The local address
+                // is one that an answer can be sent from, also to a broadcast.
+                facts.local = chunk(data, 4).map(|ip: [u8; 4]| Ipv4Addr::from(ip).into());
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                // in6_pktinfo: address, interface.
+                facts.local = chunk(data, 0).map(|ip: [u8; 16]| Ipv6Addr::from(ip).into());
+            }
+            (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
+                facts.ttl = chunk(data, 0).and_then(|ttl| i32::from_ne_bytes(ttl).try_into().ok());
+            }
+            (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
+                facts.error = extended_error(data);
+            }
+            _ => {}
+        }
+    }
+    facts
+}
+
+/// `struct scm_timestamping`: three times, of which the first is the software stamp; zero where
+/// there is none. On 32-bit machines they may be of either width.
+fn software_stamp(data: &[u8]) -> Option<Wall> {
+    let (seconds, nanos) = if data.len() >= 3 * 16 {
+        (i64::from_ne_bytes(chunk(data, 0)?), i64::from_ne_bytes(chunk(data, 8)?))
+    } else {
+        let half = |at| Some(i64::from(i32::from_ne_bytes(chunk(data, at)?)));
+        (half(0)?, half(4)?)
+    };
+    let nanos = u64::try_from(seconds)
+        .ok()?
+        .checked_mul(1_000_000_000)?
+        .checked_add(u64::try_from(nanos).ok()?)?;
+    (nanos != 0).then_some(Wall::from_nanos(nanos))
+}
+
+fn extended_error(data: &[u8]) -> Option<ExtendedError> {
+    let [origin, kind, code, _pad] = chunk(data, 4)?;
+    Some(ExtendedError {
+        errno: i32::from_ne_bytes(chunk(data, 0)?),
+        origin,
+        kind,
+        code,
+        info: u32::from_ne_bytes(chunk(data, 8)?),
+        data: u32::from_ne_bytes(chunk(data, 12)?),
+    })
+}
+
+/// One control message.
+#[derive(Debug, PartialEq, Eq)]
+struct Message<'a> {
+    level: libc::c_int,
+    kind: libc::c_int,
+    data: &'a [u8],
+}
+
+/// The control messages in these octets, up to the first whose length is impossible.
+struct Messages<'a>(&'a [u8]);
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = Message<'a>;
+
+    fn next(&mut self) -> Option<Message<'a>> {
+        let len = usize::from_ne_bytes(chunk(self.0, 0)?);
+        let message = self.0.get(..len)?;
+        let found = Message {
+            level: libc::c_int::from_ne_bytes(chunk(message, WORD)?),
+            kind: libc::c_int::from_ne_bytes(chunk(message, WORD + 4)?),
+            data: message.get(HEADER..)?,
+        };
+        self.0 = self.0.get(align(len)..).unwrap_or_default();
+        Some(found)
+    }
+}
+
+/// The control messages that a datagram is sent with.
+#[derive(Debug, Clone)]
+pub(super) struct Control {
+    octets: [u8; Self::ROOM],
+    len: usize,
+    /// How much of it stays from one attempt to send to the next: all but the number.
+    kept: usize,
+}
+
+impl Control {
+    /// A source address of either family and a number.
+    const ROOM: usize = HEADER + align(20) + HEADER + align(4);
+
+    /// No control messages.
+    pub(super) const EMPTY: Self = Self { octets: [0; Self::ROOM], len: 0, kept: 0 };
+
+    /// Lets the datagram leave from `source`, if from any; what was there before is forgotten.
+    pub(super) fn set_source(&mut self, source: Option<IpAddr>) {
+        self.len = 0;
+        match source {
+            Some(IpAddr::V4(ip)) => {
+                let mut info = [0; 12];
+                info[4..8].copy_from_slice(&ip.octets());
+                self.append(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+            }
+            Some(IpAddr::V6(ip)) => {
+                let mut info = [0; 20];
+                info[..16].copy_from_slice(&ip.octets());
+                self.append(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+            }
+            None => {}
+        }
+        self.kept = self.len;
+    }
+
+    /// Lets the transmit timestamp be reported under `id`; an earlier number is replaced.
+    pub(super) fn set_id(&mut self, id: u32) {
+        self.len = self.kept;
+        self.append(libc::SOL_SOCKET, SCM_TS_OPT_ID, &id.to_ne_bytes());
+    }
+
+    /// The messages.
+    pub(super) fn octets(&self) -> &[u8] {
+        &self.octets[..self.len]
+    }
+
+    fn append(&mut self, level: libc::c_int, kind: libc::c_int, data: &[u8]) {
+        let (start, len) = (self.len, HEADER + data.len());
+        let message = &mut self.octets[start..start + align(len)];
+        message.fill(0);
+        message[..WORD].copy_from_slice(&len.to_ne_bytes());
+        message[WORD..WORD + 4].copy_from_slice(&level.to_ne_bytes());
+        message[WORD + 4..WORD + 8].copy_from_slice(&kind.to_ne_bytes());
+        message[HEADER..len].copy_from_slice(data);
+        self.len += align(len);
+    }
+}
+
+/// Rounds up to where the next message begins; saturating, so that no length overflows.
+const fn align(len: usize) -> usize {
+    len.saturating_add(WORD - 1) & !(WORD - 1)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A control message as the kernel lays it out.
+    pub(in crate::net) fn message(level: libc::c_int, kind: libc::c_int, data: &[u8]) -> Vec<u8> {
+        let mut octets = (HEADER + data.len()).to_ne_bytes().to_vec();
+        octets.extend(level.to_ne_bytes());
+        octets.extend(kind.to_ne_bytes());
+        octets.extend(data);
+        octets.resize(align(octets.len()), 0xee);
+        octets
+    }
+
+    /// `struct scm_timestamping` with this software stamp.
+    pub(in crate::net) fn stamps(seconds: i64, nanos: i64) -> Vec<u8> {
+        let times = [seconds, nanos, 7, 7, 9, 9].into_iter().flat_map(i64::to_ne_bytes);
+        message(libc::SOL_SOCKET, libc::SCM_TIMESTAMPING, &times.collect::<Vec<_>>())
+    }
+
+    /// `struct sock_extended_err` with the offender's address behind it.
+    pub(in crate::net) fn error(v6: bool, error: ExtendedError) -> Vec<u8> {
+        let ExtendedError { errno, origin, kind, code, info, data } = error;
+        let mut octets = errno.to_ne_bytes().to_vec();
+        octets.extend([origin, kind, code, 0xee]);
+        octets.extend(info.to_ne_bytes());
+        octets.extend(data.to_ne_bytes());
+        octets.extend(vec![0xee; if v6 { 28 } else { 16 }]);
+        let (level, kind) = if v6 {
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+        } else {
+            (libc::IPPROTO_IP, libc::IP_RECVERR)
+        };
+        message(level, kind, &octets)
+    }
+
+    const REFUSED: ExtendedError = ExtendedError {
+        errno: libc::ECONNREFUSED,
+        origin: libc::SO_EE_ORIGIN_ICMP,
+        kind: 3,
+        code: 3,
+        info: 11,
+        data: 12,
+    };
+
+    #[test]
+    fn everything_the_kernel_tells_of_an_ipv4_datagram_is_read() {
+        let control = [
+            stamps(1_726_820_518, 391_909_100),
+            message(libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &70_000_u32.to_ne_bytes()),
+            message(libc::IPPROTO_IP, libc::IP_PKTINFO, &[1, 0, 0, 0, 127, 0, 0, 2, 9, 9, 9, 9]),
+            message(libc::IPPROTO_IP, libc::IP_TTL, &64_i32.to_ne_bytes()),
+        ]
+        .concat();
+        assert_eq!(
+            read(&control),
+            Facts {
+                stamp: Some(Wall::from_nanos(1_726_820_518_391_909_100)),
+                local: Some(IpAddr::from([127, 0, 0, 2])),
+                ttl: Some(64),
+                drops: Some(70_000),
+                error: None,
+            }
+        );
+    }
+
+    #[test]
+    fn everything_the_kernel_tells_of_an_ipv6_error_is_read() {
+        let ip: Ipv6Addr = "2001:db8::5".parse().unwrap();
+        let control = [
+            message(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, &255_i32.to_ne_bytes()),
+            message(
+                libc::IPPROTO_IPV6,
+                libc::IPV6_PKTINFO,
+                &[&ip.octets()[..], &[3, 0, 0, 0]].concat(),
+            ),
+            error(true, REFUSED),
+        ]
+        .concat();
+        assert_eq!(
+            read(&control),
+            Facts {
+                stamp: None,
+                local: Some(ip.into()),
+                ttl: Some(255),
+                drops: None,
+                error: Some(REFUSED),
+            }
+        );
+    }
+
+    #[test]
+    #[cfg(all(target_pointer_width = "64", target_endian = "little"))]
+    fn the_layout_is_that_of_the_kernel_to_the_octet() {
+        let control = [
+            20, 0, 0, 0, 0, 0, 0, 0, // cmsg_len
+            0, 0, 0, 0, // SOL_IP
+            2, 0, 0, 0, // IP_TTL
+            57, 0, 0, 0, 0xee, 0xee, 0xee, 0xee, // 57 and padding
+            20, 0, 0, 0, 0, 0, 0, 0, // cmsg_len
+            1, 0, 0, 0, // SOL_SOCKET
+            40, 0, 0, 0, // SO_RXQ_OVFL
+            3, 1, 0, 0, // 259; the last message may come without padding
+        ];
+        assert_eq!(read(&control), Facts { ttl: Some(57), drops: Some(259), ..Facts::default() });
+
+        let mut sent = Control::EMPTY;
+        sent.set_source(Some(IpAddr::from([127, 0, 0, 2])));
+        sent.set_id(0x0102_0304);
+        assert_eq!(
+            sent.octets(),
+            [
+                28, 0, 0, 0, 0, 0, 0, 0, // cmsg_len
+                0, 0, 0, 0, // SOL_IP
+                8, 0, 0, 0, // IP_PKTINFO
+                0, 0, 0, 0, 127, 0, 0, 2, 0, 0, 0, 0, // ipi_ifindex, ipi_spec_dst, ipi_addr
+                0, 0, 0, 0, // padding
+                20, 0, 0, 0, 0, 0, 0, 0, // cmsg_len
+                1, 0, 0, 0, // SOL_SOCKET
+                81, 0, 0, 0, // SCM_TS_OPT_ID
+                4, 3, 2, 1, 0, 0, 0, 0, // the number and padding
+            ]
+        );
+    }
+
+    #[test]
+    fn a_missing_software_stamp_is_none_and_either_width_is_read() {
+        assert_eq!(read(&stamps(0, 0)).stamp, None);
+        assert_eq!(read(&stamps(-1, 0)).stamp, None);
+        let halves = [1_000_i32, 5, 0, 0, 0, 0].into_iter().flat_map(i32::to_ne_bytes);
+        let narrow = message(libc::SOL_SOCKET, libc::SCM_TIMESTAMPING, &halves.collect::<Vec<_>>());
+        assert_eq!(read(&narrow).stamp, Some(Wall::from_nanos(1_000_000_000_005)));
+    }
+
+    #[test]
+    fn what_is_cut_short_is_passed_over_and_what_precedes_it_stays() {
+        let ttl = message(libc::IPPROTO_IP, libc::IP_TTL, &64_i32.to_ne_bytes());
+        let whole = [ttl.clone(), stamps(5, 5)].concat();
+        for cut in ttl.len()..whole.len() {
+            assert_eq!(read(&whole[..cut]), Facts { ttl: Some(64), ..Facts::default() }, "{cut}");
+        }
+        let short = [message(libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &[1, 2]), ttl].concat();
+        assert_eq!(read(&short), Facts { ttl: Some(64), ..Facts::default() });
+    }
+
+    #[test]
+    fn a_new_source_forgets_the_old_one_and_the_number() {
+        let mut control = Control::EMPTY;
+        control.set_source(Some(Ipv6Addr::LOCALHOST.into()));
+        control.set_id(u32::MAX);
+        control.set_id(7);
+        let number = message(libc::SOL_SOCKET, SCM_TS_OPT_ID, &7_u32.to_ne_bytes());
+        assert_eq!(control.octets().len(), HEADER + align(20) + number.len());
+        assert_eq!(read(control.octets()).local, Some(Ipv6Addr::LOCALHOST.into()));
+        control.set_source(None);
+        assert_eq!(control.octets(), [0_u8; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_are_read_without_panic(octets in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read(&octets);
+        }
+
+        #[test]
+        fn any_data_in_known_messages_is_read_without_panic(
+            parts in prop::collection::vec(
+                (
+                    prop::sample::select(&[
+                        (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING),
+                        (libc::SOL_SOCKET, libc::SO_RXQ_OVFL),
+                        (libc::IPPROTO_IP, libc::IP_PKTINFO),
+                        (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO),
+                        (libc::IPPROTO_IP, libc::IP_TTL),
+                        (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT),
+                        (libc::IPPROTO_IP, libc::IP_RECVERR),
+                        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+                    ][..]),
+                    prop::collection::vec(any::<u8>(), 0..64),
+                ),
+                0..6,
+            ),
+            cut in 0_usize..64,
+        ) {
+            let octets: Vec<u8> = parts
+                .iter()
+                .flat_map(|((level, kind), data)| message(*level, *kind, data))
+                .collect();
+            prop_assert_eq!(Messages(&octets).count(), parts.len());
+            let _ = read(&octets[..octets.len().saturating_sub(cut)]);
+        }
+
+        #[test]
+        fn a_source_address_is_written_as_it_is_read(ip: IpAddr, id: u32) {
+            let mut control = Control::EMPTY;
+            control.set_source(Some(ip));
+            control.set_id(id);
+            prop_assert_eq!(read(control.octets()), Facts { local: Some(ip), ..Facts::default() });
+        }
+    }
+}

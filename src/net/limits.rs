@@ -1,0 +1,32 @@
+//! The process's limits.
+
+use std::io;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Raises the number of descriptors this process may open (`RLIMIT_NOFILE`) from the soft to the
+/// hard limit, and returns what it is then.
+///
+/// # Errors
+/// Those of getrlimit(2) and setrlimit(2); neither is expected, as raising the soft limit up to
+/// the hard one needs no privilege.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_becomes_the_hard_one() {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert_eq!(raise_descriptor_limit().unwrap(), hard);
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard));
+        assert_eq!(raise_descriptor_limit().unwrap(), hard);
+    }
+}

@@ -1,0 +1,405 @@
+//! Against the kernel that is there, over loopback.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+use crate::model::{IcmpKind, Wall};
+use crate::net::{Datagram, now};
+
+const EVERYTHING: Options = Options {
+    receive_buffer: 1 << 20,
+    send_buffer: 1 << 20,
+    transmit_stamps: true,
+    icmp_errors: true,
+    local_address: true,
+    reuse_port: false,
+};
+
+fn open(address: &str, options: &Options) -> Socket {
+    Socket::bind(address.parse().unwrap(), options).unwrap()
+}
+
+/// The loopback addresses of the families that this machine has.
+fn families() -> Vec<&'static str> {
+    let v6 = Socket::bind("[::1]:0".parse().unwrap(), &Options::default()).is_ok();
+    if v6 { vec!["127.0.0.1:0", "[::1]:0"] } else { vec!["127.0.0.1:0"] }
+}
+
+/// An address with nobody behind it.
+fn closed(address: &str) -> SocketAddr {
+    open(address, &Options::default()).local_addr()
+}
+
+/// Sends `payload` to each peer in one batch; the outcomes in order.
+fn send_all(
+    socket: &mut Socket,
+    peers: &[SocketAddr],
+    payload: &[u8],
+) -> Vec<Result<u32, SendError>> {
+    let mut outbox = Outbox::new();
+    for &peer in peers {
+        outbox.push(peer, None, |out| out.extend_from_slice(payload));
+    }
+    send(socket, &mut outbox)
+}
+
+fn send(socket: &mut Socket, outbox: &mut Outbox) -> Vec<Result<u32, SendError>> {
+    let mut outcomes = Vec::new();
+    socket.send(outbox, |index, outcome| {
+        assert_eq!(index, outcomes.len());
+        outcomes.push(outcome);
+    });
+    assert!(outbox.is_empty());
+    outcomes
+}
+
+/// Calls `step` until it says that it is done. Delivery over loopback is left to a kernel thread
+/// on a busy machine.
+fn until(what: &str, mut step: impl FnMut() -> bool) {
+    let end = now().mono + Duration::from_secs(20);
+    while !step() {
+        assert!(now().mono < end, "{what}: nothing for 20 s");
+        std::thread::yield_now();
+    }
+}
+
+/// Receives `count` datagrams and hands each to `each`.
+fn receive(socket: &Socket, inbox: &mut Inbox, count: usize, mut each: impl FnMut(Datagram<'_>)) {
+    let mut seen = 0;
+    until("datagrams", || {
+        let got = socket.receive(inbox).unwrap();
+        assert_eq!(inbox.iter().count(), got);
+        inbox.iter().for_each(&mut each);
+        seen += got;
+        seen >= count
+    });
+    assert_eq!(seen, count);
+}
+
+/// Collects `count` transmit timestamps.
+fn stamps(socket: &mut Socket, count: usize) -> BTreeMap<u32, Wall> {
+    let mut found = BTreeMap::new();
+    until("timestamps", || {
+        socket.notices(|notice| {
+            if let Notice::Transmitted { id, at } = notice {
+                assert_eq!(found.insert(id, at), None, "a second timestamp for {id}");
+            }
+        });
+        found.len() >= count
+    });
+    assert_eq!(found.len(), count);
+    found
+}
+
+#[test]
+fn control_messages_come_with_every_datagram_of_a_reused_inbox() {
+    for address in families() {
+        let (mut near, far) = (open(address, &EVERYTHING), open(address, &EVERYTHING));
+        let mut inbox = Inbox::new();
+        let mut next = 0_u32;
+        for _ in 0..4 {
+            let before = now().wall;
+            let mut outbox = Outbox::new();
+            for number in next..next + 50 {
+                outbox.push(far.local_addr(), None, |out| {
+                    out.extend(number.to_be_bytes());
+                });
+            }
+            assert!(send(&mut near, &mut outbox).iter().all(Result::is_ok));
+            receive(&far, &mut inbox, 50, |datagram| {
+                assert_eq!(datagram.payload, next.to_be_bytes());
+                assert_eq!(datagram.peer, near.local_addr());
+                assert_eq!(datagram.local, Some(far.local_addr().ip()));
+                assert!(datagram.ttl.is_some());
+                assert!(!datagram.truncated);
+                assert_eq!(datagram.drops, None);
+                let received = datagram.received.unwrap();
+                assert!(before <= received && received <= now().wall);
+                next += 1;
+            });
+        }
+        assert_eq!(next, 200);
+        assert_eq!(far.receive(&mut inbox).unwrap(), 0);
+        assert_eq!(inbox.iter().count(), 0);
+    }
+}
+
+#[test]
+fn transmit_timestamps_belong_to_their_datagrams() {
+    for address in families() {
+        let (mut near, far) = (open(address, &EVERYTHING), open(address, &EVERYTHING));
+        let mut inbox = Inbox::new();
+        let mut expected = 0..;
+        for _ in 0..5 {
+            let before = now().wall;
+            let ids: Vec<u32> = send_all(&mut near, &[far.local_addr(); 60], b"x")
+                .into_iter()
+                .map(Result::unwrap)
+                .collect();
+            let after = now().wall;
+            assert_eq!(ids, expected.by_ref().take(60).collect::<Vec<_>>());
+            let sent = stamps(&mut near, 60);
+            assert_eq!(sent.keys().copied().collect::<Vec<_>>(), ids);
+            let mut earlier = before;
+            let mut order = sent.values();
+            receive(&far, &mut inbox, 60, |datagram| {
+                let sent = *order.next().unwrap();
+                assert!(earlier <= sent && sent <= after, "sent one after the other");
+                assert!(sent <= datagram.received.unwrap());
+                earlier = sent;
+            });
+        }
+    }
+}
+
+#[test]
+fn without_transmit_timestamps_there_are_none() {
+    let options = Options { transmit_stamps: false, ..EVERYTHING };
+    let (mut near, far) = (open("127.0.0.1:0", &options), open("127.0.0.1:0", &options));
+    let outcomes = send_all(&mut near, &[far.local_addr(); 3], b"x");
+    assert_eq!(outcomes, [Ok(0), Ok(1), Ok(2)]);
+    receive(&far, &mut Inbox::new(), 3, |datagram| {
+        assert!(datagram.received.is_some());
+    });
+    near.notices(|notice| panic!("{notice:?}"));
+}
+
+/// Sends good datagrams mixed with ones that the kernel refuses, and with ones whose ICMP error
+/// stands on the socket when the next is sent. Every good one must get a timestamp of its own.
+fn mixed(near: &mut Socket) {
+    let far = open("127.0.0.1:0", &EVERYTHING);
+    let (good, nobody) = (far.local_addr(), closed("127.0.0.76:0"));
+    // Permission to broadcast was not asked for: EACCES.
+    let forbidden = "255.255.255.255:9".parse().unwrap();
+    let mut inbox = Inbox::new();
+    let mut next = 0..;
+    let mut icmp = 0;
+    for round in 0..20 {
+        let mut outbox = Outbox::new();
+        let mut expected = Vec::new();
+        for index in 0..Outbox::CAPACITY {
+            let (peer, octets, outcome) = match (index + round) % 7 {
+                1 => (forbidden, 10, Err(SendError(Errno::EACCES))),
+                3 => (good, 65_535, Err(SendError(Errno::EMSGSIZE))),
+                5 => (nobody, 10, Ok(())),
+                _ => (good, 10, Ok(())),
+            };
+            outbox.push(peer, None, |out| out.resize(octets, 0));
+            expected.push((peer, outcome));
+        }
+        let before = now().wall;
+        let outcomes = send(near, &mut outbox);
+        let after = now().wall;
+
+        let ids: Vec<u32> = outcomes.iter().flatten().copied().collect();
+        assert_eq!(ids, next.by_ref().take(ids.len()).collect::<Vec<_>>());
+        let same =
+            |(outcome, (_, expected)): (&Result<u32, _>, &(_, _))| outcome.map(drop) == *expected;
+        assert!(outcomes.iter().zip(&expected).all(same), "{outcomes:?}");
+
+        let mut moments = BTreeMap::new();
+        until("timestamps", || {
+            near.notices(|notice| match notice {
+                Notice::Transmitted { id, at } => assert_eq!(moments.insert(id, at), None),
+                Notice::Icmp { peer, kind } => {
+                    assert_eq!((peer, kind), (nobody, IcmpKind::PortUnreachable));
+                    icmp += 1;
+                }
+            });
+            moments.len() >= ids.len()
+        });
+        assert_eq!(moments.keys().copied().collect::<Vec<_>>(), ids);
+        let moments: Vec<Wall> = moments.into_values().collect();
+        assert!(moments.is_sorted() && before <= moments[0] && moments[ids.len() - 1] <= after);
+
+        // No datagram arrived before it was sent.
+        expected.retain(|(_, outcome)| outcome.is_ok());
+        let to_good = expected.iter().zip(&moments).filter(|((peer, _), _)| *peer == good);
+        let mut to_good = to_good.map(|(_, &at)| at).collect::<Vec<_>>().into_iter();
+        receive(&far, &mut inbox, to_good.len(), |datagram| {
+            assert_eq!(datagram.payload.len(), 10);
+            assert!(to_good.next().unwrap() <= datagram.received.unwrap());
+        });
+    }
+    assert!(icmp > 0);
+}
+
+#[test]
+fn every_datagram_that_left_has_its_timestamp_however_many_failed() {
+    mixed(&mut open("127.0.0.1:0", &EVERYTHING));
+}
+
+#[test]
+fn ids_counted_along_with_the_kernel_survive_failures() {
+    let mut near = open("127.0.0.1:0", &EVERYTHING);
+    near.numbering = Numbering::Counted(Counted::default());
+    mixed(&mut near);
+}
+
+#[test]
+fn asking_whether_ids_can_be_carried_sends_nothing() {
+    for address in families() {
+        let mut socket = open(address, &EVERYTHING);
+        assert!(matches!(socket.numbering, Numbering::Carried(0) | Numbering::Counted(_)));
+        let mut inbox = Inbox::new();
+        let here = socket.local_addr();
+        let outcomes = send_all(&mut socket, &[here], b"first");
+        assert_eq!(outcomes, [Ok(0)]);
+        receive(&socket, &mut inbox, 1, |datagram| {
+            assert_eq!(datagram.payload, b"first");
+        });
+        assert_eq!(stamps(&mut socket, 1).keys().collect::<Vec<_>>(), [&0]);
+    }
+}
+
+#[test]
+fn an_icmp_error_is_told_of_its_peer_and_held_against_no_other() {
+    for (address, elsewhere) in families().into_iter().zip(["127.0.0.77:0", "[::1]:0"]) {
+        let (mut near, far) = (open(address, &EVERYTHING), open(address, &EVERYTHING));
+        let (nobody, good) = (closed(elsewhere), far.local_addr());
+        let mut inbox = Inbox::new();
+        let mut told = false;
+        // The kernel limits the rate of ICMP errors, for all programs of the machine together.
+        until("an ICMP error", || {
+            let outcomes = send_all(&mut near, &[nobody, good, nobody, good, good], b"x");
+            assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+            assert_eq!(near.receive(&mut inbox).unwrap(), 0, "no standing error");
+            near.notices(|notice| {
+                if let Notice::Icmp { peer, kind } = notice {
+                    assert_eq!((peer, kind), (nobody, IcmpKind::PortUnreachable));
+                    told = true;
+                }
+            });
+            receive(&far, &mut inbox, 3, |datagram| {
+                assert_eq!(datagram.payload, b"x");
+            });
+            told
+        });
+    }
+}
+
+#[test]
+fn a_reply_leaves_from_the_address_that_was_asked() {
+    let mut client = open("127.0.0.1:0", &Options::default());
+    let mut replier = open("0.0.0.0:0", &EVERYTHING);
+    let mut inbox = Inbox::new();
+    let mut outbox = Outbox::new();
+    for asked in [[127, 0, 0, 2], [127, 0, 0, 1], [127, 9, 8, 7]] {
+        let asked = SocketAddr::from((asked, replier.local_addr().port()));
+        assert!(send_all(&mut client, &[asked], b"?")[0].is_ok());
+        receive(&replier, &mut inbox, 1, |datagram| {
+            assert_eq!(datagram.local, Some(asked.ip()));
+            outbox.push(datagram.peer, datagram.local, |out| {
+                out.extend_from_slice(b"!");
+            });
+        });
+    }
+    // All three leave in one batch, each from its own address.
+    assert!(send(&mut replier, &mut outbox).iter().all(Result::is_ok));
+    let mut sources = Vec::new();
+    receive(&client, &mut inbox, 3, |datagram| {
+        assert_eq!((datagram.payload, datagram.local), (&b"!"[..], None));
+        sources.push(datagram.peer.to_string());
+    });
+    let port = replier.local_addr().port();
+    assert_eq!(
+        sources,
+        [format!("127.0.0.2:{port}"), format!("127.0.0.1:{port}"), format!("127.9.8.7:{port}")]
+    );
+}
+
+#[test]
+fn the_hop_limit_is_the_senders() {
+    for (address, ttl) in families().into_iter().zip([37, 38]) {
+        let mut near = open(address, &EVERYTHING);
+        let far = open(address, &Options::default());
+        if near.local_addr().is_ipv4() {
+            near.inner.set_ttl_v4(37).unwrap();
+        } else {
+            near.inner.set_unicast_hops_v6(38).unwrap();
+        }
+        send_all(&mut near, &[far.local_addr()], b"x");
+        receive(&far, &mut Inbox::new(), 1, |datagram| {
+            assert_eq!(datagram.ttl, Some(ttl));
+        });
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_cut_and_said_to_be() {
+    let mut near = open("127.0.0.1:0", &EVERYTHING);
+    let far = open("127.0.0.1:0", &EVERYTHING);
+    let mut outbox = Outbox::new();
+    for octets in [Inbox::ROOM + 1, Inbox::ROOM, 0] {
+        outbox.push(far.local_addr(), None, |out| out.resize(octets, 7));
+    }
+    assert!(send(&mut near, &mut outbox).iter().all(Result::is_ok));
+    let mut seen = Vec::new();
+    receive(&far, &mut Inbox::new(), 3, |datagram| {
+        assert!(datagram.payload.iter().all(|&octet| octet == 7));
+        seen.push((datagram.payload.len(), datagram.truncated));
+    });
+    assert_eq!(seen, [(1024, true), (1024, false), (0, false)]);
+}
+
+#[test]
+fn dropped_datagrams_are_counted() {
+    let mut near = open("127.0.0.1:0", &EVERYTHING);
+    let far = open("127.0.0.1:0", &Options { receive_buffer: 1, ..Options::default() });
+    let mut inbox = Inbox::new();
+    let mut sent = 0_u32;
+    let mut received = 0;
+    let mut told = None;
+    until("word of drops", || {
+        let mut outbox = Outbox::new();
+        for number in sent..sent + 60 {
+            outbox.push(far.local_addr(), None, |out| {
+                out.extend(number.to_be_bytes());
+            });
+        }
+        sent += 60;
+        assert!(send(&mut near, &mut outbox).iter().all(Result::is_ok));
+        while far.receive(&mut inbox).unwrap() > 0 {
+            for datagram in inbox.iter() {
+                let number = u32::from_be_bytes(datagram.payload.try_into().unwrap());
+                // Whatever was sent before this one was either received or dropped.
+                assert_eq!(datagram.drops.unwrap_or(0), number - received);
+                received += 1;
+                told = datagram.drops;
+            }
+        }
+        told.is_some()
+    });
+    assert!(received < sent);
+}
+
+#[test]
+fn buffers_are_as_granted() {
+    let socket = open("127.0.0.1:0", &Options { receive_buffer: 100_000, ..Options::default() });
+    assert_eq!(socket.receive_buffer().unwrap(), 100_000);
+}
+
+#[test]
+fn a_port_can_be_shared_if_both_ask_and_an_ipv6_socket_leaves_ipv4_alone() {
+    let shared = Options { reuse_port: true, ..Options::default() };
+    let one = open("127.0.0.1:0", &shared);
+    let two = Socket::bind(one.local_addr(), &shared).unwrap();
+    assert_eq!(two.local_addr(), one.local_addr());
+    let error = Socket::bind(one.local_addr(), &Options::default()).unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot bind {}", one.local_addr()));
+    assert!(!error.is_unsupported_family());
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("in use"));
+
+    if let Ok(any) = Socket::bind("[::]:0".parse().unwrap(), &Options::default()) {
+        let same = SocketAddr::from(([0, 0, 0, 0], any.local_addr().port()));
+        assert_eq!(Socket::bind(same, &Options::default()).unwrap().local_addr(), same);
+    }
+}
+
+#[test]
+fn the_wrong_family_is_no_route() {
+    let mut socket = open("127.0.0.1:0", &EVERYTHING);
+    let outcomes = send_all(&mut socket, &["[::1]:9".parse().unwrap()], b"x");
+    assert_eq!(outcomes, [Err(SendError(Errno::EAFNOSUPPORT))]);
+}

@@ -1,0 +1,120 @@
+//! A timer as exact as the kernel's: a moment enters, readiness of a descriptor leaves.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::unistd::read;
+
+use crate::model::Mono;
+
+/// A one-shot timer on `CLOCK_MONOTONIC` (`timerfd_create(2)`), to be waited for with
+/// [`Readiness`](super::Readiness).
+///
+/// tokio's own timer rounds up to whole milliseconds, which is too coarse for 100,000 heartbeats
+/// a second; timerfd has the kernel's high-resolution timers behind it, and no timer slack.
+#[derive(Debug)]
+pub struct Timer(TimerFd);
+
+impl Timer {
+    /// A timer that is not armed. Its descriptor is non-blocking and closes on exec.
+    ///
+    /// # Errors
+    /// Those of `timerfd_create(2)`: no more descriptors.
+    pub fn new() -> io::Result<Self> {
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        Ok(Self(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?))
+    }
+
+    /// Makes the descriptor readable from the moment `at` on, at once if that has passed; an
+    /// earlier setting, and an expiry that was not acknowledged, are forgotten.
+    ///
+    /// # Errors
+    /// Those of `timerfd_settime(2)`; none is expected.
+    pub fn arm(&self, at: Mono) -> io::Result<()> {
+        // A time of zero would disarm it.
+        let nanos = at.as_nanos().max(1);
+        let (seconds, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+        let at = TimeSpec::new(
+            seconds.try_into().unwrap_or(nix::libc::time_t::MAX),
+            rest.try_into().unwrap_or_default(),
+        );
+        self.0.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+        Ok(())
+    }
+
+    /// Disarms it.
+    ///
+    /// # Errors
+    /// Those of `timerfd_settime(2)`; none is expected.
+    pub fn disarm(&self) -> io::Result<()> {
+        Ok(self.0.unset()?)
+    }
+
+    /// Takes note that it has expired, so that the descriptor is readable no longer; says whether
+    /// it had expired since it was last armed or acknowledged. Arming it again does as well.
+    ///
+    /// # Errors
+    /// Those of read(2); none is expected.
+    pub fn acknowledge(&self) -> io::Result<bool> {
+        match read(&self.0, &mut [0; 8]) {
+            Ok(_) => Ok(true),
+            Err(Errno::EAGAIN) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl AsFd for Timer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Timer {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::net::{Readiness, now};
+
+    #[test]
+    fn it_expires_once_each_time_it_is_armed_and_not_early() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let timer = Timer::new().unwrap();
+            let readiness = Readiness::of(&timer).unwrap();
+            assert!(!timer.acknowledge().unwrap());
+            let at = now().mono + Duration::from_micros(300);
+            timer.arm(at).unwrap();
+            readiness.wait().await.unwrap();
+            assert!(now().mono >= at);
+            assert!(timer.acknowledge().unwrap());
+            assert!(!timer.acknowledge().unwrap());
+            for _ in 0..3 {
+                timer.arm(now().mono).unwrap();
+                readiness.wait().await.unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn a_moment_long_past_is_now_and_the_end_of_time_never_comes() {
+        let timer = Timer::new().unwrap();
+        timer.arm(Mono::from_nanos(0)).unwrap();
+        assert!(timer.acknowledge().unwrap());
+        timer.arm(Mono::from_nanos(u64::MAX)).unwrap();
+        assert!(!timer.acknowledge().unwrap());
+        timer.arm(Mono::from_nanos(1)).unwrap();
+        timer.disarm().unwrap();
+        assert!(!timer.acknowledge().unwrap());
+    }
+}
