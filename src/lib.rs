@@ -44,3 +44,5 @@ pub mod model;
 pub mod wire;
 
 pub mod net;
+
+pub mod session;

@@ -1,0 +1,111 @@
+//! The round-trip delay of one heartbeat (RFC 2681), from the best stamps there are.
+
+use std::time::Duration;
+
+use crate::model::{Arrival, StampSource, Wall};
+
+use super::ledger::Sent;
+
+/// How far the two clocks may drift apart while a heartbeat is away before it is called a step:
+/// this and a thousandth of the time. Time daemons slew by at most 500 millionths (adjtimex(2)).
+const STEP: Duration = Duration::from_millis(1);
+
+/// A round-trip delay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RoundTrip {
+    /// In nanoseconds, the responder's turnaround taken off where it is told and credible.
+    pub(super) nanos: u64,
+    /// Where the stamps came from.
+    pub(super) source: StampSource,
+}
+
+/// The delay from `sent` to `arrival`, less `turnaround` nanoseconds at the responder.
+///
+/// Kernel stamps are believed where both exist and do not contradict the monotonic clock, which
+/// was read before the one and after the other.
+pub(super) fn round_trip(sent: &Sent, arrival: &Arrival, turnaround: Option<u64>) -> RoundTrip {
+    let bound = nanos(arrival.read.mono.since(sent.at.mono));
+    let by_kernel = match (sent.kernel, arrival.kernel) {
+        (Some(out), Some(back)) if !stepped(sent, arrival) => between(out, back, bound),
+        _ => None,
+    };
+    let (nanos, source) = match by_kernel {
+        Some(nanos) => (nanos, StampSource::Kernel),
+        None => (nanos(arrival.at.since(sent.at.mono)), StampSource::User),
+    };
+    // A dwell longer than the whole trip was measured by a clock that stepped.
+    let away = turnaround.filter(|&dwell| dwell <= nanos).unwrap_or(0);
+    RoundTrip { nanos: nanos - away, source }
+}
+
+fn between(out: Wall, back: Wall, bound: u64) -> Option<u64> {
+    u64::try_from(back.nanos_since(out)).ok().filter(|&nanos| nanos <= bound)
+}
+
+/// Whether civil time was stepped while the heartbeat was away.
+fn stepped(sent: &Sent, arrival: &Arrival) -> bool {
+    let away = arrival.read.mono.since(sent.at.mono);
+    let by_wall = arrival.read.wall.nanos_since(sent.at.wall);
+    let drift = i64::try_from(nanos(away)).unwrap_or(i64::MAX).saturating_sub(by_wall);
+    drift.unsigned_abs() > nanos(STEP + away / 1000)
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Stamp;
+
+    fn micros(micros: u64) -> Stamp {
+        Stamp::default().after(Duration::from_secs(1_000) + Duration::from_micros(micros))
+    }
+
+    fn arrival(kernel: u64, read: u64) -> Arrival {
+        Arrival {
+            at: micros(kernel).mono,
+            kernel: Some(micros(kernel).wall),
+            read: micros(read),
+            ttl: None,
+        }
+    }
+
+    #[test]
+    fn kernel_stamps_leave_out_the_probes_own_queues() {
+        let sent = Sent { at: micros(0), kernel: Some(micros(40).wall) };
+        let delay = round_trip(&sent, &arrival(100, 170), None);
+        assert_eq!(delay, RoundTrip { nanos: 60_000, source: StampSource::Kernel });
+    }
+
+    #[test]
+    fn without_a_transmit_stamp_the_monotonic_clock_counts() {
+        let sent = Sent { at: micros(0), kernel: None };
+        let delay = round_trip(&sent, &arrival(100, 170), None);
+        assert_eq!(delay, RoundTrip { nanos: 100_000, source: StampSource::User });
+    }
+
+    #[test]
+    fn a_clock_step_in_either_direction_falls_back() {
+        let sent = Sent { at: micros(0), kernel: Some(micros(40).wall) };
+        let mut forward = arrival(100, 170);
+        forward.kernel = Some(micros(100).wall + Duration::from_secs(5));
+        forward.read.wall = forward.read.wall + Duration::from_secs(5);
+        let mut back = arrival(100, 170);
+        back.kernel = Some(micros(100).wall - Duration::from_secs(5));
+        back.read.wall = back.read.wall - Duration::from_secs(5);
+        for stepped in [forward, back] {
+            let delay = round_trip(&sent, &stepped, None);
+            assert_eq!(delay, RoundTrip { nanos: 100_000, source: StampSource::User });
+        }
+    }
+
+    #[test]
+    fn the_turnaround_is_taken_off_where_it_is_credible() {
+        let sent = Sent { at: micros(0), kernel: Some(micros(40).wall) };
+        let arrival = arrival(100, 170);
+        assert_eq!(round_trip(&sent, &arrival, Some(25_000)).nanos, 35_000);
+        assert_eq!(round_trip(&sent, &arrival, Some(60_001)).nanos, 60_000);
+    }
+}

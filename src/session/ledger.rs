@@ -1,0 +1,392 @@
+//! What became of every heartbeat: each is settled exactly once.
+//!
+//! Heartbeats enter in the order of their numbers, as sent, unsent or skipped; answers and the
+//! passing of time settle those that were sent. Always, and exactly:
+//! `sent = received + lost + in_flight`.
+//!
+//! The newest heartbeats are remembered in a ring indexed by number, so that every step costs the
+//! same however many are in flight, and nothing is allocated after the start. The ring is larger
+//! than what can be in flight at once, so that late answers and duplicates are still known for
+//! what they are.
+
+use std::time::Duration;
+
+use crate::model::{Mono, Stamp, Wall};
+
+/// The heartbeats of one target.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// A power of two of slots; heartbeat `n` stands in slot `n mod len`.
+    slots: Box<[Slot]>,
+    timeout: Duration,
+    /// The number of the next heartbeat to enter.
+    next: u64,
+    /// All before this one are settled; it is the oldest in flight, or `next`.
+    oldest: u64,
+    in_flight: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    mono: Mono,
+    wall: Wall,
+    /// Nanoseconds from `wall` to the kernel's transmit timestamp; [`NO_STAMP`] where none came.
+    transmit: u32,
+    fate: Fate,
+}
+
+const NO_STAMP: u32 = u32::MAX;
+
+/// What has become of a heartbeat so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Fate {
+    /// Passed over because the probe was late, or so old that it is forgotten.
+    #[default]
+    Skipped,
+    /// It never left.
+    Unsent,
+    /// It left, and may still be answered in time.
+    InFlight,
+    /// Answered within the timeout.
+    Received,
+    /// Not answered within the timeout.
+    Lost,
+    /// Not answered within the timeout, but later.
+    Late,
+}
+
+impl Fate {
+    /// Whether it counts against the target: settled, and not answered in time.
+    pub(super) fn is_miss(self) -> bool {
+        matches!(self, Self::Unsent | Self::Lost | Self::Late)
+    }
+}
+
+/// When a heartbeat left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// Both clocks just before it was handed to the kernel; `wall` is what it carries as t1.
+    pub(super) at: Stamp,
+    /// The kernel's transmit timestamp, where it came.
+    pub(super) kernel: Option<Wall>,
+}
+
+/// What an answer is to the heartbeat that it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The first, within the timeout.
+    InTime,
+    /// The first, after the timeout: the heartbeat has long been settled as lost.
+    Late,
+    /// The first and after the timeout, but the heartbeat was not settled yet: it is lost by this.
+    LateAndLost,
+    /// A further one.
+    Duplicate,
+}
+
+/// A number that no remembered heartbeat has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// Nothing with this number has been sent.
+    NeverSent,
+    /// It is older than the ring.
+    Forgotten,
+}
+
+impl Ledger {
+    /// A ledger for heartbeats every `interval` that may take `timeout` to be answered.
+    pub(super) fn new(interval: Duration, timeout: Duration) -> Self {
+        // A heartbeat may leave late by up to an interval and its answer is waited for a timeout
+        // long, so at most this many numbers lie between the oldest in flight and the newest.
+        let in_flight = timeout.as_nanos() / interval.as_nanos().max(1) + 3;
+        let remembered = usize::try_from(in_flight * 2).unwrap_or(usize::MAX >> 2);
+        let len = remembered.max(16).next_power_of_two();
+        Self { slots: vec![Slot::default(); len].into(), timeout, next: 0, oldest: 0, in_flight: 0 }
+    }
+
+    /// The number of the next heartbeat to enter.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// How many have been sent and not settled.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// What has become of heartbeat `sequence`; [`Fate::Skipped`] for one that is forgotten.
+    ///
+    /// `sequence` must be less than [`next`](Self::next).
+    pub(super) fn fate(&self, sequence: u64) -> Fate {
+        debug_assert!(sequence < self.next);
+        if self.is_forgotten(sequence) {
+            Fate::Skipped
+        } else {
+            self.slots[self.slot(sequence)].fate
+        }
+    }
+
+    /// How many heartbeats are remembered.
+    #[cfg(test)]
+    pub(super) fn remembers(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The oldest number that is remembered.
+    pub(super) fn first_remembered(&self) -> u64 {
+        self.next.saturating_sub(self.slots.len() as u64)
+    }
+
+    /// The next heartbeat has left.
+    pub(super) fn enter_sent(&mut self, at: Stamp) {
+        self.enter(Slot { mono: at.mono, wall: at.wall, transmit: NO_STAMP, fate: Fate::InFlight });
+        self.in_flight += 1;
+    }
+
+    /// The next heartbeat could not leave.
+    pub(super) fn enter_unsent(&mut self) {
+        self.enter(Slot { fate: Fate::Unsent, ..Slot::default() });
+    }
+
+    /// The next `count` heartbeats were passed over.
+    pub(super) fn enter_skipped(&mut self, count: u64) {
+        let remembered = count.min(self.slots.len() as u64);
+        self.next += count - remembered;
+        for _ in 0..remembered {
+            self.enter(Slot::default());
+        }
+    }
+
+    /// The kernel's transmit timestamp of heartbeat `sequence` has come.
+    pub(super) fn stamp_transmit(&mut self, sequence: u64, transmitted: Wall) {
+        if sequence >= self.next || self.is_forgotten(sequence) {
+            return;
+        }
+        let index = self.slot(sequence);
+        let slot = &mut self.slots[index];
+        if let Ok(delta) = u32::try_from(transmitted.nanos_since(slot.wall)) {
+            slot.transmit = delta;
+        }
+    }
+
+    /// The whole number of the heartbeat whose low 32 bits travelled on the wire: the one nearest
+    /// to the newest.
+    pub(super) fn widen(&self, low: u32) -> u64 {
+        const CYCLE: u64 = 1 << 32;
+        let base = (self.next & !(CYCLE - 1)) | u64::from(low);
+        if base > self.next + CYCLE / 2 && base >= CYCLE {
+            base - CYCLE
+        } else if base + CYCLE / 2 < self.next {
+            base + CYCLE
+        } else {
+            base
+        }
+    }
+
+    /// When heartbeat `sequence` left.
+    pub(super) fn sent(&self, sequence: u64) -> Result<Sent, Unknown> {
+        if sequence >= self.next {
+            return Err(Unknown::NeverSent);
+        }
+        if self.is_forgotten(sequence) {
+            return Err(Unknown::Forgotten);
+        }
+        let slot = self.slots[self.slot(sequence)];
+        match slot.fate {
+            Fate::Skipped | Fate::Unsent => Err(Unknown::NeverSent),
+            Fate::InFlight | Fate::Received | Fate::Lost | Fate::Late => Ok(Sent {
+                at: Stamp { mono: slot.mono, wall: slot.wall },
+                kernel: (slot.transmit != NO_STAMP)
+                    .then(|| slot.wall + Duration::from_nanos(slot.transmit.into())),
+            }),
+        }
+    }
+
+    /// An answer to heartbeat `sequence` arrived at `at`. `sequence` must be one that
+    /// [`sent`](Self::sent) knows.
+    pub(super) fn answer(&mut self, sequence: u64, at: Mono) -> Answer {
+        debug_assert!(self.sent(sequence).is_ok());
+        let index = self.slot(sequence);
+        let slot = &mut self.slots[index];
+        match slot.fate {
+            Fate::InFlight => {
+                self.in_flight -= 1;
+                if at.since(slot.mono) <= self.timeout {
+                    slot.fate = Fate::Received;
+                    Answer::InTime
+                } else {
+                    slot.fate = Fate::Late;
+                    Answer::LateAndLost
+                }
+            }
+            Fate::Lost => {
+                slot.fate = Fate::Late;
+                Answer::Late
+            }
+            Fate::Skipped | Fate::Unsent | Fate::Received | Fate::Late => Answer::Duplicate,
+        }
+    }
+
+    /// Settles the oldest heartbeat in flight as lost, if its time is over at `now`, and gives its
+    /// number. To be called until it gives none.
+    pub(super) fn expire(&mut self, now: Mono) -> Option<u64> {
+        (now >= self.deadline()?).then(|| self.lose_oldest())
+    }
+
+    /// Settles the oldest heartbeat in flight as lost, if `entering` more would take its slot, and
+    /// gives its number. To be called until it gives none, before they enter.
+    ///
+    /// Only a stall of many intervals between a heartbeat falling due and its leaving gets so far.
+    pub(super) fn make_room(&mut self, entering: u64) -> Option<u64> {
+        self.deadline()?;
+        let needed = self.next.saturating_add(entering) - self.oldest;
+        (needed > self.slots.len() as u64).then(|| self.lose_oldest())
+    }
+
+    fn lose_oldest(&mut self) -> u64 {
+        let lost = self.oldest;
+        let index = self.slot(lost);
+        self.slots[index].fate = Fate::Lost;
+        self.in_flight -= 1;
+        lost
+    }
+
+    /// When the oldest heartbeat in flight is to be settled as lost.
+    ///
+    /// Holds once [`pass_settled`](Self::pass_settled) has been called after the last change.
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        let waiting = self.oldest < self.next && self.fate(self.oldest) == Fate::InFlight;
+        waiting.then(|| self.slots[self.slot(self.oldest)].mono + self.timeout)
+    }
+
+    /// Passes over the heartbeats that have been settled, in the order of their numbers, and shows
+    /// the fate of each to `each`, exactly once (but for skipped ones too many to remember).
+    pub(super) fn pass_settled(&mut self, mut each: impl FnMut(Fate)) {
+        self.oldest = self.oldest.max(self.first_remembered());
+        while self.oldest < self.next {
+            let fate = self.fate(self.oldest);
+            if fate == Fate::InFlight {
+                break;
+            }
+            each(fate);
+            self.oldest += 1;
+        }
+    }
+
+    fn enter(&mut self, slot: Slot) {
+        let index = self.slot(self.next);
+        debug_assert!(
+            self.slots[index].fate != Fate::InFlight,
+            "a heartbeat in flight is never forgotten"
+        );
+        self.slots[index] = slot;
+        self.next += 1;
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "masked by the length of the ring")]
+    fn slot(&self, sequence: u64) -> usize {
+        sequence as usize & (self.slots.len() - 1)
+    }
+
+    fn is_forgotten(&self, sequence: u64) -> bool {
+        sequence < self.first_remembered()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn stamp(millis: u64) -> Stamp {
+        Stamp::default().after(Duration::from_millis(millis))
+    }
+
+    fn settle(ledger: &mut Ledger) -> Vec<Fate> {
+        let mut fates = Vec::new();
+        ledger.pass_settled(|fate| fates.push(fate));
+        fates
+    }
+
+    #[test]
+    fn an_answer_at_the_very_timeout_is_in_time_and_a_nanosecond_later_is_not() {
+        let mut ledger = Ledger::new(SECOND, SECOND);
+        ledger.enter_sent(stamp(0));
+        ledger.enter_sent(stamp(0));
+        assert_eq!(ledger.answer(0, stamp(1000).mono), Answer::InTime);
+        assert_eq!(ledger.answer(1, Mono::from_nanos(1_000_000_001)), Answer::LateAndLost);
+        assert_eq!(ledger.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_lost_heartbeat_may_be_late_once_and_then_only_duplicated() {
+        let mut ledger = Ledger::new(SECOND, SECOND);
+        ledger.enter_sent(stamp(0));
+        assert_eq!(ledger.deadline(), Some(stamp(1000).mono));
+        assert_eq!(ledger.expire(stamp(999).mono), None);
+        assert_eq!(ledger.expire(stamp(1000).mono), Some(0));
+        assert_eq!(ledger.answer(0, stamp(1500).mono), Answer::Late);
+        assert_eq!(ledger.answer(0, stamp(1600).mono), Answer::Duplicate);
+    }
+
+    #[test]
+    fn heartbeats_are_passed_in_order_once_settled() {
+        let mut ledger = Ledger::new(SECOND, SECOND);
+        ledger.enter_sent(stamp(0));
+        ledger.enter_unsent();
+        ledger.enter_sent(stamp(100));
+        ledger.enter_skipped(1);
+        assert_eq!(ledger.answer(2, stamp(200).mono), Answer::InTime);
+        assert_eq!(settle(&mut ledger), []);
+        assert_eq!(ledger.expire(stamp(1000).mono), Some(0));
+        assert_eq!(settle(&mut ledger), [Fate::Lost, Fate::Unsent, Fate::Received, Fate::Skipped]);
+        assert_eq!(ledger.deadline(), None);
+    }
+
+    #[test]
+    fn what_was_never_sent_is_told_from_what_is_forgotten() {
+        let mut ledger = Ledger::new(SECOND, SECOND);
+        ledger.enter_sent(stamp(0));
+        ledger.enter_unsent();
+        assert_eq!(ledger.sent(1), Err(Unknown::NeverSent));
+        assert_eq!(ledger.sent(2), Err(Unknown::NeverSent));
+        assert_eq!(ledger.expire(stamp(1000).mono), Some(0));
+        settle(&mut ledger);
+        ledger.enter_skipped(u64::from(u32::MAX));
+        assert_eq!(ledger.sent(0), Err(Unknown::Forgotten));
+        assert_eq!(ledger.next(), u64::from(u32::MAX) + 2);
+    }
+
+    #[test]
+    fn a_heartbeat_in_flight_is_lost_before_its_slot_is_taken() {
+        let mut ledger = Ledger::new(SECOND, SECOND);
+        ledger.enter_sent(stamp(0));
+        assert_eq!(ledger.make_room(15), None);
+        assert_eq!(ledger.make_room(16), Some(0));
+        assert_eq!(ledger.in_flight(), 0);
+    }
+
+    #[test]
+    fn numbers_are_widened_to_the_nearest() {
+        let mut ledger = Ledger::new(SECOND, SECOND);
+        assert_eq!(ledger.widen(7), 7);
+        assert_eq!(ledger.widen(u32::MAX), u64::from(u32::MAX));
+        ledger.enter_skipped((1 << 32) + 5);
+        assert_eq!(ledger.widen(4), (1 << 32) + 4);
+        assert_eq!(ledger.widen(u32::MAX), u64::from(u32::MAX));
+        ledger.enter_skipped((1 << 32) - 8);
+        assert_eq!(ledger.widen(2), (2 << 32) + 2);
+    }
+
+    #[test]
+    fn transmit_stamps_are_kept_where_they_make_sense() {
+        let mut ledger = Ledger::new(SECOND, SECOND);
+        ledger.enter_sent(stamp(1000));
+        ledger.stamp_transmit(0, stamp(999).wall);
+        assert_eq!(ledger.sent(0).unwrap().kernel, None);
+        ledger.stamp_transmit(0, stamp(1001).wall);
+        assert_eq!(ledger.sent(0).unwrap().kernel, Some(stamp(1001).wall));
+        ledger.stamp_transmit(9, stamp(1001).wall);
+    }
+}

@@ -1,0 +1,124 @@
+//! Up or down: the verdict on a target, from the fates of its heartbeats.
+//!
+//! A target is down when `misses` consecutive heartbeats newer than the newest answered one are
+//! misses. It is up again after `recoveries` consecutive answers, once that is no longer so; from
+//! the start, after one answer. Skipped heartbeats were the probe's fault: they neither make a run
+//! of misses longer nor end it. A late reply is no proof of life.
+
+use crate::model::State;
+
+use super::ledger::{Fate, Ledger};
+
+/// The verdict on one target and what it rests on.
+#[derive(Debug)]
+pub(super) struct Liveness {
+    misses: u64,
+    recoveries: u32,
+    state: Option<State>,
+    /// Answers in a row.
+    answers: u32,
+    /// The first heartbeat newer than the newest answered one.
+    unanswered: u64,
+    /// From `unanswered` up to this one, every heartbeat is a miss or skipped.
+    run_end: u64,
+    /// How many of those are misses.
+    run: u64,
+    /// Misses lie beyond `run_end`, behind heartbeats that are still in flight: only heartbeats
+    /// that never left are settled so early.
+    stray: bool,
+}
+
+impl Liveness {
+    pub(super) fn new(misses: u32, recoveries: u32) -> Self {
+        Self {
+            misses: misses.max(1).into(),
+            recoveries: recoveries.max(1),
+            state: None,
+            answers: 0,
+            unanswered: 0,
+            run_end: 0,
+            run: 0,
+            stray: false,
+        }
+    }
+
+    /// The verdict; `None` before the first.
+    pub(super) fn state(&self) -> Option<State> {
+        self.state
+    }
+
+    /// The longest run of consecutive misses newer than the newest answered heartbeat.
+    pub(super) fn consecutive_misses(&self, ledger: &Ledger) -> u64 {
+        if self.stray { self.run.max(self.longest_stray_run(ledger)) } else { self.run }
+    }
+
+    /// Heartbeat `sequence` was answered in time; gives the verdict if that changes it.
+    pub(super) fn answered(&mut self, sequence: u64, ledger: &Ledger) -> Option<State> {
+        if sequence < self.unanswered {
+            return None;
+        }
+        self.unanswered = sequence + 1;
+        self.run_end = self.unanswered;
+        self.run = 0;
+        self.extend_run(ledger);
+        self.answers = self.answers.saturating_add(1);
+        match self.state {
+            Some(State::Up) => None,
+            Some(State::Down) if self.answers < self.recoveries => None,
+            Some(State::Down) if self.consecutive_misses(ledger) >= self.misses => None,
+            Some(State::Down) | None => self.change(State::Up),
+        }
+    }
+
+    /// Heartbeat `sequence` was settled as a miss; gives the verdict if that changes it.
+    pub(super) fn missed(&mut self, sequence: u64, ledger: &Ledger) -> Option<State> {
+        if sequence < self.unanswered {
+            return None;
+        }
+        self.answers = 0;
+        self.extend_run(ledger);
+        self.stray |= sequence >= self.run_end;
+        if self.state == Some(State::Down) || self.consecutive_misses(ledger) < self.misses {
+            return None;
+        }
+        self.change(State::Down)
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the form in which callers pass it on")]
+    fn change(&mut self, to: State) -> Option<State> {
+        self.state = Some(to);
+        Some(to)
+    }
+
+    /// Takes in what has been settled right behind the run.
+    fn extend_run(&mut self, ledger: &Ledger) {
+        // What is forgotten without having been seen here was skipped, many at once.
+        self.run_end = self.run_end.max(ledger.first_remembered());
+        while self.run_end < ledger.next() {
+            let fate = ledger.fate(self.run_end);
+            if !fate.is_miss() && fate != Fate::Skipped {
+                break;
+            }
+            self.run += u64::from(fate.is_miss());
+            self.run_end += 1;
+        }
+        if self.run_end == ledger.next() {
+            self.stray = false;
+        }
+    }
+
+    /// The longest run of misses beyond `run_end`; as long a look as heartbeats are in flight.
+    fn longest_stray_run(&self, ledger: &Ledger) -> u64 {
+        let mut longest = 0;
+        let mut run = 0;
+        for sequence in self.run_end..ledger.next() {
+            match ledger.fate(sequence) {
+                Fate::Skipped => {}
+                Fate::InFlight | Fate::Received => run = 0,
+                Fate::Unsent | Fate::Lost | Fate::Late => run += 1,
+            }
+            longest = longest.max(run);
+        }
+        longest
+    }
+}

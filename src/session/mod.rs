@@ -1,0 +1,400 @@
+//! The heart: one target's life, pure.
+//!
+//! A [`Session`] is a state machine without socket or clock. Its driver asks it what to send and
+//! tells it what happened:
+//!
+//! - [`poll_timeout`](Session::poll_timeout): when to come back at the latest;
+//! - [`poll_transmit`](Session::poll_transmit): is a heartbeat due?
+//! - [`handle_sent`](Session::handle_sent) or [`handle_unsent`](Session::handle_unsent): what became
+//!   of the one that was, at once and in order;
+//! - [`handle_transmitted`](Session::handle_transmitted): the kernel's transmit timestamp;
+//! - [`handle_reply`](Session::handle_reply): an answer arrived;
+//! - [`handle_timeout`](Session::handle_timeout): time has passed. To be called once everything has
+//!   been handed in that arrived until then, so that nobody is booked as lost who answered in time;
+//! - [`poll_change`](Session::poll_change), after each of these: has the verdict changed?
+//!
+//! Inside, a heartbeat passes `schedule` → `ledger` → `liveness` and `record`.
+//! [`snapshot`](Session::snapshot) gives the figures of one moment, in which exactly
+//! `sent = received + lost + in_flight`.
+
+mod schedule;
+
+mod ledger;
+
+mod delay;
+
+mod liveness;
+
+mod record;
+
+pub mod odds;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use crate::model::{
+    Arrival, IcmpKind, InvalidReason, Label, Mono, Stamp, State, UnsentReason, Wall,
+};
+use crate::wire::{Protocol, Reply};
+
+use ledger::{Answer, Fate, Ledger, Sent, Unknown};
+use liveness::Liveness;
+use schedule::Schedule;
+
+pub use record::{Buckets, Histogram, Record, Summary};
+pub use schedule::Due;
+
+/// How a target is probed and judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How heartbeats look on the wire; here, what confirms a reply.
+    pub protocol: &'static dyn Protocol,
+    /// Time from one heartbeat to the next; more than zero.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// Consecutive misses before the target is down; at least 1.
+    pub misses: u32,
+    /// Consecutive answers before it is up again; at least 1.
+    pub recoveries: u32,
+}
+
+/// One target's life.
+#[derive(Debug)]
+pub struct Session {
+    protocol: &'static dyn Protocol,
+    schedule: Schedule,
+    ledger: Ledger,
+    liveness: Liveness,
+    record: Record,
+    /// When the verdict last changed.
+    changed: Option<Stamp>,
+    /// A new verdict that has not been asked for yet.
+    news: Option<State>,
+    /// Time spent down before the present verdict.
+    down: Duration,
+    /// Heartbeats lost in a row, in the order of their numbers, so far.
+    loss_burst: u64,
+    /// The newest heartbeat answered at all, in time or late (RFC 4737's `NextExp`, less one).
+    newest_answered: Option<u64>,
+    /// The last heartbeat answered in time, with its round-trip delay.
+    last: Option<(u64, u64)>,
+}
+
+/// What a reply was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// The first answer to a heartbeat, within the timeout.
+    InTime {
+        /// The heartbeat's number.
+        sequence: u64,
+        /// The round-trip delay, less the responder's turnaround where it is told.
+        rtt: Duration,
+    },
+    /// The first answer to a heartbeat, after the timeout.
+    Late {
+        /// The heartbeat's number.
+        sequence: u64,
+        /// The time from sending to receiving.
+        after: Duration,
+    },
+    /// A further answer to a heartbeat.
+    Duplicate {
+        /// The heartbeat's number.
+        sequence: u64,
+    },
+    /// No answer to anything sent.
+    Invalid(InvalidReason),
+}
+
+/// One target's figures at one moment; `sent = received + lost + in_flight` in every one.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Everything that is counted.
+    pub record: Record,
+    /// Heartbeats sent and not settled yet.
+    pub in_flight: u64,
+    /// The verdict; `None` before the first.
+    pub state: Option<State>,
+    /// When the verdict last changed.
+    pub state_changed: Option<Wall>,
+    /// The longest run of misses newer than the newest answered heartbeat.
+    pub consecutive_misses: u64,
+    /// Time spent down, up to this moment.
+    pub down: Duration,
+}
+
+impl Session {
+    /// A session whose first heartbeat is due at `first`; its figures stand at zero.
+    #[must_use]
+    pub fn new(settings: &Settings, record: Record, first: Mono) -> Self {
+        Self {
+            protocol: settings.protocol,
+            schedule: Schedule::new(settings.interval, first),
+            ledger: Ledger::new(settings.interval, settings.timeout),
+            liveness: Liveness::new(settings.misses, settings.recoveries),
+            record,
+            changed: None,
+            news: None,
+            down: Duration::ZERO,
+            loss_burst: 0,
+            newest_answered: None,
+            last: None,
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) and
+    /// [`poll_transmit`](Self::poll_transmit) next, at the latest; `None` once it has been stopped
+    /// and all is settled.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        let wakes = [self.schedule.due(), self.ledger.deadline()];
+        wakes.into_iter().flatten().min()
+    }
+
+    /// The heartbeat that is due at `now`, if one is: encode it and send it, then call
+    /// [`handle_sent`](Self::handle_sent) or [`handle_unsent`](Self::handle_unsent) before anything
+    /// else.
+    ///
+    /// Heartbeats that it is too late for are counted as skipped.
+    pub fn poll_transmit(&mut self, now: Stamp) -> Option<Due> {
+        let skipped = self.schedule.skip_late(now.mono);
+        if skipped > 0 {
+            self.make_room(skipped, now);
+            self.ledger.enter_skipped(skipped);
+            self.record.unsent[UnsentReason::Skipped.index()] += skipped;
+            self.close_bursts();
+        }
+        let due = self.schedule.take_due(now.mono)?;
+        debug_assert_eq!(due.sequence, self.ledger.next());
+        self.make_room(1, now);
+        Some(due)
+    }
+
+    /// The heartbeat that was due left at `at`, which is also what it carries as t1.
+    pub fn handle_sent(&mut self, at: Stamp) {
+        self.ledger.enter_sent(at);
+        self.record.sent += 1;
+    }
+
+    /// The heartbeat that was due could not leave.
+    pub fn handle_unsent(&mut self, reason: UnsentReason, now: Stamp) {
+        let sequence = self.ledger.next();
+        self.ledger.enter_unsent();
+        self.record.unsent[reason.index()] += 1;
+        self.miss(sequence, now);
+    }
+
+    /// The kernel says when heartbeat `sequence` was handed to the device.
+    pub fn handle_transmitted(&mut self, sequence: u64, at: Wall) {
+        self.ledger.stamp_transmit(sequence, at);
+    }
+
+    /// A reply came from the target; gives what it was.
+    pub fn handle_reply(&mut self, reply: &Reply, arrival: &Arrival) -> Answered {
+        let sequence = self.ledger.widen(reply.sequence);
+        let sent = match self.ledger.sent(sequence) {
+            Ok(sent) => sent,
+            Err(unknown) => {
+                return self.handle_invalid(match unknown {
+                    Unknown::NeverSent => InvalidReason::UnknownSequence,
+                    Unknown::Forgotten => InvalidReason::Expired,
+                });
+            }
+        };
+        if !self.protocol.confirms(reply, sent.at.wall) {
+            return self.handle_invalid(InvalidReason::Mismatch);
+        }
+
+        let answer = self.ledger.answer(sequence, arrival.at);
+        if answer == Answer::Duplicate {
+            self.record.duplicates += 1;
+            return Answered::Duplicate { sequence };
+        }
+        self.note_order(sequence);
+        self.record.time_difference = reply.time_difference.or(self.record.time_difference);
+        self.record.reply_ttl = arrival.ttl.or(self.record.reply_ttl);
+        if answer == Answer::InTime {
+            let rtt = self.receive(sequence, &sent, reply, arrival);
+            self.close_bursts();
+            let verdict = self.liveness.answered(sequence, &self.ledger);
+            self.note(verdict, Stamp { mono: arrival.at, wall: received_at(arrival) });
+            return Answered::InTime { sequence, rtt };
+        }
+        self.record.late += 1;
+        if answer == Answer::LateAndLost {
+            self.record.lost += 1;
+            self.miss(sequence, arrival.read);
+        }
+        Answered::Late { sequence, after: arrival.at.since(sent.at.mono) }
+    }
+
+    /// Something came from the target that answers nothing.
+    pub fn handle_invalid(&mut self, reason: InvalidReason) -> Answered {
+        self.record.invalid[reason.index()] += 1;
+        Answered::Invalid(reason)
+    }
+
+    /// An ICMP error came back about a heartbeat. It settles nothing: it explains.
+    pub fn handle_icmp(&mut self, kind: IcmpKind) {
+        self.record.icmp_errors[kind.index()] += 1;
+    }
+
+    /// Settles as lost what has waited for the whole timeout at `now`, and shows the number of each
+    /// to `lost`.
+    pub fn handle_timeout(&mut self, now: Stamp, mut lost: impl FnMut(u64)) {
+        while let Some(sequence) = self.ledger.expire(now.mono) {
+            self.record.lost += 1;
+            self.miss(sequence, now);
+            lost(sequence);
+        }
+    }
+
+    /// Nothing more falls due once `heartbeats` have, counted from the first.
+    pub fn limit(&mut self, heartbeats: u64) {
+        self.schedule.limit(heartbeats);
+    }
+
+    /// Nothing more falls due; what is in flight is still waited for.
+    pub fn stop(&mut self) {
+        self.schedule.limit(0);
+    }
+
+    /// The new verdict, if it has changed since this was last asked.
+    pub fn poll_change(&mut self) -> Option<State> {
+        self.news.take()
+    }
+
+    /// Whether at least one heartbeat has been settled for another reason than that it was skipped
+    /// or had no address.
+    #[must_use]
+    pub fn has_settled(&self) -> bool {
+        let unsent =
+            self.record.unsent_misses() - self.record.unsent[UnsentReason::Unresolved.index()];
+        self.record.received + self.record.lost + unsent > 0
+    }
+
+    /// The verdict; `None` before the first.
+    #[must_use]
+    pub fn state(&self) -> Option<State> {
+        self.liveness.state()
+    }
+
+    /// The longest run of misses newer than the newest answered heartbeat.
+    #[must_use]
+    pub fn consecutive_misses(&self) -> u64 {
+        self.liveness.consecutive_misses(&self.ledger)
+    }
+
+    /// Heartbeats passed over so far because the probe was late.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.record.unsent[UnsentReason::Skipped.index()]
+    }
+
+    /// The figures at `now`.
+    #[must_use]
+    pub fn snapshot(&self, now: Mono) -> Snapshot {
+        let snapshot = Snapshot {
+            record: self.record.clone(),
+            in_flight: self.ledger.in_flight(),
+            state: self.liveness.state(),
+            state_changed: self.changed.map(|at| at.wall),
+            consecutive_misses: self.consecutive_misses(),
+            down: self.down + self.down_since_change(now),
+        };
+        debug_assert_eq!(
+            snapshot.record.sent,
+            snapshot.record.received + snapshot.record.lost + snapshot.in_flight
+        );
+        snapshot
+    }
+
+    /// Settles what would be forgotten while it is in flight, because `entering` more come.
+    fn make_room(&mut self, entering: u64, now: Stamp) {
+        while let Some(lost) = self.ledger.make_room(entering) {
+            self.record.lost += 1;
+            self.miss(lost, now);
+        }
+    }
+
+    fn miss(&mut self, sequence: u64, now: Stamp) {
+        self.close_bursts();
+        let verdict = self.liveness.missed(sequence, &self.ledger);
+        self.note(verdict, now);
+    }
+
+    /// Books the delays of a heartbeat that was answered in time, and gives its round trip.
+    fn receive(
+        &mut self,
+        sequence: u64,
+        sent: &Sent,
+        reply: &Reply,
+        arrival: &Arrival,
+    ) -> Duration {
+        let record = &mut self.record;
+        let rtt = delay::round_trip(sent, arrival, reply.turnaround);
+        record.received += 1;
+        record.rtt.observe(rtt.nanos);
+        record.stamps[rtt.source.index()] += 1;
+        record.last_rtt = Some(rtt.nanos);
+        record.last_reply = Some(received_at(arrival));
+        if let Some(turnaround) = reply.turnaround {
+            record.turnaround.observe(turnaround);
+        }
+        if let Some((before, other)) = self.last
+            && before + 1 == sequence
+        {
+            record.ipdv.observe(rtt.nanos.abs_diff(other));
+        }
+        if self.last.is_none_or(|(newest, _)| newest < sequence) {
+            self.last = Some((sequence, rtt.nanos));
+        }
+        Duration::from_nanos(rtt.nanos)
+    }
+
+    /// Tells a first answer that was overtaken (RFC 4737 section 3.3).
+    fn note_order(&mut self, sequence: u64) {
+        if self.newest_answered.is_some_and(|newest| sequence < newest) {
+            self.record.reordered += 1;
+        } else {
+            self.newest_answered = Some(sequence);
+        }
+    }
+
+    /// Books the loss periods that end with what has been settled (RFC 3357). Heartbeats that
+    /// never left are no part of the stream.
+    fn close_bursts(&mut self) {
+        let (burst, bursts) = (&mut self.loss_burst, &mut self.record.loss_bursts);
+        self.ledger.pass_settled(|fate| match fate {
+            Fate::Lost | Fate::Late => *burst += 1,
+            Fate::Received if *burst > 0 => bursts.observe(std::mem::take(burst)),
+            Fate::Received | Fate::Unsent | Fate::Skipped | Fate::InFlight => {}
+        });
+    }
+
+    fn note(&mut self, verdict: Option<State>, at: Stamp) {
+        let Some(state) = verdict else { return };
+        self.record.state_changes[state.index()] += 1;
+        if let (State::Up, Some(since)) = (state, self.changed) {
+            self.down += at.mono.since(since.mono);
+        }
+        self.changed = Some(at);
+        self.news = verdict;
+    }
+
+    /// Time since the target went down, if it is down.
+    fn down_since_change(&self, now: Mono) -> Duration {
+        match (self.liveness.state(), self.changed) {
+            (Some(State::Down), Some(since)) => now.since(since.mono),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+/// When an answer arrived, in civil time.
+fn received_at(arrival: &Arrival) -> Wall {
+    arrival.kernel.unwrap_or(arrival.read.wall)
+}

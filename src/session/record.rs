@@ -1,0 +1,221 @@
+//! What is counted of one target: the figures behind its series on `/metrics`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{IcmpKind, InvalidReason, Label, StampSource, State, UnsentReason, Wall};
+
+/// Everything counted of one target since it was first configured.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Heartbeats that left.
+    pub sent: u64,
+    /// Heartbeats answered within the timeout.
+    pub received: u64,
+    /// Heartbeats sent and not answered within the timeout.
+    pub lost: u64,
+    /// Heartbeats that were due and never left, by [`UnsentReason`].
+    pub unsent: [u64; UnsentReason::COUNT],
+    /// First answers after the timeout; each also stands in `lost`.
+    pub late: u64,
+    /// Further answers to one heartbeat (RFC 5560).
+    pub duplicates: u64,
+    /// First answers older than one already seen (RFC 4737).
+    pub reordered: u64,
+    /// Datagrams from the target that answer nothing, by [`InvalidReason`].
+    pub invalid: [u64; InvalidReason::COUNT],
+    /// Entries into each [`State`].
+    pub state_changes: [u64; State::COUNT],
+    /// ICMP errors about the target, by [`IcmpKind`].
+    pub icmp_errors: [u64; IcmpKind::COUNT],
+    /// Round-trip delays by the source of their stamps.
+    pub stamps: [u64; StampSource::COUNT],
+    /// Round-trip delays (RFC 2681) of heartbeats answered in time, in nanoseconds, the
+    /// responder's turnaround taken off where the protocol tells it.
+    pub rtt: Histogram,
+    /// Lengths of completed loss periods (RFC 3357), in heartbeats.
+    pub loss_bursts: Histogram,
+    /// The responder's dwell, in nanoseconds.
+    pub turnaround: Summary,
+    /// Absolute delay variation between consecutive answered heartbeats (RFC 3393), in nanoseconds.
+    pub ipdv: Summary,
+    /// The last round-trip delay, in nanoseconds.
+    pub last_rtt: Option<u64>,
+    /// When the last answer in time arrived.
+    pub last_reply: Option<Wall>,
+    /// Responder's receive time − probe's send time, in nanoseconds, as last answered.
+    pub time_difference: Option<i64>,
+    /// The hop limit of the last answer.
+    pub reply_ttl: Option<u8>,
+}
+
+impl Record {
+    /// A record in which nothing has happened.
+    #[must_use]
+    pub fn new(rtt: Arc<Buckets>, loss_bursts: Arc<Buckets>) -> Self {
+        Self {
+            sent: 0,
+            received: 0,
+            lost: 0,
+            unsent: [0; UnsentReason::COUNT],
+            late: 0,
+            duplicates: 0,
+            reordered: 0,
+            invalid: [0; InvalidReason::COUNT],
+            state_changes: [0; State::COUNT],
+            icmp_errors: [0; IcmpKind::COUNT],
+            stamps: [0; StampSource::COUNT],
+            rtt: Histogram::new(rtt),
+            loss_bursts: Histogram::new(loss_bursts),
+            turnaround: Summary::default(),
+            ipdv: Summary::default(),
+            last_rtt: None,
+            last_reply: None,
+            time_difference: None,
+            reply_ttl: None,
+        }
+    }
+
+    /// Heartbeats that never left and count as misses: all but the skipped.
+    #[must_use]
+    pub fn unsent_misses(&self) -> u64 {
+        UnsentReason::ALL
+            .iter()
+            .filter(|&&reason| reason != UnsentReason::Skipped)
+            .map(|reason| self.unsent[reason.index()])
+            .sum()
+    }
+}
+
+/// Upper bounds of a histogram's buckets, ascending; the bucket to +Inf is implied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Buckets(Box<[u64]>);
+
+impl Buckets {
+    /// Buckets for delays, from bounds in seconds.
+    ///
+    /// The bounds are expected to be finite, positive and ascending, as `config/` checks them.
+    #[must_use]
+    pub fn from_seconds(bounds: &[f64]) -> Self {
+        Self(bounds.iter().map(|&bound| nanos(bound)).collect())
+    }
+
+    /// Buckets for counts.
+    #[must_use]
+    pub fn from_counts(bounds: &[u64]) -> Self {
+        Self(bounds.into())
+    }
+
+    /// The bounds: nanoseconds, or counts.
+    #[must_use]
+    pub fn bounds(&self) -> &[u64] {
+        &self.0
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` saturates, which is what a bound out of range should do"
+)]
+fn nanos(seconds: f64) -> u64 {
+    (seconds * 1e9).round() as u64
+}
+
+/// How often values fell into which bucket.
+#[derive(Debug, Clone)]
+pub struct Histogram {
+    buckets: Arc<Buckets>,
+    /// One count a bucket, not cumulative; the last is the one to +Inf.
+    counts: Box<[u64]>,
+    sum: u64,
+}
+
+impl Histogram {
+    /// An empty histogram.
+    #[must_use]
+    pub fn new(buckets: Arc<Buckets>) -> Self {
+        let counts = vec![0; buckets.bounds().len() + 1].into();
+        Self { buckets, counts, sum: 0 }
+    }
+
+    /// Counts `value`; a bucket's bound belongs to the bucket.
+    pub fn observe(&mut self, value: u64) {
+        let bucket = self.buckets.0.partition_point(|&bound| bound < value);
+        self.counts[bucket] += 1;
+        self.sum = self.sum.saturating_add(value);
+    }
+
+    /// Adds what another histogram over the same buckets has counted.
+    pub fn merge(&mut self, other: &Self) {
+        debug_assert_eq!(self.buckets, other.buckets);
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine += theirs;
+        }
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+
+    /// Upper bounds with the cumulative count up to each, without +Inf.
+    pub fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let mut total = 0;
+        self.buckets.0.iter().zip(&self.counts).map(move |(&bound, &count)| {
+            total += count;
+            (bound, total)
+        })
+    }
+
+    /// How many values were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The sum of all values.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.sum
+    }
+
+    /// The mean, where anything was counted.
+    #[must_use]
+    pub fn mean(&self) -> Option<Duration> {
+        self.sum.checked_div(self.count()).map(Duration::from_nanos)
+    }
+}
+
+/// The sum and number of values: enough for a mean over any period.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// How many values there were.
+    pub count: u64,
+    /// Their sum.
+    pub sum: u64,
+}
+
+impl Summary {
+    /// Adds a value.
+    pub fn observe(&mut self, value: u64) {
+        self.count += 1;
+        self.sum = self.sum.saturating_add(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_belongs_to_its_bucket_and_the_rest_to_infinity() {
+        let mut histogram = Histogram::new(Arc::new(Buckets::from_counts(&[1, 2, 5])));
+        for value in [0, 1, 2, 3, 5, 6, 1000] {
+            histogram.observe(value);
+        }
+        assert_eq!(histogram.cumulative().collect::<Vec<_>>(), [(1, 2), (2, 3), (5, 5)]);
+        assert_eq!((histogram.count(), histogram.sum()), (7, 1017));
+    }
+
+    #[test]
+    fn seconds_become_nanoseconds() {
+        assert_eq!(Buckets::from_seconds(&[50e-6, 0.1]).bounds(), [50_000, 100_000_000]);
+    }
+}

@@ -1,0 +1,123 @@
+//! Which heartbeat is due when: a periodic stream (RFC 3432).
+//!
+//! `now` enters; sequence numbers leave, each bound to its moment for good: number `n` is due at
+//! `first + n × interval`, whatever happened to those before it. So the schedule neither drifts
+//! nor waits for anything, and after a stall it goes on where it would have been.
+
+use std::time::Duration;
+
+use crate::model::Mono;
+
+/// The schedule of one target.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    interval: Duration,
+    /// The number of the next heartbeat.
+    next: u64,
+    /// When it is due.
+    due: Mono,
+    /// Numbers from this one on never fall due.
+    end: u64,
+}
+
+/// A heartbeat that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// Its number, from 0.
+    pub sequence: u64,
+    /// When it should leave.
+    pub at: Mono,
+}
+
+impl Schedule {
+    /// Heartbeats every `interval` (more than zero) from `first` on.
+    pub(super) fn new(interval: Duration, first: Mono) -> Self {
+        debug_assert!(!interval.is_zero());
+        Self { interval, next: 0, due: first, end: u64::MAX }
+    }
+
+    /// Ends the schedule after the first `heartbeats`.
+    pub(super) fn limit(&mut self, heartbeats: u64) {
+        self.end = heartbeats;
+    }
+
+    /// When the next heartbeat is due; `None` when there is none any more.
+    pub(super) fn due(&self) -> Option<Mono> {
+        (self.next < self.end).then_some(self.due)
+    }
+
+    /// Passes over the heartbeats that it is too late to send at `now`, and says how many.
+    ///
+    /// It is too late once the one after it is due as well: sending both would be a burst that the
+    /// network never asked for.
+    pub(super) fn skip_late(&mut self, now: Mono) -> u64 {
+        let late = now.since(self.due).as_nanos() / self.interval.as_nanos();
+        let left = self.end.saturating_sub(self.next);
+        let late = u64::try_from(late).unwrap_or(u64::MAX).min(left);
+        self.advance(late);
+        late
+    }
+
+    /// The heartbeat that is due at `now`, if one is.
+    pub(super) fn take_due(&mut self, now: Mono) -> Option<Due> {
+        if now < self.due()? {
+            return None;
+        }
+        let due = Due { sequence: self.next, at: self.due };
+        self.advance(1);
+        Some(due)
+    }
+
+    fn advance(&mut self, heartbeats: u64) {
+        let interval = u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX);
+        self.next += heartbeats;
+        self.due = self.due + Duration::from_nanos(interval.saturating_mul(heartbeats));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(millis: u64) -> Mono {
+        Mono::from_nanos(millis * 1_000_000)
+    }
+
+    #[test]
+    fn heartbeats_are_due_on_the_grid_however_late_each_is_taken() {
+        let mut schedule = Schedule::new(SECOND, at(500));
+        assert_eq!(schedule.take_due(at(499)), None);
+        assert_eq!(schedule.take_due(at(1499)), Some(Due { sequence: 0, at: at(500) }));
+        assert_eq!(schedule.take_due(at(1499)), None);
+        assert_eq!(schedule.take_due(at(1500)), Some(Due { sequence: 1, at: at(1500) }));
+        assert_eq!(schedule.due(), Some(at(2500)));
+    }
+
+    #[test]
+    fn a_stall_skips_all_but_the_newest() {
+        let mut schedule = Schedule::new(SECOND, at(0));
+        assert_eq!(schedule.skip_late(at(999)), 0);
+        assert_eq!(schedule.skip_late(at(5_400)), 5);
+        assert_eq!(schedule.take_due(at(5_400)), Some(Due { sequence: 5, at: at(5_000) }));
+        assert_eq!(schedule.due(), Some(at(6_000)));
+    }
+
+    #[test]
+    fn a_limited_schedule_ends() {
+        let mut schedule = Schedule::new(SECOND, at(0));
+        schedule.limit(3);
+        assert_eq!(schedule.skip_late(at(1_500)), 1);
+        assert!(schedule.take_due(at(1_500)).is_some());
+        assert_eq!(schedule.skip_late(at(60_000)), 1);
+        assert_eq!((schedule.due(), schedule.take_due(at(60_000))), (None, None));
+    }
+
+    #[test]
+    fn a_suspended_machine_overflows_nothing() {
+        let mut schedule = Schedule::new(Duration::from_nanos(1), at(0));
+        let late = schedule.skip_late(Mono::from_nanos(u64::MAX));
+        assert_eq!(late, u64::MAX);
+    }
+}

@@ -1,0 +1,354 @@
+//! The session against a model that remembers everything and knows no ring, no run and no cursor.
+
+use super::*;
+
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::model::UnsentReason::{NoRoute, Unresolved};
+use crate::wire;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+fn settings(interval: u64, timeout: u64, misses: u32, recoveries: u32) -> Settings {
+    Settings {
+        protocol: wire::by_name("heartbeat").unwrap(),
+        interval: Duration::from_millis(interval),
+        timeout: Duration::from_millis(timeout),
+        misses,
+        recoveries,
+    }
+}
+
+fn record() -> Record {
+    Record::new(
+        Arc::new(Buckets::from_seconds(&[0.001, 0.1, 10.0])),
+        Arc::new(Buckets::from_counts(&[1, 2, 3, 5, 10])),
+    )
+}
+
+fn at(millis: u64) -> Stamp {
+    Stamp::default().after(Duration::from_secs(1_700_000_000) + Duration::from_millis(millis))
+}
+
+fn reply(sequence: u64) -> Reply {
+    Reply {
+        session: Some(0),
+        sequence: u32::try_from(sequence).unwrap(),
+        echo: 0,
+        time_difference: None,
+        turnaround: None,
+    }
+}
+
+fn arrival(millis: u64) -> Arrival {
+    Arrival { at: at(millis).mono, kernel: Some(at(millis).wall), read: at(millis), ttl: Some(64) }
+}
+
+/// A session started at 0 ms and a hand on its clock.
+struct Life {
+    session: Session,
+    millis: u64,
+}
+
+impl Life {
+    fn new(settings: &Settings) -> Self {
+        Self { session: Session::new(settings, record(), at(0).mono), millis: 0 }
+    }
+
+    /// Moves to `millis`, sending all that falls due.
+    fn run_to(&mut self, millis: u64) {
+        while self.millis <= millis {
+            self.session.handle_timeout(at(self.millis), |_| {});
+            if self.session.poll_transmit(at(self.millis)).is_some() {
+                self.session.handle_sent(at(self.millis));
+            }
+            self.millis += 1;
+        }
+    }
+
+    fn answer(&mut self, sequence: u64) {
+        self.session.handle_reply(&reply(sequence), &arrival(self.millis));
+    }
+}
+
+#[test]
+fn down_comes_no_later_than_misses_times_interval_plus_timeout() {
+    let mut life = Life::new(&settings(1000, 700, 3, 1));
+    life.run_to(10);
+    life.answer(0);
+    assert_eq!(life.session.poll_change(), Some(State::Up));
+    life.run_to(3699);
+    assert_eq!(life.session.state(), Some(State::Up));
+    life.run_to(3700);
+    assert_eq!(life.session.poll_change(), Some(State::Down));
+    life.run_to(4010);
+    life.answer(4);
+    assert_eq!(life.session.poll_change(), Some(State::Up));
+    let snapshot = life.session.snapshot(at(5000).mono);
+    assert_eq!(snapshot.down, MILLISECOND * 311);
+    assert_eq!(snapshot.record.state_changes, [2, 1]);
+    assert_eq!(snapshot.record.loss_bursts.cumulative().collect::<Vec<_>>()[2], (3, 1));
+}
+
+#[test]
+fn a_late_reply_is_no_proof_of_life_and_no_answer_to_the_next_heartbeat() {
+    let mut life = Life::new(&settings(1000, 500, 3, 1));
+    life.run_to(1200);
+    life.answer(0);
+    let snapshot = life.session.snapshot(at(1200).mono);
+    assert_eq!(snapshot.state, None);
+    assert_eq!((snapshot.record.lost, snapshot.record.late, snapshot.in_flight), (1, 1, 1));
+    assert_eq!((snapshot.record.received, snapshot.record.rtt.count()), (0, 0));
+}
+
+#[test]
+fn recoveries_asks_for_answers_in_a_row() {
+    let mut life = Life::new(&settings(100, 100, 2, 3));
+    life.run_to(350);
+    assert_eq!(life.session.poll_change(), Some(State::Down));
+    for sequence in [3, 4, 6, 7] {
+        life.run_to(sequence * 100 + 10);
+        life.answer(sequence);
+        assert_eq!(life.session.poll_change(), None);
+    }
+    life.run_to(810);
+    life.answer(8);
+    assert_eq!(life.session.poll_change(), Some(State::Up));
+}
+
+#[test]
+fn a_skip_is_the_probes_fault_and_no_miss() {
+    let mut life = Life::new(&settings(100, 100, 3, 1));
+    life.run_to(10);
+    life.answer(0);
+    life.session.handle_timeout(at(100_050), |_| {});
+    assert!(life.session.poll_transmit(at(100_050)).is_some_and(|due| due.sequence == 1000));
+    life.session.handle_sent(at(100_050));
+    let snapshot = life.session.snapshot(at(100_050).mono);
+    assert_eq!(snapshot.record.unsent[UnsentReason::Skipped.index()], 999);
+    assert_eq!((snapshot.state, snapshot.consecutive_misses), (Some(State::Up), 0));
+}
+
+#[test]
+fn heartbeats_that_cannot_leave_count_at_once() {
+    let mut session = Session::new(&settings(100, 10_000, 3, 1), record(), at(0).mono);
+    session.poll_transmit(at(0)).unwrap();
+    session.handle_sent(at(0));
+    for sequence in 1..=3 {
+        assert_eq!(session.state(), None);
+        session.poll_transmit(at(sequence * 100)).unwrap();
+        session.handle_unsent(Unresolved, at(sequence * 100));
+    }
+    assert_eq!(session.poll_change(), Some(State::Down));
+    assert!(!session.has_settled());
+    session.handle_reply(&reply(0), &arrival(400));
+    assert_eq!(session.poll_change(), None, "three newer heartbeats are still misses");
+}
+
+#[test]
+fn further_answers_old_answers_and_inventions_are_told_apart() {
+    let mut life = Life::new(&settings(100, 1000, 3, 1));
+    life.run_to(310);
+    for sequence in [2, 0, 2, 0, 3, 9] {
+        life.answer(sequence);
+    }
+    let record = life.session.snapshot(at(311).mono).record;
+    assert_eq!((record.received, record.reordered, record.duplicates), (3, 1, 2));
+    assert_eq!(record.invalid[InvalidReason::UnknownSequence.index()], 1);
+    assert_eq!(record.ipdv.count, 1, "only heartbeats 2 and 3 were answered one after the other");
+    life.run_to(10_000);
+    life.answer(1);
+    let record = life.session.snapshot(at(10_000).mono).record;
+    assert_eq!(record.invalid[InvalidReason::Expired.index()], 1);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Wait(u64),
+    Send,
+    Fail,
+    /// To the heartbeat this many before the newest.
+    Reply(u64),
+    Invent,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    vec(
+        prop_oneof![
+            4 => (0..40u64).prop_map(Step::Wait),
+            1 => (0..2000u64).prop_map(Step::Wait),
+            6 => Just(Step::Send),
+            2 => Just(Step::Fail),
+            6 => (0..12u64).prop_map(Step::Reply),
+            1 => Just(Step::Invent),
+        ],
+        1..300,
+    )
+}
+
+/// Everything that has happened, in the order of the numbers.
+#[derive(Default)]
+struct Model {
+    heartbeats: Vec<(Fate, u64)>,
+    state: Option<State>,
+    answers: u32,
+    changes: [u64; 2],
+    late: u64,
+    duplicates: u64,
+    invalid: u64,
+}
+
+impl Model {
+    fn count(&self, wanted: &[Fate]) -> u64 {
+        self.heartbeats.iter().filter(|(fate, _)| wanted.contains(fate)).count() as u64
+    }
+
+    /// The three lines that define the verdict.
+    fn misses_in_a_row(&self) -> u64 {
+        let fates: Vec<Fate> =
+            self.heartbeats.iter().map(|h| h.0).filter(|&fate| fate != Fate::Skipped).collect();
+        let newer = fates.iter().rposition(|&fate| fate == Fate::Received).map_or(0, |n| n + 1);
+        fates[newer..].split(|fate| !fate.is_miss()).map(<[_]>::len).max().unwrap_or(0) as u64
+    }
+
+    fn answered_after(&self, sequence: usize) -> bool {
+        self.heartbeats[sequence + 1..].iter().any(|h| h.0 == Fate::Received)
+    }
+
+    fn judge(&mut self, sequence: usize, answered: bool, settings: &Settings) {
+        if self.answered_after(sequence) {
+            return;
+        }
+        self.answers = if answered { self.answers + 1 } else { 0 };
+        let recovered = self.state.is_none() || self.answers >= settings.recoveries;
+        let state = if self.misses_in_a_row() >= settings.misses.into() {
+            (answered && self.state.is_none()).then_some(State::Up).or(Some(State::Down))
+        } else if answered && recovered {
+            Some(State::Up)
+        } else {
+            self.state
+        };
+        if state != self.state {
+            self.changes[state.unwrap().index()] += 1;
+            self.state = state;
+        }
+    }
+
+    fn expire(&mut self, millis: u64, timeout: u64, settings: &Settings) {
+        for sequence in 0..self.heartbeats.len() {
+            if let (Fate::InFlight, sent) = self.heartbeats[sequence]
+                && millis >= sent + timeout
+            {
+                self.heartbeats[sequence].0 = Fate::Lost;
+                self.judge(sequence, false, settings);
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_the_model_whatever_happens(
+        steps in steps(),
+        interval in 1..20u64,
+        timeout in 1..200u64,
+        misses in 1..5u32,
+        recoveries in 1..4u32,
+    ) {
+        let settings = settings(interval, timeout, misses, recoveries);
+        let mut session = Session::new(&settings, record(), at(0).mono);
+        let ring = session.ledger.remembers() as u64;
+        let mut model = Model::default();
+        let mut now = 0;
+        for step in steps {
+            match step {
+                Step::Wait(millis) => now += millis,
+                Step::Send | Step::Fail => {
+                    session.handle_timeout(at(now), |_| {});
+                    model.expire(now, timeout, &settings);
+                    if let Some(due) = session.poll_transmit(at(now)) {
+                        let due = usize::try_from(due.sequence).unwrap();
+                        model.heartbeats.resize(due, (Fate::Skipped, 0));
+                        if matches!(step, Step::Send) {
+                            session.handle_sent(at(now));
+                            model.heartbeats.push((Fate::InFlight, now));
+                        } else {
+                            session.handle_unsent(NoRoute, at(now));
+                            model.heartbeats.push((Fate::Unsent, now));
+                            model.judge(due, false, &settings);
+                        }
+                    }
+                }
+                Step::Reply(back) => {
+                    let Some(sequence) = (model.heartbeats.len() as u64).checked_sub(back + 1)
+                    else { continue };
+                    session.handle_reply(&reply(sequence), &arrival(now));
+                    if back + 1 > ring {
+                        model.invalid += 1;
+                        continue;
+                    }
+                    let sequence = usize::try_from(sequence).unwrap();
+                    let (fate, sent) = model.heartbeats[sequence];
+                    match fate {
+                        Fate::InFlight if now - sent <= timeout => {
+                            model.heartbeats[sequence].0 = Fate::Received;
+                            model.judge(sequence, true, &settings);
+                        }
+                        Fate::InFlight => {
+                            model.heartbeats[sequence].0 = Fate::Late;
+                            model.late += 1;
+                            model.judge(sequence, false, &settings);
+                        }
+                        Fate::Lost => {
+                            model.heartbeats[sequence].0 = Fate::Late;
+                            model.late += 1;
+                        }
+                        Fate::Received | Fate::Late => model.duplicates += 1,
+                        Fate::Skipped | Fate::Unsent => model.invalid += 1,
+                    }
+                }
+                Step::Invent => {
+                    session.handle_reply(&reply(model.heartbeats.len() as u64 + 1), &arrival(now));
+                    model.invalid += 1;
+                }
+            }
+            let snapshot = session.snapshot(at(now).mono);
+            let record = &snapshot.record;
+            prop_assert_eq!(record.sent, record.received + record.lost + snapshot.in_flight);
+            prop_assert_eq!(record.received, model.count(&[Fate::Received]));
+            prop_assert_eq!(record.lost, model.count(&[Fate::Lost, Fate::Late]));
+            prop_assert_eq!(snapshot.in_flight, model.count(&[Fate::InFlight]));
+            prop_assert_eq!(record.unsent_misses(), model.count(&[Fate::Unsent]));
+            prop_assert_eq!(
+                record.unsent[UnsentReason::Skipped.index()], model.count(&[Fate::Skipped])
+            );
+            prop_assert_eq!((record.late, record.duplicates), (model.late, model.duplicates));
+            prop_assert_eq!(record.invalid.iter().sum::<u64>(), model.invalid);
+            prop_assert_eq!(snapshot.consecutive_misses, model.misses_in_a_row());
+            prop_assert_eq!(snapshot.state, model.state);
+            prop_assert_eq!(record.state_changes, model.changes);
+        }
+    }
+
+    #[test]
+    fn conserves_even_when_heartbeats_leave_long_after_they_were_due(
+        lags in vec((0..5000u64, 0..5000u64), 1..100),
+    ) {
+        let mut session = Session::new(&settings(10, 100, 3, 1), record(), at(0).mono);
+        let mut now = 0;
+        for (wait, lag) in lags {
+            now += wait;
+            session.handle_timeout(at(now), |_| {});
+            let due = session.poll_transmit(at(now)).is_some();
+            now += lag;
+            if due {
+                session.handle_sent(at(now));
+            }
+            let Snapshot { record, in_flight, .. } = session.snapshot(at(now).mono);
+            prop_assert_eq!(record.sent, record.received + record.lost + in_flight);
+        }
+    }
+}
