@@ -46,3 +46,5 @@ pub mod wire;
 pub mod net;
 
 pub mod session;
+
+pub mod impair;
