@@ -48,3 +48,5 @@ pub mod net;
 pub mod session;
 
 pub mod impair;
+
+pub mod config;

@@ -1,0 +1,234 @@
+//! Where heartbeats go: `HOST`, `HOST:PORT` or `[PROTOCOL://]HOST[:PORT]` enters, a checked address
+//! or [`Target`] leaves.
+//!
+//! Nothing is resolved here. A name that can never resolve is refused all the same, so that a typing
+//! error is told at once and not as an outage.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::scalars::{UnknownProtocol, protocol};
+use super::target::{Defaults, Target};
+
+/// `HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// A name or a literal address.
+    pub host: Host,
+    /// The UDP port; never 0.
+    pub port: u16,
+}
+
+/// The host of an [`Address`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// A literal address of one host: no group, never unspecified; IPv4 is never mapped into IPv6.
+    Ip(IpAddr),
+    /// A name to be resolved; or a link-local address with its zone, `fe80::1%eth0`, which only
+    /// getaddrinfo(3) makes a socket address of.
+    Name(String),
+}
+
+/// Why a text is no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// Nothing there, or nothing before the port.
+    #[error("{0:?} names no host")]
+    NoHost(String),
+    /// `PROTOCOL://` where only an address may stand.
+    #[error("{0:?} names a protocol: it goes into the key protocol")]
+    Protocol(String),
+    /// Not from 1 to 65535.
+    #[error("port {0:?} is none: ports are from 1 to 65535")]
+    Port(String),
+    /// Several colons, or brackets, but no IPv6 address.
+    #[error("{0:?} is no IPv6 address; with a port it is written [2001:db8::1]:12000")]
+    Ipv6(String),
+    /// Ends in a number, as only IPv4 addresses do.
+    #[error("{0:?} is no IPv4 address, and host names do not end in a number")]
+    Ipv4(String),
+    /// Only local to a link, and without a zone.
+    #[error("{0} is on every link: name the interface, as in {0}%eth0")]
+    NoZone(Ipv6Addr),
+    /// A zone on an address that needs none, or a zone that names no interface.
+    #[error("{0:?} has a zone that names no interface, or needs none")]
+    Zone(String),
+    /// Multicast or broadcast: the answers come from other addresses.
+    #[error("{0} is a group, and answers would come from other addresses: name each host")]
+    Group(IpAddr),
+    /// `0.0.0.0` or `::`, which a server listens on and nobody answers from.
+    #[error("{0} is no address of a host: for this machine, write 127.0.0.1 or ::1")]
+    Unspecified(IpAddr),
+    /// A character that host names do not have.
+    #[error("{character:?} cannot stand in a host name{hint}")]
+    Character {
+        /// The first such character.
+        character: char,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// Longer than DNS allows (RFC 1035 section 2.3.4).
+    #[error("host names have at most 253 characters, this one has {0}")]
+    Long(usize),
+    /// A part between dots that DNS does not allow (RFC 1123 section 2.1).
+    #[error(
+        "the part {0:?} of the host name is none: parts have 1 to 63 characters and neither begin nor end with a hyphen"
+    )]
+    Part(String),
+}
+
+/// Why a text is no target.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// What stands before `://` is no protocol.
+    #[error(transparent)]
+    Protocol(#[from] UnknownProtocol),
+    /// What stands behind it is no address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+}
+
+/// Reads a target as it is given on the command line, `[PROTOCOL://]HOST[:PORT]`.
+///
+/// Its name is the text as it is written; what the text does not say comes from `defaults`.
+///
+/// # Errors
+/// Where the protocol is unknown, or the rest is no address.
+pub fn parse_target(text: &str, defaults: &Defaults) -> Result<Target, TargetError> {
+    let (protocol, address) = match text.split_once("://") {
+        Some((name, address)) => (protocol(name)?, address),
+        None => (defaults.protocol, text),
+    };
+    let (host, port) = parse(address)?;
+    let address = Address { host, port: port.unwrap_or(defaults.port) };
+    Ok(Target { protocol, ..defaults.target(text.to_owned(), address) })
+}
+
+/// Reads `HOST` or `HOST:PORT`; an IPv6 address with a port stands in brackets.
+pub(super) fn parse(text: &str) -> Result<(Host, Option<u16>), AddressError> {
+    if text.contains("://") {
+        return Err(AddressError::Protocol(text.to_owned()));
+    }
+    if let Some(rest) = text.strip_prefix('[') {
+        let Some((inside, behind)) = rest.split_once(']') else {
+            return Err(AddressError::Ipv6(text.to_owned()));
+        };
+        let port = match behind.strip_prefix(':') {
+            Some(port) => Some(parse_port(port)?),
+            None if behind.is_empty() => None,
+            None => return Err(AddressError::Ipv6(text.to_owned())),
+        };
+        return Ok((parse_ipv6(inside)?, port));
+    }
+    match text.split_once(':') {
+        None => Ok((parse_host(text)?, None)),
+        Some((_, rest)) if rest.contains(':') => Ok((parse_ipv6(text)?, None)),
+        Some(("", _)) => Err(AddressError::NoHost(text.to_owned())),
+        Some((host, port)) => Ok((parse_host(host)?, Some(parse_port(port)?))),
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, AddressError> {
+    let digits = text.bytes().all(|octet| octet.is_ascii_digit());
+    match text.parse() {
+        Ok(port) if digits && port != 0 => Ok(port),
+        _ => Err(AddressError::Port(text.to_owned())),
+    }
+}
+
+fn parse_ipv6(text: &str) -> Result<Host, AddressError> {
+    let (address, zone) = match text.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (text, None),
+    };
+    let Ok(address) = address.parse::<Ipv6Addr>() else {
+        return Err(AddressError::Ipv6(text.to_owned()));
+    };
+    match (address.is_unicast_link_local(), zone) {
+        (true, Some(zone)) if is_interface(zone) => Ok(Host::Name(text.to_owned())),
+        (true, None) => Err(AddressError::NoZone(address)),
+        (_, Some(_)) => Err(AddressError::Zone(text.to_owned())),
+        // The sockets are IPv6 only: a mapped address is IPv4's to reach.
+        (false, None) => one_host(IpAddr::V6(address).to_canonical()),
+    }
+}
+
+/// Whether Linux could call an interface so (`dev_valid_name`: at most 15 octets).
+fn is_interface(zone: &str) -> bool {
+    let fits = |octet: u8| octet.is_ascii_graphic() && !b"/:%[]".contains(&octet);
+    (1..=15).contains(&zone.len()) && zone.bytes().all(fits)
+}
+
+fn parse_host(text: &str) -> Result<Host, AddressError> {
+    if let Ok(address) = text.parse::<Ipv4Addr>() {
+        return one_host(address.into());
+    }
+    check_name(text)?;
+    Ok(Host::Name(text.to_owned()))
+}
+
+fn one_host(address: IpAddr) -> Result<Host, AddressError> {
+    if address.is_unspecified() {
+        return Err(AddressError::Unspecified(address));
+    }
+    if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Err(AddressError::Group(address));
+    }
+    Ok(Host::Ip(address))
+}
+
+/// Host names are those of RFC 1123, and underscores, which container networks give out.
+fn check_name(text: &str) -> Result<(), AddressError> {
+    const MAX_NAME: usize = 253;
+    const MAX_PART: usize = 63;
+
+    let name = text.strip_suffix('.').unwrap_or(text);
+    if name.is_empty() {
+        return Err(AddressError::NoHost(text.to_owned()));
+    }
+    let foreign = |c: &char| !c.is_ascii_alphanumeric() && !"-_.".contains(*c);
+    if let Some(character) = name.chars().find(foreign) {
+        let hint = match character {
+            '/' => ": an address is HOST or HOST:PORT",
+            c if c.is_ascii() => "",
+            _ => ": write the name as DNS has it, beginning with xn--",
+        };
+        return Err(AddressError::Character { character, hint });
+    }
+    if name.len() > MAX_NAME {
+        return Err(AddressError::Long(name.len()));
+    }
+    let unfit = |part: &&str| {
+        !(1..=MAX_PART).contains(&part.len()) || part.starts_with('-') || part.ends_with('-')
+    };
+    if let Some(part) = name.split('.').find(unfit) {
+        return Err(AddressError::Part(part.to_owned()));
+    }
+    let last = name.rsplit('.').next().unwrap_or(name);
+    if last.bytes().all(|octet| octet.is_ascii_digit()) {
+        return Err(AddressError::Ipv4(text.to_owned()));
+    }
+    Ok(())
+}
+
+/// As it is written: an IPv6 address with a port in brackets.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        let host = host.to_string();
+        let bracketed = if host.contains(':') { format!("[{host}]") } else { host };
+        f.pad(&format!("{bracketed}:{port}"))
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Name(name) => f.pad(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! What is an address and a target, and what is said of texts that are none.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn name(text: &str) -> Host {
+    Host::Name(text.to_owned())
+}
+
+fn ip(text: &str) -> Host {
+    Host::Ip(text.parse().unwrap())
+}
+
+#[test]
+fn hosts_stand_with_or_without_a_port() {
+    let port = Some(12000);
+    for (text, expected) in [
+        ("fra.example", (name("fra.example"), None)),
+        ("fra.example.:12000", (name("fra.example."), port)),
+        ("udp_server-1:12000", (name("udp_server-1"), port)),
+        ("192.0.2.1", (ip("192.0.2.1"), None)),
+        ("192.0.2.1:12000", (ip("192.0.2.1"), port)),
+        ("2001:db8::1", (ip("2001:db8::1"), None)),
+        ("[2001:db8::1]:12000", (ip("2001:db8::1"), port)),
+        ("[::1]", (ip("::1"), None)),
+        ("::ffff:192.0.2.1", (ip("192.0.2.1"), None)),
+        ("fe80::1%eth0", (name("fe80::1%eth0"), None)),
+        ("[fe80::1%2]:12000", (name("fe80::1%2"), port)),
+    ] {
+        assert_eq!(parse(text), Ok(expected), "{text:?}");
+    }
+}
+
+fn error(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn a_host_that_is_none_says_why() {
+    let part = |part: &str| {
+        format!(
+            "the part {part:?} of the host name is none: parts have 1 to 63 characters and neither \
+             begin nor end with a hyphen"
+        )
+    };
+    assert_eq!(error(""), r#""" names no host"#);
+    assert_eq!(error("."), r#""." names no host"#);
+    assert_eq!(error(":12000"), r#"":12000" names no host"#);
+    assert_eq!(
+        error("stamp://a"),
+        r#""stamp://a" names a protocol: it goes into the key protocol"#
+    );
+    assert_eq!(error("a b"), "' ' cannot stand in a host name");
+    assert_eq!(error("a\nb"), r"'\n' cannot stand in a host name");
+    assert_eq!(error("a/b"), "'/' cannot stand in a host name: an address is HOST or HOST:PORT");
+    assert_eq!(
+        error("münchen.example"),
+        "'ü' cannot stand in a host name: write the name as DNS has it, beginning with xn--"
+    );
+    assert_eq!(
+        error(&format!("{}example", "a.".repeat(130))),
+        "host names have at most 253 characters, this one has 267"
+    );
+    for (text, unfit) in [("a..b", ""), ("-a.b", "-a"), ("a.b-", "b-"), (".a", "")] {
+        assert_eq!(error(text), part(unfit));
+    }
+    let long = "a".repeat(64);
+    assert_eq!(error(&long), part(&long));
+}
+
+#[test]
+fn a_port_that_is_none_says_why() {
+    for port in ["", "0", "65536", "+1", "-1", "http", "1/x"] {
+        let message = format!("port {port:?} is none: ports are from 1 to 65535");
+        assert_eq!(error(&format!("a:{port}")), message);
+        assert_eq!(error(&format!("[::1]:{port}")), message);
+    }
+}
+
+#[test]
+fn a_literal_address_that_is_none_says_why() {
+    for (text, address) in [
+        ("2001:db8::1:12000", "2001:db8::1:12000"),
+        ("[::1", "[::1"),
+        ("[::1]1", "[::1]1"),
+        ("[a]:1", "a"),
+    ] {
+        assert_eq!(
+            error(text),
+            format!(
+                "{address:?} is no IPv6 address; with a port it is written [2001:db8::1]:12000"
+            )
+        );
+    }
+    for text in ["192.0.2", "192.0.2.256", "12000"] {
+        assert_eq!(
+            error(text),
+            format!("{text:?} is no IPv4 address, and host names do not end in a number")
+        );
+    }
+    assert_eq!(
+        error("fe80::1"),
+        "fe80::1 is on every link: name the interface, as in fe80::1%eth0"
+    );
+    for text in ["fe80::1%", "fe80::1%a/b", "fe80::1%sixteen-letters-", "::1%lo"] {
+        assert_eq!(
+            error(text),
+            format!("{text:?} has a zone that names no interface, or needs none")
+        );
+    }
+    for group in ["224.0.0.1", "255.255.255.255", "ff02::1"] {
+        assert_eq!(
+            error(group),
+            format!(
+                "{group} is a group, and answers would come from other addresses: name each host"
+            )
+        );
+    }
+    for text in ["0.0.0.0", "::"] {
+        assert_eq!(
+            error(text),
+            format!("{text} is no address of a host: for this machine, write 127.0.0.1 or ::1")
+        );
+    }
+}
+
+#[test]
+fn a_target_takes_from_the_defaults_what_it_does_not_say() {
+    let defaults = Defaults { port: 862, misses: 5, ..Defaults::default() };
+    let plain = parse_target("fra.example", &defaults).unwrap();
+    assert_eq!((plain.name.as_str(), plain.protocol.name()), ("fra.example", "heartbeat"));
+    assert_eq!(plain.address, Address { host: name("fra.example"), port: 862 });
+    assert_eq!(plain.misses, 5);
+
+    let full = parse_target("stamp://[::1]:12000", &defaults).unwrap();
+    assert_eq!((full.name.as_str(), full.protocol.name()), ("stamp://[::1]:12000", "stamp"));
+    assert_eq!(full.address, Address { host: ip("::1"), port: 12000 });
+}
+
+#[test]
+fn a_target_of_no_protocol_names_those_there_are() {
+    let error = |text: &str| parse_target(text, &Defaults::default()).unwrap_err().to_string();
+    assert_eq!(
+        error("stmp://a"),
+        r#""stmp" is no protocol, did you mean stamp? (there are heartbeat, ping, stamp)"#
+    );
+    assert_eq!(error("http://a"), r#""http" is no protocol (there are heartbeat, ping, stamp)"#);
+    assert_eq!(error("stamp://"), r#""" names no host"#);
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_an_address_panic(text in r"\PC*|[0-9a-f:.%\[\]]{0,40}|[a-z]{0,6}://\PC*") {
+        let _ = parse_target(&text, &Defaults::default());
+    }
+
+    #[test]
+    fn what_is_shown_reads_back(host in prop_oneof![
+        "[a-z]([a-z0-9]{0,20}[a-z])?(\\.[a-z]{1,10}){0,3}".prop_map(Host::Name),
+        any::<IpAddr>().prop_filter_map("of one host", |address| parse(&address.to_string()).ok()?.0.into()),
+        any::<u64>().prop_map(|low| {
+            let address = Ipv6Addr::from((0xfe80_u128 << 112) | u128::from(low));
+            Host::Name(format!("{address}%eth0"))
+        }),
+    ], port in 1..=u16::MAX) {
+        prop_assert_eq!(parse(&host.to_string()), Ok((host.clone(), None)));
+        let address = Address { host: host.clone(), port };
+        prop_assert_eq!(parse(&address.to_string()), Ok((host, Some(port))));
+    }
+}

@@ -1,0 +1,378 @@
+//! Single values that people write, on the command line as in a file: text enters, a checked
+//! value leaves.
+//!
+//! Each has one [`FromStr`], which clap uses as it is and the schema calls for what stands in a
+//! file, so that a message reads the same wherever the mistake was made.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::wire::{self, Protocol};
+
+/// The longest span that can be configured: one day.
+///
+/// Nothing that is to be watched waits longer, and no sum of a few spans can overflow.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The shortest interval that can be configured.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Labels that the exporter or Prometheus itself sets.
+const RESERVED_LABELS: [&str; 11] = [
+    "target", "reason", "state", "kind", "le", "quantile", "address", "protocol", "source", "job",
+    "instance",
+];
+
+/// A length of time, more than zero and at most a day; written `200ms`, `1s` or `1m30s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(Duration);
+
+/// The time from one heartbeat to the next: a [`Span`] of at least 1 ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Interval(Duration);
+
+/// A share from 0 to 1; written `30%` or `0.3`.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default)]
+pub struct Ratio(f64);
+
+/// The name of a label that a target may carry: `[a-zA-Z_][a-zA-Z0-9_]*` and not reserved.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LabelName(String);
+
+/// A word that names no protocol.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} is no protocol{} (there are {})", did_you_mean(.name, &names()), names().join(", "))]
+pub struct UnknownProtocol {
+    name: String,
+}
+
+/// Why a text is no value of its kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScalarError {
+    /// A number alone, where a length of time is expected.
+    #[error("needs a unit, such as {0}s or {0}ms")]
+    NoUnit(String),
+    /// Not a length of time.
+    #[error("must be a duration, such as 200ms, 1s or 1m30s, not {0:?}")]
+    NoDuration(String),
+    /// Zero, where time must pass.
+    #[error("must be more than zero")]
+    Zero,
+    /// Heartbeats in shorter order than can be kept.
+    #[error("must be at least 1ms, not {0:?}")]
+    IntervalTooShort(String),
+    /// More than a day.
+    #[error("must be at most 24h, not {0:?}")]
+    TooLong(String),
+    /// Not a share of a whole.
+    #[error("must be from 0% to 100%, or from 0 to 1, not {0:?}")]
+    NoRatio(String),
+    /// Not the name of a label.
+    #[error(
+        "label names are letters, digits and underscores, and do not begin with a digit: {0:?} is none"
+    )]
+    NoLabelName(String),
+    /// The exporter, or Prometheus when it scrapes, sets this label.
+    #[error("reserved label: the exporter or Prometheus sets {0:?} itself")]
+    ReservedLabel(String),
+    /// Prometheus keeps these for itself.
+    #[error("reserved label: names that begin with __ belong to Prometheus")]
+    InternalLabel,
+}
+
+/// The protocol of this name.
+pub(super) fn protocol(name: &str) -> Result<&'static dyn Protocol, UnknownProtocol> {
+    wire::by_name(name).ok_or_else(|| UnknownProtocol { name: name.to_owned() })
+}
+
+/// The names of all protocols.
+fn names() -> Vec<&'static str> {
+    wire::PROTOCOLS.iter().map(|protocol| protocol.name()).collect()
+}
+
+/// `, did you mean WORD?` with the word that a third of the letters or fewer would turn into one
+/// of `words`; else nothing.
+pub(super) fn did_you_mean(wrong: &str, words: &[&str]) -> String {
+    let wrong = wrong.to_ascii_lowercase().replace('-', "_");
+    let tolerance = (wrong.chars().count() / 3).max(1);
+    words
+        .iter()
+        .map(|word| (strsim::damerau_levenshtein(&wrong, word), word))
+        .filter(|&(distance, _)| distance <= tolerance)
+        .min_by_key(|&(distance, _)| distance)
+        .map_or_else(String::new, |(_, word)| format!(", did you mean {word}?"))
+}
+
+impl Span {
+    /// The length of time.
+    #[must_use]
+    pub const fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl FromStr for Span {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, ScalarError> {
+        let duration = parse_duration(text)?;
+        if duration.is_zero() {
+            return Err(ScalarError::Zero);
+        }
+        if duration > LONGEST {
+            return Err(ScalarError::TooLong(text.to_owned()));
+        }
+        Ok(Self(duration))
+    }
+}
+
+impl Interval {
+    /// The length of time.
+    #[must_use]
+    pub const fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl FromStr for Interval {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, ScalarError> {
+        let Span(duration) = text.parse()?;
+        if duration < SHORTEST_INTERVAL {
+            return Err(ScalarError::IntervalTooShort(text.to_owned()));
+        }
+        Ok(Self(duration))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format_duration(self.0))
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format_duration(self.0))
+    }
+}
+
+/// A length of time as it is written in a file: `1m30s`.
+pub(super) fn format_duration(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string().replace(' ', "")
+}
+
+/// Reads what humantime reads, with messages that say what to write instead.
+fn parse_duration(text: &str) -> Result<Duration, ScalarError> {
+    // humantime panics where its sum reaches 2^64 seconds. Five numbers of ten digits, of any
+    // unit, stay below.
+    const MAX_DIGITS: usize = 10;
+    const MAX_LENGTH: usize = 64;
+
+    let unfit = || ScalarError::NoDuration(text.to_owned());
+    if let Ok(number) = text.parse::<f64>() {
+        return Err(match number {
+            0.0 => ScalarError::Zero,
+            0.0..f64::INFINITY => ScalarError::NoUnit(text.to_owned()),
+            _ => unfit(),
+        });
+    }
+    let numbers = text.split(|c: char| !c.is_ascii_digit());
+    if text.len() > MAX_LENGTH || numbers.map(str::len).any(|digits| digits > MAX_DIGITS) {
+        return Err(unfit());
+    }
+    humantime::parse_duration(text).map_err(|_| unfit())
+}
+
+impl Ratio {
+    /// The share, from 0 to 1.
+    #[must_use]
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl FromStr for Ratio {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, ScalarError> {
+        let (number, whole) = match text.strip_suffix('%') {
+            Some(percent) => (percent.trim_end(), 100.0),
+            None => (text, 1.0),
+        };
+        match number.parse::<f64>() {
+            // Adding zero makes −0 a plain 0.
+            Ok(value) if (0.0..=whole).contains(&value) => Ok(Self(value / whole + 0.0)),
+            _ => Err(ScalarError::NoRatio(text.to_owned())),
+        }
+    }
+}
+
+/// In percent where that reads back as the same share, else as a plain number.
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Multiplying may miss the written figure by a rounding error: 0.07 × 100 = 7.000…001.
+        let percent = (self.0 * 100.0 * 1e9).round() / 1e9;
+        #[expect(clippy::float_cmp, reason = "the very same share, or it is written differently")]
+        if percent / 100.0 == self.0 {
+            f.pad(&format!("{percent}%"))
+        } else {
+            f.pad(&self.0.to_string())
+        }
+    }
+}
+
+impl LabelName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<LabelName> for String {
+    fn from(name: LabelName) -> Self {
+        name.0
+    }
+}
+
+impl FromStr for LabelName {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, ScalarError> {
+        let mut characters = text.chars();
+        let first = |c: char| c.is_ascii_alphabetic() || c == '_';
+        if !characters.next().is_some_and(first)
+            || !characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
+        {
+            return Err(ScalarError::NoLabelName(text.to_owned()));
+        }
+        if text.starts_with("__") {
+            return Err(ScalarError::InternalLabel);
+        }
+        if RESERVED_LABELS.contains(&text) {
+            return Err(ScalarError::ReservedLabel(text.to_owned()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for LabelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn span(text: &str) -> Result<Duration, String> {
+        text.parse().map(Span::duration).map_err(|error: ScalarError| error.to_string())
+    }
+
+    fn interval(text: &str) -> Result<Duration, String> {
+        text.parse().map(Interval::duration).map_err(|error: ScalarError| error.to_string())
+    }
+
+    fn ratio(text: &str) -> Result<f64, String> {
+        text.parse().map(Ratio::get).map_err(|error: ScalarError| error.to_string())
+    }
+
+    #[test]
+    fn spans_are_written_with_units() {
+        assert_eq!(span("200ms"), Ok(Duration::from_millis(200)));
+        assert_eq!(span("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(span("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(span("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(span("24h"), Ok(LONGEST));
+    }
+
+    #[test]
+    fn a_span_that_is_none_says_what_to_write() {
+        let none = |text: &str| {
+            Err(format!("must be a duration, such as 200ms, 1s or 1m30s, not {text:?}"))
+        };
+        assert_eq!(span("5"), Err("needs a unit, such as 5s or 5ms".to_owned()));
+        assert_eq!(span("0.5"), Err("needs a unit, such as 0.5s or 0.5ms".to_owned()));
+        assert_eq!(span("0"), Err("must be more than zero".to_owned()));
+        assert_eq!(span("0s"), Err("must be more than zero".to_owned()));
+        assert_eq!(span("24h1ns"), Err("must be at most 24h, not \"24h1ns\"".to_owned()));
+        for text in ["", " ", "s", "1 parsec", "-1", "-1s", "1s,", "12345678901s", "inf", "NaN"] {
+            assert_eq!(span(text), none(text), "{text:?}");
+        }
+        let text = format!("{}s1000ms", u64::MAX);
+        assert_eq!(span(&text), none(&text));
+    }
+
+    #[test]
+    fn an_interval_is_at_least_a_millisecond() {
+        assert_eq!(interval("1ms"), Ok(Duration::from_millis(1)));
+        assert_eq!(interval("999us"), Err("must be at least 1ms, not \"999us\"".to_owned()));
+        assert_eq!(interval("0ms"), Err("must be more than zero".to_owned()));
+        assert_eq!(interval("1"), Err("needs a unit, such as 1s or 1ms".to_owned()));
+    }
+
+    #[test]
+    fn spans_are_shown_as_they_are_written() {
+        assert_eq!(Span(Duration::from_millis(90_200)).to_string(), "1m30s200ms");
+        assert_eq!(Interval(Duration::from_secs(1)).to_string(), "1s");
+    }
+
+    #[test]
+    fn ratios_are_percent_or_plain() {
+        assert_eq!(ratio("30%"), Ok(0.3));
+        assert_eq!(ratio("30 %"), Ok(0.3));
+        assert_eq!(ratio("0.3"), Ok(0.3));
+        assert_eq!(ratio("0.1%"), Ok(0.001));
+        assert_eq!(ratio("1"), Ok(1.0));
+        assert_eq!(ratio("100%"), Ok(1.0));
+        assert!(ratio("-0").is_ok_and(f64::is_sign_positive));
+        for text in ["", "%", "30", "1.1", "101%", "-1%", "nan", "NaN%", "inf", "0,3", "30%%"] {
+            let message = format!("must be from 0% to 100%, or from 0 to 1, not {text:?}");
+            assert_eq!(ratio(text), Err(message), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn ratios_are_shown_in_percent_where_that_is_exact() {
+        for text in ["0%", "7%", "30%", "0.1%", "12.5%", "100%", "0.00000000000123"] {
+            assert_eq!(text.parse::<Ratio>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn label_names_are_prometheus_label_names_less_the_reserved() {
+        for name in ["site", "_x", "Rack_7", "le_"] {
+            assert_eq!(name.parse::<LabelName>().unwrap().as_str(), name);
+        }
+        for name in ["", "7up", "a-b", "a b", "größe", "a:b"] {
+            let error = ScalarError::NoLabelName(name.to_owned());
+            assert_eq!(name.parse::<LabelName>(), Err(error));
+        }
+        for name in RESERVED_LABELS {
+            let error = ScalarError::ReservedLabel(name.to_owned());
+            assert_eq!(name.parse::<LabelName>(), Err(error));
+        }
+        assert_eq!("__address__".parse::<LabelName>(), Err(ScalarError::InternalLabel));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_scalar_panic(text in r"\PC*|[0-9a-z. ]{0,80}|([0-9]{1,20}(y|M|w|s|ms|ns)){0,8}") {
+            let _ = (span(&text), interval(&text), ratio(&text), text.parse::<LabelName>());
+        }
+
+        #[test]
+        fn what_is_shown_reads_back(nanos in 1_000_000..=LONGEST.as_nanos(), share in 0.0..=1.0) {
+            let duration = Duration::from_nanos(u64::try_from(nanos).unwrap());
+            prop_assert_eq!(Span(duration).to_string().parse(), Ok(Span(duration)));
+            prop_assert_eq!(Interval(duration).to_string().parse(), Ok(Interval(duration)));
+            prop_assert_eq!(Ratio(share).to_string().parse(), Ok(Ratio(share)));
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! What a configuration file may say: a tree of values enters, and a [`Config`] or everything that
+//! is wrong with the tree leaves.
+//!
+//! Checking never stops at a problem: what is wrong is noted and left out, and the rest is checked
+//! as if it were absent. The mappings of a file are [`Level`]s; a key is one word in its level and
+//! one line where the level is read.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::{Entry, HashMap};
+use std::fmt::{Debug, Display};
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::address::Address;
+use super::node::Node;
+use super::place::Path;
+use super::problem::Finding;
+use super::scalars::{Interval, Span, did_you_mean};
+use super::target::{Config, Defaults, Target, in_flight};
+use super::values;
+use crate::wire::Protocol;
+
+/// A mapping whose keys are known.
+struct Level {
+    /// Where it is, for keys that belong here and stand elsewhere.
+    place: &'static str,
+    /// Its keys.
+    keys: &'static [&'static str],
+}
+
+static FILE: Level =
+    Level { place: "at the top of the file", keys: &["defaults", "rtt_buckets", "targets"] };
+
+static DEFAULTS: Level = Level {
+    place: "under defaults or on a target",
+    keys: &["protocol", "port", "interval", "timeout", "misses", "recoveries"],
+};
+
+#[rustfmt::skip]
+static TARGET: Level = Level {
+    place: "on a target",
+    keys: &[
+        "name", "address", "labels",
+        "protocol", "port", "interval", "timeout", "misses", "recoveries",
+    ],
+};
+
+/// Checks a whole file.
+pub(super) fn check(root: &Node) -> Result<Config, Vec<Finding>> {
+    let mut checker = Checker::default();
+    let config = checker.file(&Path::Root, root);
+    if checker.findings.is_empty() { Ok(config) } else { Err(checker.findings) }
+}
+
+/// Collects what is wrong while the tree is walked.
+#[derive(Default)]
+struct Checker {
+    findings: Vec<Finding>,
+}
+
+/// The entries of a [`Level`] in a file.
+struct Fields<'n> {
+    level: &'static Level,
+    entries: &'n [(Node, Node)],
+    /// Which entry stands for each of the level's keys; of several, the first.
+    found: Vec<Option<usize>>,
+}
+
+/// A target whose name may be taken.
+struct Candidate {
+    name: Option<Name>,
+    /// The target, where all that it needs is right.
+    target: Option<Target>,
+}
+
+/// The name of a target, and the entry that it comes from: `name` or `address`.
+struct Name {
+    text: String,
+    key: &'static str,
+    index: usize,
+}
+
+/// The settings that `defaults` and targets share; `None` where absent or wrong.
+struct Settings {
+    protocol: Option<&'static dyn Protocol>,
+    port: Option<u16>,
+    interval: Option<Duration>,
+    timeout: Option<Duration>,
+    misses: Option<u32>,
+    recoveries: Option<u32>,
+}
+
+impl Checker {
+    fn file(&mut self, path: &Path<'_>, node: &Node) -> Config {
+        let mut config = Config::default();
+        let Some(fields) = self.fields(path, node, &FILE) else {
+            return config;
+        };
+        if let Some((path, node)) = fields.entry(path, "defaults") {
+            config.defaults = self.defaults(&path, node);
+        }
+        if let Some((path, node)) = fields.entry(path, "rtt_buckets") {
+            config.rtt_buckets = self.rtt_buckets(&path, node);
+        }
+        if let Some((path, node)) = fields.entry(path, "targets") {
+            config.targets = self.targets(&path, node, &config.defaults);
+        }
+        config
+    }
+
+    fn defaults(&mut self, path: &Path<'_>, node: &Node) -> Defaults {
+        let built_in = Defaults::default();
+        let Some(fields) = self.fields(path, node, &DEFAULTS) else {
+            return built_in;
+        };
+        self.settings(path, &fields, &built_in).or(&built_in)
+    }
+
+    fn rtt_buckets(&mut self, path: &Path<'_>, node: &Node) -> Vec<f64> {
+        let items = self.list(path, node, "seconds");
+        if items.is_some_and(<[Node]>::is_empty) {
+            let instead = "without the key, there are 20 buckets from 50 µs";
+            self.report(path, format!("must not be empty: {instead}"));
+        }
+        let mut bounds: Vec<f64> = Vec::new();
+        for (path, node) in enumerate(path, items.unwrap_or_default()) {
+            let bound = match values::bound(node) {
+                Ok(bound) => bound,
+                Err(message) => {
+                    self.report(&path, message);
+                    continue;
+                }
+            };
+            let nanos = values::nanos(bound);
+            if let Some(last) = bounds.last().filter(|&&last| values::nanos(last) >= nanos) {
+                let message = format!("must be more than {last}, the bound before it");
+                self.report(&path, message);
+            }
+            bounds.push(bound);
+        }
+        bounds
+    }
+
+    fn targets(&mut self, path: &Path<'_>, node: &Node, defaults: &Defaults) -> Vec<Arc<Target>> {
+        let items = self.list(path, node, "targets").unwrap_or_default();
+        let candidates: Vec<_> =
+            enumerate(path, items).map(|(path, node)| self.target(&path, node, defaults)).collect();
+        self.check_names(path, &candidates);
+        candidates.into_iter().filter_map(|candidate| candidate.target).map(Arc::new).collect()
+    }
+
+    fn target(&mut self, path: &Path<'_>, node: &Node, defaults: &Defaults) -> Candidate {
+        let Some(fields) = self.fields(path, node, &TARGET) else {
+            return Candidate { name: None, target: None };
+        };
+        let settings = self.settings(path, &fields, defaults);
+        let address = self.address(path, &fields, settings.port, defaults.port);
+        let labels = match fields.entry(path, "labels") {
+            Some((path, node)) => self.labels(&path, node),
+            None => BTreeMap::new(),
+        };
+        let name = self.name(path, &fields);
+        let target = name.as_ref().zip(address).map(|(name, address)| Target {
+            labels,
+            ..settings.or(defaults).target(name.text.clone(), address)
+        });
+        Candidate { name, target }
+    }
+
+    /// The settings of a target, or of `defaults`; `fallback` holds where they are silent.
+    fn settings(&mut self, path: &Path<'_>, fields: &Fields<'_>, fallback: &Defaults) -> Settings {
+        let settings = Settings {
+            protocol: self.value(path, fields, "protocol", values::protocol),
+            port: self.value(path, fields, "port", values::port),
+            interval: self
+                .value(path, fields, "interval", values::duration)
+                .map(Interval::duration),
+            timeout: self.value(path, fields, "timeout", values::duration).map(Span::duration),
+            misses: self.value(path, fields, "misses", values::count),
+            recoveries: self.value(path, fields, "recoveries", values::count),
+        };
+        self.check_in_flight(path, fields, &settings, fallback);
+        settings
+    }
+
+    /// Reports a timeout that is too long for its interval, where either of them stands.
+    ///
+    /// A pair that is wrong in `defaults` is reported there, and not on each target.
+    fn check_in_flight(
+        &mut self,
+        path: &Path<'_>,
+        fields: &Fields<'_>,
+        settings: &Settings,
+        fallback: &Defaults,
+    ) {
+        let [interval, timeout] = ["interval", "timeout"].map(|key| fields.entry(path, key));
+        let wrong = (interval.is_some() && settings.interval.is_none())
+            || (timeout.is_some() && settings.timeout.is_none());
+        let Some((path, _)) = timeout.or(interval).filter(|_| !wrong) else {
+            return;
+        };
+        let both = settings.or(fallback);
+        if let Err(error) = in_flight(both.interval, both.timeout) {
+            self.report(&path, error);
+        }
+    }
+
+    /// The address of a target; `own` is its key `port`, and `default` what holds without either.
+    fn address(
+        &mut self,
+        path: &Path<'_>,
+        fields: &Fields<'_>,
+        own: Option<u16>,
+        default: u16,
+    ) -> Option<Address> {
+        if fields.index("address").is_none() {
+            self.report(path, "has no address");
+            return None;
+        }
+        let (host, written) = self.value(path, fields, "address", values::address)?;
+        if let Some(((path, _), (own, written))) = fields.entry(path, "port").zip(own.zip(written))
+            && own != written
+        {
+            self.report(&path, format!("is {own}, but the address says {written}"));
+        }
+        Some(Address { host, port: written.or(own).unwrap_or(default) })
+    }
+
+    /// The name of a target: the key `name`, or without one the address as it is written.
+    fn name(&mut self, path: &Path<'_>, fields: &Fields<'_>) -> Option<Name> {
+        if let Some(index) = fields.index("name") {
+            let text = self.value(path, fields, "name", values::name)?;
+            return Some(Name { text, key: "name", index });
+        }
+        let index = fields.index("address")?;
+        let text = values::text(&fields.entries[index].1).ok()?.to_owned();
+        Some(Name { text, key: "address", index })
+    }
+
+    fn labels(&mut self, path: &Path<'_>, node: &Node) -> BTreeMap<String, String> {
+        let mut labels = BTreeMap::new();
+        let mut seen = HashMap::new();
+        let entries = self.entries(path, node, || "a mapping of labels".to_owned());
+        for (index, (key, value)) in entries.unwrap_or_default().iter().enumerate() {
+            let word = key.to_string();
+            let path = path.entry(index, &word);
+            let name = values::label_name(key);
+            match (name, values::text(value)) {
+                (Ok(name), Ok(value)) => {
+                    labels.insert(name.into(), value.to_owned());
+                }
+                (name, value) => {
+                    for message in [name.err(), value.err()].into_iter().flatten() {
+                        self.report(&path, message);
+                    }
+                }
+            }
+            self.check_new(&mut seen, word.clone(), &path, "label", "");
+        }
+        labels
+    }
+
+    /// Reports every name that an earlier target has.
+    fn check_names(&mut self, path: &Path<'_>, candidates: &[Candidate]) {
+        let mut seen = HashMap::with_capacity(candidates.len());
+        for (index, candidate) in candidates.iter().enumerate() {
+            let Some(Name { text, key, index: entry }) = &candidate.name else {
+                continue;
+            };
+            let hint = match *key {
+                "address" => " (the address, as no name is given)",
+                _ => "",
+            };
+            let target = path.item(index);
+            self.check_new(&mut seen, text.as_str(), &target.entry(*entry, key), "name", hint);
+        }
+    }
+
+    /// Reports `word` as a duplicate where it has been seen; `seen` keeps the place of the first.
+    fn check_new<W: Hash + Eq + Debug>(
+        &mut self,
+        seen: &mut HashMap<W, Vec<usize>>,
+        word: W,
+        path: &Path<'_>,
+        what: &str,
+        hint: &str,
+    ) {
+        match seen.entry(word) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(path.steps());
+            }
+            Entry::Occupied(first) => {
+                let what = format!("duplicate {what} {:?}{hint}", first.key());
+                self.duplicate(path, &what, first.get().clone());
+            }
+        }
+    }
+
+    /// Reads the value of a key, where it is there and what it should be.
+    fn value<T>(
+        &mut self,
+        path: &Path<'_>,
+        fields: &Fields<'_>,
+        key: &'static str,
+        read: impl FnOnce(&Node) -> Result<T, String>,
+    ) -> Option<T> {
+        let (path, node) = fields.entry(path, key)?;
+        read(node).map_err(|message| self.report(&path, message)).ok()
+    }
+
+    /// The items of a list; nothing is an empty one.
+    fn list<'n>(&mut self, path: &Path<'_>, node: &'n Node, of: &str) -> Option<&'n [Node]> {
+        let items = node.items();
+        if items.is_none() {
+            self.report(path, values::mismatch(&format!("a list of {of}"), node));
+        }
+        items
+    }
+
+    /// The entries of a mapping; nothing is an empty one.
+    fn entries<'n>(
+        &mut self,
+        path: &Path<'_>,
+        node: &'n Node,
+        expected: impl FnOnce() -> String,
+    ) -> Option<&'n [(Node, Node)]> {
+        let entries = node.entries();
+        if entries.is_none() {
+            self.report(path, values::mismatch(&expected(), node));
+        }
+        entries
+    }
+
+    /// The entries of a mapping by their keys.
+    fn fields<'n>(
+        &mut self,
+        path: &Path<'_>,
+        node: &'n Node,
+        level: &'static Level,
+    ) -> Option<Fields<'n>> {
+        let expected = || format!("a mapping of {}", level.keys.join(", "));
+        let entries = self.entries(path, node, expected)?;
+        let mut found = vec![None; level.keys.len()];
+        for (index, (key, _)) in entries.iter().enumerate() {
+            let word = key.to_string();
+            let place = path.entry(index, &word);
+            let Some(known) = level.keys.iter().position(|known| *known == word) else {
+                self.report(&place, unknown_key(&word, level));
+                continue;
+            };
+            match found[known] {
+                None => found[known] = Some(index),
+                Some(index) => {
+                    let first = path.entry(index, &word);
+                    self.duplicate(&place, "duplicate key", first.steps());
+                }
+            }
+        }
+        Some(Fields { level, entries, found })
+    }
+
+    fn report(&mut self, path: &Path<'_>, message: impl Display) {
+        self.findings.push(Finding::new(path, message));
+    }
+
+    fn duplicate(&mut self, path: &Path<'_>, what: &str, first: Vec<usize>) {
+        self.findings
+            .push(Finding::new(path, format!("{what}, first at line")).with_line_of(first));
+    }
+}
+
+impl<'n> Fields<'n> {
+    /// Which entry stands for `key`, a key of the level.
+    fn index(&self, key: &str) -> Option<usize> {
+        let known = self.level.keys.iter().position(|known| *known == key);
+        debug_assert!(known.is_some(), "{key} is a key of the level");
+        self.found[known?]
+    }
+
+    /// The place and the value of `key`, a key of the level.
+    fn entry<'p>(&self, parent: &'p Path<'p>, key: &'static str) -> Option<(Path<'p>, &'n Node)> {
+        let index = self.index(key)?;
+        Some((Path::Entry { parent, index, key }, &self.entries[index].1))
+    }
+}
+
+impl Settings {
+    /// These, and `fallback` where they are silent.
+    fn or(&self, fallback: &Defaults) -> Defaults {
+        Defaults {
+            protocol: self.protocol.unwrap_or(fallback.protocol),
+            port: self.port.unwrap_or(fallback.port),
+            interval: self.interval.unwrap_or(fallback.interval),
+            timeout: self.timeout.unwrap_or(fallback.timeout),
+            misses: self.misses.unwrap_or(fallback.misses),
+            recoveries: self.recoveries.unwrap_or(fallback.recoveries),
+        }
+    }
+}
+
+/// The items of a list with their places.
+fn enumerate<'p, 'n>(
+    parent: &'p Path<'p>,
+    items: &'n [Node],
+) -> impl Iterator<Item = (Path<'p>, &'n Node)> {
+    items.iter().enumerate().map(move |(index, node)| (parent.item(index), node))
+}
+
+fn unknown_key(word: &str, level: &Level) -> String {
+    if word == "<<" {
+        return "merge keys are not supported: what targets share goes under defaults".to_owned();
+    }
+    // The more general level first: a setting belongs under defaults before a target.
+    if let Some(other) = [&FILE, &DEFAULTS, &TARGET].iter().find(|other| other.keys.contains(&word))
+    {
+        return format!("unknown key here: it goes {}", other.place);
+    }
+    match did_you_mean(word, level.keys) {
+        hint if hint.is_empty() => format!("unknown key; known are {}", level.keys.join(", ")),
+        hint => format!("unknown key{hint}"),
+    }
+}

@@ -1,0 +1,217 @@
+//! What is probed, as checked configuration: names, spans and limits that the rest relies on.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::address::Address;
+use super::scalars::format_duration;
+use crate::wire::{self, Protocol};
+
+/// How many heartbeats of one target can await their answers at once.
+///
+/// Each takes a place in the ledger's ring, and the ring bounds a target's memory.
+pub const MAX_IN_FLIGHT: u32 = 1 << 16;
+
+/// The port of the course's servers, which the responder listens on, too.
+const DEFAULT_PORT: u16 = 12000;
+
+/// A whole configuration, free of contradictions.
+///
+/// The default is that of an empty file: no targets.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What is probed, in the order of the file, then of the command line; names are unique.
+    pub targets: Vec<Arc<Target>>,
+    /// Upper bounds of `heartbeat_rtt_seconds`' buckets, in seconds, ascending, without +Inf;
+    /// never empty.
+    pub rtt_buckets: Vec<f64>,
+    /// What targets are made of that say nothing else, those of the command line among them.
+    pub defaults: Defaults,
+}
+
+/// One path to watch.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The value of the `target` label; unique, not empty, without control characters.
+    pub name: String,
+    /// Where heartbeats go.
+    pub address: Address,
+    /// How they look on the wire.
+    pub protocol: &'static dyn Protocol,
+    /// Time from one heartbeat to the next; from 1 ms to a day.
+    pub interval: Duration,
+    /// How long an answer may take; more than zero, at most a day, and at most
+    /// [`MAX_IN_FLIGHT`] intervals.
+    pub timeout: Duration,
+    /// Consecutive misses before the target is down; at least 1.
+    pub misses: u32,
+    /// Consecutive answers before it is up again; at least 1.
+    pub recoveries: u32,
+    /// Labels for its series beside `target`.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The settings of targets that say nothing else; the fields are those of [`Target`].
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults {
+    /// How heartbeats look on the wire.
+    pub protocol: &'static dyn Protocol,
+    /// The port of addresses without one; never 0.
+    pub port: u16,
+    /// Time from one heartbeat to the next.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// Consecutive misses before a target is down.
+    pub misses: u32,
+    /// Consecutive answers before it is up again.
+    pub recoveries: u32,
+}
+
+/// Targets of the command line whose names are taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("target names must be unique, and stand twice: {}", .0.join(", "))]
+pub struct DuplicateNames(pub Vec<String>);
+
+/// A timeout so much longer than the interval that the ledger cannot hold what is in flight.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a timeout of {} at an interval of {} keeps {count} heartbeats in flight, and at most {MAX_IN_FLIGHT} can be",
+    format_duration(*timeout),
+    format_duration(*interval)
+)]
+pub struct TooManyInFlight {
+    /// Time from one heartbeat to the next.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How many heartbeats would await their answers.
+    pub count: u128,
+}
+
+/// How many heartbeats await their answers when none comes.
+///
+/// # Errors
+/// Where they are more than [`MAX_IN_FLIGHT`]; an interval of zero is always too short.
+pub fn in_flight(interval: Duration, timeout: Duration) -> Result<u32, TooManyInFlight> {
+    let count = timeout.as_nanos().div_ceil(interval.as_nanos().max(1));
+    u32::try_from(count)
+        .ok()
+        .filter(|&count| count <= MAX_IN_FLIGHT && !interval.is_zero())
+        .ok_or(TooManyInFlight { interval, timeout, count })
+}
+
+/// 20 buckets from 50 µs, each twice the one before: up to 26.2 s, which holds a round trip of a
+/// local link as well as one over a satellite behind a full buffer.
+#[must_use]
+pub fn default_rtt_buckets() -> Vec<f64> {
+    (0..20).map(|power| 50e-6 * f64::from(1_u32 << power)).collect()
+}
+
+impl Config {
+    /// Adds targets of the command line behind those of the file.
+    ///
+    /// # Errors
+    /// Where names are not unique then.
+    pub fn with_targets(
+        mut self,
+        extra: impl IntoIterator<Item = Target>,
+    ) -> Result<Self, DuplicateNames> {
+        self.targets.extend(extra.into_iter().map(Arc::new));
+        let mut names = HashSet::new();
+        let mut twice: Vec<_> = (self.targets.iter())
+            .filter(|target| !names.insert(&target.name))
+            .map(|target| target.name.clone())
+            .collect();
+        if twice.is_empty() {
+            return Ok(self);
+        }
+        twice.sort_unstable();
+        twice.dedup();
+        Err(DuplicateNames(twice))
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            targets: Vec::new(),
+            rtt_buckets: default_rtt_buckets(),
+            defaults: Defaults::default(),
+        }
+    }
+}
+
+impl Defaults {
+    /// The target of this name and address that says nothing else.
+    #[must_use]
+    pub fn target(&self, name: String, address: Address) -> Target {
+        let Self { protocol, port: _, interval, timeout, misses, recoveries } = *self;
+        let labels = BTreeMap::new();
+        Target { name, address, protocol, interval, timeout, misses, recoveries, labels }
+    }
+}
+
+/// The settings of an empty file: the course's.
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            protocol: wire::PROTOCOLS[0],
+            port: DEFAULT_PORT,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            misses: 3,
+            recoveries: 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse_target;
+    use super::*;
+
+    fn target(text: &str) -> Target {
+        parse_target(text, &Defaults::default()).unwrap()
+    }
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let Defaults { protocol, port, interval, timeout, misses, recoveries } =
+            Defaults::default();
+        assert_eq!((protocol.name(), port, misses, recoveries), ("heartbeat", 12000, 3, 1));
+        assert_eq!((interval, timeout), (Duration::from_secs(1), Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn default_buckets_double_from_50_microseconds() {
+        let buckets = default_rtt_buckets();
+        assert_eq!((buckets.len(), buckets[0], buckets[19]), (20, 50e-6, 26.2144));
+        assert!(buckets.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn targets_of_the_command_line_come_last_and_need_names_of_their_own() {
+        let config = Config::default().with_targets([target("a"), target("stamp://a")]).unwrap();
+        let names: Vec<_> = config.targets.iter().map(|target| target.name.as_str()).collect();
+        assert_eq!(names, ["a", "stamp://a"]);
+        let error = config.with_targets([target("b"), target("a"), target("b")]).unwrap_err();
+        assert_eq!(error.to_string(), "target names must be unique, and stand twice: a, b");
+    }
+
+    #[test]
+    fn what_is_in_flight_has_a_bound() {
+        let (ms, s) = (Duration::from_millis(1), Duration::from_secs(1));
+        assert_eq!(in_flight(s, s), Ok(1));
+        assert_eq!(in_flight(s, ms), Ok(1));
+        assert_eq!(in_flight(s, s + ms), Ok(2));
+        assert_eq!(in_flight(ms, 65_536 * ms), Ok(65_536));
+        assert_eq!(
+            in_flight(ms, 65_537 * ms).unwrap_err().to_string(),
+            "a timeout of 1m5s537ms at an interval of 1ms keeps 65537 heartbeats in flight, \
+             and at most 65536 can be"
+        );
+        assert!(in_flight(Duration::ZERO, s).is_err());
+    }
+}
