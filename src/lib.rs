@@ -50,3 +50,5 @@ pub mod session;
 pub mod impair;
 
 pub mod config;
+
+pub mod exposition;

@@ -1,0 +1,109 @@
+//! Samples made by hand, for tests: nothing enters, a [`ProbeSample`] leaves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ProbeSample, TargetSample};
+use crate::config::{Address, Host, Target};
+use crate::model::{IcmpKind, InvalidReason, Label, State, UnsentReason, Wall};
+use crate::session::{Buckets, Histogram, Record, Snapshot};
+use crate::wire::PROTOCOLS;
+
+/// 2025-01-02 03:04:05.678 UTC.
+pub(crate) const NOW: Wall = Wall::from_nanos(1_735_787_045_678_000_000);
+
+/// A target of which nothing is known yet, with one label.
+pub(crate) fn fresh(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> TargetSample {
+    let target = Target {
+        name: name.to_owned(),
+        address: Address { host: Host::Name(format!("{name}.example")), port: 12000 },
+        protocol: PROTOCOLS[0],
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_millis(1500),
+        misses: 3,
+        recoveries: 1,
+        labels: BTreeMap::from([(label.0.to_owned(), label.1.to_owned())]),
+    };
+    let bursts = Arc::new(Buckets::from_counts(&[1, 2, 3]));
+    TargetSample {
+        target: Arc::new(target),
+        address: None,
+        resolved: false,
+        address_changes: 0,
+        session: Snapshot {
+            record: Record::new(rtt.clone(), bursts),
+            in_flight: 0,
+            state: None,
+            state_changed: None,
+            consecutive_misses: 0,
+            down: Duration::ZERO,
+        },
+    }
+}
+
+/// A target with a figure of every kind.
+pub(crate) fn busy(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> TargetSample {
+    let mut sample = fresh(name, label, rtt);
+    let ip = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    let target = Arc::make_mut(&mut sample.target);
+    target.address.host = Host::Ip(ip);
+    target.protocol = PROTOCOLS[2];
+    sample.address = Some(SocketAddr::new(ip, 12000));
+    sample.resolved = true;
+    sample.address_changes = 1;
+
+    let session = &mut sample.session;
+    session.in_flight = 2;
+    session.state = Some(State::Up);
+    session.state_changed = Some(NOW);
+    session.down = Duration::from_millis(20_500);
+    let record = &mut session.record;
+    (record.sent, record.received, record.lost) = (10, 3, 5);
+    record.unsent[UnsentReason::Skipped.index()] = 4;
+    record.late = 1;
+    record.duplicates = 6;
+    record.reordered = 7;
+    record.invalid[InvalidReason::Mismatch.index()] = 8;
+    record.state_changes = [2, 1];
+    record.icmp_errors[IcmpKind::PortUnreachable.index()] = 9;
+    for nanos in [50_000, 150_000, 2_000_000] {
+        record.rtt.observe(nanos);
+    }
+    record.loss_bursts.observe(2);
+    record.loss_bursts.observe(3);
+    record.turnaround.observe(1_500);
+    record.ipdv.observe(100_000);
+    record.ipdv.observe(1_850_000);
+    record.last_rtt = Some(2_000_000);
+    record.last_reply = Some(NOW);
+    record.time_difference = Some(-2_568_024_873);
+    record.reply_ttl = Some(63);
+    sample
+}
+
+/// One target at work and one just configured, with a label each that the other has not.
+pub(crate) fn two_targets() -> ProbeSample {
+    let rtt = Arc::new(Buckets::from_seconds(&[50e-6, 100e-6, 1e-3]));
+    probe(vec![busy("fra-edge", ("site", "fra"), &rtt), fresh("new", ("role", "core"), &rtt)])
+}
+
+/// A probe of these targets.
+pub(crate) fn probe(targets: Vec<TargetSample>) -> ProbeSample {
+    let label_names: BTreeSet<String> =
+        targets.iter().flat_map(|sample| sample.target.labels.keys().cloned()).collect();
+    let mut schedule_lag = Histogram::new(Arc::new(Buckets::from_seconds(&[1e-3, 1e-2])));
+    schedule_lag.observe(70_000);
+    ProbeSample {
+        targets,
+        label_names,
+        schedule_lag,
+        receive_drops: 11,
+        timestamps: [3, 1],
+        unmatched: [12, 13],
+        impaired: false,
+        config_loaded: true,
+        config_loaded_at: NOW,
+    }
+}

@@ -1,0 +1,27 @@
+//! What is exposed: figures of one moment enter, text for Prometheus and JSON for people leave.
+//!
+//! [`catalogue`] holds every name, help, type and label in one place. [`ProbeSample`] is what the
+//! probe gathers from its workers for a scrape, [`encode_probe`] and [`encode_targets`] write it;
+//! [`ResponderMetrics`] are the responder's counters and write themselves. The encoders write as
+//! they go, to any [`std::io::Write`], and hold no more than a piece of the text in memory.
+
+pub mod catalogue;
+mod family;
+mod probe;
+mod responder;
+mod sample;
+mod source;
+mod targets;
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;
+
+pub use probe::encode_probe;
+pub use responder::ResponderMetrics;
+pub use sample::{ProbeSample, TargetSample};
+pub use source::{ProbeSource, Sampling, Unavailable};
+pub use targets::encode_targets;
+
+pub(crate) use targets::rfc3339;

@@ -1,0 +1,188 @@
+//! The probe's `/metrics`: a [`ProbeSample`] enters, the Prometheus text format 0.0.4 leaves.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use prometheus::proto::LabelPair;
+
+use super::catalogue::{self, Family};
+use super::family::{
+    FamilyWriter, Series, Value, pair, seconds, signed_seconds, truth, unix_seconds,
+};
+use super::{ProbeSample, TargetSample};
+use crate::model::{
+    IcmpKind, InvalidReason, Label, StampSource, State, UnmatchedReason, UnsentReason,
+};
+
+/// Writes everything that is known of the probe and its targets, and of this process.
+///
+/// # Errors
+/// Those of `out`.
+pub fn encode_probe(sample: &ProbeSample, out: impl io::Write) -> io::Result<()> {
+    let mut families = FamilyWriter::new(out);
+    per_target(sample, &mut families)?;
+    probe(sample, &mut families)?;
+    families.process()
+}
+
+/// The families of [`catalogue::PER_TARGET`].
+fn per_target(sample: &ProbeSample, families: &mut FamilyWriter<impl io::Write>) -> io::Result<()> {
+    let mut out = PerTarget { sample, families };
+    out.some(&catalogue::UP, |t| t.session.state.map(|state| truth(state == State::Up)))?;
+    out.all(&catalogue::RTT, |t| Value::Histogram(&t.session.record.rtt, seconds))?;
+    out.all(&catalogue::SENT, |t| t.session.record.sent)?;
+    out.all(&catalogue::RECEIVED, |t| t.session.record.received)?;
+    out.all(&catalogue::LOST, |t| t.session.record.lost)?;
+    out.all(&catalogue::IN_FLIGHT, |t| t.session.in_flight)?;
+    out.by::<UnsentReason>(&catalogue::UNSENT, |t| &t.session.record.unsent)?;
+    out.all(&catalogue::LATE, |t| t.session.record.late)?;
+    out.all(&catalogue::DUPLICATES, |t| t.session.record.duplicates)?;
+    out.all(&catalogue::REORDERED, |t| t.session.record.reordered)?;
+    out.by::<InvalidReason>(&catalogue::INVALID_REPLIES, |t| &t.session.record.invalid)?;
+    out.all(&catalogue::CONSECUTIVE_MISSES, |t| t.session.consecutive_misses)?;
+    out.by::<State>(&catalogue::STATE_CHANGES, |t| &t.session.record.state_changes)?;
+    out.some(&catalogue::STATE_CHANGE_TIMESTAMP, |t| t.session.state_changed.map(unix_seconds))?;
+    out.some(&catalogue::LAST_REPLY_TIMESTAMP, |t| t.session.record.last_reply.map(unix_seconds))?;
+    out.all(&catalogue::DOWN_SECONDS, |t| t.session.down.as_secs_f64())?;
+    out.all(&catalogue::LOSS_BURST_LENGTH, |t| {
+        Value::Histogram(&t.session.record.loss_bursts, |length| length as f64)
+    })?;
+    out.by::<IcmpKind>(&catalogue::ICMP_ERRORS, |t| &t.session.record.icmp_errors)?;
+    out.some(&catalogue::TIME_DIFFERENCE, |t| {
+        t.session.record.time_difference.map(signed_seconds)
+    })?;
+    out.all(&catalogue::TURNAROUND, |t| Value::Summary(&t.session.record.turnaround))?;
+    out.all(&catalogue::IPDV, |t| Value::Summary(&t.session.record.ipdv))?;
+    out.some(&catalogue::REPLY_TTL, |t| t.session.record.reply_ttl.map(f64::from))?;
+    out.all(&catalogue::RESOLVED, |t| truth(t.resolved))?;
+    out.all(&catalogue::ADDRESS_CHANGES, |t| t.address_changes)?;
+    out.info()?;
+    out.all(&catalogue::TARGET_INTERVAL, |t| t.target.interval.as_secs_f64())?;
+    out.all(&catalogue::TARGET_TIMEOUT, |t| t.target.timeout.as_secs_f64())?;
+    out.all(&catalogue::TARGET_MISSES, |t| u64::from(t.target.misses))
+}
+
+/// The families of [`catalogue::PROBE`].
+fn probe(sample: &ProbeSample, families: &mut FamilyWriter<impl io::Write>) -> io::Result<()> {
+    let mut out = Own { families };
+    out.one(&catalogue::SCHEDULE_LAG, Value::Histogram(&sample.schedule_lag, seconds))?;
+    out.one(&catalogue::RECEIVE_DROPS, sample.receive_drops)?;
+    out.by::<StampSource>(&catalogue::TIMESTAMPS, &sample.timestamps)?;
+    out.one(&catalogue::IMPAIRED, truth(sample.impaired))?;
+    out.by::<UnmatchedReason>(&catalogue::UNMATCHED, &sample.unmatched)?;
+    out.one(&catalogue::CONFIG_RELOAD_SUCCESSFUL, truth(sample.config_loaded))?;
+    out.one(&catalogue::CONFIG_RELOAD_TIMESTAMP, unix_seconds(sample.config_loaded_at))
+}
+
+/// Families with a series or more for each target.
+struct PerTarget<'a, W> {
+    sample: &'a ProbeSample,
+    families: &'a mut FamilyWriter<W>,
+}
+
+impl<'a, W: io::Write> PerTarget<'a, W> {
+    /// A family with one series a target.
+    fn all<V: Into<Value<'a>>>(
+        &mut self,
+        family: &Family,
+        value: impl Fn(&'a TargetSample) -> V,
+    ) -> io::Result<()> {
+        self.each(family, |target, series| series.push(target.labels(&[]), value(target.sample)))
+    }
+
+    /// A family with one series for each target that has a value yet.
+    fn some(
+        &mut self,
+        family: &Family,
+        value: impl Fn(&'a TargetSample) -> Option<f64>,
+    ) -> io::Result<()> {
+        self.each(family, |target, series| match value(target.sample) {
+            Some(value) => series.push(target.labels(&[]), value),
+            None => Ok(()),
+        })
+    }
+
+    /// A family with a series for each value of its label, for each target.
+    fn by<L: Label>(
+        &mut self,
+        family: &Family,
+        counts: impl Fn(&'a TargetSample) -> &'a [u64],
+    ) -> io::Result<()> {
+        self.each(family, |target, series| {
+            for (word, &count) in L::ALL.iter().zip(counts(target.sample)) {
+                series.push(target.labels(&[word.label()]), count)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// What is configured and does not change.
+    fn info(&mut self) -> io::Result<()> {
+        self.each(&catalogue::TARGET_INFO, |target, series| {
+            let settings = &target.sample.target;
+            let address = settings.address.to_string();
+            series.push(target.labels(&[&address, settings.protocol.name()]), 1.0)
+        })
+    }
+
+    fn each(
+        &mut self,
+        family: &Family,
+        push: impl Fn(Labelled<'a, '_>, &mut Series<'_, W>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let names = &self.sample.label_names;
+        self.families.family(family, |series| {
+            self.sample
+                .targets
+                .iter()
+                .try_for_each(|sample| push(Labelled { sample, names, family }, series))
+        })
+    }
+}
+
+/// A target, and what the labels of its series in one family are called.
+#[derive(Clone, Copy)]
+struct Labelled<'a, 'f> {
+    sample: &'a TargetSample,
+    names: &'a BTreeSet<String>,
+    family: &'f Family,
+}
+
+impl Labelled<'_, '_> {
+    /// `target`, every configured label (empty where this target has it not), and the family's own
+    /// with the values given.
+    fn labels(self, own: &[&str]) -> Vec<LabelPair> {
+        debug_assert_eq!(own.len(), self.family.labels.len());
+        let settings = &self.sample.target;
+        let configured = self
+            .names
+            .iter()
+            .map(|name| (name.as_str(), settings.labels.get(name).map_or("", String::as_str)));
+        let own = self.family.labels.iter().copied().zip(own.iter().copied());
+        let mut pairs = Vec::with_capacity(1 + self.names.len() + own.len());
+        pairs.push(pair("target", &settings.name));
+        pairs.extend(configured.chain(own).map(|(name, value)| pair(name, value)));
+        pairs
+    }
+}
+
+/// Families of the probe itself.
+struct Own<'a, W> {
+    families: &'a mut FamilyWriter<W>,
+}
+
+impl<W: io::Write> Own<'_, W> {
+    fn one<'v>(&mut self, family: &Family, value: impl Into<Value<'v>>) -> io::Result<()> {
+        self.families.family(family, |series| series.push(Vec::new(), value))
+    }
+
+    fn by<L: Label>(&mut self, family: &Family, counts: &[u64]) -> io::Result<()> {
+        self.families.family(family, |series| {
+            for (word, &count) in L::ALL.iter().zip(counts) {
+                let own = family.labels.iter().map(|name| pair(name, word.label()));
+                series.push(own.collect(), count)?;
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! The responder's `/metrics`: what became of each datagram enters, the text format leaves.
+
+use std::io;
+use std::sync::Arc;
+
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+use super::catalogue::{self, Family};
+use super::family::encode;
+use crate::model::{DropReason, ImpairmentKind, Label};
+use crate::wire::PROTOCOLS;
+
+/// The responder's counters: the truth that a probe's figures are checked against.
+///
+/// Clones share the counters. Every series exists at 0 from the start and is found by its index,
+/// so that counting a datagram is one atomic addition.
+#[derive(Debug, Clone)]
+pub struct ResponderMetrics(Arc<Counters>);
+
+#[derive(Debug)]
+struct Counters {
+    registry: Registry,
+    /// By the protocol's place in [`PROTOCOLS`].
+    received: Vec<IntCounter>,
+    /// By the protocol's place in [`PROTOCOLS`].
+    replied: Vec<IntCounter>,
+    /// By [`DropReason`].
+    dropped: Vec<IntCounter>,
+    /// By [`ImpairmentKind`].
+    impaired: Vec<IntCounter>,
+    send_errors: Vec<IntCounter>,
+}
+
+impl ResponderMetrics {
+    /// Counters at 0.
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let protocols: Vec<_> = PROTOCOLS.iter().map(|protocol| protocol.name()).collect();
+        register_version(&registry);
+        register(&registry, ProcessCollector::for_self());
+        Self(Arc::new(Counters {
+            received: counters(&registry, &catalogue::RESPONDER_RECEIVED, &protocols),
+            replied: counters(&registry, &catalogue::RESPONDER_REPLIED, &protocols),
+            dropped: counters(&registry, &catalogue::RESPONDER_DROPPED, &words::<DropReason>()),
+            impaired: counters(
+                &registry,
+                &catalogue::RESPONDER_IMPAIRED,
+                &words::<ImpairmentKind>(),
+            ),
+            send_errors: counters(&registry, &catalogue::RESPONDER_SEND_ERRORS, &[]),
+            registry,
+        }))
+    }
+
+    /// A request of the protocol at `protocol_index` in [`PROTOCOLS`] came.
+    pub fn received(&self, protocol_index: usize) {
+        count(&self.0.received, protocol_index);
+    }
+
+    /// A reply of the protocol at `protocol_index` in [`PROTOCOLS`] left.
+    pub fn replied(&self, protocol_index: usize) {
+        count(&self.0.replied, protocol_index);
+    }
+
+    /// A datagram was left unanswered.
+    pub fn dropped(&self, reason: DropReason) {
+        count(&self.0.dropped, reason.index());
+    }
+
+    /// A reply was changed on purpose.
+    pub fn impaired(&self, kind: ImpairmentKind) {
+        count(&self.0.impaired, kind.index());
+    }
+
+    /// The kernel did not take a reply.
+    pub fn send_error(&self) {
+        count(&self.0.send_errors, 0);
+    }
+
+    /// How many requests of a protocol came.
+    #[must_use]
+    pub fn received_count(&self, protocol_index: usize) -> u64 {
+        counted(&self.0.received, protocol_index)
+    }
+
+    /// How many replies of a protocol left.
+    #[must_use]
+    pub fn replied_count(&self, protocol_index: usize) -> u64 {
+        counted(&self.0.replied, protocol_index)
+    }
+
+    /// How many datagrams were left unanswered for this reason.
+    #[must_use]
+    pub fn dropped_count(&self, reason: DropReason) -> u64 {
+        counted(&self.0.dropped, reason.index())
+    }
+
+    /// How many replies were changed in this way.
+    #[must_use]
+    pub fn impaired_count(&self, kind: ImpairmentKind) -> u64 {
+        counted(&self.0.impaired, kind.index())
+    }
+
+    /// How many replies the kernel did not take.
+    #[must_use]
+    pub fn send_error_count(&self) -> u64 {
+        counted(&self.0.send_errors, 0)
+    }
+
+    /// Writes every counter, and what is known of this process, in the Prometheus text format
+    /// 0.0.4.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn encode(&self, mut out: impl io::Write) -> io::Result<()> {
+        encode(&self.0.registry.gather(), &mut out)
+    }
+}
+
+impl Default for ResponderMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An index that is none counts nothing, rather than end the responder.
+fn count(counters: &[IntCounter], index: usize) {
+    debug_assert!(index < counters.len());
+    if let Some(counter) = counters.get(index) {
+        counter.inc();
+    }
+}
+
+fn counted(counters: &[IntCounter], index: usize) -> u64 {
+    counters.get(index).map_or(0, IntCounter::get)
+}
+
+fn words<L: Label>() -> Vec<&'static str> {
+    L::ALL.iter().map(|word| word.label()).collect()
+}
+
+/// Registers a family and resolves its series: one for each value of its label, one if it has none.
+fn counters(registry: &Registry, family: &Family, values: &[&str]) -> Vec<IntCounter> {
+    let vector = IntCounterVec::new(Opts::new(family.name, family.help), family.labels)
+        .expect("names and labels of the catalogue are valid");
+    register(registry, vector.clone());
+    if family.labels.is_empty() {
+        return vec![vector.with_label_values::<&str>(&[])];
+    }
+    values.iter().map(|value| vector.with_label_values(&[value])).collect()
+}
+
+fn register_version(registry: &Registry) {
+    let family = &catalogue::BUILD_INFO;
+    let vector = IntGaugeVec::new(Opts::new(family.name, family.help), family.labels)
+        .expect("names and labels of the catalogue are valid");
+    vector.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    register(registry, vector);
+}
+
+fn register(registry: &Registry, collector: impl prometheus::core::Collector + 'static) {
+    registry.register(Box::new(collector)).expect("names of the catalogue are unique");
+}

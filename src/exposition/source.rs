@@ -1,0 +1,27 @@
+//! Where a scrape gets its figures from: what the probe implements and the web server asks.
+
+use std::pin::Pin;
+
+use super::ProbeSample;
+
+/// A running probe, as a scrape sees it.
+pub trait ProbeSource: Send + Sync + 'static {
+    /// Gathers the figures of this moment from the workers.
+    ///
+    /// The future may be dropped before it is done.
+    ///
+    /// # Errors
+    /// [`Unavailable`] where a worker has ended or does not answer.
+    fn sample(&self) -> Sampling<'_>;
+
+    /// Whether the probe does what it is there for: its sockets are open and heartbeats leave.
+    fn ready(&self) -> bool;
+}
+
+/// A sample on its way.
+pub type Sampling<'a> = Pin<Box<dyn Future<Output = Result<ProbeSample, Unavailable>> + Send + 'a>>;
+
+/// No figures can be had: a worker has ended, or does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the probe does not answer")]
+pub struct Unavailable;

@@ -1,0 +1,289 @@
+//! The encoders against the catalogue, against goldens, and against a strict reader of the format.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::catalogue::{self, Family, Kind};
+use super::family::seconds;
+use super::fixture::NOW;
+use super::{ProbeSample, ResponderMetrics, encode_probe, encode_targets, fixture};
+use crate::model::{DropReason, ImpairmentKind};
+use crate::session::Buckets;
+
+/// One line of the text format that is no comment.
+#[derive(Debug, Clone, PartialEq)]
+struct Line {
+    name: String,
+    labels: Vec<(String, String)>,
+    value: f64,
+}
+
+/// A family as it was read back.
+#[derive(Debug, Default)]
+struct Read {
+    help: String,
+    kind: String,
+    lines: Vec<Line>,
+}
+
+/// Reads the text format 0.0.4 and takes no liberties: HELP, then TYPE, then the lines of that
+/// family and of no other; every family and every series once.
+fn read(text: &str) -> BTreeMap<String, Read> {
+    assert!(text.ends_with('\n'), "the last line is not ended");
+    let mut families = BTreeMap::<String, Read>::new();
+    let mut series = BTreeSet::new();
+    let mut present = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').expect("a HELP has a text");
+            let kind = lines
+                .next()
+                .and_then(|line| line.strip_prefix("# TYPE "))
+                .and_then(|line| line.strip_prefix(name))
+                .and_then(|line| line.strip_prefix(' '))
+                .unwrap_or_else(|| panic!("no TYPE after the HELP of {name}"));
+            let read = Read { help: help.to_owned(), kind: kind.to_owned(), lines: Vec::new() };
+            assert!(families.insert(name.to_owned(), read).is_none(), "{name} stands twice");
+            name.clone_into(&mut present);
+            continue;
+        }
+        assert!(!line.starts_with('#'), "a comment out of place: {line}");
+        let line = read_line(line);
+        let family = families.get_mut(&present).expect("a line before any HELP");
+        let suffixes: &[&str] = match family.kind.as_str() {
+            "histogram" => &["_bucket", "_sum", "_count"],
+            "summary" => &["_sum", "_count"],
+            _ => &[""],
+        };
+        let suffix = line.name.strip_prefix(present.as_str()).expect("a line of another family");
+        assert!(suffixes.contains(&suffix), "{} in a {}", line.name, family.kind);
+        assert!(series.insert(format!("{}{:?}", line.name, line.labels)), "twice: {line:?}");
+        family.lines.push(line);
+    }
+    families
+}
+
+fn read_line(line: &str) -> Line {
+    let is_name = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    let end = line.find(['{', ' ']).expect("a value");
+    let (name, mut rest) = line.split_at(end);
+    assert!(is_name(name), "not a name: {name}");
+    let mut labels = Vec::new();
+    if let Some(inside) = rest.strip_prefix('{') {
+        rest = inside;
+        loop {
+            let (name, after) = rest.split_once("=\"").expect("a label");
+            assert!(is_name(name), "not a label: {name}");
+            let (value, after) = read_quoted(after);
+            labels.push((name.to_owned(), value));
+            if let Some(after) = after.strip_prefix('}') {
+                rest = after;
+                break;
+            }
+            rest = after.strip_prefix(',').expect("a comma between labels");
+        }
+    }
+    let names: BTreeSet<_> = labels.iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), labels.len(), "a label stands twice: {line}");
+    let value = rest.strip_prefix(' ').expect("one space before the value");
+    Line { name: name.to_owned(), labels, value: value.parse().expect("a number") }
+}
+
+/// What stands up to the closing quote, unescaped, and what follows.
+fn read_quoted(text: &str) -> (String, &str) {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return (value, &text[at + 1..]),
+            '\\' => value.push(match chars.next() {
+                Some((_, 'n')) => '\n',
+                Some((_, c @ ('\\' | '"'))) => c,
+                other => panic!("no escape: {other:?}"),
+            }),
+            c => value.push(c),
+        }
+    }
+    panic!("a label's value does not end");
+}
+
+fn probe_text(sample: &ProbeSample) -> String {
+    let mut out = Vec::new();
+    encode_probe(sample, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn responder_text(metrics: &ResponderMetrics) -> String {
+    let mut out = Vec::new();
+    metrics.encode(&mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn kind_text(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
+        Kind::Summary => "summary",
+    }
+}
+
+/// The text without what differs from run to run and from version to version.
+fn steady(text: &str) -> String {
+    let kept = text.split_inclusive('\n').filter(|line| !line.contains("process_"));
+    kept.collect::<String>().replace(env!("CARGO_PKG_VERSION"), "[version]")
+}
+
+/// Holds `text` equal to the catalogue: the same families, helps, types and labels, no more, no
+/// fewer.
+fn assert_is<'a>(text: &str, families: impl Iterator<Item = &'a Family>, per_target: &[&str]) {
+    let read = read(text);
+    let catalogue: BTreeMap<_, _> = families.map(|family| (family.name, family)).collect();
+    let names: Vec<_> = read.keys().map(String::as_str).collect();
+    let ours: Vec<_> = names.iter().copied().filter(|name| !name.starts_with("process_")).collect();
+    assert_eq!(ours, catalogue.keys().copied().collect::<Vec<_>>());
+    assert!(names.contains(&"process_resident_memory_bytes"));
+    for (name, family) in catalogue {
+        let read = &read[name];
+        assert_eq!(read.help, family.help, "{name}");
+        assert_eq!(read.kind, kind_text(family.kind), "{name}");
+        let common = if catalogue::PER_TARGET.contains(family) { per_target } else { &[] };
+        let expected: Vec<_> = common.iter().chain(family.labels).copied().collect();
+        for line in &read.lines {
+            let labels = line.labels.iter().map(|(name, _)| name.as_str());
+            let labels: Vec<_> = labels.filter(|&label| label != "le").collect();
+            assert_eq!(labels, expected, "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_probe_exposes_what_the_catalogue_lists() {
+    let text = probe_text(&fixture::two_targets());
+    assert_is(&text, catalogue::probe(), &["target", "role", "site"]);
+}
+
+#[test]
+fn the_responder_exposes_what_the_catalogue_lists() {
+    assert_is(&responder_text(&ResponderMetrics::new()), catalogue::responder(), &[]);
+}
+
+#[test]
+fn names_follow_the_conventions_of_prometheus() {
+    for family in catalogue::probe().chain(catalogue::responder()) {
+        let Family { name, help, kind, .. } = family;
+        assert!(name.starts_with("heartbeat_"), "{name}");
+        assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
+        assert!(help.ends_with('.') && !help.contains('\n'), "{name}");
+    }
+}
+
+#[test]
+fn the_exposition_of_the_probe_reads_as_ever() {
+    insta::assert_snapshot!("probe", steady(&probe_text(&fixture::two_targets())));
+}
+
+#[test]
+fn the_exposition_of_the_responder_reads_as_ever() {
+    let metrics = ResponderMetrics::new();
+    metrics.received(0);
+    metrics.received(0);
+    metrics.replied(2);
+    metrics.dropped(DropReason::BurstLoss);
+    metrics.impaired(ImpairmentKind::Corrupt);
+    metrics.send_error();
+    insta::assert_snapshot!("responder", steady(&responder_text(&metrics)));
+}
+
+#[test]
+fn the_targets_document_reads_as_ever() {
+    let mut out = Vec::new();
+    encode_targets(&fixture::two_targets(), &mut out).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    insta::assert_snapshot!("targets", serde_json::to_string_pretty(&document).unwrap());
+}
+
+#[test]
+fn a_probe_without_targets_exposes_itself_alone() {
+    let text = probe_text(&fixture::probe(Vec::new()));
+    let own = catalogue::PROBE.iter().chain(catalogue::COMMON);
+    assert_is(&text, own, &[]);
+}
+
+#[test]
+fn a_family_of_many_pieces_has_one_heading_and_every_series() {
+    let rtt = Arc::new(Buckets::from_seconds(&[1e-3]));
+    let named = |n| fixture::busy(&format!("t{n}"), ("n", "x"), &rtt);
+    let read = read(&probe_text(&fixture::probe((0..1000).map(named).collect())));
+    assert_eq!(read["heartbeat_up"].lines.len(), 1000);
+    assert_eq!(read["heartbeat_icmp_errors_total"].lines.len(), 7000);
+    assert_eq!(read["heartbeat_rtt_seconds"].lines.len(), 4000);
+    assert_eq!(read["heartbeat_up"].lines[999].labels[0].1, "t999");
+}
+
+#[test]
+fn seconds_are_those_that_a_person_would_write() {
+    let written: [(u64, &str); 4] = [
+        (50_000, "0.00005"),
+        (2_200_000, "0.0022"),
+        (NOW.as_nanos(), "1735787045.678"),
+        (31_536_000_000_000_001, "31536000.000000001"),
+    ];
+    for (nanos, text) in written {
+        let expected: f64 = text.parse().unwrap();
+        assert_eq!(seconds(nanos).to_bits(), expected.to_bits(), "{text}");
+    }
+    assert_eq!(seconds(NOW.as_nanos()).to_string(), "1735787045.678");
+}
+
+#[test]
+fn responder_counts_are_shared_between_clones() {
+    let metrics = ResponderMetrics::new();
+    let clone = metrics.clone();
+    clone.received(1);
+    clone.replied(1);
+    clone.dropped(DropReason::Outage);
+    clone.impaired(ImpairmentKind::Delay);
+    clone.send_error();
+    assert_eq!((metrics.received_count(0), metrics.received_count(1)), (0, 1));
+    assert_eq!((metrics.replied_count(1), metrics.send_error_count()), (1, 1));
+    assert_eq!(metrics.dropped_count(DropReason::Outage), 1);
+    assert_eq!(metrics.dropped_count(DropReason::Loss), 0);
+    assert_eq!(metrics.impaired_count(ImpairmentKind::Delay), 1);
+}
+
+#[test]
+fn what_a_reader_refuses_is_passed_on() {
+    let error = encode_probe(&fixture::two_targets(), [0; 64].as_mut_slice()).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WriteZero);
+}
+
+proptest! {
+    #[test]
+    fn any_name_and_label_comes_back_as_it_was(name in any::<String>(), value in r#"[\\"\n\r{}, =#é日]{0,12}"#) {
+        let rtt = Arc::new(Buckets::from_seconds(&[1e-3]));
+        let sample = fixture::probe(vec![fixture::busy(&name, ("site", &value), &rtt)]);
+        let mut out = Vec::new();
+        encode_probe(&sample, &mut out).unwrap();
+        // `str::lines` also ends lines at "\r\n", which the format does not.
+        let text = String::from_utf8(out).unwrap().replace('\r', "␍");
+        for family in read(&text).values() {
+            for line in family.lines.iter().filter(|line| line.name.starts_with("heartbeat_sent")) {
+                prop_assert_eq!(&line.labels, &[
+                    ("target".to_owned(), name.replace('\r', "␍")),
+                    ("site".to_owned(), value.replace('\r', "␍")),
+                ]);
+            }
+        }
+        let mut out = Vec::new();
+        encode_targets(&sample, &mut out).unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        prop_assert_eq!(document["targets"][0]["name"].as_str(), Some(name.as_str()));
+    }
+}
