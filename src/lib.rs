@@ -52,3 +52,5 @@ pub mod impair;
 pub mod config;
 
 pub mod exposition;
+
+pub mod probe;

@@ -1,0 +1,210 @@
+//! One socket of a worker: heartbeats of one address family leave and answers arrive.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::task::{Context, Poll};
+
+use crate::model::Stamp;
+use crate::net::{self, BindError, Inbox, Notice, Options, Outbox, Readiness, Socket};
+use crate::wire;
+
+use super::fleet::{Fleet, Ticket, Transmit};
+use super::timeline::Timeline;
+
+/// Octets of buffer asked for each way: some 10,000 small datagrams, as the kernel counts them.
+const BUFFER: usize = 8 << 20;
+
+/// A datagram longer than any protocol's is known by being cut off.
+const _: () = assert!(Inbox::ROOM == wire::MAX_DATAGRAM);
+
+/// How many transmit timestamps are waited for at once; later ones push out the oldest.
+const AWAITED_STAMPS: usize = 1 << 16;
+
+/// Which addresses a lane carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    fn wildcard(self) -> SocketAddr {
+        let ip = match self {
+            Self::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Self::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        SocketAddr::new(ip, 0)
+    }
+}
+
+/// What was read or sent in one round.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moved {
+    pub(super) datagrams: usize,
+    /// Whether nothing was left.
+    pub(super) all: bool,
+}
+
+/// A socket, what is about to leave on it, and what is known of what has left.
+#[derive(Debug)]
+pub(super) struct Lane {
+    family: Family,
+    socket: Socket,
+    readiness: Readiness,
+    outbox: Outbox,
+    /// Whose the datagrams in the outbox are.
+    tickets: Vec<Ticket>,
+    /// Whose transmit timestamps are still to come, by the kernel's numbers, ascending.
+    awaited: VecDeque<(u32, Ticket)>,
+    /// The kernel's count of dropped datagrams as last told, and what it has come to in all.
+    told_drops: u32,
+    drops: u64,
+}
+
+impl Lane {
+    /// Opens a socket; to be called within the runtime that will drive it.
+    pub(super) fn open(family: Family) -> Result<Self, LaneError> {
+        let options = Options {
+            receive_buffer: BUFFER,
+            send_buffer: BUFFER,
+            transmit_stamps: true,
+            icmp_errors: true,
+            ..Options::default()
+        };
+        let socket = Socket::bind(family.wildcard(), &options)?;
+        Ok(Self {
+            family,
+            readiness: Readiness::of(&socket)?,
+            socket,
+            outbox: Outbox::new(),
+            tickets: Vec::with_capacity(Outbox::CAPACITY),
+            awaited: VecDeque::new(),
+            told_drops: 0,
+            drops: 0,
+        })
+    }
+
+    /// Whether heartbeats to `peer` leave here.
+    pub(super) fn carries(&self, peer: SocketAddr) -> bool {
+        peer.is_ipv4() == (self.family == Family::V4)
+    }
+
+    /// Datagrams that the kernel dropped because nobody read them in time.
+    pub(super) fn drops(&self) -> u64 {
+        self.drops
+    }
+
+    /// Adds a heartbeat that leaves at `leaving`, and says whether the batch is full.
+    pub(super) fn push(&mut self, transmit: &Transmit, leaving: Stamp) -> bool {
+        let request = transmit.request(leaving.wall);
+        self.outbox.push(transmit.peer, None, |out| transmit.protocol.encode(&request, out));
+        self.tickets.push(transmit.ticket);
+        self.outbox.len() == Outbox::CAPACITY
+    }
+
+    /// Sends the batch, whose heartbeats carry `leaving` as t1, and says how many there were.
+    pub(super) fn send(&mut self, fleet: &mut Fleet, leaving: Stamp) -> usize {
+        let count = self.tickets.len();
+        if count == 0 {
+            return 0;
+        }
+        let Self { socket, outbox, tickets, awaited, .. } = self;
+        socket.send(outbox, |index, sent| match sent {
+            Ok(id) => {
+                fleet.handle_sent(tickets[index], leaving);
+                if awaited.len() == AWAITED_STAMPS {
+                    awaited.pop_front();
+                }
+                awaited.push_back((id, tickets[index]));
+            }
+            Err(error) => fleet.handle_unsent(tickets[index], error.reason(), leaving),
+        });
+        tickets.clear();
+        count
+    }
+
+    /// Hands in what the kernel has learned about heartbeats that left earlier.
+    pub(super) fn read_notices(&mut self, fleet: &mut Fleet, now: Stamp) {
+        let Self { socket, awaited, .. } = self;
+        socket.notices(|notice| match notice {
+            Notice::Transmitted { id, at } => {
+                if let Some(ticket) = take_awaited(awaited, id) {
+                    fleet.handle_transmitted(ticket, at);
+                }
+            }
+            Notice::Icmp { peer, kind } => fleet.handle_icmp(peer, kind, now),
+        });
+    }
+
+    /// Hands in what has arrived until `now`.
+    pub(super) fn receive(
+        &mut self,
+        inbox: &mut Inbox,
+        timeline: &Timeline,
+        fleet: &mut Fleet,
+        now: Stamp,
+    ) -> Moved {
+        let mut total = 0;
+        loop {
+            // Whatever error an open socket has, the heartbeats in flight will be settled by their
+            // timeouts.
+            let Ok(received) = self.socket.receive(inbox) else {
+                return Moved { datagrams: total, all: true };
+            };
+            total += received;
+            let read = net::now();
+            let mut newest = now.mono;
+            for datagram in inbox.iter() {
+                let arrival = timeline.arrival(read, datagram.received, datagram.ttl);
+                newest = arrival.at;
+                if let Some(told) = datagram.drops {
+                    self.drops += u64::from(told.wrapping_sub(self.told_drops));
+                    if told != self.told_drops {
+                        fleet.handle_drops(now.mono);
+                    }
+                    self.told_drops = told;
+                }
+                if datagram.truncated {
+                    fleet.handle_oversized(datagram.peer, &arrival);
+                } else {
+                    fleet.handle_datagram(datagram.peer, datagram.payload, &arrival);
+                }
+            }
+            if received == 0 || newest > now.mono {
+                return Moved { datagrams: total, all: received == 0 };
+            }
+        }
+    }
+
+    /// Whether there is something new to read; if not, the task is woken once there is.
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.readiness.poll_readable(context).map(|_| ())
+    }
+}
+
+/// A lane that could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LaneError {
+    /// The socket could not be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The runtime did not take it.
+    #[error("cannot watch a socket")]
+    Watch(#[from] io::Error),
+}
+
+/// Whose stamp number `id` is. Stamps come in order; those passed over never came.
+fn take_awaited(awaited: &mut VecDeque<(u32, Ticket)>, id: u32) -> Option<Ticket> {
+    while let Some(&(front, ticket)) = awaited.front() {
+        let ahead = id.wrapping_sub(front);
+        if ahead > u32::MAX / 2 {
+            return None;
+        }
+        awaited.pop_front();
+        if ahead == 0 {
+            return Some(ticket);
+        }
+    }
+    None
+}

@@ -1,0 +1,153 @@
+//! Whom a datagram is for: from its source address, and what it says of itself, to the target.
+//!
+//! Sockets are shared, so the peer's address and port tell the target. Where several targets have
+//! the same address, each has a session number of its own that travels with every heartbeat
+//! ([`Request::session`](crate::wire::Request::session)); the first has number 0, so that a target
+//! alone at its address looks like any plain sender.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use crate::model::{InvalidReason, UnmatchedReason};
+use crate::wire::{Protocol, Reply};
+
+/// A target's place in its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Member(pub(super) u32);
+
+impl Member {
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where a target's heartbeats go, and the number that tells it from others there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) peer: SocketAddr,
+    pub(super) session: u32,
+}
+
+/// All the addresses that are probed.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    peers: HashMap<SocketAddr, Vec<Lane>>,
+}
+
+/// The targets that share an address and a protocol, by session number.
+#[derive(Debug)]
+struct Lane {
+    protocol: &'static dyn Protocol,
+    members: Vec<Option<Member>>,
+    /// How many of `members` are `None`.
+    holes: usize,
+}
+
+/// What a datagram turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Delivery {
+    /// A reply for this target.
+    Reply(Member, Reply),
+    /// From this target's address alone, and no answer to anything.
+    Invalid(Member, InvalidReason),
+    /// For nobody.
+    Unmatched(UnmatchedReason),
+}
+
+impl Routes {
+    /// Gives `member` a route to `peer`; `None` where as many targets are there already as the
+    /// protocol can tell apart.
+    pub(super) fn add(
+        &mut self,
+        member: Member,
+        peer: SocketAddr,
+        protocol: &'static dyn Protocol,
+    ) -> Option<Route> {
+        let lanes = self.peers.entry(peer).or_insert_with(|| Vec::with_capacity(1));
+        let known = lanes.iter().position(|lane| lane.protocol.name() == protocol.name());
+        let index = known.unwrap_or(lanes.len());
+        if known.is_none() {
+            lanes.push(Lane { protocol, members: Vec::with_capacity(1), holes: 0 });
+        }
+        let session = lanes[index].take_place(member)?;
+        Some(Route { peer, session })
+    }
+
+    /// Takes a route back.
+    pub(super) fn remove(&mut self, route: Route, protocol: &'static dyn Protocol) {
+        let Some(lanes) = self.peers.get_mut(&route.peer) else { return };
+        for lane in lanes.iter_mut().filter(|lane| lane.protocol.name() == protocol.name()) {
+            if let Some(place) = lane.members.get_mut(route.session as usize)
+                && place.take().is_some()
+            {
+                lane.holes += 1;
+            }
+        }
+        lanes.retain(|lane| lane.holes < lane.members.len());
+        if lanes.is_empty() {
+            self.peers.remove(&route.peer);
+        }
+    }
+
+    /// Whom `datagram` from `peer` is for.
+    pub(super) fn deliver(&self, peer: SocketAddr, datagram: &[u8]) -> Delivery {
+        let Some(lanes) = self.peers.get(&peer) else {
+            return Delivery::Unmatched(UnmatchedReason::UnknownAddress);
+        };
+        for lane in lanes {
+            let Ok(reply) = lane.protocol.decode(datagram) else { continue };
+            let member = match reply.session {
+                Some(session) => lane.members.get(session as usize).copied().flatten(),
+                None => lane.only(),
+            };
+            return match (member, sole(lanes)) {
+                (Some(member), _) => Delivery::Reply(member, reply),
+                (None, Some(member)) => Delivery::Invalid(member, InvalidReason::UnknownSequence),
+                (None, None) => Delivery::Unmatched(UnmatchedReason::UnknownSession),
+            };
+        }
+        match sole(lanes) {
+            Some(member) => Delivery::Invalid(member, InvalidReason::Malformed),
+            None => Delivery::Unmatched(UnmatchedReason::UnknownSession),
+        }
+    }
+
+    /// All the targets at `peer`.
+    pub(super) fn at(&self, peer: SocketAddr) -> impl Iterator<Item = Member> + '_ {
+        let lanes = self.peers.get(&peer).into_iter().flatten();
+        lanes.flat_map(|lane| lane.members.iter().copied().flatten())
+    }
+}
+
+impl Lane {
+    /// The session number of a free place, which `member` takes.
+    fn take_place(&mut self, member: Member) -> Option<u32> {
+        if self.holes > 0 {
+            let hole = self.members.iter().position(Option::is_none)?;
+            self.members[hole] = Some(member);
+            self.holes -= 1;
+            return u32::try_from(hole).ok();
+        }
+        let session = u32::try_from(self.members.len()).ok()?;
+        if session > self.protocol.max_session() {
+            return None;
+        }
+        self.members.push(Some(member));
+        Some(session)
+    }
+
+    fn only(&self) -> Option<Member> {
+        if self.members.len() - self.holes != 1 {
+            return None;
+        }
+        self.members.iter().copied().flatten().next()
+    }
+}
+
+/// The target at an address that no other target shares.
+fn sole(lanes: &[Lane]) -> Option<Member> {
+    match lanes {
+        [lane] => lane.only(),
+        _ => None,
+    }
+}

@@ -1,0 +1,146 @@
+//! When a datagram really arrived: kernel timestamps on the monotonic clock.
+//!
+//! The kernel stamps datagrams in civil time, which may step; timeouts run on the monotonic clock,
+//! which does not. The driver shows this both clocks before each round of reading, and every
+//! datagram of the round must have arrived since the last. A stamp that fits in there is believed.
+
+use std::time::Duration;
+
+use crate::model::{Arrival, Mono, Stamp, Wall};
+
+/// A drift of the clocks against each other by more than this, and a thousandth of the time, is a
+/// step. Time daemons slew by at most 500 millionths (adjtimex(2)).
+const STEP: Duration = Duration::from_millis(1);
+
+/// How the two clocks stood in the last rounds.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeline {
+    /// The round before this one.
+    last: Stamp,
+    /// The present round.
+    round: Stamp,
+    /// Whether civil time was stepped between the two.
+    stepped: bool,
+}
+
+impl Timeline {
+    /// A timeline whose first round begins at `now`.
+    #[must_use]
+    pub fn new(now: Stamp) -> Self {
+        Self { last: now, round: now, stepped: false }
+    }
+
+    /// A new round of reading begins at `now`.
+    pub fn begin_round(&mut self, now: Stamp) {
+        self.last = self.round;
+        self.round = now;
+        let elapsed = now.mono.since(self.last.mono);
+        let drift = on_monotonic(now, self.last.wall)
+            .map_or(Duration::MAX, |last| abs_diff(last, self.last.mono));
+        self.stepped = drift > STEP + elapsed / 1000;
+    }
+
+    /// The arrival of a datagram that was read at `read` and stamped `kernel` by the kernel.
+    #[must_use]
+    pub fn arrival(&self, read: Stamp, kernel: Option<Wall>, ttl: Option<u8>) -> Arrival {
+        let believed = kernel.and_then(|wall| {
+            let after_step = on_monotonic(read, wall);
+            if !self.stepped {
+                return Some((after_step?, Some(wall)));
+            }
+            // Read just after a step, it was stamped on one side of it or the other: on the one
+            // that puts it between the rounds.
+            let before_step = forward(self.last, wall).filter(|&at| at <= read.mono);
+            let at = after_step.filter(|&at| at >= self.last.mono).or(before_step)?;
+            Some((at, None))
+        });
+        let (at, kernel) = believed.unwrap_or((read.mono, None));
+        Arrival { at, kernel, read, ttl }
+    }
+}
+
+/// The moment `wall` on the monotonic clock, no later than `reference`; `None` where it lies ahead
+/// of that in civil time.
+fn on_monotonic(reference: Stamp, wall: Wall) -> Option<Mono> {
+    let ago = u64::try_from(reference.wall.nanos_since(wall)).ok()?;
+    (ago <= reference.mono.as_nanos()).then(|| reference.mono - Duration::from_nanos(ago))
+}
+
+/// The moment `wall` on the monotonic clock, no earlier than `reference`.
+fn forward(reference: Stamp, wall: Wall) -> Option<Mono> {
+    let ahead = u64::try_from(wall.nanos_since(reference.wall)).ok()?;
+    Some(reference.mono + Duration::from_nanos(ahead))
+}
+
+fn abs_diff(a: Mono, b: Mono) -> Duration {
+    a.since(b).max(b.since(a))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(millis: u64) -> Stamp {
+        let uptime = Duration::from_secs(1_000) + Duration::from_millis(millis);
+        Stamp {
+            mono: Mono::default() + uptime,
+            wall: Wall::from_nanos(1_700_000_000_000_000_000) + uptime,
+        }
+    }
+
+    fn stepped(at: Stamp, by: i64) -> Stamp {
+        let by_ms = Duration::from_millis(by.unsigned_abs());
+        Stamp { wall: if by < 0 { at.wall - by_ms } else { at.wall + by_ms }, ..at }
+    }
+
+    #[test]
+    fn a_datagram_counts_from_when_the_kernel_received_it() {
+        let mut timeline = Timeline::new(stamp(0));
+        timeline.begin_round(stamp(5_000));
+        let arrival = timeline.arrival(stamp(5_001), Some(stamp(40).wall), Some(64));
+        assert_eq!(arrival.at, stamp(40).mono);
+        assert_eq!(arrival.kernel, Some(stamp(40).wall));
+    }
+
+    #[test]
+    fn without_a_stamp_it_counts_from_when_it_was_read() {
+        let mut timeline = Timeline::new(stamp(0));
+        timeline.begin_round(stamp(5_000));
+        let arrival = timeline.arrival(stamp(5_001), None, None);
+        assert_eq!((arrival.at, arrival.kernel), (stamp(5_001).mono, None));
+    }
+
+    #[test]
+    fn a_stamp_of_the_future_is_not_believed() {
+        let timeline = Timeline::new(stamp(0));
+        let arrival = timeline.arrival(stamp(1), Some(stamp(2).wall), None);
+        assert_eq!((arrival.at, arrival.kernel), (stamp(1).mono, None));
+    }
+
+    #[test]
+    fn a_stamp_from_either_side_of_a_step_is_placed_right_and_gives_no_delay() {
+        for by in [-60_000, -500, 500, 60_000] {
+            let mut timeline = Timeline::new(stamp(0));
+            timeline.begin_round(stepped(stamp(100), by));
+            let read = stepped(stamp(101), by);
+            let after = timeline.arrival(read, Some(stepped(stamp(90), by).wall), None);
+            assert_eq!((after.at, after.kernel), (stamp(90).mono, None), "after a step by {by}");
+            let before = timeline.arrival(read, Some(stamp(40).wall), None);
+            assert_eq!((before.at, before.kernel), (stamp(40).mono, None), "before one by {by}");
+            timeline.begin_round(stepped(stamp(200), by));
+            let next =
+                timeline.arrival(stepped(stamp(201), by), Some(stepped(stamp(150), by).wall), None);
+            assert_eq!(next.at, stamp(150).mono);
+            assert!(next.kernel.is_some());
+        }
+    }
+
+    #[test]
+    fn slewing_is_no_step() {
+        let mut timeline = Timeline::new(stamp(0));
+        let mut slewed = stamp(10_000);
+        slewed.wall = slewed.wall + Duration::from_millis(5);
+        timeline.begin_round(slewed);
+        assert!(!timeline.stepped);
+    }
+}

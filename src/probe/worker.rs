@@ -1,0 +1,260 @@
+//! The pipeline: one thread's targets on its own sockets.
+//!
+//! A [`Worker`] goes round: read what has arrived, send what is due, tell what happened, and sleep
+//! until there is more to do. It owns its sockets and its [`Fleet`] alone; nothing on the way of a
+//! heartbeat is shared or locked. What others want of it comes as [`Command`]s between two rounds.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
+
+use crate::exposition::TargetSample;
+use crate::model::{Mono, Stamp, UnmatchedReason, UnsentReason};
+use crate::net::{self, Alarm, Inbox};
+use crate::session::Histogram;
+
+use super::fleet::{Event, Fleet};
+use super::lane::{Lane, Moved};
+use super::timeline::Timeline;
+
+/// How many targets are sampled for a scrape in one round.
+const SAMPLED_PER_ROUND: usize = 256;
+
+/// How many batches are sent in one round before arrivals are looked at again.
+const BATCHES_PER_ROUND: usize = 8;
+
+/// How long a worker pauses after a busy round. Arrivals carry the kernel's stamps, so they can
+/// wait, and what falls due leaves late by at most this; it makes batches of what would be a
+/// system call each.
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// A round that moves this many datagrams is a busy one.
+const BUSY: usize = 8;
+
+/// What others may ask of a worker.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// The addresses of a target's name; none where the lookup failed.
+    Resolved { number: u32, addresses: Vec<SocketAddr> },
+    /// The figures of all targets.
+    Sample(oneshot::Sender<WorkerSample>),
+    /// Send nothing more.
+    Stop,
+    /// Say when nothing more falls due and all is settled.
+    Settle(oneshot::Sender<()>),
+}
+
+/// The figures of one worker.
+#[derive(Debug)]
+pub(super) struct WorkerSample {
+    pub(super) targets: Vec<TargetSample>,
+    pub(super) schedule_lag: Histogram,
+    pub(super) receive_drops: u64,
+    pub(super) unmatched: [u64; UnmatchedReason::COUNT],
+    pub(super) impaired: bool,
+}
+
+/// A thread's targets and sockets.
+#[derive(Debug)]
+pub(super) struct Worker {
+    fleet: Fleet,
+    lanes: Vec<Lane>,
+    inbox: Inbox,
+    timeline: Timeline,
+    alarm: Alarm,
+    commands: UnboundedReceiver<Command>,
+    events: UnboundedSender<Event>,
+    ready: Arc<AtomicBool>,
+    /// Scrapes under way, and the targets sampled so far for the first of them.
+    scrapes: Vec<oneshot::Sender<WorkerSample>>,
+    sampled: Vec<TargetSample>,
+    /// Who waits for everything to be settled.
+    settling: Vec<oneshot::Sender<()>>,
+}
+
+impl Worker {
+    /// A worker for `fleet` on `lanes`, at most one for each address family.
+    pub(super) fn new(
+        fleet: Fleet,
+        lanes: Vec<Lane>,
+        commands: UnboundedReceiver<Command>,
+        events: UnboundedSender<Event>,
+        ready: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            fleet,
+            lanes,
+            inbox: Inbox::new(),
+            timeline: Timeline::new(net::now()),
+            alarm: Alarm::new()?,
+            commands,
+            events,
+            ready,
+            scrapes: Vec::new(),
+            sampled: Vec::new(),
+            settling: Vec::new(),
+        })
+    }
+
+    /// Goes round until nobody can send commands any more.
+    pub(super) async fn run(mut self) {
+        while self.take_commands() {
+            let now = net::now();
+            let received = self.receive(now);
+            let sent = self.transmit(now);
+            self.report();
+            self.answer_scrapes(now.mono);
+            if !received.all || !sent.all || !self.scrapes.is_empty() {
+                continue;
+            }
+            let busy = received.datagrams + sent.datagrams >= BUSY;
+            if !self.sleep(now.mono, busy).await {
+                return;
+            }
+        }
+    }
+
+    /// Reads everything that arrived before `now`.
+    fn receive(&mut self, now: Stamp) -> Moved {
+        self.timeline.begin_round(now);
+        let mut moved = Moved { datagrams: 0, all: true };
+        for lane in &mut self.lanes {
+            lane.read_notices(&mut self.fleet, now);
+            let Moved { datagrams, all } =
+                lane.receive(&mut self.inbox, &self.timeline, &mut self.fleet, now);
+            moved.datagrams += datagrams;
+            moved.all &= all;
+        }
+        moved
+    }
+
+    /// Sends what is due at `now`.
+    fn transmit(&mut self, now: Stamp) -> Moved {
+        let mut datagrams = 0;
+        for _ in 0..BATCHES_PER_ROUND {
+            let leaving = net::now();
+            let full = self.fill_batches(now, leaving);
+            for lane in &mut self.lanes {
+                datagrams += lane.send(&mut self.fleet, leaving);
+            }
+            if !full {
+                return Moved { datagrams, all: true };
+            }
+        }
+        Moved { datagrams, all: false }
+    }
+
+    /// Hands what is due at `now` to the lanes, and says whether it stopped because one is full.
+    fn fill_batches(&mut self, now: Stamp, leaving: Stamp) -> bool {
+        while let Some(transmit) = self.fleet.poll_transmit(now) {
+            let Some(lane) = self.lanes.iter_mut().find(|lane| lane.carries(transmit.peer)) else {
+                self.fleet.handle_unsent(transmit.ticket, UnsentReason::NoRoute, leaving);
+                continue;
+            };
+            if lane.push(&transmit, leaving) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Passes on what happened.
+    fn report(&mut self) {
+        while let Some(event) = self.fleet.poll_event() {
+            // Nobody has to listen.
+            let _ = self.events.send(event);
+        }
+        if !self.ready.load(Ordering::Relaxed) && self.fleet.poll_ready() {
+            self.ready.store(true, Ordering::Relaxed);
+        }
+        if !self.settling.is_empty() && self.fleet.is_settled() {
+            for done in self.settling.drain(..) {
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Samples some targets for the scrapes that wait, and answers them once all are sampled.
+    fn answer_scrapes(&mut self, now: Mono) {
+        if self.scrapes.is_empty() {
+            return;
+        }
+        let next = self.sampled.len();
+        let some = (next..next + SAMPLED_PER_ROUND).map_while(|n| self.fleet.sample(n, now));
+        self.sampled.extend(some);
+        if self.sampled.len() < self.fleet.len() {
+            return;
+        }
+        let scrape = self.scrapes.remove(0);
+        let _ = scrape.send(WorkerSample {
+            targets: std::mem::take(&mut self.sampled),
+            schedule_lag: self.fleet.schedule_lag().clone(),
+            receive_drops: self.lanes.iter().map(Lane::drops).sum(),
+            unmatched: self.fleet.unmatched(),
+            impaired: self.fleet.is_impaired(now),
+        });
+    }
+
+    /// Carries out what is asked; false once nobody can ask any more.
+    fn take_commands(&mut self) -> bool {
+        use tokio::sync::mpsc::error::TryRecvError;
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => self.carry_out(command),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Resolved { number, mut addresses } => {
+                // Addresses that no socket can reach come last.
+                let lanes = &self.lanes;
+                addresses.sort_by_key(|&address| !lanes.iter().any(|lane| lane.carries(address)));
+                self.fleet.handle_resolved(number, &addresses);
+            }
+            Command::Sample(to) => self.scrapes.push(to),
+            Command::Stop => self.fleet.stop(),
+            Command::Settle(done) => self.settling.push(done),
+        }
+    }
+
+    /// Sleeps until something arrives or falls due; after a `busy` round, that is looked at only
+    /// after a pause. False once nobody can send commands any more.
+    async fn sleep(&mut self, now: Mono, busy: bool) -> bool {
+        let Self { fleet, lanes, alarm, commands, .. } = self;
+        let wake = match (fleet.poll_timeout(), busy) {
+            (wake, false) => wake,
+            (wake, true) => Some(wake.unwrap_or_default().max(now + PAUSE)),
+        };
+        // The kernel takes every time there is; if it did not, to go round at once would lose
+        // nothing but the sleep.
+        if alarm.set(wake).is_err() {
+            return true;
+        }
+        let woken = poll_fn(|context| {
+            // All are asked, so that each wakes the task.
+            let due = alarm.poll(context).is_ready();
+            let readable = lanes.iter().filter(|lane| lane.poll_readable(context).is_ready());
+            let arrived = readable.count() > 0 && !busy;
+            if due || arrived { Poll::Ready(()) } else { Poll::Pending }
+        });
+        tokio::select! {
+            command = commands.recv() => match command {
+                Some(command) => self.carry_out(command),
+                None => return false,
+            },
+            () = woken => {}
+        }
+        true
+    }
+}
