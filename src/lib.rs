@@ -54,3 +54,5 @@ pub mod config;
 pub mod exposition;
 
 pub mod probe;
+
+pub mod responder;

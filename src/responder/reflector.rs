@@ -1,0 +1,245 @@
+//! The responder without its sockets: a datagram and the time enter, replies leave.
+//!
+//! The order is: recognise → impair → reflect → send or hold. A request that the impairments lose
+//! is never reflected; everything else they do, they do to the reply, as a network behind the
+//! responder would: an injected delay comes after t3 is stamped and shows as round-trip delay, not
+//! as turnaround.
+//!
+//! What never gets an answer: replies ([`DropReason::Reflection`]), datagrams of no protocol or
+//! beyond [`MAX_DATAGRAM`](crate::wire::MAX_DATAGRAM) octets ([`DropReason::Malformed`]), and
+//! datagrams whose answer could go to nobody, to many, or back to the responder
+//! ([`DropReason::Denied`]).
+
+use std::net::{IpAddr, SocketAddr};
+
+use tracing::trace;
+
+use super::queue::{DelayQueue, Route};
+use crate::exposition::ResponderMetrics;
+use crate::impair::{self, BitFlip, Fate, Impairment, Passage};
+use crate::model::{DropReason, ImpairmentKind, Mono, Stamp, Wall};
+use crate::net::Datagram;
+use crate::wire::{self, Arrived, MAX_DATAGRAM, PROTOCOLS, Protocol, Recognition};
+
+/// Recognises requests, and makes and impairs the replies.
+///
+/// At all times, and counting what every `handle` has been given:
+/// `received = replied + dropped{loss, burst_loss, outage, rate_limited} + held`, where it is for
+/// the caller to count a reply as sent, by [`Route::protocol`], unless it is a
+/// [`Route::duplicate`]. A reply that finds the delay queue full counts as `rate_limited`: its
+/// sources send more than can be held.
+#[derive(Debug)]
+pub struct Reflector {
+    /// Where requests come in.
+    listeners: Vec<SocketAddr>,
+    impairment: Impairment,
+    held: DelayQueue,
+    metrics: ResponderMetrics,
+    /// The reply at hand; kept for its memory.
+    reply: Vec<u8>,
+}
+
+/// A reply that is to be sent now.
+#[derive(Debug, Clone, Copy)]
+pub struct Transmit<'a> {
+    /// Where to.
+    pub route: Route,
+    /// Its octets.
+    pub payload: &'a [u8],
+}
+
+impl Reflector {
+    /// How many held replies one call of [`release`](Self::release) lets go at most.
+    pub const RELEASES: usize = 1024;
+
+    /// A reflector for requests that come in at `listeners`, impaired from `start` on.
+    #[must_use]
+    pub fn new(
+        listeners: Vec<SocketAddr>,
+        settings: impair::Settings,
+        start: Mono,
+        metrics: ResponderMetrics,
+    ) -> Self {
+        Self {
+            listeners,
+            impairment: Impairment::new(settings, start),
+            held: DelayQueue::default(),
+            metrics,
+            reply: Vec::with_capacity(MAX_DATAGRAM),
+        }
+    }
+
+    /// Takes a datagram that came in at the listener with this index and is looked at `now`, and
+    /// gives to `send` what is to be sent at once: none, one or two copies of its reply.
+    ///
+    /// t2 is the kernel's receive timestamp, or `now` where there is none; t3 is `now`, which
+    /// should thus be read for each datagram.
+    pub fn handle(
+        &mut self,
+        datagram: &Datagram<'_>,
+        listener: usize,
+        now: Stamp,
+        mut send: impl FnMut(Transmit<'_>),
+    ) {
+        if let Err(reason) = self.answer(datagram, listener, now, &mut send) {
+            trace!(peer = %datagram.peer, octets = datagram.payload.len(), %reason, "not answered");
+            self.metrics.dropped(reason);
+        }
+    }
+
+    /// Gives to `send` the held replies that are due, at most [`RELEASES`](Self::RELEASES) of
+    /// them; more are left where [`next_due`](Self::next_due) is not after `now`.
+    pub fn release(&mut self, now: Mono, mut send: impl FnMut(Transmit<'_>)) {
+        for _ in 0..Self::RELEASES {
+            let Some((route, payload)) = self.held.pop(now) else {
+                return;
+            };
+            send(Transmit { route, payload: &payload });
+        }
+    }
+
+    /// When [`release`](Self::release) is to be called next; `None` while nothing is held.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Mono> {
+        self.held.next_due()
+    }
+
+    /// How many copies of replies are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    fn answer(
+        &mut self,
+        datagram: &Datagram<'_>,
+        listener: usize,
+        now: Stamp,
+        send: &mut impl FnMut(Transmit<'_>),
+    ) -> Result<(), DropReason> {
+        let own = self.listeners.get(listener).copied();
+        if !is_answerable(datagram, own) {
+            return Err(DropReason::Denied);
+        }
+        let (protocol, index) = recognise(datagram, now.wall)?;
+
+        let (first, duplicate) = match self.impairment.judge(now.mono) {
+            Fate::Deliver { first, duplicate } => (first, duplicate),
+            Fate::Drop(reason) => {
+                self.metrics.received(index);
+                return Err(reason);
+            }
+        };
+
+        let arrived = Arrived { at: datagram.received.unwrap_or(now.wall), ttl: datagram.ttl };
+        self.reply.clear();
+        protocol.reflect(datagram.payload, arrived, now.wall, &mut self.reply);
+        debug_assert!(self.reply.len() <= datagram.payload.len());
+        if self.reply.is_empty() {
+            return Err(DropReason::Malformed);
+        }
+        self.metrics.received(index);
+
+        let route = Route {
+            listener,
+            peer: datagram.peer,
+            source: datagram.local,
+            protocol: index,
+            duplicate: false,
+        };
+        if !self.pass(route, first, now, send) {
+            return Err(DropReason::RateLimited);
+        }
+        if let Some(second) = duplicate
+            && self.pass(Route { duplicate: true, ..route }, second, now, send)
+        {
+            self.metrics.impaired(ImpairmentKind::Duplicate);
+        }
+        Ok(())
+    }
+
+    /// Sends one copy of the reply at hand through the bad network; whether it had room for it.
+    fn pass(
+        &mut self,
+        route: Route,
+        mut passage: Passage,
+        now: Stamp,
+        send: &mut impl FnMut(Transmit<'_>),
+    ) -> bool {
+        let flipped = passage.corrupt.and_then(|flip| damage(&mut self.reply, flip, now.wall));
+        if flipped.is_none() {
+            passage.corrupt = None;
+        }
+
+        let held = passage.held();
+        let passed = if held.is_zero() {
+            send(Transmit { route, payload: &self.reply });
+            true
+        } else {
+            self.held.push(now.mono + held, route, &self.reply)
+        };
+        if passed {
+            passage.kinds().for_each(|kind| self.metrics.impaired(kind));
+        }
+
+        // The other copy is damaged on its own.
+        if let Some(bit) = flipped {
+            impair::flip(&mut self.reply, bit);
+        }
+        passed
+    }
+}
+
+/// Whether an answer to the datagram would go to one host, and not to the responder itself.
+///
+/// `own` is the address that the listener is bound to. Requests to a multicast or broadcast
+/// address are not answered either: one datagram would be answered by every responder around.
+fn is_answerable(datagram: &Datagram<'_>, own: Option<SocketAddr>) -> bool {
+    let (peer, local) = (datagram.peer, datagram.local);
+    let is_own = own.is_some_and(|own| {
+        peer.port() == own.port() && (peer.ip() == own.ip() || Some(peer.ip()) == local)
+    });
+    peer.port() != 0 && is_one_host(peer.ip()) && local.is_none_or(is_one_host) && !is_own
+}
+
+fn is_one_host(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
+        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast(),
+    }
+}
+
+/// The protocol that the datagram is a request of, and its place in [`PROTOCOLS`].
+fn recognise(
+    datagram: &Datagram<'_>,
+    now: Wall,
+) -> Result<(&'static dyn Protocol, usize), DropReason> {
+    if datagram.truncated {
+        return Err(DropReason::Malformed);
+    }
+    let protocol = wire::recognise(datagram.payload, now).map_err(|verdict| match verdict {
+        Recognition::Reply => DropReason::Reflection,
+        Recognition::Foreign | Recognition::Request => DropReason::Malformed,
+    })?;
+    let index = PROTOCOLS.iter().position(|known| known.name() == protocol.name());
+    index.map(|index| (protocol, index)).ok_or(DropReason::Malformed)
+}
+
+/// Flips the drawn bit of a reply, or the next one whose flip makes no request of it: even a
+/// damaged reply must not set two responders to answering each other. The bit, unless there is
+/// none.
+fn damage(reply: &mut [u8], drawn: BitFlip, now: Wall) -> Option<usize> {
+    let bits = reply.len() * 8;
+    let first = drawn.position(reply.len())?;
+    (first..bits).chain(0..first).find(|&bit| {
+        impair::flip(reply, bit);
+        let is_request = wire::recognise(reply, now).is_ok();
+        if is_request {
+            impair::flip(reply, bit);
+        }
+        !is_request
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,403 @@
+//! Datagrams in, replies out: no socket, and time as it is told.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::impair::{Burst, Outage, Settings};
+use crate::model::Label;
+use crate::wire::{Request, by_name};
+
+const LISTENER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 12_000));
+const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 7), 40_001));
+
+/// 2024-09-20T08:21:58.39Z, and an hour of monotonic time.
+const NOW: Stamp = Stamp {
+    mono: Mono::from_nanos(3_600_000_000_000),
+    wall: Wall::from_nanos(1_726_820_518_390_000_000),
+};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+struct Bench {
+    reflector: Reflector,
+    metrics: ResponderMetrics,
+    sent: Vec<(Route, Vec<u8>)>,
+}
+
+impl Bench {
+    fn new(settings: Settings) -> Self {
+        let metrics = ResponderMetrics::new();
+        let reflector = Reflector::new(vec![LISTENER], settings, NOW.mono, metrics.clone());
+        Self { reflector, metrics, sent: Vec::new() }
+    }
+
+    fn handle(&mut self, datagram: &Datagram<'_>, now: Stamp) -> Vec<Vec<u8>> {
+        let mut at_once = Vec::new();
+        self.reflector.handle(datagram, 0, now, |transmit| {
+            at_once.push(transmit.payload.to_vec());
+            self.sent.push((transmit.route, transmit.payload.to_vec()));
+        });
+        at_once
+    }
+
+    fn release(&mut self, now: Mono) -> usize {
+        let before = self.sent.len();
+        self.reflector.release(now, |Transmit { route, payload }| {
+            self.sent.push((route, payload.to_vec()));
+        });
+        self.sent.len() - before
+    }
+
+    fn dropped(&self) -> Vec<(DropReason, u64)> {
+        let count = |&reason: &DropReason| (reason, self.metrics.dropped_count(reason));
+        DropReason::ALL.iter().map(count).filter(|&(_, count)| count > 0).collect()
+    }
+
+    fn impaired(&self) -> Vec<(ImpairmentKind, u64)> {
+        let count = |&kind: &ImpairmentKind| (kind, self.metrics.impaired_count(kind));
+        ImpairmentKind::ALL.iter().map(count).filter(|&(_, count)| count > 0).collect()
+    }
+
+    fn received(&self) -> u64 {
+        (0..PROTOCOLS.len()).map(|index| self.metrics.received_count(index)).sum()
+    }
+
+    fn answered(&self) -> u64 {
+        self.sent.iter().filter(|(route, _)| !route.duplicate).count() as u64
+    }
+}
+
+fn datagram(payload: &[u8]) -> Datagram<'_> {
+    Datagram {
+        peer: PEER,
+        local: Some(LISTENER.ip()),
+        payload,
+        truncated: false,
+        received: None,
+        ttl: Some(64),
+        drops: None,
+    }
+}
+
+fn request(protocol: &dyn Protocol, sequence: u32, at: Wall) -> Vec<u8> {
+    let mut octets = Vec::new();
+    protocol.encode(&Request { session: 0, sequence, at }, &mut octets);
+    octets
+}
+
+fn reply_to(payload: &[u8]) -> Option<Vec<u8>> {
+    Bench::new(Settings::default()).handle(&datagram(payload), NOW).pop()
+}
+
+#[test]
+fn the_ping_client_of_the_course_is_upper_cased() {
+    assert_eq!(
+        reply_to(b"Ping 5 Fri Sep 20 13:12:19 2024").as_deref(),
+        Some(&b"PING 5 FRI SEP 20 13:12:19 2024"[..])
+    );
+}
+
+#[test]
+fn the_heartbeat_client_of_the_course_gets_the_difference() {
+    assert_eq!(reply_to(b"44 1726820518.39").as_deref(), Some(&b"44 0.0"[..]));
+    assert_eq!(reply_to(b"45 1726820516.14").as_deref(), Some(&b"45 2.25"[..]));
+    assert_eq!(reply_to(b"46 1726820520.64").as_deref(), Some(&b"46 -2.25"[..]));
+}
+
+#[test]
+fn every_protocol_is_answered_where_it_asked_and_counted_as_itself() {
+    for (index, protocol) in PROTOCOLS.into_iter().enumerate() {
+        let mut bench = Bench::new(Settings::default());
+        let request = request(protocol, 7, NOW.wall);
+        bench.handle(&datagram(&request), NOW);
+        let [(route, reply)] = &bench.sent[..] else {
+            panic!("{}: {} replies", protocol.name(), bench.sent.len());
+        };
+        assert_eq!(
+            *route,
+            Route {
+                listener: 0,
+                peer: PEER,
+                source: Some(LISTENER.ip()),
+                protocol: index,
+                duplicate: false,
+            }
+        );
+        assert_eq!(protocol.decode(reply).unwrap().sequence, 7);
+        assert_eq!(bench.metrics.received_count(index), 1);
+        assert_eq!((bench.dropped(), bench.impaired()), (vec![], vec![]));
+        assert_eq!(bench.reflector.next_due(), None);
+    }
+}
+
+#[test]
+fn an_injected_delay_is_the_networks_and_no_turnaround() {
+    let stamp = by_name("stamp").unwrap();
+    let delay = 20 * MILLISECOND;
+    let mut bench = Bench::new(Settings { delay, ..Settings::default() });
+    let request = request(stamp, 7, NOW.wall);
+    let received = NOW.wall - 3 * MILLISECOND;
+    let datagram = Datagram { received: Some(received), ..datagram(&request) };
+
+    assert!(bench.handle(&datagram, NOW).is_empty());
+    let due = NOW.mono + delay;
+    assert_eq!(bench.reflector.next_due(), Some(due));
+    assert_eq!(bench.release(Mono::from_nanos(due.as_nanos() - 1)), 0);
+    assert_eq!(bench.release(due), 1);
+
+    let reply = stamp.decode(&bench.sent[0].1).unwrap();
+    // NTP timestamps count 2⁻³² s, so that each of the two is off by less than a nanosecond.
+    let turnaround = reply.turnaround.unwrap();
+    assert!(turnaround.abs_diff(3_000_000) <= 1, "{turnaround} ns");
+    assert_eq!(bench.impaired(), [(ImpairmentKind::Delay, 1)]);
+}
+
+#[test]
+fn without_a_kernel_stamp_a_request_is_received_when_it_is_looked_at() {
+    let stamp = by_name("stamp").unwrap();
+    let request = request(stamp, 7, NOW.wall - 5 * MILLISECOND);
+    let reply = stamp.decode(&reply_to(&request).unwrap()).unwrap();
+    assert_eq!(reply.turnaround, Some(0));
+    let difference = reply.time_difference.unwrap();
+    assert!(difference.abs_diff(5_000_000) <= 1, "{difference} ns");
+}
+
+#[test]
+fn replies_are_reflections_and_never_answered() {
+    for protocol in PROTOCOLS {
+        let reply = reply_to(&request(protocol, 7, NOW.wall)).unwrap();
+        let mut bench = Bench::new(Settings::default());
+        assert!(bench.handle(&datagram(&reply), NOW).is_empty());
+        assert_eq!(bench.dropped(), [(DropReason::Reflection, 1)], "{}", protocol.name());
+        assert_eq!(bench.received(), 0);
+    }
+}
+
+#[test]
+fn what_is_of_no_protocol_or_too_long_is_malformed() {
+    let mut bench = Bench::new(Settings::default());
+    let garbage: [&[u8]; 4] = [b"", b"garbage", b"44", &[0xff; 43]];
+    for (payload, count) in garbage.into_iter().zip(1..) {
+        assert!(bench.handle(&datagram(payload), NOW).is_empty());
+        assert_eq!(bench.dropped(), [(DropReason::Malformed, count)], "{payload:?}");
+    }
+    let request = request(by_name("stamp").unwrap(), 7, NOW.wall);
+    let truncated = Datagram { truncated: true, ..datagram(&request) };
+    assert!(bench.handle(&truncated, NOW).is_empty());
+    assert_eq!(bench.dropped(), [(DropReason::Malformed, 5)]);
+    assert_eq!(bench.received(), 0);
+}
+
+#[test]
+fn nobody_many_and_the_responder_itself_are_denied() {
+    let peers = [
+        "198.51.100.7:0",
+        "0.0.0.0:40001",
+        "224.0.0.1:40001",
+        "255.255.255.255:40001",
+        "[::]:40001",
+        "[ff02::1]:40001",
+        "[::ffff:224.0.0.1]:40001",
+        "192.0.2.1:12000",
+    ];
+    let mut bench = Bench::new(Settings::default());
+    for peer in peers {
+        let peer = peer.parse().unwrap();
+        let datagram = Datagram { peer, ..datagram(b"Ping 1 Fri Sep 20 13:12:19 2024") };
+        assert!(bench.handle(&datagram, NOW).is_empty(), "{peer}");
+    }
+    let to_all = Datagram {
+        local: Some(Ipv4Addr::new(224, 0, 0, 1).into()),
+        ..datagram(b"Ping 1 Fri Sep 20 13:12:19 2024")
+    };
+    assert!(bench.handle(&to_all, NOW).is_empty());
+    assert_eq!(bench.dropped(), [(DropReason::Denied, 9)]);
+}
+
+#[test]
+fn the_address_that_was_asked_is_the_responders_own_also_behind_the_unspecified_one() {
+    let metrics = ResponderMetrics::new();
+    let listener = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 12_000);
+    let mut reflector =
+        Reflector::new(vec![listener], Settings::default(), NOW.mono, metrics.clone());
+    let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+    for (port, denied) in [(12_000, 1), (12_001, 1)] {
+        let datagram = Datagram {
+            peer: SocketAddr::new(loopback, port),
+            local: Some(loopback),
+            ..datagram(b"Ping 1 Fri Sep 20 13:12:19 2024")
+        };
+        reflector.handle(&datagram, 0, NOW, |_| ());
+        assert_eq!(metrics.dropped_count(DropReason::Denied), denied, "port {port}");
+    }
+}
+
+#[test]
+fn a_damaged_reply_differs_in_one_bit_and_each_copy_in_its_own() {
+    let settings = Settings { corrupt: 1.0, duplicate: 1.0, seed: 1, ..Settings::default() };
+    for protocol in PROTOCOLS {
+        let mut bench = Bench::new(settings);
+        let request = request(protocol, 7, NOW.wall);
+        let clean = reply_to(&request).unwrap();
+        let copies = bench.handle(&datagram(&request), NOW);
+        assert_eq!(copies.len(), 2);
+        for copy in &copies {
+            let bits: u32 = clean.iter().zip(copy).map(|(a, b)| (a ^ b).count_ones()).sum();
+            assert_eq!((bits, copy.len()), (1, clean.len()), "{}", protocol.name());
+        }
+        assert_ne!(copies[0], copies[1]);
+        assert_eq!(
+            bench.impaired(),
+            [(ImpairmentKind::Duplicate, 1), (ImpairmentKind::Corrupt, 2)]
+        );
+        assert_eq!(bench.answered(), 1);
+    }
+}
+
+#[test]
+fn damage_never_makes_a_request_of_a_reply() {
+    let mut requests = 0;
+    for protocol in PROTOCOLS {
+        let clean = reply_to(&request(protocol, 7, NOW.wall)).unwrap();
+        for bit in 0..clean.len() * 8 {
+            let mut reply = clean.clone();
+            impair::flip(&mut reply, bit);
+            requests += usize::from(wire::recognise(&reply, NOW.wall).is_ok());
+        }
+        for draw in 0..clean.len() as u64 * 8 {
+            // One draw for each bit of the reply.
+            let flip = BitFlip::from_draw(u64::MAX / (clean.len() as u64 * 8) * draw + 1_000);
+            let mut reply = clean.clone();
+            assert!(damage(&mut reply, flip, NOW.wall).is_some());
+            assert!(wire::recognise(&reply, NOW.wall).is_err(), "{reply:?}");
+        }
+    }
+    // Else there was nothing to avoid.
+    assert!(requests > 0);
+}
+
+#[test]
+fn a_reordered_reply_is_overtaken_by_those_within_its_hold() {
+    let settings =
+        Settings { reorder: 0.3, reorder_hold: 5 * MILLISECOND, seed: 7, ..Settings::default() };
+    let mut bench = Bench::new(settings);
+    let ping = by_name("ping").unwrap();
+    let mut now = NOW;
+    for sequence in 0..40 {
+        let request = request(ping, sequence, now.wall);
+        bench.release(now.mono);
+        bench.handle(&datagram(&request), now);
+        now = now.after(2 * MILLISECOND);
+    }
+    now = now.after(5 * MILLISECOND);
+    bench.release(now.mono);
+    let order: Vec<u32> =
+        bench.sent.iter().map(|(_, reply)| ping.decode(reply).unwrap().sequence).collect();
+    let mut sorted = order.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..40).collect::<Vec<_>>());
+    let held = bench.metrics.impaired_count(ImpairmentKind::Reorder);
+    // Held for 5 ms in a stream of 2 ms: the second next one overtakes, the third does not.
+    for (place, &sequence) in (0_u32..).zip(&order) {
+        assert!(place <= sequence + 2, "{order:?}");
+    }
+    assert!(held > 0 && order != sorted);
+}
+
+#[test]
+fn a_full_queue_drops_as_rate_limited_and_the_figures_still_add_up() {
+    let mut bench = Bench::new(Settings { delay: MILLISECOND, ..Settings::default() });
+    for _ in 0..70_000 {
+        bench.handle(&datagram(b"Ping 1 x"), NOW);
+    }
+    assert_eq!(bench.reflector.held(), 65_536);
+    assert_eq!(bench.dropped(), [(DropReason::RateLimited, 70_000 - 65_536)]);
+    assert_eq!((bench.received(), bench.answered()), (70_000, 0));
+    let due = NOW.mono + MILLISECOND;
+    assert_eq!(bench.release(due), Reflector::RELEASES);
+    while bench.release(due) > 0 {}
+    assert_eq!(bench.answered(), 65_536);
+    assert_eq!(bench.impaired(), [(ImpairmentKind::Delay, 65_536)]);
+}
+
+#[test]
+fn received_is_replied_and_dropped_by_impairment() {
+    let settings = Settings {
+        loss: 0.3,
+        burst_loss: Some(Burst { p: 0.05, r: 0.3 }),
+        delay: MILLISECOND,
+        jitter: 3 * MILLISECOND,
+        duplicate: 0.1,
+        reorder: 0.1,
+        reorder_hold: 10 * MILLISECOND,
+        corrupt: 0.1,
+        outage: Some(Outage { every: 100 * MILLISECOND, lasting: 20 * MILLISECOND }),
+        seed: 3,
+    };
+    let mut bench = Bench::new(settings);
+    let mut now = NOW;
+    for sequence in 0..3000 {
+        let request = request(PROTOCOLS[sequence as usize % PROTOCOLS.len()], sequence, now.wall);
+        bench.release(now.mono);
+        bench.handle(&datagram(&request), now);
+        now = now.after(MILLISECOND);
+    }
+    bench.release((now.mono) + 100 * MILLISECOND);
+    let dropped: u64 = bench.dropped().iter().map(|&(_, count)| count).sum();
+    assert_eq!(bench.received(), 3000);
+    assert_eq!(bench.received(), bench.answered() + dropped);
+    assert_eq!(bench.metrics.dropped_count(DropReason::Outage), 600);
+    let reasons: Vec<_> = bench.dropped().iter().map(|&(reason, _)| reason).collect();
+    assert_eq!(reasons, [DropReason::Loss, DropReason::BurstLoss, DropReason::Outage]);
+    let duplicates = bench.sent.iter().filter(|(route, _)| route.duplicate).count() as u64;
+    assert_eq!(bench.metrics.impaired_count(ImpairmentKind::Duplicate), duplicates);
+    assert_eq!(bench.metrics.impaired_count(ImpairmentKind::Delay), bench.sent.len() as u64);
+}
+
+fn any_datagram() -> impl Strategy<Value = Vec<u8>> {
+    let octets = proptest::collection::vec(any::<u8>(), 0..=MAX_DATAGRAM);
+    let text = "[ -~\\t\\r\\n]{0,80}".prop_map(String::into_bytes);
+    // Requests that something happened to.
+    let damaged =
+        (0..PROTOCOLS.len(), any::<u32>(), any::<prop::sample::Index>(), any::<u8>(), 0..64_usize)
+            .prop_map(|(protocol, sequence, at, octet, padding)| {
+                let mut octets = request(PROTOCOLS[protocol], sequence, NOW.wall);
+                let at = at.index(octets.len());
+                octets[at] = octet;
+                octets.resize(octets.len() + padding, 0);
+                octets
+            });
+    prop_oneof![octets, text, damaged]
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_at_most_two_replies_leave_none_longer_and_none_a_request(
+        payload in any_datagram(),
+        certain in any::<[bool; 4]>(),
+        seed in any::<u64>(),
+    ) {
+        let [duplicate, reorder, corrupt, delay] = certain;
+        let settings = Settings {
+            duplicate: f64::from(u8::from(duplicate)),
+            reorder: f64::from(u8::from(reorder)),
+            corrupt: f64::from(u8::from(corrupt)),
+            delay: MILLISECOND * u32::from(delay),
+            seed,
+            ..Settings::default()
+        };
+        let mut bench = Bench::new(settings);
+        bench.handle(&datagram(&payload), NOW);
+        bench.release(NOW.mono + Duration::from_secs(10));
+        let dropped: u64 = bench.dropped().iter().map(|&(_, count)| count).sum();
+        prop_assert_eq!(bench.answered() + dropped, 1);
+        prop_assert_eq!(bench.sent.len(), if dropped > 0 { 0 } else { 1 + usize::from(duplicate) });
+        for (_, reply) in &bench.sent {
+            prop_assert!(reply.len() <= payload.len());
+            prop_assert!(wire::recognise(reply, NOW.wall).is_err());
+        }
+    }
+}

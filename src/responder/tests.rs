@@ -1,0 +1,244 @@
+//! The responder behind real sockets on loopback, asked by plain ones.
+
+use std::collections::BTreeSet;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use super::*;
+use crate::impair::{Fate, Impairment, Outage, Settings};
+use crate::model::{DropReason, ImpairmentKind, Label, Mono, Wall};
+use crate::wire::{PROTOCOLS, Protocol, Request, by_name};
+
+/// How long a test waits for what must come; it never waits for what must not.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn start(addresses: &[SocketAddr], settings: Settings) -> (Handle, ResponderMetrics) {
+    let metrics = ResponderMetrics::new();
+    let responder = Responder::bind(addresses, settings, metrics.clone()).unwrap();
+    (spawn(responder).unwrap(), metrics)
+}
+
+/// A socket that takes datagrams from `server` alone, as every connected UDP socket does.
+fn client(server: SocketAddr) -> UdpSocket {
+    let any: IpAddr = match server {
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).unwrap();
+    socket.connect(server).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn receive(client: &UdpSocket) -> Vec<u8> {
+    let mut buffer = [0; 2048];
+    let length = client.recv(&mut buffer).unwrap();
+    buffer[..length].to_vec()
+}
+
+fn ask(client: &UdpSocket, request: &[u8]) -> Vec<u8> {
+    client.send(request).unwrap();
+    receive(client)
+}
+
+fn encoded(protocol: &dyn Protocol, sequence: u32, at: Wall) -> Vec<u8> {
+    let mut octets = Vec::new();
+    protocol.encode(&Request { session: 0, sequence, at }, &mut octets);
+    octets
+}
+
+/// The counters follow the replies by some microseconds.
+fn eventually(condition: impl Fn() -> bool) {
+    let deadline = net::now().mono + PATIENCE;
+    while !condition() {
+        assert!(net::now().mono < deadline, "it never came to pass");
+        std::thread::yield_now();
+    }
+}
+
+/// A responder on one port of both families' loopback addresses.
+fn bind_one_port(metrics: &ResponderMetrics) -> Responder {
+    // The port that is free for one family may be taken for the other.
+    (0..100)
+        .find_map(|_| {
+            let v4 = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+            let v6 = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), v4.port());
+            Responder::bind(&[v4, v6], Settings::default(), metrics.clone()).ok()
+        })
+        .unwrap()
+}
+
+#[test]
+fn all_protocols_are_answered_on_one_port_of_both_families() {
+    let metrics = ResponderMetrics::new();
+    let responder = bind_one_port(&metrics);
+    let addresses = responder.local_addrs();
+    assert_eq!(addresses[0].port(), addresses[1].port());
+    let handle = spawn(responder).unwrap();
+    assert_eq!(handle.local_addrs(), addresses);
+    for server in addresses {
+        let client = client(server);
+        for protocol in PROTOCOLS {
+            let at = net::now().wall;
+            let reply = ask(&client, &encoded(protocol, 42, at));
+            let reply = protocol.decode(&reply).unwrap();
+            assert_eq!(reply.sequence, 42, "{} on {server}", protocol.name());
+            assert!(protocol.confirms(&reply, at), "{} on {server}", protocol.name());
+        }
+    }
+    for index in 0..PROTOCOLS.len() {
+        eventually(|| metrics.replied_count(index) == 2);
+        assert_eq!(metrics.received_count(index), 2);
+    }
+}
+
+#[test]
+fn the_clients_of_the_course_are_served() {
+    let (handle, _) = start(&[address("127.0.0.1:0")], Settings::default());
+    let client = client(handle.local_addrs()[0]);
+    for n in 1..=10 {
+        let request = format!("Ping {n} Fri Sep 20 13:12:19 2024");
+        assert_eq!(ask(&client, request.as_bytes()), request.to_uppercase().into_bytes());
+    }
+    for sequence in 0..10 {
+        let sent = net::now().wall.as_secs_f64();
+        let reply = ask(&client, format!("{sequence} {sent:?}").as_bytes());
+        let reply = String::from_utf8(reply).unwrap();
+        let (number, difference) = reply.split_once(' ').unwrap();
+        assert_eq!(number, sequence.to_string());
+        let difference: f64 = difference.parse().unwrap();
+        assert!(difference.abs() < 60.0, "{reply}");
+    }
+}
+
+#[test]
+fn a_reply_leaves_from_the_address_that_was_asked() {
+    let (handle, _) = start(&[address("0.0.0.0:0")], Settings::default());
+    let port = handle.local_addrs()[0].port();
+    for host in ["127.0.0.2", "127.0.0.1", "127.9.9.9"] {
+        // A reply from any other address would never reach the connected socket.
+        let client = client(SocketAddr::new(host.parse().unwrap(), port));
+        assert_eq!(ask(&client, b"Ping 1 x"), b"PING 1 X");
+    }
+}
+
+#[test]
+fn what_must_not_be_answered_is_not() {
+    let (handle, metrics) = start(&[address("127.0.0.1:0")], Settings::default());
+    let client = client(handle.local_addrs()[0]);
+    client.send(b"PING 1 X").unwrap();
+    client.send(b"?").unwrap();
+    client.send(b"").unwrap();
+    client.send(&[b'a'; 1025]).unwrap();
+    // Datagrams of one socket arrive in order: had one of them been answered, that came first.
+    assert_eq!(ask(&client, b"Ping 2 x"), b"PING 2 X");
+    assert_eq!(metrics.dropped_count(DropReason::Reflection), 1);
+    assert_eq!(metrics.dropped_count(DropReason::Malformed), 3);
+}
+
+#[test]
+fn a_seed_loses_the_same_requests_and_the_figures_add_up() {
+    const REQUESTS: u32 = 200;
+    let settings = Settings { loss: 0.3, seed: 7, ..Settings::default() };
+    let mut link = Impairment::new(settings, Mono::default());
+    let survivors: BTreeSet<u32> = (0..REQUESTS)
+        .filter(|_| matches!(link.judge(Mono::default()), Fate::Deliver { .. }))
+        .collect();
+
+    for _ in 0..2 {
+        let (handle, metrics) = start(&[address("127.0.0.1:0")], settings);
+        let client = client(handle.local_addrs()[0]);
+        let stamp = by_name("stamp").unwrap();
+        for sequence in 0..REQUESTS {
+            client.send(&encoded(stamp, sequence, net::now().wall)).unwrap();
+        }
+        let answered: BTreeSet<u32> =
+            survivors.iter().map(|_| stamp.decode(&receive(&client)).unwrap().sequence).collect();
+        assert_eq!(answered, survivors);
+
+        let count = |counter: fn(&ResponderMetrics, usize) -> u64| -> u64 {
+            (0..PROTOCOLS.len()).map(|index| counter(&metrics, index)).sum()
+        };
+        let lost = REQUESTS as usize - survivors.len();
+        eventually(|| count(ResponderMetrics::replied_count) == survivors.len() as u64);
+        eventually(|| count(ResponderMetrics::received_count) == u64::from(REQUESTS));
+        assert_eq!(metrics.dropped_count(DropReason::Loss), lost as u64);
+        let dropped: u64 =
+            DropReason::ALL.iter().map(|&reason| metrics.dropped_count(reason)).sum();
+        assert_eq!(dropped, lost as u64);
+        assert_eq!(metrics.send_error_count(), 0);
+    }
+}
+
+#[test]
+fn a_delayed_reply_comes_no_earlier_and_its_duplicate_too() {
+    let delay = Duration::from_millis(30);
+    let settings = Settings { delay, duplicate: 1.0, ..Settings::default() };
+    let (handle, metrics) = start(&[address("127.0.0.1:0")], settings);
+    let client = client(handle.local_addrs()[0]);
+    let sent = net::now().mono;
+    assert_eq!(ask(&client, b"Ping 1 x"), b"PING 1 X");
+    assert!(net::now().mono.since(sent) >= delay);
+    assert_eq!(receive(&client), b"PING 1 X");
+    eventually(|| metrics.replied_count(1) == 1);
+    assert_eq!(metrics.impaired_count(ImpairmentKind::Delay), 2);
+    assert_eq!(metrics.impaired_count(ImpairmentKind::Duplicate), 1);
+}
+
+#[test]
+fn an_outage_answers_nobody() {
+    let second = Duration::from_secs(1);
+    let outage = Some(Outage { every: second, lasting: second });
+    let (handle, metrics) =
+        start(&[address("127.0.0.1:0")], Settings { outage, ..Settings::default() });
+    client(handle.local_addrs()[0]).send(b"Ping 1 x").unwrap();
+    eventually(|| metrics.dropped_count(DropReason::Outage) == 1);
+    assert_eq!(metrics.received_count(1), 1);
+    assert_eq!(metrics.replied_count(1), 0);
+}
+
+#[test]
+fn stopping_frees_the_port_even_with_replies_held() {
+    let delay = Duration::from_secs(3600);
+    let (handle, metrics) =
+        start(&[address("127.0.0.1:0")], Settings { delay, ..Settings::default() });
+    let server = handle.local_addrs()[0];
+    client(server).send(b"Ping 1 x").unwrap();
+    eventually(|| metrics.received_count(1) == 1);
+    handle.stop();
+    assert!(UdpSocket::bind(server).is_ok());
+}
+
+#[test]
+fn it_stops_under_a_flood() {
+    let (handle, metrics) = start(&[address("127.0.0.1:0")], Settings::default());
+    let client = client(handle.local_addrs()[0]);
+    let (stopped, flood) = std::sync::mpsc::channel::<()>();
+    let flooder = std::thread::spawn(move || {
+        while flood.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            let _ = client.send(b"Ping 1 x");
+        }
+    });
+    eventually(|| metrics.received_count(1) > 1000);
+    handle.stop();
+    drop(stopped);
+    flooder.join().unwrap();
+}
+
+#[test]
+fn an_address_that_cannot_be_bound_is_named() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let _holder = UdpSocket::bind(taken).unwrap();
+    let error = Responder::bind(
+        &[address("127.0.0.1:0"), taken],
+        Settings::default(),
+        ResponderMetrics::new(),
+    )
+    .unwrap_err();
+    assert!(error.to_string().contains(&taken.to_string()), "{error}");
+    assert!(!error.is_unsupported_family());
+}
