@@ -56,3 +56,5 @@ pub mod exposition;
 pub mod probe;
 
 pub mod responder;
+
+pub mod web;

@@ -1,0 +1,228 @@
+//! What stands where: requests enter, answers leave.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    HeaderValue, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::body::Body;
+use super::{negotiate, page};
+use crate::exposition::{ProbeSample, ProbeSource, ResponderMetrics, encode_probe, encode_targets};
+
+/// Long answers that are written at a time: each holds a sample of all targets.
+const WRITERS: usize = 16;
+
+/// How long a request waits for its turn among them.
+const TURN: Duration = Duration::from_secs(5);
+
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// Nothing is loaded from anywhere, and no other site shows the page as part of its own.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The paths of one program, and where its figures come from.
+#[derive(Clone)]
+pub struct Routes {
+    program: Program,
+    writers: Arc<Semaphore>,
+}
+
+#[derive(Clone)]
+enum Program {
+    Probe(Arc<dyn ProbeSource>),
+    Responder(ResponderMetrics, Arc<ResponderStatus>),
+}
+
+/// What the responder's page tells.
+#[derive(Debug, Clone, Default)]
+pub struct ResponderStatus {
+    /// Where it listens for heartbeats.
+    pub listeners: Vec<SocketAddr>,
+    /// What it does wrong on purpose, each as a person would say it; empty in production.
+    pub impairments: Vec<String>,
+}
+
+/// What stands on a path.
+enum Content {
+    /// What is said in a line.
+    Text(StatusCode, &'static str),
+    /// What is written of a sample.
+    Sampled(&'static str, Arc<dyn ProbeSource>, fn(&ProbeSample, Out<'_>) -> io::Result<()>),
+    /// What is written of what is at hand.
+    Written(&'static str, Encode),
+}
+
+/// Where an answer is written to.
+type Out<'a> = &'a mut dyn io::Write;
+
+/// What writes an answer.
+type Encode = Box<dyn FnOnce(Out<'_>) -> io::Result<()> + Send>;
+
+impl Routes {
+    /// `/`, `/metrics`, `/-/healthy`, `/-/ready` and `/api/v1/targets` of a probe.
+    #[must_use]
+    pub fn probe(source: Arc<dyn ProbeSource>) -> Self {
+        Self::new(Program::Probe(source))
+    }
+
+    /// `/`, `/metrics`, `/-/healthy` and `/-/ready` of a responder, which is ready from the start.
+    #[must_use]
+    pub fn responder(metrics: ResponderMetrics, status: ResponderStatus) -> Self {
+        Self::new(Program::Responder(metrics, Arc::new(status)))
+    }
+
+    fn new(program: Program) -> Self {
+        Self { program, writers: Arc::new(Semaphore::new(WRITERS)) }
+    }
+
+    /// What stands on `path`.
+    fn content(&self, path: &str) -> Option<Content> {
+        let content = match (path, &self.program) {
+            ("/-/healthy", _) => Content::Text(StatusCode::OK, "healthy\n"),
+            ("/-/ready", Program::Probe(source)) if !source.ready() => {
+                Content::Text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+            }
+            ("/-/ready", _) => Content::Text(StatusCode::OK, "ready\n"),
+            ("/", Program::Probe(source)) => {
+                Content::Sampled(HTML, source.clone(), |sample, out| page::probe(sample, out))
+            }
+            ("/metrics", Program::Probe(source)) => {
+                Content::Sampled(METRICS, source.clone(), |sample, out| encode_probe(sample, out))
+            }
+            ("/api/v1/targets", Program::Probe(source)) => {
+                Content::Sampled(JSON, source.clone(), |sample, out| encode_targets(sample, out))
+            }
+            ("/", Program::Responder(_, status)) => {
+                let status = status.clone();
+                Content::Written(HTML, Box::new(move |out| page::responder(&status, out)))
+            }
+            ("/metrics", Program::Responder(metrics, _)) => {
+                let metrics = metrics.clone();
+                Content::Written(METRICS, Box::new(move |out| metrics.encode(out)))
+            }
+            _ => return None,
+        };
+        Some(content)
+    }
+
+    /// Answers a request, whose body is never read: a connection on which one comes is closed.
+    pub(super) async fn respond(&self, request: Request<Incoming>) -> Response<Body> {
+        let mut response = self.answer(&request).await;
+        let headers = response.headers_mut();
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if !request.body().is_end_stream() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+        let Some(content) = self.content(request.uri().path()) else {
+            return text(StatusCode::NOT_FOUND, "there is nothing here; try /\n");
+        };
+        let head = request.method() == Method::HEAD;
+        if !head && request.method() != Method::GET {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        if !request.body().is_end_stream() {
+            return text(StatusCode::PAYLOAD_TOO_LARGE, "a request has no body here\n");
+        }
+        let gzip = negotiate::takes_gzip(request.headers());
+        match content {
+            Content::Text(status, words) => text(status, words),
+            Content::Sampled(content_type, ..) | Content::Written(content_type, _) if head => {
+                long(content_type, gzip, Body::Ended)
+            }
+            Content::Sampled(content_type, source, encode) => {
+                let Some(turn) = self.turn().await else {
+                    return busy();
+                };
+                let sample = match source.sample().await {
+                    Ok(sample) => sample,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot answer a scrape");
+                        return text(
+                            StatusCode::SERVICE_UNAVAILABLE,
+                            "the probe does not answer\n",
+                        );
+                    }
+                };
+                let encode = Box::new(move |out: Out<'_>| encode(&sample, out));
+                long(content_type, gzip, written(turn, gzip, encode))
+            }
+            Content::Written(content_type, encode) => {
+                let Some(turn) = self.turn().await else {
+                    return busy();
+                };
+                long(content_type, gzip, written(turn, gzip, encode))
+            }
+        }
+    }
+
+    /// Waits for a turn to write a long answer; none where that takes too long.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        timeout(TURN, self.writers.clone().acquire_owned()).await.ok()?.ok()
+    }
+}
+
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let program = match self.program {
+            Program::Probe(_) => "probe",
+            Program::Responder(..) => "responder",
+        };
+        f.debug_tuple("Routes").field(&program).finish()
+    }
+}
+
+/// A body that is written for as long as the turn lasts.
+fn written(turn: OwnedSemaphorePermit, gzip: bool, encode: Encode) -> Body {
+    Body::stream(gzip, move |out| {
+        let _turn = turn;
+        encode(out)
+    })
+}
+
+/// A long answer, gzipped or not as the client asked.
+fn long(content_type: &'static str, gzip: bool, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    if gzip {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+/// A short answer.
+fn text(status: StatusCode, words: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(Bytes::from_static(words.as_bytes())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    response
+}
+
+fn busy() -> Response<Body> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes at once\n");
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    response
+}

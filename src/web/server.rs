@@ -1,0 +1,143 @@
+//! The accept loop: a listener enters, connections are served, at most so many at a time.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::queue::Queue;
+use super::{Limits, Routes, connection};
+
+/// How long to leave a listener alone that the kernel has no resources for.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// Accepts until `shutdown` resolves, then drains.
+pub(super) async fn run(
+    listener: TcpListener,
+    routes: Routes,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) {
+    let mut shutdown = pin!(shutdown);
+    let mut server = Server::new(routes, limits);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => server.admit(stream).await,
+                Err(error) => server.recover(&error).await,
+            },
+        }
+    }
+    drop(listener);
+    server.drain().await;
+}
+
+#[derive(Debug)]
+struct Server {
+    routes: Routes,
+    limits: Limits,
+    queue: Arc<Queue>,
+    connections: JoinSet<()>,
+    shutdown: watch::Sender<bool>,
+    /// Whether the last accept failed for want of resources: it is said once.
+    starved: bool,
+}
+
+impl Server {
+    fn new(routes: Routes, limits: Limits) -> Self {
+        Self {
+            routes,
+            limits,
+            queue: Arc::default(),
+            connections: JoinSet::new(),
+            shutdown: watch::Sender::new(false),
+            starved: false,
+        }
+    }
+
+    /// Serves a new connection, in place of the longest idle where there are too many.
+    async fn admit(&mut self, stream: TcpStream) {
+        if std::mem::take(&mut self.starved) {
+            tracing::info!("accepting HTTP connections again");
+        }
+        while self.connections.try_join_next().is_some() {}
+        if self.connections.len() >= self.limits.connections {
+            if !self.queue.evict() {
+                tracing::debug!("refused an HTTP connection: all others are being answered");
+                return;
+            }
+            // The evicted one ends as soon as it is polled.
+            self.connections.join_next().await;
+        }
+        // Answers are written in large pieces: waiting to fill a segment only delays the last.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::trace!(%error, "cannot set TCP_NODELAY");
+        }
+        self.connections.spawn(connection::serve(
+            stream,
+            self.routes.clone(),
+            self.limits,
+            self.queue.clone(),
+            self.shutdown.subscribe(),
+        ));
+    }
+
+    /// Gets over an error of accept(2): those of the connection concern nobody else; others (no
+    /// more descriptors or memory) stay until something is freed, so an idle connection is.
+    async fn recover(&mut self, error: &io::Error) {
+        if matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::Interrupted
+        ) {
+            return;
+        }
+        if !std::mem::replace(&mut self.starved, true) {
+            tracing::warn!(%error, "cannot accept HTTP connections");
+        }
+        self.queue.evict();
+        sleep(BACK_OFF).await;
+    }
+
+    /// Lets answers under way finish, and ends what has not ended in time.
+    async fn drain(mut self) {
+        self.shutdown.send_replace(true);
+        let ended = async { while self.connections.join_next().await.is_some() {} };
+        if timeout(self.limits.drain, ended).await.is_err() {
+            tracing::debug!(left = self.connections.len(), "ending HTTP connections");
+        }
+        self.connections.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::exposition::ResponderMetrics;
+    use crate::web::ResponderStatus;
+
+    #[tokio::test]
+    async fn want_of_descriptors_frees_an_idle_connection_and_others_errors_free_none() {
+        let routes = Routes::responder(ResponderMetrics::new(), ResponderStatus::default());
+        let mut server = Server::new(routes, Limits::default());
+        let door = Arc::new(Notify::new());
+        server.queue.join(door.clone());
+
+        server.recover(&Errno::ECONNABORTED.into()).await;
+        assert!(!server.starved);
+        server.recover(&Errno::EMFILE.into()).await;
+        assert!(server.starved);
+        door.notified().await;
+        assert!(!server.queue.evict());
+    }
+}

@@ -1,0 +1,370 @@
+//! The server over loopback: what each path answers, and what hostile clients get.
+
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::exposition::{
+    ProbeSample, ProbeSource, ResponderMetrics, Sampling, Unavailable, encode_probe, fixture,
+};
+
+/// A probe that answers with a sample made by hand.
+struct Source {
+    sample: ProbeSample,
+    answers: AtomicBool,
+}
+
+impl ProbeSource for Source {
+    fn sample(&self) -> Sampling<'_> {
+        let answers = self.ready();
+        Box::pin(async move { if answers { Ok(self.sample.clone()) } else { Err(Unavailable) } })
+    }
+
+    fn ready(&self) -> bool {
+        self.answers.load(Ordering::Relaxed)
+    }
+}
+
+/// A server on loopback, and the hand on its switch.
+struct Running {
+    address: SocketAddr,
+    source: Arc<Source>,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(limits: Limits) -> Self {
+        Self::with(limits, fixture::two_targets()).await
+    }
+
+    async fn with(limits: Limits, sample: ProbeSample) -> Self {
+        let source = Arc::new(Source { sample, answers: AtomicBool::new(true) });
+        let routes = Routes::probe(source.clone());
+        let (address, stop, server) = spawn(routes, limits).await;
+        Self { address, source, stop, server }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// One request on a connection of its own.
+    async fn ask(&self, request: &str) -> Answer {
+        ask(self.address, request).await
+    }
+}
+
+async fn spawn(
+    routes: Routes,
+    limits: Limits,
+) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let server = tokio::spawn(server::run(listener, routes, limits, async {
+        let _ = stopped.await;
+    }));
+    (address, stop, server)
+}
+
+/// Asks, with the headers that are wanted, and reads to the end.
+async fn ask(address: SocketAddr, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("{request}\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    Answer::read(&mut stream).await
+}
+
+/// What came back.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    /// In lower case.
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// Reads until the server closes.
+    async fn read(stream: &mut TcpStream) -> Self {
+        let mut raw = Vec::new();
+        stream.read_to_end(&mut raw).await.unwrap();
+        let end = raw.windows(4).position(|four| four == b"\r\n\r\n").expect("a header") + 4;
+        let head = String::from_utf8(raw[..end].to_vec()).unwrap().to_ascii_lowercase();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut body = raw.split_off(end);
+        if head.contains("transfer-encoding: chunked") && !body.is_empty() {
+            body = dechunk(&body);
+        }
+        Self { status, head, body }
+    }
+
+    fn has(&self, line: &str) -> bool {
+        self.head.lines().any(|present| present == line)
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+/// The contents of a chunked body (RFC 9112 section 7.1), which must be whole.
+fn dechunk(mut rest: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n").expect("a chunk's size");
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        rest = &rest[end + 2..];
+        if size == 0 {
+            assert_eq!(rest, b"\r\n");
+            return body;
+        }
+        body.extend_from_slice(&rest[..size]);
+        assert_eq!(&rest[size..size + 2], b"\r\n");
+        rest = &rest[size + 2..];
+    }
+}
+
+/// The metrics of the sample, but for those of this process, which change.
+fn steady(text: &str) -> String {
+    text.split_inclusive('\n').filter(|line| !line.contains("process_")).collect()
+}
+
+#[tokio::test]
+async fn every_path_of_the_probe_answers() {
+    let running = Running::start(Limits::default()).await;
+    let mut expected = Vec::new();
+    encode_probe(&fixture::two_targets(), &mut expected).unwrap();
+
+    let metrics = running.ask("GET /metrics HTTP/1.1").await;
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.has("content-type: text/plain; version=0.0.4; charset=utf-8"));
+    assert!(metrics.has("vary: accept-encoding"));
+    assert_eq!(steady(metrics.text()), steady(std::str::from_utf8(&expected).unwrap()));
+
+    let targets = running.ask("GET /api/v1/targets?x=y HTTP/1.1").await;
+    assert!(targets.has("content-type: application/json"));
+    let targets: serde_json::Value = serde_json::from_slice(&targets.body).unwrap();
+    assert_eq!(targets["targets"][0]["name"], "fra-edge");
+
+    let page = running.ask("GET / HTTP/1.1").await;
+    assert!(page.has("content-type: text/html; charset=utf-8"));
+    assert!(page.has("x-content-type-options: nosniff"));
+    assert!(page.head.contains("content-security-policy: default-src 'none'"));
+    assert!(page.text().ends_with("</html>\n"));
+
+    assert_eq!(running.ask("GET /-/healthy HTTP/1.1").await.text(), "healthy\n");
+    assert_eq!(running.ask("GET /-/ready HTTP/1.1").await.text(), "ready\n");
+    assert_eq!(running.ask("GET /metrics/ HTTP/1.1").await.status, 404);
+}
+
+#[tokio::test]
+async fn every_path_of_the_responder_answers() {
+    let metrics = ResponderMetrics::new();
+    let routes = Routes::responder(metrics.clone(), ResponderStatus::default());
+    let (address, _stop, _server) = spawn(routes, Limits::default()).await;
+    metrics.received(0);
+    let answer = ask(address, "GET /metrics HTTP/1.1").await;
+    let line = "heartbeat_responder_received_total{protocol=\"heartbeat\"} 1\n";
+    assert!(answer.text().contains(line));
+    assert!(ask(address, "GET / HTTP/1.1").await.text().contains("heartbeat-responder"));
+    assert_eq!(ask(address, "GET /-/healthy HTTP/1.1").await.status, 200);
+    assert_eq!(ask(address, "GET /-/ready HTTP/1.1").await.status, 200);
+    assert_eq!(ask(address, "GET /api/v1/targets HTTP/1.1").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_probe_that_does_not_answer_is_unavailable_and_healthy() {
+    let running = Running::start(Limits::default()).await;
+    running.source.answers.store(false, Ordering::Relaxed);
+    for path in ["/", "/metrics", "/api/v1/targets", "/-/ready"] {
+        assert_eq!(running.ask(&format!("GET {path} HTTP/1.1")).await.status, 503, "{path}");
+    }
+    assert_eq!(running.ask("GET /-/healthy HTTP/1.1").await.status, 200);
+}
+
+#[tokio::test]
+async fn gzip_is_the_same_answer() {
+    let running = Running::start(Limits::default()).await;
+    for path in ["/metrics", "/api/v1/targets", "/"] {
+        let plain = running.ask(&format!("GET {path} HTTP/1.1")).await;
+        assert!(!plain.head.contains("content-encoding"));
+        let asked = format!("GET {path} HTTP/1.1\r\nAccept-Encoding: gzip");
+        let zipped = running.ask(&asked).await;
+        assert!(zipped.has("content-encoding: gzip") && zipped.has("vary: accept-encoding"));
+        let mut unzipped = String::new();
+        let mut decoder = flate2::read::GzDecoder::new(zipped.body.as_slice());
+        decoder.read_to_string(&mut unzipped).unwrap();
+        assert_eq!(steady(&unzipped), steady(plain.text()), "{path}");
+        let refused = format!("GET {path} HTTP/1.1\r\nAccept-Encoding: gzip;q=0");
+        assert!(!running.ask(&refused).await.head.contains("content-encoding"));
+    }
+}
+
+#[tokio::test]
+async fn head_is_the_answer_without_its_body() {
+    let running = Running::start(Limits::default()).await;
+    for path in ["/", "/metrics", "/-/healthy", "/api/v1/targets"] {
+        let answer = running.ask(&format!("HEAD {path} HTTP/1.1")).await;
+        assert_eq!((answer.status, answer.body.len()), (200, 0), "{path}");
+        assert!(!answer.has("content-length: 0"), "{path}");
+    }
+    let metrics = running.ask("HEAD /metrics HTTP/1.1").await;
+    assert!(metrics.has("content-type: text/plain; version=0.0.4; charset=utf-8"));
+}
+
+#[tokio::test]
+async fn other_methods_are_told_which_are_allowed() {
+    let running = Running::start(Limits::default()).await;
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"] {
+        let answer = running.ask(&format!("{method} /metrics HTTP/1.1")).await;
+        assert_eq!(answer.status, 405, "{method}");
+        assert!(answer.has("allow: get, head"), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused() {
+    let running = Running::start(Limits::default()).await;
+    let mut stream = running.connect().await;
+    stream.write_all(b"\x16\x03\x01\x02\x00\x01\r\n\r\n").await.unwrap();
+    assert_eq!(Answer::read(&mut stream).await.status, 400);
+}
+
+#[tokio::test]
+async fn one_connection_serves_many_requests() {
+    let running = Running::start(Limits::default()).await;
+    let mut stream = running.connect().await;
+    let request = b"GET /-/ready HTTP/1.1\r\nHost: x\r\n\r\n";
+    for _ in 0..3 {
+        stream.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"ready\n") {
+            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_refused_unread() {
+    let running = Running::start(Limits::default()).await;
+    for (method, status) in [("POST", 405), ("GET", 413)] {
+        let mut stream = running.connect().await;
+        let request =
+            format!("{method} /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 1 << 30);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // The server closes although no octet of the body has come.
+        let answer = Answer::read(&mut stream).await;
+        assert_eq!(answer.status, status);
+        assert!(answer.has("connection: close"));
+    }
+}
+
+#[tokio::test]
+async fn a_header_without_end_is_cut_off_by_its_size() {
+    let running = Running::start(Limits::default()).await;
+    let mut stream = running.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    let line = [b"X: ", [b'x'; 1021].as_slice(), b"\r\n"].concat();
+    let mut sent = 0;
+    while stream.write_all(&line).await.is_ok() {
+        sent += line.len();
+        assert!(sent < 64 << 20, "the server reads on");
+    }
+    assert_eq!(running.ask("GET /-/healthy HTTP/1.1").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_header_that_trickles_is_cut_off_by_its_time() {
+    let limits = Limits { header: Duration::from_millis(50), ..Limits::default() };
+    let running = Running::start(limits).await;
+    let mut stream = running.connect().await;
+    let (mut reader, mut writer) = stream.split();
+    let trickle = async {
+        writer.write_all(b"GET / HTTP/1.1\r\n").await?;
+        loop {
+            writer.write_all(b"X").await?;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let mut answer = [0];
+    tokio::select! {
+        read = reader.read(&mut answer) => assert!(matches!(read, Ok(0) | Err(_)), "{read:?}"),
+        error = trickle => { let _: std::io::Result<()> = error; }
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_time() {
+    let limits = Limits { idle: Duration::from_millis(20), ..Limits::default() };
+    let running = Running::start(limits).await;
+    let mut stream = running.connect().await;
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn who_does_not_read_the_answer_is_dropped() {
+    let rtt = Arc::new(crate::session::Buckets::from_seconds(&[1e-3]));
+    let target = fixture::busy("t", ("site", &"x".repeat(1 << 20)), &rtt);
+    let limits = Limits { stall: Duration::from_millis(50), ..Limits::default() };
+    // Far more than socket buffers hold.
+    let running = Running::with(limits, fixture::probe(vec![target])).await;
+    let mut stream = running.connect().await;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    // Nothing is read until the server has given up, which shows in a write.
+    while stream.write_all(b"\r\n").await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(running.ask("GET /-/healthy HTTP/1.1").await.status, 200);
+}
+
+#[tokio::test]
+async fn idle_connections_give_way_to_a_scrape() {
+    let running = Running::start(Limits::default()).await;
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        idle.push(running.connect().await);
+    }
+    assert_eq!(running.ask("GET /metrics HTTP/1.1").await.status, 200);
+    // The first to come was the first to go; the last is still there, and served.
+    assert_eq!(idle[0].read(&mut [0]).await.unwrap(), 0);
+    let last = idle.last_mut().unwrap();
+    last.write_all(b"GET /-/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    assert_eq!(Answer::read(last).await.status, 200);
+}
+
+#[tokio::test]
+async fn shutdown_closes_idle_connections_and_the_listener() {
+    let running = Running::start(Limits::default()).await;
+    let mut idle = running.connect().await;
+    assert_eq!(running.ask("GET /-/ready HTTP/1.1").await.status, 200);
+    running.stop.send(()).unwrap();
+    running.server.await.unwrap();
+    assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+    assert!(TcpStream::connect(running.address).await.is_err());
+}
+
+#[tokio::test]
+async fn shutdown_lets_an_answer_under_way_finish() {
+    let rtt = Arc::new(crate::session::Buckets::from_seconds(&[1e-3]));
+    let target = fixture::busy("t", ("site", &"x".repeat(1 << 20)), &rtt);
+    let limits = Limits { drain: Duration::from_secs(60), ..Limits::default() };
+    let running = Running::with(limits, fixture::probe(vec![target])).await;
+    let mut stream = running.connect().await;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut first = [0; 16];
+    stream.read_exact(&mut first).await.unwrap();
+    running.stop.send(()).unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.ends_with(b"\r\n0\r\n\r\n"));
+    running.server.await.unwrap();
+}
