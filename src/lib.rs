@@ -58,3 +58,5 @@ pub mod probe;
 pub mod responder;
 
 pub mod web;
+
+pub mod cli;

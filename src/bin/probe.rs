@@ -1,0 +1,43 @@
+//! `heartbeat-probe`: arguments → run → exit code.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use udp_heartbeat::cli::{self, check, demo, odds, ping, run};
+
+/// UDP heartbeats to every server you watch, and a Prometheus exporter of what came of them
+#[derive(Debug, Parser)]
+#[command(name = "heartbeat-probe", version, propagate_version = true)]
+struct Args {
+    #[command(flatten)]
+    log: cli::logging::LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Probe targets and serve what comes of it as metrics
+    Run(run::Args),
+    /// Watch four servers on loopback: a steady, a lossy, a flaky and an absent one
+    Demo(demo::Args),
+    /// Send a few heartbeats to one target, a line for each
+    Ping(ping::Args),
+    /// Check a configuration file and report every problem in it
+    Check(check::Args),
+    /// How often random loss alone looks like an outage
+    Odds(odds::Args),
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    args.log.init();
+    let (outcome, cannot) = match &args.command {
+        Command::Run(args) => (run::run(args), 1),
+        Command::Demo(args) => (demo::run(args), 1),
+        Command::Ping(args) => (ping::run(args), cli::USAGE),
+        Command::Check(args) => return check::run(args),
+        Command::Odds(args) => return odds::run(args),
+    };
+    outcome.unwrap_or_else(|error| cli::failed(&error, cannot))
+}

@@ -1,0 +1,14 @@
+//! `heartbeat-responder`: arguments → run → exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use udp_heartbeat::cli::{failed, responder};
+
+fn main() -> ExitCode {
+    let args = responder::Args::parse();
+    match responder::run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error, 1),
+    }
+}

@@ -1,0 +1,120 @@
+//! `heartbeat-probe demo`: the whole product in one process, on loopback.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::Timestamp;
+
+use crate::config::{Address, Config, Defaults, Host, Target};
+use crate::exposition::ResponderMetrics;
+use crate::impair::{self, Outage};
+use crate::model::State;
+use crate::probe::{Event, Happening};
+use crate::responder::{self, Handle, Responder};
+use crate::wire;
+
+use super::exporter;
+use super::web::ListenAddress;
+
+/// The command line of `demo`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where to serve the page and /metrics; port 0 picks a free one
+    #[arg(long = "web.listen-address", value_name = "ADDR:PORT", default_value = "127.0.0.1:9862")]
+    listen_address: ListenAddress,
+}
+
+/// Heartbeats are twice as frequent as usual, so that there is more to see.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Runs the demonstration until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Where the machine gives no socket, port or thread.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener =
+            args.listen_address.bind().await.with_context(
+                || "another port can be chosen by --web.listen-address 127.0.0.1:0",
+            )?;
+        let (config, _responders) = scene()?;
+        exporter::serve(config, listener, introduce, show_change).await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The four servers, and the configuration that watches them. The servers live as long as their
+/// handles.
+fn scene() -> anyhow::Result<(Config, Vec<Handle>)> {
+    let well = impair::Settings::default();
+    let lossy = impair::Settings { loss: 0.3, seed: 30, ..well };
+    let outage = Outage { every: Duration::from_secs(60), lasting: Duration::from_secs(20) };
+    let flaky = impair::Settings { outage: Some(outage), ..well };
+
+    let mut targets = Vec::new();
+    let mut responders = Vec::new();
+    for (name, protocol, settings) in
+        [("steady", "stamp", well), ("lossy", "ping", lossy), ("flaky", "heartbeat", flaky)]
+    {
+        let anywhere = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let responder = Responder::bind(&[anywhere], settings, ResponderMetrics::new())?;
+        let handle = responder::spawn(responder)?;
+        let address =
+            handle.local_addrs().first().copied().context("a responder has an address")?;
+        targets.push(target(name, protocol, address)?);
+        responders.push(handle);
+    }
+    targets.push(target("absent", "heartbeat", nobody()?)?);
+    Ok((Config::default().with_targets(targets)?, responders))
+}
+
+fn target(name: &str, protocol: &str, address: SocketAddr) -> anyhow::Result<Target> {
+    let address = Address { host: Host::Ip(address.ip()), port: address.port() };
+    let protocol = wire::by_name(protocol).context("the demo names a protocol that exists")?;
+    let defaults = Defaults { protocol, interval: INTERVAL, ..Defaults::default() };
+    Ok(defaults.target(name.to_owned(), address))
+}
+
+/// A port on which nothing listens: one that was free a moment ago, on a loopback address that no
+/// other socket of this program can be given.
+fn nobody() -> io::Result<SocketAddr> {
+    UdpSocket::bind((IpAddr::from([127, 0, 0, 2]), 0))?.local_addr()
+}
+
+fn introduce(address: SocketAddr) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "Four servers on loopback are being watched, one heartbeat every 500 ms to each:\n\
+         \n\
+         \x20 steady   answers everything (STAMP)\n\
+         \x20 lossy    drops 30 % at random (the course's ping)\n\
+         \x20 flaky    is down for 20 s of every 60 s (the course's heartbeat)\n\
+         \x20 absent   is not there at all\n\
+         \n\
+         \x20 page     http://{address}/\n\
+         \x20 metrics  http://{address}/metrics\n\
+         \n\
+         Every change of state is a line below; Ctrl-C ends it.\n"
+    )?;
+    out.flush()?;
+    Ok(())
+}
+
+fn show_change(event: &Event) {
+    let Happening::Changed { state, misses } = event.what else { return };
+    let time = i64::try_from(event.at.as_nanos() / 1_000_000).unwrap_or(i64::MAX);
+    let time = Timestamp::from_millisecond(time).unwrap_or(Timestamp::MAX);
+    let time = time.strftime("%H:%M:%S%.3f");
+    let name = &event.target.name;
+    let mut out = io::stdout().lock();
+    // The terminal may be gone while the page is still looked at.
+    let _ = match state {
+        State::Up => writeln!(out, "{time}  {name:<8} up"),
+        State::Down => writeln!(out, "{time}  {name:<8} DOWN  {misses} consecutive misses"),
+    };
+}

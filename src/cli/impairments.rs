@@ -1,0 +1,225 @@
+//! The responder's `--loss`, `--delay`, …: flags enter, settings of a bad network leave.
+
+use std::str::FromStr;
+
+use crate::config::{Ratio, ScalarError, Span};
+use crate::impair::{Burst, Outage, Settings};
+
+/// What the responder does wrong on purpose.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Impairments (all off unless asked for; ratios as 30% or 0.3)")]
+pub(super) struct ImpairmentArgs {
+    /// Share of requests that are lost, each on its own
+    #[arg(long, value_name = "RATIO")]
+    loss: Option<Ratio>,
+
+    /// Loss in bursts (Gilbert-Elliott): with each request a good link turns bad with probability
+    /// P, a bad one good with probability R; all requests are lost while it is bad
+    #[arg(long, value_name = "P,R")]
+    burst_loss: Option<BurstArg>,
+
+    /// How long every reply is held back
+    #[arg(long, value_name = "DURATION")]
+    delay: Option<Span>,
+
+    /// How much longer a reply is held back at most: its share is uniform from none to all
+    #[arg(long, value_name = "DURATION")]
+    jitter: Option<Span>,
+
+    /// Share of replies that are sent twice
+    #[arg(long, value_name = "RATIO")]
+    duplicate: Option<Ratio>,
+
+    /// Share of replies that are held back by HOLD so that later ones overtake them
+    /// [HOLD: 1.1s unless given]
+    #[arg(long, value_name = "RATIO[,HOLD]")]
+    reorder: Option<ReorderArg>,
+
+    /// Share of replies in which one bit flips
+    #[arg(long, value_name = "RATIO")]
+    corrupt: Option<Ratio>,
+
+    /// Answer nothing during the last part of each period, such as every=60s,for=20s
+    #[arg(long, value_name = "every=PERIOD,for=DURATION")]
+    outage: Option<OutageArg>,
+
+    /// What all randomness follows from: the same seed gives the same faults [default: another one
+    /// each time, which is logged]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct BurstArg(Burst);
+
+#[derive(Debug, Clone, Copy)]
+struct ReorderArg {
+    share: Ratio,
+    hold: Option<Span>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct OutageArg(Outage);
+
+/// Why the value of a flag is none.
+#[derive(Debug, thiserror::Error)]
+enum FlagError {
+    #[error("must be two ratios, such as 1%,25%")]
+    NoBurst,
+    #[error("must be such as every=60s,for=20s")]
+    NoOutage,
+    #[error("the outage must be shorter than its period")]
+    OutageWithoutEnd,
+    #[error("{0} {1}")]
+    Part(&'static str, ScalarError),
+}
+
+impl ImpairmentArgs {
+    /// The settings that the flags ask for; `seed` is taken where they name none.
+    #[must_use]
+    pub(super) fn settings(&self, seed: u64) -> Settings {
+        let ratio = |ratio: Option<Ratio>| ratio.unwrap_or_default().get();
+        let span = |span: Option<Span>| span.map(Span::duration).unwrap_or_default();
+        Settings {
+            loss: ratio(self.loss),
+            burst_loss: self.burst_loss.map(|BurstArg(burst)| burst),
+            delay: span(self.delay),
+            jitter: span(self.jitter),
+            duplicate: ratio(self.duplicate),
+            reorder: ratio(self.reorder.map(|reorder| reorder.share)),
+            reorder_hold: self
+                .reorder
+                .and_then(|reorder| reorder.hold)
+                .map_or(Settings::REORDER_HOLD, Span::duration),
+            corrupt: ratio(self.corrupt),
+            outage: self.outage.map(|OutageArg(outage)| outage),
+            seed: self.seed.unwrap_or(seed),
+        }
+    }
+}
+
+impl FromStr for BurstArg {
+    type Err = FlagError;
+
+    fn from_str(text: &str) -> Result<Self, FlagError> {
+        let (p, r) = text.split_once(',').ok_or(FlagError::NoBurst)?;
+        let (p, r): (Ratio, Ratio) = (part("P", p)?, part("R", r)?);
+        Ok(Self(Burst { p: p.get(), r: r.get() }))
+    }
+}
+
+impl FromStr for ReorderArg {
+    type Err = FlagError;
+
+    fn from_str(text: &str) -> Result<Self, FlagError> {
+        let (share, hold) = match text.split_once(',') {
+            Some((share, hold)) => (share, Some(part("the hold", hold)?)),
+            None => (text, None),
+        };
+        Ok(Self { share: part("the share", share)?, hold })
+    }
+}
+
+impl FromStr for OutageArg {
+    type Err = FlagError;
+
+    fn from_str(text: &str) -> Result<Self, FlagError> {
+        let (mut every, mut lasting) = (None, None);
+        for setting in text.split(',') {
+            match setting.split_once('=') {
+                Some(("every", span)) if every.is_none() => every = Some(part("every", span)?),
+                Some(("for", span)) if lasting.is_none() => lasting = Some(part("for", span)?),
+                _ => return Err(FlagError::NoOutage),
+            }
+        }
+        let (every, lasting): (Span, Span) = every.zip(lasting).ok_or(FlagError::NoOutage)?;
+        if lasting >= every {
+            return Err(FlagError::OutageWithoutEnd);
+        }
+        Ok(Self(Outage { every: every.duration(), lasting: lasting.duration() }))
+    }
+}
+
+fn part<T: FromStr<Err = ScalarError>>(name: &'static str, text: &str) -> Result<T, FlagError> {
+    text.parse().map_err(|error| FlagError::Part(name, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        impairments: ImpairmentArgs,
+    }
+
+    fn parse(arguments: &str) -> Result<Settings, String> {
+        Program::try_parse_from(["program"].into_iter().chain(arguments.split_whitespace()))
+            .map(|program| program.impairments.settings(99))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_flags_nothing_is_impaired() {
+        let settings = parse("").unwrap();
+        assert_eq!(settings, Settings { seed: 99, ..Settings::default() });
+        assert!(settings.is_off());
+    }
+
+    #[test]
+    fn every_flag_finds_its_setting() {
+        let settings = parse(
+            "--loss 30% --burst-loss 1%,0.25 --delay 20ms --jitter 5ms --duplicate 0.01 \
+             --reorder 2% --corrupt 0.1% --outage every=60s,for=20s --seed 7",
+        );
+        let expected = Settings {
+            loss: 0.3,
+            burst_loss: Some(Burst { p: 0.01, r: 0.25 }),
+            delay: Duration::from_millis(20),
+            jitter: Duration::from_millis(5),
+            duplicate: 0.01,
+            reorder: 0.02,
+            reorder_hold: Duration::from_millis(1100),
+            corrupt: 0.001,
+            outage: Some(Outage {
+                every: Duration::from_secs(60),
+                lasting: Duration::from_secs(20),
+            }),
+            seed: 7,
+        };
+        assert_eq!(settings.unwrap(), expected);
+    }
+
+    #[test]
+    fn a_hold_may_follow_the_share_and_the_parts_of_an_outage_stand_in_any_order() {
+        let settings = parse("--reorder 2%,250ms --outage for=1s,every=1m").unwrap();
+        assert_eq!(settings.reorder_hold, Duration::from_millis(250));
+        assert_eq!(settings.outage.unwrap().every, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn wrong_values_are_explained() {
+        for (arguments, message) in [
+            ("--loss 130%", "must be from 0% to 100%"),
+            ("--loss -1", "unexpected argument"),
+            ("--burst-loss 1%", "must be two ratios"),
+            ("--burst-loss 1%,x", "R must be from 0% to 100%"),
+            ("--delay 20", "needs a unit"),
+            ("--reorder 1%,1", "the hold needs a unit"),
+            ("--outage 20s", "must be such as every=60s,for=20s"),
+            ("--outage every=60s", "must be such as every=60s,for=20s"),
+            ("--outage every=60s,every=20s", "must be such as every=60s,for=20s"),
+            ("--outage every=60s,for=60s", "shorter than its period"),
+            ("--outage every=60,for=20s", "every needs a unit"),
+            ("--seed x", "invalid digit"),
+        ] {
+            let error = parse(arguments).unwrap_err();
+            assert!(error.contains(message), "{arguments}: {error}");
+        }
+    }
+}

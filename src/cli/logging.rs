@@ -1,0 +1,130 @@
+//! Logs of both programs: `--log.level` and `--log.format` enter, a subscriber that writes to
+//! standard error is installed.
+
+use std::io::IsTerminal as _;
+
+use clap::ValueEnum;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry, fmt};
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Copy, clap::Args)]
+#[command(next_help_heading = "Logging")]
+pub struct LogArgs {
+    /// The least severe messages that are logged
+    #[arg(
+        global = true,
+        long = "log.level",
+        value_name = "LEVEL",
+        default_value = "info",
+        ignore_case = true
+    )]
+    pub level: Level,
+
+    /// How messages are written to standard error
+    #[arg(
+        global = true,
+        long = "log.format",
+        value_name = "FORMAT",
+        default_value = "text",
+        ignore_case = true
+    )]
+    pub format: Format,
+}
+
+/// How severe a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    /// Single datagrams.
+    Trace,
+    /// What only a developer asks for.
+    Debug,
+    /// Changes of state.
+    Info,
+    /// What somebody should look at.
+    Warn,
+    /// What keeps the program from working.
+    Error,
+}
+
+/// What a message looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+impl LogArgs {
+    /// Installs the subscriber of the whole process; where there is one already, that stays.
+    pub fn init(self) {
+        let colours = std::io::stderr().is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let format: Box<dyn Layer<Registry> + Send + Sync> = match self.format {
+            Format::Text => fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_ansi(colours)
+                .with_target(false)
+                .boxed(),
+            Format::Json => fmt::layer().json().with_writer(std::io::stderr).boxed(),
+        };
+        // A test or a library user may have been first: their choice holds.
+        let _ = tracing_subscriber::registry().with(format.with_filter(self.filter())).try_init();
+    }
+
+    /// Our own messages by level; those of libraries from INFO up, whatever the level.
+    fn filter(self) -> Targets {
+        let level = match self.level {
+            Level::Trace => LevelFilter::TRACE,
+            Level::Debug => LevelFilter::DEBUG,
+            Level::Info => LevelFilter::INFO,
+            Level::Warn => LevelFilter::WARN,
+            Level::Error => LevelFilter::ERROR,
+        };
+        Targets::new()
+            .with_default(level.min(LevelFilter::INFO))
+            .with_target(env!("CARGO_CRATE_NAME"), level)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        log: LogArgs,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<LogArgs, clap::Error> {
+        let arguments = [&["program"], arguments].concat();
+        Program::try_parse_from(arguments).map(|program| program.log)
+    }
+
+    #[test]
+    fn text_from_info_up_unless_told_otherwise() {
+        let log = parse(&[]).unwrap();
+        assert_eq!((log.level, log.format), (Level::Info, Format::Text));
+        let log = parse(&["--log.level=WARN", "--log.format", "json"]).unwrap();
+        assert_eq!((log.level, log.format), (Level::Warn, Format::Json));
+        assert!(parse(&["--log.level=loud"]).is_err());
+    }
+
+    #[test]
+    fn libraries_are_never_louder_than_info() {
+        let filter = |level| LogArgs { level, format: Format::Text }.filter();
+        let (ours, theirs) = ("udp_heartbeat::responder", "hyper::proto");
+        assert!(filter(Level::Trace).would_enable(ours, &tracing::Level::TRACE));
+        assert!(!filter(Level::Trace).would_enable(theirs, &tracing::Level::DEBUG));
+        assert!(filter(Level::Trace).would_enable(theirs, &tracing::Level::INFO));
+        assert!(!filter(Level::Error).would_enable(theirs, &tracing::Level::WARN));
+        assert!(!filter(Level::Error).would_enable(ours, &tracing::Level::WARN));
+    }
+}

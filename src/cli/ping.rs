@@ -1,0 +1,369 @@
+//! `heartbeat-probe ping`: one target, a line for every heartbeat, then the figures.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::config::{self, Config, Defaults, Interval, Span, Target};
+use crate::exposition::TargetSample;
+use crate::model::{IcmpKind, InvalidReason, Label, State, UnsentReason};
+use crate::probe::{Detail, Event, Happening, Options, Probe};
+use crate::session::Answered;
+
+use super::signal::Signals;
+
+/// The command line of `ping`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Whom to ping: [PROTOCOL://]HOST[:PORT]
+    target: String,
+    /// How many heartbeats to send
+    #[arg(short = 'c', long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    count: u64,
+    /// Time from one heartbeat to the next
+    #[arg(short = 'i', long, default_value = "1s")]
+    interval: Interval,
+    /// How long an answer may take; may exceed the interval
+    #[arg(short = 'W', long, default_value = "1s")]
+    timeout: Span,
+    /// End once the target is down
+    #[arg(long)]
+    until_down: bool,
+    /// Consecutive misses before the target is down
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    misses: u32,
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    json: bool,
+}
+
+/// Pings. Exit code 0: at least one heartbeat was answered in time; 1: none was.
+///
+/// # Errors
+/// Where pinging cannot begin: what is asked for contradicts itself, the name has no address, or
+/// the machine gives no socket.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let target = target(args)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(ping(args, target))?;
+    // A lookup that still hangs must not hold the program up.
+    runtime.shutdown_background();
+
+    let mut out = io::stdout().lock();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &report)?;
+        writeln!(out)?;
+    } else {
+        report.summarize(&mut out)?;
+    }
+    Ok(if report.received > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn target(args: &Args) -> anyhow::Result<Target> {
+    let mut target = config::parse_target(&args.target, &Defaults::default())?;
+    target.interval = args.interval.duration();
+    target.timeout = args.timeout.duration();
+    target.misses = args.misses;
+    config::in_flight(target.interval, target.timeout)?;
+    Ok(target)
+}
+
+async fn ping(args: &Args, target: Target) -> anyhow::Result<Report> {
+    let mut signals = Signals::listen()?;
+    let protocol = target.protocol.name();
+    let config = Config::default().with_targets([target])?;
+    let options = Options { detail: Detail::Heartbeats, limit: Some(args.count) };
+    let (probe, mut events) = Probe::start(config, options).await?;
+    let before = sample(&probe).await?;
+    let Some(address) = before.address else {
+        bail!("cannot resolve {}: the name has no address", before.target.address.host);
+    };
+    if !args.json {
+        println(format_args!(
+            "HEARTBEAT {} ({address}) by {protocol}: {} heartbeats, one every {}",
+            args.target, args.count, args.interval
+        ))?;
+    }
+
+    let mut log = Log { quiet: args.json, ..Log::default() };
+    tokio::select! {
+        outcome = follow(&mut events, &mut log, &probe, args.until_down) => outcome?,
+        _ = signals.next() => probe.stop().await,
+    }
+    // What was settled while the probe came to its end.
+    while let Ok(event) = events.try_recv() {
+        log.take(&event)?;
+    }
+    Ok(Report::new(args, &sample(&probe).await?, log))
+}
+
+/// Shows what happens until all is settled.
+async fn follow(
+    events: &mut UnboundedReceiver<Event>,
+    log: &mut Log,
+    probe: &Probe,
+    until_down: bool,
+) -> anyhow::Result<()> {
+    let mut settled = std::pin::pin!(probe.settled());
+    loop {
+        tokio::select! {
+            biased;
+            event = events.recv() => {
+                let Some(event) = event else { return Ok(()) };
+                log.take(&event)?;
+                if until_down && matches!(event.what, Happening::Changed { state: State::Down, .. })
+                {
+                    probe.stop().await;
+                    return Ok(());
+                }
+            }
+            () = &mut settled => return Ok(()),
+        }
+    }
+}
+
+async fn sample(probe: &Probe) -> anyhow::Result<TargetSample> {
+    let sample = probe.sample().await?;
+    sample.targets.into_iter().next().context("the probe lost its target")
+}
+
+/// What has happened so far.
+#[derive(Debug, Default)]
+struct Log {
+    quiet: bool,
+    /// Round-trip delays of the heartbeats that were answered in time, in the order of answers.
+    rtts: Vec<Duration>,
+    down: bool,
+}
+
+impl Log {
+    fn take(&mut self, event: &Event) -> io::Result<()> {
+        match event.what {
+            Happening::Answered { what: Answered::InTime { rtt, .. }, .. } => self.rtts.push(rtt),
+            Happening::Changed { state, .. } => self.down = state == State::Down,
+            Happening::Answered { .. }
+            | Happening::Lost { .. }
+            | Happening::Unsent { .. }
+            | Happening::Icmp(_) => {}
+        }
+        match line(event) {
+            Some(line) if !self.quiet => println(format_args!("{line}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is said of an event, if anything is.
+fn line(event: &Event) -> Option<String> {
+    let timeout = event.target.timeout;
+    Some(match event.what {
+        Happening::Answered { what: Answered::InTime { sequence, rtt }, ttl } => {
+            let ttl = ttl.map(|ttl| format!(" ttl={ttl}")).unwrap_or_default();
+            format!("seq={sequence}{ttl} time={} ms", millis(rtt))
+        }
+        Happening::Answered { what: Answered::Late { sequence, after }, .. } => {
+            format!("seq={sequence} late: answered after {} ms", millis(after))
+        }
+        Happening::Answered { what: Answered::Duplicate { sequence }, .. } => {
+            format!("seq={sequence} duplicate")
+        }
+        Happening::Answered { what: Answered::Invalid(reason), .. } => {
+            format!("invalid reply: {}", words(reason.label()))
+        }
+        Happening::Lost { sequence } => {
+            format!("seq={sequence} lost: no answer within {}", humantime::format_duration(timeout))
+        }
+        Happening::Unsent { sequence, reason } => {
+            format!("seq={sequence} not sent: {}", unsent(reason))
+        }
+        Happening::Icmp(kind) => format!("ICMP error: {}", words(kind.label())),
+        Happening::Changed { state: State::Down, misses } => {
+            format!("{} is down: {misses} consecutive misses", event.target.name)
+        }
+        Happening::Changed { state: State::Up, .. } => return None,
+    })
+}
+
+fn unsent(reason: UnsentReason) -> &'static str {
+    match reason {
+        UnsentReason::Unresolved => "the name has no address",
+        UnsentReason::NoRoute => "no route to the host",
+        UnsentReason::Refused => "refused by this machine (a local firewall?)",
+        UnsentReason::Buffer => "the socket's buffer is full",
+        UnsentReason::Skipped => "this program was late",
+        UnsentReason::Other => "the kernel did not take it",
+    }
+}
+
+fn words(label: &str) -> String {
+    label.replace('_', " ")
+}
+
+fn millis(span: Duration) -> String {
+    format!("{:.3}", span.as_secs_f64() * 1e3)
+}
+
+/// Standard output may be closed early (`ping … | head`): that ends the program, not in a panic.
+fn println(line: std::fmt::Arguments<'_>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+/// The figures of a whole run; the keys of `--json`.
+#[derive(Debug, Serialize)]
+struct Report {
+    target: String,
+    address: Option<String>,
+    protocol: &'static str,
+    sent: u64,
+    received: u64,
+    lost: u64,
+    /// Lost over sent; null where nothing was sent.
+    loss_ratio: Option<f64>,
+    unsent: BTreeMap<&'static str, u64>,
+    late: u64,
+    duplicates: u64,
+    reordered: u64,
+    invalid: BTreeMap<&'static str, u64>,
+    icmp_errors: BTreeMap<&'static str, u64>,
+    /// Null where nothing was received.
+    rtt_seconds: Option<Rtt>,
+    /// Whether the run ended with the target down.
+    down: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+struct Rtt {
+    min: f64,
+    avg: f64,
+    p50: f64,
+    p99: f64,
+    max: f64,
+    /// The standard deviation, as ping(8) has it.
+    mdev: f64,
+}
+
+impl Report {
+    fn new(args: &Args, sample: &TargetSample, log: Log) -> Self {
+        let record = &sample.session.record;
+        let loss_ratio = (record.sent > 0).then(|| record.lost as f64 / record.sent as f64);
+        Self {
+            target: args.target.clone(),
+            address: sample.address.map(|address| address.to_string()),
+            protocol: sample.target.protocol.name(),
+            sent: record.sent,
+            received: record.received,
+            lost: record.lost,
+            loss_ratio,
+            unsent: by_label::<UnsentReason>(&record.unsent),
+            late: record.late,
+            duplicates: record.duplicates,
+            reordered: record.reordered,
+            invalid: by_label::<InvalidReason>(&record.invalid),
+            icmp_errors: by_label::<IcmpKind>(&record.icmp_errors),
+            rtt_seconds: Rtt::of(log.rtts),
+            down: log.down,
+        }
+    }
+
+    /// Writes the figures as a person reads them.
+    fn summarize(&self, mut out: impl Write) -> io::Result<()> {
+        let loss =
+            self.loss_ratio.map_or(String::new(), |loss| format!(" ({:.1} %)", loss * 100.0));
+        let Self { sent, received, lost, late, duplicates, reordered, .. } = self;
+        writeln!(out, "\n--- {} {} statistics ---", self.target, self.protocol)?;
+        writeln!(
+            out,
+            "{sent} sent, {received} received, {lost} lost{loss}, {late} late, \
+             {duplicates} duplicated, {reordered} reordered"
+        )?;
+        for (what, counts) in [
+            ("not sent", &self.unsent),
+            ("invalid", &self.invalid),
+            ("ICMP errors", &self.icmp_errors),
+        ] {
+            for (label, count) in counts.iter().filter(|(_, count)| **count > 0) {
+                writeln!(out, "{count} {what}: {}", words(label))?;
+            }
+        }
+        if let Some(Rtt { min, avg, p50, p99, max, mdev }) = self.rtt_seconds {
+            let millis = [min, avg, p50, p99, max, mdev].map(|s| format!("{:.3}", s * 1e3));
+            writeln!(out, "rtt min/avg/p50/p99/max/mdev = {} ms", millis.join("/"))?;
+        }
+        if self.received == 0 {
+            writeln!(out, "{}", self.diagnosis())?;
+        }
+        Ok(())
+    }
+
+    /// What silence may mean.
+    fn diagnosis(&self) -> &'static str {
+        let icmp = |kind: IcmpKind| self.icmp_errors.get(kind.label()).is_some_and(|&n| n > 0);
+        if icmp(IcmpKind::PortUnreachable) {
+            "no answer: the host is alive, but nothing listens on the port"
+        } else if icmp(IcmpKind::AdminProhibited) {
+            "no answer: a firewall on the way forbids it"
+        } else if self.sent == 0 {
+            "no answer: nothing could be sent"
+        } else {
+            "no answer: the server is down, or a firewall drops UDP without a word"
+        }
+    }
+}
+
+impl Rtt {
+    /// `None` where there is nothing to say.
+    fn of(mut rtts: Vec<Duration>) -> Option<Self> {
+        rtts.sort_unstable();
+        let (min, max) = (rtts.first()?, rtts.last()?);
+        let seconds = || rtts.iter().map(Duration::as_secs_f64);
+        let count = rtts.len() as f64;
+        let avg = seconds().sum::<f64>() / count;
+        let variance = seconds().map(|rtt| (rtt - avg).powi(2)).sum::<f64>() / count;
+        Some(Self {
+            min: min.as_secs_f64(),
+            avg,
+            p50: quantile(&rtts, 50).as_secs_f64(),
+            p99: quantile(&rtts, 99).as_secs_f64(),
+            max: max.as_secs_f64(),
+            mdev: variance.sqrt(),
+        })
+    }
+}
+
+/// The smallest of the ascending `values`, of which there is one at least, that `percent` of them
+/// do not exceed.
+fn quantile(values: &[Duration], percent: usize) -> Duration {
+    values[(values.len() * percent).div_ceil(100).max(1) - 1]
+}
+
+fn by_label<L: Label>(counts: &[u64]) -> BTreeMap<&'static str, u64> {
+    L::ALL.iter().map(|label| (label.label(), counts[label.index()])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_were_seen() {
+        let values: Vec<Duration> = (1..=10).map(Duration::from_secs).collect();
+        assert_eq!(quantile(&values, 50), Duration::from_secs(5));
+        assert_eq!(quantile(&values, 99), Duration::from_secs(10));
+        assert_eq!(quantile(&values[..1], 50), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn figures_of_delays_are_those_of_ping() {
+        let rtt = Rtt::of([3, 1, 2].map(Duration::from_secs).to_vec()).unwrap();
+        assert_eq!((rtt.min, rtt.avg, rtt.max), (1.0, 2.0, 3.0));
+        assert!((rtt.mdev - (2.0f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert_eq!(Rtt::of(Vec::new()), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! `heartbeat-responder`: arguments enter; a responder and its HTTP run until a signal.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use tracing::{info, warn};
+
+use super::impairments::ImpairmentArgs;
+use super::logging::LogArgs;
+use super::signal::Signals;
+use super::web::ListenAddress;
+use crate::exposition::ResponderMetrics;
+use crate::impair::Settings;
+use crate::net;
+use crate::responder::{self, Responder};
+use crate::web::{self, ResponderStatus, Routes};
+
+/// Answers UDP heartbeats of every protocol on one port, and can behave like a bad network.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(name = "heartbeat-responder", version)]
+pub struct Args {
+    /// Address to answer on; may be given several times; port 0 picks a free one
+    /// [default: 0.0.0.0:12000 and [::]:12000]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
+    listen: Vec<SocketAddr>,
+
+    /// Address to serve HTTP on; :PORT is all addresses, port 0 picks a free one
+    #[arg(long = "web.listen-address", value_name = "[HOST]:PORT", default_value = ":9863")]
+    web_listen_address: ListenAddress,
+
+    #[command(flatten)]
+    log: LogArgs,
+
+    #[command(flatten)]
+    impairments: ImpairmentArgs,
+}
+
+/// Runs the program until SIGTERM or SIGINT.
+///
+/// # Errors
+/// An address that cannot be bound to, by its name, or a resource that the system does not give.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    args.log.init();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(args))
+}
+
+async fn serve(args: &Args) -> anyhow::Result<()> {
+    // From here on a signal is no sudden end, however early it comes.
+    let mut signals = Signals::listen()?;
+    // A seed is to be typed again from a log: nine digits are varied enough.
+    let seed = net::now().wall.as_nanos() % 1_000_000_000;
+    let settings = args.impairments.settings(seed);
+    let metrics = ResponderMetrics::new();
+    let responder = Responder::bind(&args.listen, settings, metrics.clone())?;
+    let listener = args.web_listen_address.bind().await?;
+    let http = listener.local_addr().context("cannot tell where HTTP is served")?;
+
+    let status =
+        ResponderStatus { listeners: responder.local_addrs(), impairments: settings.in_words() };
+    announce(&status, http, &settings);
+
+    let responder = responder::spawn(responder).context("cannot start the responder's thread")?;
+    let shutdown = async {
+        let name = signals.next().await;
+        info!(signal = %name, "stopping");
+        // Only then HTTP ends: the last scrape finds the final figures.
+        responder.stop();
+    };
+    web::serve(listener, Routes::responder(metrics, status), shutdown).await;
+    info!("stopped");
+    Ok(())
+}
+
+/// One line for each listener, and a warning where the answers are not to be believed.
+fn announce(status: &ResponderStatus, http: SocketAddr, settings: &Settings) {
+    for address in &status.listeners {
+        info!(%address, "answering heartbeats over UDP");
+    }
+    info!(address = %http, "serving HTTP");
+    if !settings.is_off() {
+        let seed = settings.seed;
+        warn!(seed, "this responder behaves badly on purpose: {settings}");
+    }
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "must be ADDR:PORT, such as 192.0.2.1:12000 or [::1]:12000")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Args, String> {
+        Args::try_parse_from([&["heartbeat-responder"], arguments].concat())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_are_those_that_are_documented() {
+        let args = parse(&[]).unwrap();
+        assert!(args.listen.is_empty());
+        assert_eq!(args.web_listen_address.to_string(), ":9863");
+        assert!(args.impairments.settings(0).is_off());
+    }
+
+    #[test]
+    fn listen_may_be_repeated() {
+        let args = parse(&["--listen", "127.0.0.1:0", "--listen=[::1]:7"]).unwrap();
+        assert_eq!(args.listen, ["127.0.0.1:0".parse().unwrap(), "[::1]:7".parse().unwrap()]);
+    }
+
+    #[test]
+    fn wrong_addresses_are_explained() {
+        for (argument, message) in [
+            ("--listen=12000", "must be ADDR:PORT"),
+            ("--listen=localhost:12000", "must be ADDR:PORT"),
+            ("--web.listen-address=9863", "must be :PORT or HOST:PORT"),
+        ] {
+            let error = parse(&[argument]).unwrap_err();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+}

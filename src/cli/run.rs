@@ -1,0 +1,86 @@
+//! `heartbeat-probe run`: the exporter.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use crate::config::{self, Config};
+use crate::model::State;
+use crate::probe::{Event, Happening};
+
+use super::web::ListenAddress;
+use super::{USAGE, exporter, failed};
+
+/// The command line of `run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Targets, added to the file's: [PROTOCOL://]HOST[:PORT]
+    #[arg(value_name = "TARGET")]
+    targets: Vec<String>,
+    /// The configuration file
+    #[arg(long = "config.file", value_name = "FILE")]
+    config_file: Option<PathBuf>,
+    /// Where to serve the page and /metrics; port 0 picks a free one
+    #[arg(long = "web.listen-address", value_name = "ADDR:PORT", default_value = ":9862")]
+    listen_address: ListenAddress,
+}
+
+/// Runs the exporter until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Where the machine gives no socket, port or thread. What the user asked for wrongly is reported
+/// here, and the exit code is 2.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = match configuration(args) {
+        Ok(config) => config,
+        Err(problem) => return Ok(failed(&problem, USAGE)),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = args.listen_address.bind().await?;
+        let targets = config.targets.len();
+        let started = |address| {
+            tracing::info!(%address, targets, "serving HTTP");
+            Ok(())
+        };
+        exporter::serve(config, listener, started, log_change).await
+    })?;
+    // A lookup that still hangs must not hold the program up.
+    runtime.shutdown_background();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn configuration(args: &Args) -> anyhow::Result<Config> {
+    let config = match &args.config_file {
+        Some(path) => config::load(path)?,
+        None => Config::default(),
+    };
+    let mut targets = Vec::new();
+    for text in &args.targets {
+        let target = config::parse_target(text, &config.defaults);
+        targets.push(target.with_context(|| format!("target {text:?}"))?);
+    }
+    let config = config.with_targets(targets)?;
+    anyhow::ensure!(
+        !config.targets.is_empty(),
+        "nothing to probe: name a TARGET, or a file with targets by --config.file"
+    );
+    Ok(config)
+}
+
+fn log_change(event: &Event) {
+    let target = &event.target;
+    match event.what {
+        Happening::Changed { state: State::Down, misses } => {
+            tracing::warn!(target_name = target.name, address = %target.address, misses, "target down");
+        }
+        Happening::Changed { state: State::Up, .. } => {
+            tracing::info!(target_name = target.name, address = %target.address, "target up");
+        }
+        Happening::Answered { .. }
+        | Happening::Lost { .. }
+        | Happening::Unsent { .. }
+        | Happening::Icmp(_) => {}
+    }
+}
