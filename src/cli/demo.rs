@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ use crate::probe::{Event, Happening};
 use crate::responder::{self, Handle, Responder};
 use crate::wire;
 
-use super::exporter;
-use super::web::ListenAddress;
+use super::exporter::Exporter;
+use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress};
 
 /// The command line of `demo`.
 #[derive(Debug, clap::Args)]
@@ -42,7 +43,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 || "another port can be chosen by --web.listen-address 127.0.0.1:0",
             )?;
         let (config, _responders) = scene()?;
-        exporter::serve(config, listener, introduce, show_change).await
+        let (workers, max_requests) = (NonZeroUsize::MIN, DEFAULT_MAX_REQUESTS);
+        Exporter { config, workers, listener, max_requests }.serve(introduce, show_change).await
     })?;
     Ok(ExitCode::SUCCESS)
 }

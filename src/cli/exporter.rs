@@ -1,6 +1,7 @@
 //! What `run` and `demo` share: a probe, its page and its metrics, until a signal ends them.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -12,41 +13,57 @@ use crate::web::{self, Routes};
 
 use super::signal::Signals;
 
-/// Probes the targets of `config` and serves their figures on `listener` until SIGTERM or SIGINT;
-/// then sends nothing more, waits for what is in flight, and closes the listener last.
-///
-/// `started` is called once heartbeats leave, `happened` for every change of state.
-pub(super) async fn serve(
-    config: Config,
-    listener: TcpListener,
-    started: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
-    mut happened: impl FnMut(&Event) + Send + 'static,
-) -> anyhow::Result<()> {
-    let mut signals = Signals::listen()?;
-    let options = Options { detail: Detail::Changes, limit: None };
-    let (probe, mut events) = tokio::select! {
-        started = Probe::start(config, options) => started?,
-        _ = signals.next() => return Ok(()),
-    };
-    let probe = Arc::new(probe);
-    tokio::spawn(async move {
-        while let Some(event) = events.recv().await {
-            happened(&event);
-        }
-    });
+/// What is exported, and how.
+#[derive(Debug)]
+pub(super) struct Exporter {
+    /// Whom to probe.
+    pub(super) config: Config,
+    /// On how many threads.
+    pub(super) workers: NonZeroUsize,
+    /// Where to serve HTTP.
+    pub(super) listener: TcpListener,
+    /// How many scrapes are answered at a time.
+    pub(super) max_requests: usize,
+}
 
-    let address = listener.local_addr()?;
-    let (close, closed) = oneshot::channel::<()>();
-    let server = tokio::spawn(web::serve(listener, Routes::probe(probe.clone()), async {
-        // An error is the sender's drop, which says the same.
-        let _ = closed.await;
-    }));
-    started(address)?;
+impl Exporter {
+    /// Probes and serves until SIGTERM or SIGINT; then sends nothing more, waits for what is in
+    /// flight, and closes the listener last.
+    ///
+    /// `started` is called once heartbeats leave, `happened` for every change of state.
+    pub(super) async fn serve(
+        self,
+        started: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
+        mut happened: impl FnMut(&Event) + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let Self { config, workers, listener, max_requests } = self;
+        let mut signals = Signals::listen()?;
+        let options = Options { detail: Detail::Changes, limit: None, workers };
+        let (probe, mut events) = tokio::select! {
+            started = Probe::start(config, options) => started?,
+            _ = signals.next() => return Ok(()),
+        };
+        let probe = Arc::new(probe);
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                happened(&event);
+            }
+        });
 
-    let signal = signals.next().await;
-    tracing::info!(signal, "stopping once the heartbeats in flight are settled");
-    probe.stop().await;
-    drop(close);
-    server.await?;
-    Ok(())
+        let address = listener.local_addr()?;
+        let routes = Routes::probe(probe.clone(), max_requests);
+        let (close, closed) = oneshot::channel::<()>();
+        let server = tokio::spawn(web::serve(listener, routes, async {
+            // An error is the sender's drop, which says the same.
+            let _ = closed.await;
+        }));
+        started(address)?;
+
+        let signal = signals.next().await;
+        tracing::info!(signal, "stopping once the heartbeats in flight are settled");
+        probe.stop().await;
+        drop(close);
+        server.await?;
+        Ok(())
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -77,7 +78,8 @@ async fn ping(args: &Args, target: Target) -> anyhow::Result<Report> {
     let mut signals = Signals::listen()?;
     let protocol = target.protocol.name();
     let config = Config::default().with_targets([target])?;
-    let options = Options { detail: Detail::Heartbeats, limit: Some(args.count) };
+    let options =
+        Options { detail: Detail::Heartbeats, limit: Some(args.count), workers: NonZeroUsize::MIN };
     let (probe, mut events) = Probe::start(config, options).await?;
     let before = sample(&probe).await?;
     let Some(address) = before.address else {

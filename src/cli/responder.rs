@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::impairments::ImpairmentArgs;
 use super::logging::LogArgs;
 use super::signal::Signals;
-use super::web::ListenAddress;
+use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress, max_requests};
 use crate::exposition::ResponderMetrics;
 use crate::impair::Settings;
 use crate::net;
@@ -27,6 +27,11 @@ pub struct Args {
     /// Address to serve HTTP on; :PORT is all addresses, port 0 picks a free one
     #[arg(long = "web.listen-address", value_name = "[HOST]:PORT", default_value = ":9863")]
     web_listen_address: ListenAddress,
+
+    /// How many scrapes to answer at a time; others wait
+    #[arg(long = "web.max-requests", value_name = "N", default_value_t = DEFAULT_MAX_REQUESTS,
+        value_parser = max_requests)]
+    max_requests: usize,
 
     #[command(flatten)]
     log: LogArgs,
@@ -70,7 +75,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         // Only then HTTP ends: the last scrape finds the final figures.
         responder.stop();
     };
-    web::serve(listener, Routes::responder(metrics, status), shutdown).await;
+    web::serve(listener, Routes::responder(metrics, status, args.max_requests), shutdown).await;
     info!("stopped");
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `heartbeat-probe run`: the exporter.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,8 +10,9 @@ use crate::config::{self, Config};
 use crate::model::State;
 use crate::probe::{Event, Happening};
 
-use super::web::ListenAddress;
-use super::{USAGE, exporter, failed};
+use super::exporter::Exporter;
+use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress, max_requests};
+use super::{USAGE, failed};
 
 /// The command line of `run`.
 #[derive(Debug, clap::Args)]
@@ -24,6 +26,21 @@ pub struct Args {
     /// Where to serve the page and /metrics; port 0 picks a free one
     #[arg(long = "web.listen-address", value_name = "ADDR:PORT", default_value = ":9862")]
     listen_address: ListenAddress,
+    /// How many scrapes to answer at a time; others wait
+    #[arg(long = "web.max-requests", value_name = "N", default_value_t = DEFAULT_MAX_REQUESTS,
+        value_parser = max_requests)]
+    max_requests: usize,
+    /// On how many threads to probe
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN, value_parser = workers)]
+    workers: NonZeroUsize,
+}
+
+/// More threads than this would each have too little to do.
+const MAX_WORKERS: usize = 64;
+
+fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    let workers = text.parse().ok().filter(|workers: &NonZeroUsize| workers.get() <= MAX_WORKERS);
+    workers.ok_or_else(|| format!("must be a number from 1 to {MAX_WORKERS}"))
 }
 
 /// Runs the exporter until SIGTERM or SIGINT.
@@ -44,7 +61,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             tracing::info!(%address, targets, "serving HTTP");
             Ok(())
         };
-        exporter::serve(config, listener, started, log_change).await
+        let Args { workers, max_requests, .. } = *args;
+        Exporter { config, workers, listener, max_requests }.serve(started, log_change).await
     })?;
     // A lookup that still hangs must not hold the program up.
     runtime.shutdown_background();

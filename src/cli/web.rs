@@ -13,6 +13,16 @@ use tokio::net::TcpListener;
 /// Connections that the kernel completes before the program accepts them.
 const BACKLOG: i32 = 1024;
 
+/// How many scrapes are answered at a time unless told otherwise: each holds the figures of all
+/// targets.
+pub(super) const DEFAULT_MAX_REQUESTS: usize = 16;
+
+/// Reads `--web.max-requests`: from 1 to 1,000.
+pub(super) fn max_requests(text: &str) -> Result<usize, &'static str> {
+    let requests = text.parse().ok().filter(|requests| (1..=1000).contains(requests));
+    requests.ok_or("must be a number from 1 to 1000")
+}
+
 /// `HOST:PORT`, or `:PORT` for all addresses of the host; port 0 picks a free one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ListenAddress {

@@ -20,6 +20,7 @@ use crate::model::{
 use crate::session::{Answered, Buckets, Histogram, Record, Session, Settings};
 use crate::wire::{Protocol, Request};
 
+use super::phase;
 use super::routes::{Delivery, Member, Route, Routes};
 
 /// How long the probe calls itself impaired after it was: longer than scrapes are usually apart.
@@ -479,14 +480,4 @@ impl Watched {
             Resolution::Pending | Resolution::Failed => UnsentReason::Unresolved,
         }
     }
-}
-
-/// A part of `interval` that depends on `name` alone.
-fn phase(name: &str, interval: Duration) -> Duration {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    let part = (u128::from(hasher.finish()) * interval.as_nanos()) >> 64;
-    Duration::from_nanos(u64::try_from(part).unwrap_or(0))
 }

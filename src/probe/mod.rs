@@ -17,8 +17,12 @@ mod routes;
 mod timeline;
 mod worker;
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -28,8 +32,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::config::{Config, Host};
-use crate::exposition::{ProbeSample, ProbeSource, Sampling, Unavailable};
-use crate::model::{Label, StampSource, Wall};
+use crate::exposition::{ProbeSample, ProbeSource, Sampling, TargetSample, Unavailable};
+use crate::model::{StampSource, Wall};
 use crate::net::{self, BindError};
 
 use lane::{Family, Lane, LaneError};
@@ -52,16 +56,26 @@ pub struct Options {
     pub detail: Detail,
     /// Every target stops after this many heartbeats.
     pub limit: Option<u64>,
+    /// On how many threads; each has its own sockets and its share of the targets.
+    pub workers: NonZeroUsize,
 }
 
-/// A running probe. When it is dropped, its worker ends.
+/// A running probe. When it is dropped, its workers end.
 #[derive(Debug)]
 pub struct Probe {
-    worker: UnboundedSender<Command>,
-    ready: Arc<AtomicBool>,
+    crew: Vec<Hand>,
     config: Config,
     loaded_at: Wall,
     _names: Names,
+}
+
+/// A worker, as the rest of the program knows it.
+#[derive(Debug)]
+struct Hand {
+    commands: UnboundedSender<Command>,
+    ready: Arc<AtomicBool>,
+    /// Its targets, by their places in the configuration; a target's number is its place here.
+    share: Vec<usize>,
 }
 
 /// A probe that could not start.
@@ -70,8 +84,8 @@ pub enum StartError {
     /// No socket of either address family could be opened.
     #[error(transparent)]
     Socket(#[from] BindError),
-    /// The worker's thread or its runtime could not be made.
-    #[error("cannot start the worker: {0}")]
+    /// A worker's thread or its runtime could not be made.
+    #[error("cannot start a worker")]
     Worker(#[from] io::Error),
 }
 
@@ -85,97 +99,165 @@ impl Probe {
         config: Config,
         options: Options,
     ) -> Result<(Self, UnboundedReceiver<Event>), StartError> {
-        let mut hosts: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-        for (number, target) in (0..).zip(&config.targets) {
-            if let Host::Name(name) = &target.address.host {
-                hosts.entry(name.clone()).or_default().push(number);
-            }
-        }
-        let mut names = Names::look_up(hosts.keys().cloned(), FIRST_LOOKUP).await;
+        let hosts = config.targets.iter().filter_map(|target| match &target.address.host {
+            Host::Name(name) => Some(name.clone()),
+            Host::Ip(_) => None,
+        });
+        let mut names = Names::look_up(hosts.collect::<BTreeSet<_>>(), FIRST_LOOKUP).await;
 
-        let (worker, commands) = unbounded_channel();
         let (events, happenings) = unbounded_channel();
-        let ready = Arc::new(AtomicBool::new(false));
-        for (name, numbers) in hosts {
-            if let Some(addresses) = names.first(&name) {
-                for &number in &numbers {
-                    let addresses = addresses.to_vec();
-                    // The receiver is at hand, so this arrives.
-                    let _ = worker.send(Command::Resolved { number, addresses });
-                }
-            }
-            let listener = |number| Listener { worker: worker.clone(), number };
-            names.follow(name, numbers.into_iter().map(listener).collect());
-        }
-
-        let mut fleet = Fleet::new(&config.rtt_buckets, options.detail);
         let now = net::now();
-        for target in &config.targets {
-            fleet.add(target.clone(), now.mono);
+        let mut crew = Vec::new();
+        let mut listeners: BTreeMap<String, Vec<Listener>> = BTreeMap::new();
+        for share in shares(&config, options.workers) {
+            let (commands, orders) = unbounded_channel();
+            let mut fleet = Fleet::new(&config.rtt_buckets, options.detail);
+            for target in share.iter().map(|&place| &config.targets[place]) {
+                let number = fleet.add(target.clone(), now.mono);
+                let Host::Name(name) = &target.address.host else { continue };
+                if let Some(addresses) = names.first(name) {
+                    fleet.handle_resolved(number, addresses);
+                }
+                let listener = Listener { worker: commands.clone(), number };
+                listeners.entry(name.clone()).or_default().push(listener);
+            }
+            if let Some(heartbeats) = options.limit {
+                fleet.limit(heartbeats);
+            }
+            let ready = Arc::new(AtomicBool::new(false));
+            spawn(fleet, orders, events.clone(), ready.clone())?;
+            crew.push(Hand { commands, ready, share });
         }
-        if let Some(heartbeats) = options.limit {
-            fleet.limit(heartbeats);
+        for (name, listeners) in listeners {
+            names.follow(name, listeners);
         }
-        spawn(fleet, commands, events, ready.clone())?;
-        let probe = Self { worker, ready, config, loaded_at: now.wall, _names: names };
+        let probe = Self { crew, config, loaded_at: now.wall, _names: names };
         Ok((probe, happenings))
     }
 
     /// The figures of this moment; each target's are consistent in themselves.
     ///
     /// # Errors
-    /// [`Unavailable`] where the worker does not answer within five seconds.
+    /// [`Unavailable`] where a worker does not answer within five seconds.
     pub async fn sample(&self) -> Result<ProbeSample, Unavailable> {
-        let (to, sample) = oneshot::channel();
-        self.worker.send(Command::Sample(to)).map_err(|_| Unavailable)?;
-        let sample = tokio::time::timeout(SAMPLE_PATIENCE, sample).await;
-        Ok(self.whole(sample.ok().and_then(Result::ok).ok_or(Unavailable)?))
+        let mut samples = Vec::new();
+        for hand in &self.crew {
+            let (to, sample) = oneshot::channel();
+            hand.commands.send(Command::Sample(to)).map_err(|_| Unavailable)?;
+            samples.push(sample);
+        }
+        let answers = async {
+            let mut answers = Vec::new();
+            for sample in samples {
+                answers.push(sample.await.map_err(|_| Unavailable)?);
+            }
+            Ok(answers)
+        };
+        let answers = tokio::time::timeout(SAMPLE_PATIENCE, answers).await;
+        self.whole(answers.map_err(|_| Unavailable)??).ok_or(Unavailable)
     }
 
     /// Whether the first heartbeat of every target that can be resolved has been settled.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
+        self.crew.iter().all(|hand| hand.ready.load(Ordering::Relaxed))
     }
 
     /// Sends nothing more, and waits until all that is in flight has been settled: at most the
     /// longest timeout. The figures can still be sampled.
     pub async fn stop(&self) {
-        // A worker that has ended sends nothing more.
-        let _ = self.worker.send(Command::Stop);
+        for hand in &self.crew {
+            // A worker that has ended sends nothing more.
+            let _ = hand.commands.send(Command::Stop);
+        }
         self.settled().await;
     }
 
     /// Waits until no target has anything due or in flight: after [`stop`](Self::stop), or once
     /// all have come to their [`Options::limit`].
     pub async fn settled(&self) {
-        let (done, settled) = oneshot::channel();
-        if self.worker.send(Command::Settle(done)).is_ok() {
-            // The worker says so, or has ended.
-            let _ = settled.await;
+        for hand in &self.crew {
+            let (done, settled) = oneshot::channel();
+            if hand.commands.send(Command::Settle(done)).is_ok() {
+                // The worker says so, or has ended.
+                let _ = settled.await;
+            }
         }
     }
 
-    fn whole(&self, sample: WorkerSample) -> ProbeSample {
-        let mut timestamps = [0; StampSource::COUNT];
-        for target in &sample.targets {
-            for source in StampSource::ALL {
-                timestamps[source.index()] += target.session.record.stamps[source.index()];
-            }
-        }
-        let targets = &self.config.targets;
-        ProbeSample {
-            targets: sample.targets,
-            label_names: targets.iter().flat_map(|t| t.labels.keys()).cloned().collect(),
-            schedule_lag: sample.schedule_lag,
-            receive_drops: sample.receive_drops,
-            timestamps,
-            unmatched: sample.unmatched,
-            impaired: sample.impaired,
+    /// Puts the workers' samples together, the targets in the order of the configuration. `None`
+    /// where one is missing.
+    fn whole(&self, samples: Vec<WorkerSample>) -> Option<ProbeSample> {
+        let configured = &self.config.targets;
+        let mut samples = samples.into_iter().zip(&self.crew);
+        let (first, hand) = samples.next()?;
+        let mut whole = ProbeSample {
+            targets: Vec::new(),
+            label_names: configured.iter().flat_map(|t| t.labels.keys()).cloned().collect(),
+            schedule_lag: first.schedule_lag,
+            receive_drops: first.receive_drops,
+            timestamps: [0; StampSource::COUNT],
+            unmatched: first.unmatched,
+            impaired: first.impaired,
             config_loaded: true,
             config_loaded_at: self.loaded_at,
+        };
+        let mut targets: Vec<Option<TargetSample>> = vec![None; configured.len()];
+        place(&mut targets, first.targets, hand);
+        for (sample, hand) in samples {
+            place(&mut targets, sample.targets, hand);
+            whole.schedule_lag.merge(&sample.schedule_lag);
+            whole.receive_drops += sample.receive_drops;
+            whole.impaired |= sample.impaired;
+            add(&mut whole.unmatched, &sample.unmatched);
         }
+        whole.targets = targets.into_iter().collect::<Option<_>>()?;
+        for target in &whole.targets {
+            add(&mut whole.timestamps, &target.session.record.stamps);
+        }
+        Some(whole)
     }
+}
+
+/// Puts a worker's targets where the configuration has them.
+fn place(targets: &mut [Option<TargetSample>], sampled: Vec<TargetSample>, hand: &Hand) {
+    for (target, &place) in sampled.into_iter().zip(&hand.share) {
+        targets[place] = Some(target);
+    }
+}
+
+fn add(sums: &mut [u64], counts: &[u64]) {
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        *sum += count;
+    }
+}
+
+/// Shares the targets out by a hash of their names: the places of each worker's in the
+/// configuration. A worker may have none.
+fn shares(config: &Config, workers: NonZeroUsize) -> Vec<Vec<usize>> {
+    let mut shares = vec![Vec::new(); workers.get()];
+    for (place, target) in config.targets.iter().enumerate() {
+        let share = digest(&target.name) % workers.get() as u64;
+        shares[usize::try_from(share).unwrap_or(0)].push(place);
+    }
+    shares
+}
+
+/// A part of `interval` that depends on `name` alone; over many names, all are equally likely.
+fn phase(name: &str, interval: Duration) -> Duration {
+    // The upper bits decide, which leaves the lower ones to the sharing-out: each worker's targets
+    // are spread over the whole interval.
+    let part = (u128::from(digest(name)) * interval.as_nanos()) >> 64;
+    Duration::from_nanos(u64::try_from(part).unwrap_or(u64::MAX))
+}
+
+/// The same number for the same name in every run of a build.
+fn digest(name: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl ProbeSource for Probe {

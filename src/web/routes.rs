@@ -19,10 +19,7 @@ use super::body::Body;
 use super::{negotiate, page};
 use crate::exposition::{ProbeSample, ProbeSource, ResponderMetrics, encode_probe, encode_targets};
 
-/// Long answers that are written at a time: each holds a sample of all targets.
-const WRITERS: usize = 16;
-
-/// How long a request waits for its turn among them.
+/// How long a request waits for its turn among the long answers.
 const TURN: Duration = Duration::from_secs(5);
 
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -74,19 +71,27 @@ type Encode = Box<dyn FnOnce(Out<'_>) -> io::Result<()> + Send>;
 
 impl Routes {
     /// `/`, `/metrics`, `/-/healthy`, `/-/ready` and `/api/v1/targets` of a probe.
+    ///
+    /// At most `max_requests` long answers are written at a time: each holds the figures of all
+    /// targets.
     #[must_use]
-    pub fn probe(source: Arc<dyn ProbeSource>) -> Self {
-        Self::new(Program::Probe(source))
+    pub fn probe(source: Arc<dyn ProbeSource>, max_requests: usize) -> Self {
+        Self::new(Program::Probe(source), max_requests)
     }
 
-    /// `/`, `/metrics`, `/-/healthy` and `/-/ready` of a responder, which is ready from the start.
+    /// `/`, `/metrics`, `/-/healthy` and `/-/ready` of a responder, which is ready from the start;
+    /// at most `max_requests` long answers are written at a time.
     #[must_use]
-    pub fn responder(metrics: ResponderMetrics, status: ResponderStatus) -> Self {
-        Self::new(Program::Responder(metrics, Arc::new(status)))
+    pub fn responder(
+        metrics: ResponderMetrics,
+        status: ResponderStatus,
+        max_requests: usize,
+    ) -> Self {
+        Self::new(Program::Responder(metrics, Arc::new(status)), max_requests)
     }
 
-    fn new(program: Program) -> Self {
-        Self { program, writers: Arc::new(Semaphore::new(WRITERS)) }
+    fn new(program: Program, max_requests: usize) -> Self {
+        Self { program, writers: Arc::new(Semaphore::new(max_requests)) }
     }
 
     /// What stands on `path`.

@@ -128,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn want_of_descriptors_frees_an_idle_connection_and_others_errors_free_none() {
-        let routes = Routes::responder(ResponderMetrics::new(), ResponderStatus::default());
+        let routes = Routes::responder(ResponderMetrics::new(), ResponderStatus::default(), 16);
         let mut server = Server::new(routes, Limits::default());
         let door = Arc::new(Notify::new());
         server.queue.join(door.clone());

@@ -47,7 +47,7 @@ impl Running {
 
     async fn with(limits: Limits, sample: ProbeSample) -> Self {
         let source = Arc::new(Source { sample, answers: AtomicBool::new(true) });
-        let routes = Routes::probe(source.clone());
+        let routes = Routes::probe(source.clone(), 16);
         let (address, stop, server) = spawn(routes, limits).await;
         Self { address, source, stop, server }
     }
@@ -169,7 +169,7 @@ async fn every_path_of_the_probe_answers() {
 #[tokio::test]
 async fn every_path_of_the_responder_answers() {
     let metrics = ResponderMetrics::new();
-    let routes = Routes::responder(metrics.clone(), ResponderStatus::default());
+    let routes = Routes::responder(metrics.clone(), ResponderStatus::default(), 16);
     let (address, _stop, _server) = spawn(routes, Limits::default()).await;
     metrics.received(0);
     let answer = ask(address, "GET /metrics HTTP/1.1").await;
