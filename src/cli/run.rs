@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use crate::config::{self, Config};
 use crate::model::State;
+use crate::net;
 use crate::probe::{Event, Happening};
 
 use super::exporter::Exporter;
@@ -53,6 +54,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(config) => config,
         Err(problem) => return Ok(failed(&problem, USAGE)),
     };
+    if let Err(error) = net::raise_descriptor_limit() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = args.listen_address.bind().await?;

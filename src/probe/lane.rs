@@ -12,8 +12,12 @@ use crate::wire;
 use super::fleet::{Fleet, Ticket, Transmit};
 use super::timeline::Timeline;
 
-/// Octets of buffer asked for each way: some 10,000 small datagrams, as the kernel counts them.
-const BUFFER: usize = 8 << 20;
+/// What a heartbeat takes of a receive buffer, in octets of `SO_RCVBUF`: its reply and its
+/// transmit timestamp are charged 768 octets each, of twice what was asked for (socket(7)).
+const CHARGE: f64 = 768.0;
+
+/// The buffer that every system grants (sysctl `net.core.rmem_default`), in octets.
+const USUAL_BUFFER: usize = 212_992;
 
 /// A datagram longer than any protocol's is known by being cut off.
 const _: () = assert!(Inbox::ROOM == wire::MAX_DATAGRAM);
@@ -63,16 +67,19 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// Opens a socket; to be called within the runtime that will drive it.
-    pub(super) fn open(family: Family) -> Result<Self, LaneError> {
+    /// Opens a socket for `rate` heartbeats a second; to be called within the runtime that will
+    /// drive it.
+    pub(super) fn open(family: Family, rate: f64) -> Result<Self, LaneError> {
+        let buffer = buffer(rate);
         let options = Options {
-            receive_buffer: BUFFER,
-            send_buffer: BUFFER,
+            receive_buffer: buffer,
+            send_buffer: buffer,
             transmit_stamps: true,
             icmp_errors: true,
             ..Options::default()
         };
         let socket = Socket::bind(family.wildcard(), &options)?;
+        advise(&socket, buffer);
         Ok(Self {
             family,
             readiness: Readiness::of(&socket)?,
@@ -183,6 +190,34 @@ impl Lane {
     }
 }
 
+/// The buffer for what arrives and leaves in half a second, in octets; 0 where the system's default
+/// is enough.
+///
+/// So long a probe may be held up, with everything that is due leaving at once afterwards.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` saturates, and setsockopt(2) grants what the system allows"
+)]
+fn buffer(rate: f64) -> usize {
+    let wanted = (rate * 0.5 * CHARGE) as usize;
+    if wanted <= USUAL_BUFFER { 0 } else { wanted.min(i32::MAX as usize / 2) }
+}
+
+/// Says what to do where the system grants less buffer than is wanted.
+fn advise(socket: &Socket, wanted: usize) {
+    let Ok(granted) = socket.receive_buffer() else { return };
+    if granted < wanted {
+        tracing::warn!(
+            granted,
+            wanted,
+            "replies may be dropped when the probe is held up: allow larger socket buffers by \
+             sysctl -w net.core.rmem_max={wanted} net.core.wmem_max={wanted}, or run with \
+             CAP_NET_ADMIN"
+        );
+    }
+}
+
 /// A lane that could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LaneError {
@@ -207,4 +242,16 @@ fn take_awaited(awaited: &mut VecDeque<(u32, Ticket)>, id: u32) -> Option<Ticket
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_hold_half_a_second_and_small_fleets_ask_for_nothing() {
+        assert_eq!(buffer(500.0), 0);
+        assert_eq!(buffer(100_000.0), 38_400_000);
+        assert_eq!(buffer(f64::INFINITY), i32::MAX as usize / 2);
+    }
 }

@@ -31,7 +31,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
-use crate::config::{Config, Host};
+use crate::config::{Config, Host, Target};
 use crate::exposition::{ProbeSample, ProbeSource, Sampling, TargetSample, Unavailable};
 use crate::model::{StampSource, Wall};
 use crate::net::{self, BindError};
@@ -125,7 +125,8 @@ impl Probe {
                 fleet.limit(heartbeats);
             }
             let ready = Arc::new(AtomicBool::new(false));
-            spawn(fleet, orders, events.clone(), ready.clone())?;
+            let rate = share.iter().map(|&place| rate(&config.targets[place])).sum();
+            spawn(fleet, rate, orders, events.clone(), ready.clone())?;
             crew.push(Hand { commands, ready, share });
         }
         for (name, listeners) in listeners {
@@ -243,6 +244,11 @@ fn shares(config: &Config, workers: NonZeroUsize) -> Vec<Vec<usize>> {
     shares
 }
 
+/// Heartbeats a second.
+fn rate(target: &Target) -> f64 {
+    target.interval.as_secs_f64().recip()
+}
+
 /// A part of `interval` that depends on `name` alone; over many names, all are equally likely.
 fn phase(name: &str, interval: Duration) -> Duration {
     // The upper bits decide, which leaves the lower ones to the sharing-out: each worker's targets
@@ -273,6 +279,7 @@ impl ProbeSource for Probe {
 /// Starts the worker's thread, and waits until its sockets are open.
 fn spawn(
     fleet: Fleet,
+    rate: f64,
     commands: UnboundedReceiver<Command>,
     events: UnboundedSender<Event>,
     ready: Arc<AtomicBool>,
@@ -284,7 +291,7 @@ fn spawn(
             Err(error) => return drop(opened.send(Err(error.into()))),
         };
         runtime.block_on(async {
-            let worker = open_lanes()
+            let worker = open_lanes(rate)
                 .and_then(|lanes| Ok(Worker::new(fleet, lanes, commands, events, ready)?));
             match worker {
                 Ok(worker) => {
@@ -298,12 +305,13 @@ fn spawn(
     outcome.recv().unwrap_or_else(|gone| Err(io::Error::other(gone).into()))
 }
 
-/// Opens a lane for each address family that the machine has.
-fn open_lanes() -> Result<Vec<Lane>, StartError> {
+/// Opens a lane for each address family that the machine has; either may have to carry all of
+/// `rate` heartbeats a second.
+fn open_lanes(rate: f64) -> Result<Vec<Lane>, StartError> {
     let mut lanes = Vec::new();
     let mut refused = None;
     for family in [Family::V4, Family::V6] {
-        match Lane::open(family) {
+        match Lane::open(family, rate) {
             Ok(lane) => lanes.push(lane),
             Err(LaneError::Bind(error)) => {
                 tracing::info!(%error, "probing without this address family");
