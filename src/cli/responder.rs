@@ -1,6 +1,8 @@
 //! `heartbeat-responder`: arguments enter; a responder and its HTTP run until a signal.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::thread;
 
 use anyhow::Context as _;
 use tracing::{info, warn};
@@ -60,7 +62,8 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let seed = net::now().wall.as_nanos() % 1_000_000_000;
     let settings = args.impairments.settings(seed);
     let metrics = ResponderMetrics::new();
-    let responder = Responder::bind(&args.listen, settings, metrics.clone())?;
+    let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let responder = Responder::bind(&args.listen, settings, threads, &metrics)?;
     let listener = args.web_listen_address.bind().await?;
     let http = listener.local_addr().context("cannot tell where HTTP is served")?;
 
@@ -68,7 +71,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         ResponderStatus { listeners: responder.local_addrs(), impairments: settings.in_words() };
     announce(&status, http, &settings);
 
-    let responder = responder::spawn(responder).context("cannot start the responder's thread")?;
+    let responder = responder::spawn(responder).context("cannot start the responder's threads")?;
     let shutdown = async {
         let name = signals.next().await;
         info!(signal = %name, "stopping");

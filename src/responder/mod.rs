@@ -2,8 +2,8 @@
 //! address that was asked.
 //!
 //! Receive → recognise → impair → reflect → send, in batches. [`Reflector`] is all of it but the
-//! sockets and the clock; [`Responder`] is the loop around it, on one thread; [`spawn`] gives it a
-//! thread of its own. Every turn of the loop does a bounded amount of work, so that shutdown is
+//! sockets and the clock; [`Responder`] is the loop around it, which [`spawn`] runs on threads of
+//! its own. Every turn of the loop does a bounded amount of work, so that shutdown is
 //! noticed under any load.
 
 mod listener;
@@ -15,6 +15,7 @@ mod throttle;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::task::Poll;
 
@@ -45,6 +46,13 @@ const RECEIVE_BUFFER: usize = 16 << 20;
 /// Sockets that are bound, and what is to be done with what comes in.
 #[derive(Debug)]
 pub struct Responder {
+    /// One for each thread; all are bound to the same addresses.
+    shares: Vec<Share>,
+}
+
+/// What one thread answers.
+#[derive(Debug)]
+struct Share {
     sockets: Vec<Socket>,
     reflector: Reflector,
     metrics: ResponderMetrics,
@@ -54,6 +62,10 @@ impl Responder {
     /// Binds to all of `addresses`, or, where there are none, to the [`DEFAULT_ADDRESSES`]; of
     /// those, IPv6 is done without (and a warning logged) on a host that has none.
     ///
+    /// The kernel spreads requests over `threads` by their addresses and ports (`SO_REUSEPORT`,
+    /// socket(7)). With impairments there is one thread, whatever is asked for: one seed decides
+    /// about all packets, in their order.
+    ///
     /// Outages are counted from this moment.
     ///
     /// # Errors
@@ -61,61 +73,52 @@ impl Responder {
     pub fn bind(
         addresses: &[SocketAddr],
         settings: impair::Settings,
-        metrics: ResponderMetrics,
+        threads: NonZeroUsize,
+        metrics: &ResponderMetrics,
     ) -> Result<Self, BindError> {
         let sockets = if addresses.is_empty() {
             bind_defaults()?
         } else {
-            addresses.iter().map(|&address| bind(address)).collect::<Result<_, _>>()?
+            addresses.iter().map(|&address| bind(address, false)).collect::<Result<_, _>>()?
         };
-        let bound = sockets.iter().map(Socket::local_addr).collect();
-        let reflector = Reflector::new(bound, settings, net::now().mono, metrics.clone());
-        Ok(Self { sockets, reflector, metrics })
+        let bound: Vec<SocketAddr> = sockets.iter().map(Socket::local_addr).collect();
+        let start = net::now().mono;
+        let share = |sockets| Share {
+            sockets,
+            reflector: Reflector::new(bound.clone(), settings, start, metrics.clone()),
+            metrics: metrics.clone(),
+        };
+        if threads.get() == 1 || !settings.is_off() {
+            return Ok(Self { shares: vec![share(sockets)] });
+        }
+        // That these could be bound shows that nobody else is there: sockets that share their port
+        // would not notice a second responder.
+        drop(sockets);
+        let again = || bound.iter().map(|&address| bind(address, true)).collect::<Result<_, _>>();
+        let shares = (0..threads.get()).map(|_| again().map(share));
+        Ok(Self { shares: shares.collect::<Result<_, _>>()? })
     }
 
     /// The addresses it is really bound to, in the order they were asked for.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.sockets.iter().map(Socket::local_addr).collect()
+        self.shares
+            .first()
+            .map_or(Vec::new(), |share| share.sockets.iter().map(Socket::local_addr).collect())
     }
+}
 
+impl Share {
     /// Answers until `shutdown` is done, then returns at once; replies still held are dropped, as
     /// by a network that went away.
     ///
-    /// To be run on a current-thread runtime with I/O enabled.
-    ///
-    /// # Errors
-    /// Where the sockets cannot be registered with the runtime; none once it serves.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        self.register()?.serve(shutdown).await;
-        Ok(())
-    }
-
-    /// Registers the sockets with the runtime at hand.
-    fn register(self) -> io::Result<Registered> {
-        let Self { sockets, reflector, metrics } = self;
-        let sockets = sockets
-            .into_iter()
-            .map(|socket| Readiness::of(&socket).map(|readiness| (socket, readiness)))
-            .collect::<Result<_, _>>()?;
-        Ok(Registered { sockets, reflector, metrics, alarm: Alarm::new()? })
-    }
-}
-
-/// A responder that its runtime knows of.
-#[derive(Debug)]
-struct Registered {
-    sockets: Vec<(Socket, Readiness)>,
-    reflector: Reflector,
-    metrics: ResponderMetrics,
-    alarm: Alarm,
-}
-
-impl Registered {
-    async fn serve(self, shutdown: impl Future<Output = ()>) {
-        let Self { sockets, mut reflector, metrics, mut alarm } = self;
+    /// To be run on a current-thread runtime, which knows of the sockets by `watched`.
+    async fn serve(self, watched: Watched, shutdown: impl Future<Output = ()>) {
+        let Self { sockets, mut reflector, metrics } = self;
+        let Watched { sockets: readiness, mut alarm } = watched;
         let mut listeners: Vec<Listener> = sockets
             .into_iter()
+            .zip(readiness)
             .enumerate()
             .map(|(index, socket)| Listener::new(socket, index, metrics.clone()))
             .collect();
@@ -136,6 +139,21 @@ impl Registered {
                 tokio::task::yield_now().await;
             }
         }
+    }
+}
+
+/// What wakes a thread.
+#[derive(Debug)]
+struct Watched {
+    sockets: Vec<Readiness>,
+    alarm: Alarm,
+}
+
+impl Watched {
+    /// Has the runtime at hand watch a share's sockets.
+    fn of(share: &Share) -> io::Result<Self> {
+        let sockets = share.sockets.iter().map(Readiness::of).collect::<Result<_, _>>()?;
+        Ok(Self { sockets, alarm: Alarm::new()? })
     }
 }
 
@@ -173,16 +191,20 @@ fn turn(listeners: &mut [Listener], reflector: &mut Reflector, alarm: &mut Alarm
     more
 }
 
-fn bind(address: SocketAddr) -> Result<Socket, BindError> {
-    let options =
-        Options { receive_buffer: RECEIVE_BUFFER, local_address: true, ..Options::default() };
+fn bind(address: SocketAddr, reuse_port: bool) -> Result<Socket, BindError> {
+    let options = Options {
+        receive_buffer: RECEIVE_BUFFER,
+        local_address: true,
+        reuse_port,
+        ..Options::default()
+    };
     Socket::bind(address, &options)
 }
 
 fn bind_defaults() -> Result<Vec<Socket>, BindError> {
     let [v4, v6] = DEFAULT_ADDRESSES;
-    let mut sockets = vec![bind(v4)?];
-    match bind(v6) {
+    let mut sockets = vec![bind(v4, false)?];
+    match bind(v6, false) {
         Ok(socket) => sockets.push(socket),
         Err(error) if error.is_unsupported_family() => {
             warn!(%error, "this host has no IPv6: serving IPv4 alone");

@@ -18,7 +18,7 @@ fn address(text: &str) -> SocketAddr {
 
 fn start(addresses: &[SocketAddr], settings: Settings) -> (Handle, ResponderMetrics) {
     let metrics = ResponderMetrics::new();
-    let responder = Responder::bind(addresses, settings, metrics.clone()).unwrap();
+    let responder = Responder::bind(addresses, settings, NonZeroUsize::MIN, &metrics).unwrap();
     (spawn(responder).unwrap(), metrics)
 }
 
@@ -67,7 +67,7 @@ fn bind_one_port(metrics: &ResponderMetrics) -> Responder {
         .find_map(|_| {
             let v4 = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
             let v6 = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), v4.port());
-            Responder::bind(&[v4, v6], Settings::default(), metrics.clone()).ok()
+            Responder::bind(&[v4, v6], Settings::default(), NonZeroUsize::MIN, metrics).ok()
         })
         .unwrap()
 }
@@ -236,9 +236,41 @@ fn an_address_that_cannot_be_bound_is_named() {
     let error = Responder::bind(
         &[address("127.0.0.1:0"), taken],
         Settings::default(),
-        ResponderMetrics::new(),
+        NonZeroUsize::MIN,
+        &ResponderMetrics::new(),
     )
     .unwrap_err();
     assert!(error.to_string().contains(&taken.to_string()), "{error}");
     assert!(!error.is_unsupported_family());
+}
+
+#[test]
+fn threads_share_every_address_and_all_of_them_answer() {
+    let metrics = ResponderMetrics::new();
+    let addresses = [address("127.0.0.1:0"), address("127.0.0.2:0")];
+    let threads = NonZeroUsize::new(3).unwrap();
+    let responder = Responder::bind(&addresses, Settings::default(), threads, &metrics).unwrap();
+    assert_eq!(responder.shares.len(), 3);
+    let handle = spawn(responder).unwrap();
+    let again = Responder::bind(handle.local_addrs(), Settings::default(), threads, &metrics);
+    assert!(again.is_err(), "a second responder must not share the port unnoticed");
+
+    // The kernel spreads by ports: 64 clients leave no thread out but once in 10¹¹ times.
+    for &server in handle.local_addrs() {
+        for _ in 0..64 {
+            assert_eq!(ask(&client(server), b"Ping 1 x"), b"PING 1 X");
+        }
+    }
+    eventually(|| metrics.replied_count(1) == 128);
+    assert_eq!(metrics.received_count(1), 128);
+}
+
+#[test]
+fn an_impaired_responder_has_one_thread_so_that_one_seed_decides() {
+    let settings = Settings { loss: 0.5, ..Settings::default() };
+    let threads = NonZeroUsize::new(3).unwrap();
+    let metrics = ResponderMetrics::new();
+    let responder =
+        Responder::bind(&[address("127.0.0.1:0")], settings, threads, &metrics).unwrap();
+    assert_eq!(responder.shares.len(), 1);
 }

@@ -1,42 +1,50 @@
-//! A responder on a thread of its own: one that is bound enters, a handle to stop it leaves.
+//! A responder on threads of its own: one that is bound enters, a handle to stop it leaves.
 
 use std::io;
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
 
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
-use super::Responder;
+use super::{Responder, Share, Watched};
 
-/// A responder that serves on its own thread, until it is told to stop or this is dropped.
+/// A responder that serves on its own threads, until it is told to stop or this is dropped.
 #[derive(Debug)]
 pub struct Handle {
     addresses: Vec<SocketAddr>,
     /// Dropping it is the signal.
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    stop: Option<watch::Sender<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
-/// Starts a thread on which the responder serves, with a runtime of its own.
+/// Starts the threads on which the responder serves, each with a runtime of its own.
 ///
 /// # Errors
-/// Where the thread or its runtime cannot be had.
+/// Where a thread or its runtime cannot be had.
 pub fn spawn(responder: Responder) -> io::Result<Handle> {
     let addresses = responder.local_addrs();
+    let (stop, stopped) = watch::channel(());
+    // Should one fail to start, dropping the handle stops those that did.
+    let mut handle = Handle { addresses, stop: Some(stop), threads: Vec::new() };
+    for share in responder.shares {
+        handle.threads.push(start(share, stopped.clone())?);
+    }
+    Ok(handle)
+}
+
+fn start(share: Share, mut stopped: watch::Receiver<()>) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let registered = {
+    let watched = {
         let _context = runtime.enter();
-        responder.register()?
+        Watched::of(&share)?
     };
-    let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async move {
-        // An error is the sender's drop, which says the same.
-        let _ = stopped.await;
+        // Nothing is ever sent: this ends, with an error, when the sender is dropped.
+        let _ = stopped.changed().await;
     };
-    let thread = std::thread::Builder::new()
+    std::thread::Builder::new()
         .name("responder".to_owned())
-        .spawn(move || runtime.block_on(registered.serve(shutdown)))?;
-    Ok(Handle { addresses, stop: Some(stop), thread: Some(thread) })
+        .spawn(move || runtime.block_on(share.serve(watched, shutdown)))
 }
 
 impl Handle {
@@ -55,7 +63,7 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.stop.take();
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             // A thread that panicked has said so already.
             let _ = thread.join();
         }
