@@ -1,14 +1,10 @@
-//! Where heartbeats go: `HOST`, `HOST:PORT` or `[PROTOCOL://]HOST[:PORT]` enters, a checked address
-//! or [`Target`] leaves.
+//! Where heartbeats go: `HOST` or `HOST:PORT` enters, a checked address leaves.
 //!
 //! Nothing is resolved here. A name that can never resolve is refused all the same, so that a typing
 //! error is told at once and not as an outage.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-use super::scalars::{UnknownProtocol, protocol};
-use super::target::{Defaults, Target};
 
 /// `HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -75,33 +71,6 @@ pub enum AddressError {
         "the part {0:?} of the host name is none: parts have 1 to 63 characters and neither begin nor end with a hyphen"
     )]
     Part(String),
-}
-
-/// Why a text is no target.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TargetError {
-    /// What stands before `://` is no protocol.
-    #[error(transparent)]
-    Protocol(#[from] UnknownProtocol),
-    /// What stands behind it is no address.
-    #[error(transparent)]
-    Address(#[from] AddressError),
-}
-
-/// Reads a target as it is given on the command line, `[PROTOCOL://]HOST[:PORT]`.
-///
-/// Its name is the text as it is written; what the text does not say comes from `defaults`.
-///
-/// # Errors
-/// Where the protocol is unknown, or the rest is no address.
-pub fn parse_target(text: &str, defaults: &Defaults) -> Result<Target, TargetError> {
-    let (protocol, address) = match text.split_once("://") {
-        Some((name, address)) => (protocol(name)?, address),
-        None => (defaults.protocol, text),
-    };
-    let (host, port) = parse(address)?;
-    let address = Address { host, port: port.unwrap_or(defaults.port) };
-    Ok(Target { protocol, ..defaults.target(text.to_owned(), address) })
 }
 
 /// Reads `HOST` or `HOST:PORT`; an IPv6 address with a port stands in brackets.

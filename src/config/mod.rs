@@ -17,6 +17,7 @@
 //! Nothing outside this module knows that the files are YAML.
 
 mod address;
+mod argument;
 mod node;
 mod place;
 mod problem;
@@ -27,7 +28,8 @@ mod values;
 
 use std::path::Path;
 
-pub use address::{Address, AddressError, Host, TargetError, parse_target};
+pub use address::{Address, AddressError, Host};
+pub use argument::{TargetError, parse_target};
 pub use problem::{Problem, Problems};
 pub use scalars::{Interval, LabelName, Ratio, ScalarError, Span, UnknownProtocol};
 pub use target::{

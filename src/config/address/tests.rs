@@ -1,4 +1,4 @@
-//! What is an address and a target, and what is said of texts that are none.
+//! What is an address, and what is said of texts that are none.
 
 use proptest::prelude::*;
 
@@ -125,34 +125,10 @@ fn a_literal_address_that_is_none_says_why() {
     }
 }
 
-#[test]
-fn a_target_takes_from_the_defaults_what_it_does_not_say() {
-    let defaults = Defaults { port: 862, misses: 5, ..Defaults::default() };
-    let plain = parse_target("fra.example", &defaults).unwrap();
-    assert_eq!((plain.name.as_str(), plain.protocol.name()), ("fra.example", "heartbeat"));
-    assert_eq!(plain.address, Address { host: name("fra.example"), port: 862 });
-    assert_eq!(plain.misses, 5);
-
-    let full = parse_target("stamp://[::1]:12000", &defaults).unwrap();
-    assert_eq!((full.name.as_str(), full.protocol.name()), ("stamp://[::1]:12000", "stamp"));
-    assert_eq!(full.address, Address { host: ip("::1"), port: 12000 });
-}
-
-#[test]
-fn a_target_of_no_protocol_names_those_there_are() {
-    let error = |text: &str| parse_target(text, &Defaults::default()).unwrap_err().to_string();
-    assert_eq!(
-        error("stmp://a"),
-        r#""stmp" is no protocol, did you mean stamp? (there are heartbeat, ping, stamp)"#
-    );
-    assert_eq!(error("http://a"), r#""http" is no protocol (there are heartbeat, ping, stamp)"#);
-    assert_eq!(error("stamp://"), r#""" names no host"#);
-}
-
 proptest! {
     #[test]
     fn no_text_makes_an_address_panic(text in r"\PC*|[0-9a-f:.%\[\]]{0,40}|[a-z]{0,6}://\PC*") {
-        let _ = parse_target(&text, &Defaults::default());
+        let _ = parse(&text);
     }
 
     #[test]
