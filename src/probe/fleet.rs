@@ -144,6 +144,14 @@ pub struct Ticket {
     due: Mono,
 }
 
+impl Ticket {
+    /// A ticket as the fleet gives it out.
+    #[cfg(test)]
+    pub(super) fn new(member: u32, sequence: u64, due: Mono) -> Self {
+        Self { member: Member(member), sequence, due }
+    }
+}
+
 impl Transmit {
     /// What the heartbeat says if it leaves at `at`.
     #[must_use]

@@ -1,6 +1,5 @@
 //! One socket of a worker: heartbeats of one address family leave and answers arrive.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll};
@@ -9,6 +8,7 @@ use crate::model::Stamp;
 use crate::net::{self, BindError, Inbox, Notice, Options, Outbox, Readiness, Socket};
 use crate::wire;
 
+use super::awaited::Awaited;
 use super::fleet::{Fleet, Ticket, Transmit};
 use super::timeline::Timeline;
 
@@ -21,9 +21,6 @@ const USUAL_BUFFER: usize = 212_992;
 
 /// A datagram longer than any protocol's is known by being cut off.
 const _: () = assert!(Inbox::ROOM == wire::MAX_DATAGRAM);
-
-/// How many transmit timestamps are waited for at once; later ones push out the oldest.
-const AWAITED_STAMPS: usize = 1 << 16;
 
 /// Which addresses a lane carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +56,8 @@ pub(super) struct Lane {
     outbox: Outbox,
     /// Whose the datagrams in the outbox are.
     tickets: Vec<Ticket>,
-    /// Whose transmit timestamps are still to come, by the kernel's numbers, ascending.
-    awaited: VecDeque<(u32, Ticket)>,
+    /// Whose transmit timestamps are still to come.
+    awaited: Awaited,
     /// The kernel's count of dropped datagrams as last told, and what it has come to in all.
     told_drops: u32,
     drops: u64,
@@ -86,7 +83,7 @@ impl Lane {
             socket,
             outbox: Outbox::new(),
             tickets: Vec::with_capacity(Outbox::CAPACITY),
-            awaited: VecDeque::new(),
+            awaited: Awaited::default(),
             told_drops: 0,
             drops: 0,
         })
@@ -120,10 +117,7 @@ impl Lane {
         socket.send(outbox, |index, sent| match sent {
             Ok(id) => {
                 fleet.handle_sent(tickets[index], leaving);
-                if awaited.len() == AWAITED_STAMPS {
-                    awaited.pop_front();
-                }
-                awaited.push_back((id, tickets[index]));
+                awaited.push(id, tickets[index]);
             }
             Err(error) => fleet.handle_unsent(tickets[index], error.reason(), leaving),
         });
@@ -136,7 +130,7 @@ impl Lane {
         let Self { socket, awaited, .. } = self;
         socket.notices(|notice| match notice {
             Notice::Transmitted { id, at } => {
-                if let Some(ticket) = take_awaited(awaited, id) {
+                if let Some(ticket) = awaited.take(id) {
                     fleet.handle_transmitted(ticket, at);
                 }
             }
@@ -227,21 +221,6 @@ pub(super) enum LaneError {
     /// The runtime did not take it.
     #[error("cannot watch a socket")]
     Watch(#[from] io::Error),
-}
-
-/// Whose stamp number `id` is. Stamps come in order; those passed over never came.
-fn take_awaited(awaited: &mut VecDeque<(u32, Ticket)>, id: u32) -> Option<Ticket> {
-    while let Some(&(front, ticket)) = awaited.front() {
-        let ahead = id.wrapping_sub(front);
-        if ahead > u32::MAX / 2 {
-            return None;
-        }
-        awaited.pop_front();
-        if ahead == 0 {
-            return Some(ticket);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -7,9 +7,11 @@
 //! - [`Fleet`]: the targets of one worker and their agenda, pure;
 //! - `routes`: from a datagram to the target it is for;
 //! - `lane`: a socket, with what is to leave on it and what has arrived;
+//! - `awaited`: from a transmit timestamp to the heartbeat that it is of;
 //! - `timeline`: kernel timestamps on the monotonic clock;
 //! - `names`: name resolution, beside all this.
 
+mod awaited;
 mod fleet;
 mod lane;
 mod names;
