@@ -23,8 +23,12 @@ use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress};
 /// The command line of `demo`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where to serve the page and /metrics; port 0 picks a free one
-    #[arg(long = "web.listen-address", value_name = "ADDR:PORT", default_value = "127.0.0.1:9862")]
+    /// Where to serve the page and /metrics; :PORT is all addresses, port 0 picks a free one
+    #[arg(
+        long = "web.listen-address",
+        value_name = "[HOST]:PORT",
+        default_value = "127.0.0.1:9862"
+    )]
     listen_address: ListenAddress,
 }
 

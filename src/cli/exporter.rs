@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::config::Config;
+use crate::config::{Config, Host};
 use crate::probe::{Detail, Event, Options, Probe};
 use crate::web::{self, Routes};
 
@@ -58,6 +58,7 @@ impl Exporter {
             let _ = closed.await;
         }));
         started(address)?;
+        warn_of_names(&probe).await;
 
         let signal = signals.next().await;
         tracing::info!(signal, "stopping once the heartbeats in flight are settled");
@@ -66,4 +67,32 @@ impl Exporter {
         server.await?;
         Ok(())
     }
+}
+
+/// Says which names mean nothing yet: a mistyped one would show as nothing but a target that is
+/// down.
+async fn warn_of_names(probe: &Probe) {
+    /// Names that are told; more would bury the first.
+    const TOLD: usize = 10;
+
+    let Ok(sample) = probe.sample().await else { return };
+    let unresolved = sample.targets.iter().filter(|sample| !sample.resolved);
+    let mut names: Vec<_> = unresolved
+        .filter_map(|sample| match &sample.target.address.host {
+            Host::Name(name) => Some(name.as_str()),
+            Host::Ip(_) => None,
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() {
+        return;
+    }
+    let count = names.len();
+    names.truncate(TOLD);
+    tracing::warn!(
+        count,
+        names = names.join(", "),
+        "names without an address; they are tried again"
+    );
 }

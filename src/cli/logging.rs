@@ -14,23 +14,25 @@ use tracing_subscriber::{Layer, Registry, fmt};
 #[derive(Debug, Clone, Copy, clap::Args)]
 #[command(next_help_heading = "Logging")]
 pub struct LogArgs {
-    /// The least severe messages that are logged
+    /// The least severe messages that are logged: trace, debug, info, warn or error
     #[arg(
         global = true,
         long = "log.level",
         value_name = "LEVEL",
         default_value = "info",
-        ignore_case = true
+        ignore_case = true,
+        hide_possible_values = true
     )]
     pub level: Level,
 
-    /// How messages are written to standard error
+    /// How messages are written to standard error: text, or json, an object a line
     #[arg(
         global = true,
         long = "log.format",
         value_name = "FORMAT",
         default_value = "text",
-        ignore_case = true
+        ignore_case = true,
+        hide_possible_values = true
     )]
     pub format: Format,
 }

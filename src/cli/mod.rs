@@ -18,8 +18,17 @@ mod web;
 
 use std::process::ExitCode;
 
+use crate::wire::PROTOCOLS;
+
 /// The exit code for a request that is wrong in itself, as clap has it for wrong flags.
 pub const USAGE: u8 = 2;
+
+/// The protocols that a target may name, for help texts.
+fn protocols() -> String {
+    let list =
+        PROTOCOLS.map(|protocol| format!("\n  {:<10} {}", protocol.name(), protocol.summary()));
+    format!("Protocols:{}", list.concat())
+}
 
 /// Says what went wrong, with its causes, and gives the exit code for it.
 #[expect(clippy::print_stderr, reason = "this is the command line")]

@@ -21,12 +21,17 @@ use crate::web::{self, ResponderStatus, Routes};
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "heartbeat-responder", version)]
 pub struct Args {
-    /// Address to answer on; may be given several times; port 0 picks a free one
-    /// [default: 0.0.0.0:12000 and [::]:12000]
-    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
+    /// Where to answer heartbeats.
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        value_parser = listen_address,
+        help = "Where to answer heartbeats; may be given several times; port 0 picks a free one \
+                [default: 0.0.0.0:12000 and [::]:12000]"
+    )]
     listen: Vec<SocketAddr>,
 
-    /// Address to serve HTTP on; :PORT is all addresses, port 0 picks a free one
+    /// Where to serve the page and /metrics; :PORT is all addresses, port 0 picks a free one
     #[arg(long = "web.listen-address", value_name = "[HOST]:PORT", default_value = ":9863")]
     web_listen_address: ListenAddress,
 

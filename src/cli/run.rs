@@ -17,15 +17,16 @@ use super::{USAGE, failed};
 
 /// The command line of `run`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = super::protocols())]
 pub struct Args {
-    /// Targets, added to the file's: [PROTOCOL://]HOST[:PORT]
-    #[arg(value_name = "TARGET")]
+    /// Targets, added to the file's.
+    #[arg(value_name = "TARGET", help = "Targets, added to the file's: [PROTOCOL://]HOST[:PORT]")]
     targets: Vec<String>,
     /// The configuration file
     #[arg(long = "config.file", value_name = "FILE")]
     config_file: Option<PathBuf>,
-    /// Where to serve the page and /metrics; port 0 picks a free one
-    #[arg(long = "web.listen-address", value_name = "ADDR:PORT", default_value = ":9862")]
+    /// Where to serve the page and /metrics; :PORT is all addresses, port 0 picks a free one
+    #[arg(long = "web.listen-address", value_name = "[HOST]:PORT", default_value = ":9862")]
     listen_address: ListenAddress,
     /// How many scrapes to answer at a time; others wait
     #[arg(long = "web.max-requests", value_name = "N", default_value_t = DEFAULT_MAX_REQUESTS,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::ResponderStatus;
 use crate::exposition::{ProbeSample, TargetSample, rfc3339};
-use crate::model::{Label, State};
+use crate::model::{IcmpKind, Label, State};
 
 /// Targets that are shown; the document of all is `/api/v1/targets`.
 const ROWS: usize = 1000;
@@ -24,12 +24,16 @@ pub(super) fn probe(sample: &ProbeSample, out: &mut dyn Write) -> io::Result<()>
     let (up, down, unknown) = (count(Some(State::Up)), count(Some(State::Down)), count(None));
 
     open(out, "heartbeat-probe", &format!("{down} down, {up} up"), true)?;
+    let all = if targets.len() == 1 { "target" } else { "targets" };
     write!(
         out,
-        "<p class=lead>{} targets: <b class=down>{down} down</b>, <b class=up>{up} up</b>, \
-         <b class=unknown>{unknown} unknown</b></p>",
+        "<p class=lead>{} {all}: <b class=down>{down} down</b>, <b class=up>{up} up</b>",
         targets.len()
     )?;
+    if unknown > 0 {
+        write!(out, ", <b class=unknown>{unknown} unknown yet</b>")?;
+    }
+    out.write_all(b"</p>")?;
     if sample.impaired {
         notice(out, "The probe itself is late or drops datagrams: do not believe its figures.")?;
     }
@@ -48,6 +52,10 @@ pub(super) fn probe(sample: &ProbeSample, out: &mut dyn Write) -> io::Result<()>
     if let Some(more @ 1..) = targets.len().checked_sub(ROWS) {
         write!(out, "<p>and {more} more: see <a href=api/v1/targets>api/v1/targets</a></p>")?;
     }
+    out.write_all(
+        b"<p class=soft>Loss and mean RTT are over all heartbeats that were settled since the probe \
+          began. The page loads itself again every 5 seconds.</p>",
+    )?;
     close(out)
 }
 
@@ -77,33 +85,57 @@ fn urgency(target: &TargetSample) -> u8 {
     }
 }
 
-fn row(out: &mut dyn Write, target: &TargetSample) -> io::Result<()> {
-    let TargetSample { target, session, .. } = target;
+fn row(out: &mut dyn Write, sample: &TargetSample) -> io::Result<()> {
+    let TargetSample { target, session, .. } = sample;
     let record = &session.record;
     let state = session.state.map_or("unknown", Label::label);
-    let since = session.state_changed.and_then(rfc3339).unwrap_or_else(absent);
+    let since = session.state_changed.and_then(rfc3339).map_or_else(absent, |at| legible(&at));
     let last = record.last_rtt.map(Duration::from_nanos);
     write!(
         out,
         "<tr><td data-of=Target><b>{}</b><td data-of=Address>{}<td data-of=Protocol>{}\
-         <td data-of=State><b class={state}>{state}</b><td data-of=Since>{since}\
+         <td data-of=State><span><b class={state}>{state}</b>{}</span><td data-of=Since>{since}\
          <td class=n data-of=Loss>{}<td class=n data-of='Last RTT'>{}\
          <td class=n data-of='Mean RTT'>{}",
         Escaped(&target.name),
         Escaped(&target.address.to_string()),
         target.protocol.name(),
-        loss(record.lost, record.sent),
+        explanation(sample),
+        loss(record.lost, record.received),
         milliseconds(last),
         milliseconds(record.rtt.mean()),
     )
 }
 
-/// What was lost of what was sent, in percent.
-fn loss(lost: u64, sent: u64) -> String {
-    if sent == 0 {
+/// What is known of why a target is not up, as HTML; empty where nothing is.
+fn explanation(sample: &TargetSample) -> String {
+    if sample.session.state == Some(State::Up) {
+        return String::new();
+    }
+    let errors = &sample.session.record.icmp_errors;
+    let most = IcmpKind::ALL.iter().max_by_key(|kind| errors[kind.index()]);
+    match most {
+        _ if !sample.resolved => "<small>the name has no address</small>".to_owned(),
+        Some(kind) if errors[kind.index()] > 0 => {
+            let (count, kind) = (errors[kind.index()], kind.label().replace('_', " "));
+            format!("<small>{count} ICMP errors: {kind}</small>")
+        }
+        _ => String::new(),
+    }
+}
+
+/// What was lost of what was settled, in percent.
+fn loss(lost: u64, received: u64) -> String {
+    if lost + received == 0 {
         return absent();
     }
-    format!("{:.2}\u{202f}%", 100.0 * lost as f64 / sent as f64)
+    format!("{:.2}\u{202f}%", 100.0 * lost as f64 / (lost + received) as f64)
+}
+
+/// A moment of RFC 3339 as people read it, to the second.
+fn legible(moment: &str) -> String {
+    let to_the_second = moment.split('.').next().unwrap_or(moment);
+    format!("{} UTC", to_the_second.replace('T', " "))
 }
 
 fn milliseconds(delay: Option<Duration>) -> String {
@@ -198,11 +230,28 @@ mod tests {
         let page = probe_page(&fixture::two_targets());
         assert!(page.contains(
             "<b>fra-edge</b><td data-of=Address>[::1]:12000<td data-of=Protocol>stamp\
-             <td data-of=State><b class=up>up</b><td data-of=Since>2025-01-02T03:04:05.678Z\
-             <td class=n data-of=Loss>50.00\u{202f}%<td class=n data-of='Last RTT'>2.000\u{202f}ms\
+             <td data-of=State><span><b class=up>up</b></span>\
+             <td data-of=Since>2025-01-02 03:04:05 UTC\
+             <td class=n data-of=Loss>62.50\u{202f}%<td class=n data-of='Last RTT'>2.000\u{202f}ms\
              <td class=n data-of='Mean RTT'>0.733\u{202f}ms"
         ));
-        assert!(page.contains("<b class=unknown>unknown</b><td data-of=Since>–<td"));
+        assert!(page.contains(
+            "<b class=unknown>unknown</b><small>the name has no address</small></span>\
+             <td data-of=Since>–<td"
+        ));
+        assert!(page.contains("2 targets: <b class=down>0 down</b>, <b class=up>1 up</b>, "));
+        assert!(page.contains("<b class=unknown>1 unknown yet</b>"));
+    }
+
+    #[test]
+    fn a_target_that_is_down_tells_what_came_back() {
+        let mut down = targets(1);
+        down[0].session.state = Some(State::Down);
+        let page = probe_page(&fixture::probe(down));
+        assert!(page.contains(
+            "<b class=down>down</b><small>9 ICMP errors: port unreachable</small></span>"
+        ));
+        assert!(page.contains("1 target: <b class=down>1 down</b>, <b class=up>0 up</b></p>"));
     }
 
     #[test]
