@@ -35,9 +35,7 @@
 //! - A worker owns its sockets and sessions alone; nothing is locked on the way of a packet.
 
 #[cfg(not(target_os = "linux"))]
-compile_error!(
-    "udp-heartbeat runs on Linux alone; elsewhere, run its container: deploy/Dockerfile"
-);
+compile_error!("udp-heartbeat runs on Linux alone: elsewhere, build it in a Linux container");
 
 pub mod model;
 

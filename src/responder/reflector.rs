@@ -6,7 +6,7 @@
 //! as turnaround.
 //!
 //! What never gets an answer: replies ([`DropReason::Reflection`]), datagrams of no protocol or
-//! beyond [`MAX_DATAGRAM`](crate::wire::MAX_DATAGRAM) octets ([`DropReason::Malformed`]), and
+//! beyond [`MAX_DATAGRAM`] octets ([`DropReason::Malformed`]), and
 //! datagrams whose answer could go to nobody, to many, or back to the responder
 //! ([`DropReason::Denied`]).
 

@@ -1,6 +1,6 @@
 //! Numbers as text, the way Python prints and reads them.
 //!
-//! A float enters and the text of Python's `repr` leaves ([`write`]), or the most exact text that
+//! A float enters and the text of Python's `repr` leaves ([`write()`]), or the most exact text that
 //! fits into so many octets ([`write_within`]); text enters and a finite float leaves
 //! ([`parse`]). Also the one number that stands for session and sequence in the text protocols
 //! ([`join`], [`split`]). Total: no text and no float makes any of it panic.
@@ -30,7 +30,7 @@ pub(super) fn write(number: f64, out: &mut Vec<u8>) {
 /// Appends a finite `number` in at most `room` octets, as exactly as fits; `false`, and nothing
 /// appended, where it does not fit at all.
 ///
-/// What is appended is, in this order of preference: [`write`]'s form, with fewer digits where it
+/// What is appended is, in this order of preference: [`write()`]'s form, with fewer digits where it
 /// must be; the same without Python's embellishments (`12` for `12.0`, `3e8`); the nearest whole
 /// number. Python's `float()` reads each of them. Writing what was read from such a text into the
 /// room of that text gives the same text again, so that a reader can insist on it.
