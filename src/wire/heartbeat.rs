@@ -44,9 +44,13 @@ impl Protocol for Heartbeat {
     }
 
     /// A reply has one space, no leading zeros, and its difference as [`number::write_within`]
-    /// writes it into as many octets: a changed octet that is no digit is noticed.
+    /// writes it into as many octets: a changed octet that is no digit is noticed. A second number
+    /// as large as a timestamp makes it a request, as an echo server sends it back: no reply.
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Malformed> {
         let (sequence, difference) = fields(datagram).ok_or(Malformed)?;
+        if difference >= EARLIEST {
+            return Err(Malformed);
+        }
         let mut canonical = Vec::with_capacity(datagram.len());
         write_sequence(sequence, &mut canonical);
         let room = datagram.len().saturating_sub(canonical.len());
@@ -162,6 +166,13 @@ mod tests {
         assert_eq!(reflected("44 1726820518.3919091   ", late), "44 1.239776611328125e-05");
         assert_eq!(reflected("44 1726820518.3919091", late), "44 1.239776611328e-05");
         assert_eq!(reflected("44 1726820518", late), "44 0.39192152");
+    }
+
+    #[test]
+    fn a_request_that_is_echoed_is_no_reply() {
+        assert_eq!(Heartbeat.decode(b"44 1726820518.3919091"), Err(Malformed));
+        // A server whose clock stands at the epoch is far off, and alive.
+        assert!(Heartbeat.decode(b"44 -1726820518.3919091").is_ok());
     }
 
     #[test]
