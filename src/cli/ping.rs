@@ -57,13 +57,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // A lookup that still hangs must not hold the program up.
     runtime.shutdown_background();
 
-    let mut out = io::stdout().lock();
-    if args.json {
-        serde_json::to_writer_pretty(&mut out, &report)?;
-        writeln!(out)?;
-    } else {
-        report.summarize(&mut out)?;
-    }
+    seen_enough(report.write(args.json, io::stdout().lock()))?;
     Ok(if report.received > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -88,10 +82,10 @@ async fn ping(args: &Args, target: Target) -> anyhow::Result<Report> {
         bail!("cannot resolve {}: the name has no address", before.target.address.host);
     };
     if !args.json {
-        println(format_args!(
+        seen_enough(println(format_args!(
             "HEARTBEAT {} ({address}) by {protocol}: {} heartbeats, one every {}",
             args.target, args.count, args.interval
-        ))?;
+        )))?;
     }
 
     let mut log = Log { quiet: args.json, ..Log::default() };
@@ -101,7 +95,7 @@ async fn ping(args: &Args, target: Target) -> anyhow::Result<Report> {
     }
     // What was settled while the probe came to its end.
     while let Ok(event) = events.try_recv() {
-        log.take(&event)?;
+        seen_enough(log.take(&event))?;
     }
     Ok(Report::new(args, &sample(&probe).await?, log))
 }
@@ -119,9 +113,9 @@ async fn follow(
             biased;
             event = events.recv() => {
                 let Some(event) = event else { return Ok(()) };
-                log.take(&event)?;
-                if until_down && matches!(event.what, Happening::Changed { state: State::Down, .. })
-                {
+                let enough = seen_enough(log.take(&event))?;
+                let down = matches!(event.what, Happening::Changed { state: State::Down, .. });
+                if enough || (until_down && down) {
                     probe.stop().await;
                     return Ok(());
                 }
@@ -212,7 +206,15 @@ fn millis(span: Duration) -> String {
     format!("{:.3}", span.as_secs_f64() * 1e3)
 }
 
-/// Standard output may be closed early (`ping … | head`): that ends the program, not in a panic.
+/// Whether whoever read standard output has closed it (`ping … | head`): then it is time to end,
+/// but nothing went wrong.
+fn seen_enough(written: io::Result<()>) -> io::Result<bool> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
+        written => written.map(|()| false),
+    }
+}
+
 fn println(line: std::fmt::Arguments<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
@@ -274,6 +276,15 @@ impl Report {
             rtt_seconds: Rtt::of(log.rtts),
             down: log.down,
         }
+    }
+
+    /// Writes the figures, for programs or for people.
+    fn write(&self, json: bool, mut out: impl Write) -> io::Result<()> {
+        if !json {
+            return self.summarize(out);
+        }
+        serde_json::to_writer_pretty(&mut out, self)?;
+        writeln!(out)
     }
 
     /// Writes the figures as a person reads them.
