@@ -144,7 +144,7 @@ families! {
         RESPONDER_RECEIVED = Counter "heartbeat_responder_received_total" ["protocol"]
             "Datagrams received that are requests of the protocol, whatever became of them.";
         RESPONDER_REPLIED = Counter "heartbeat_responder_replied_total" ["protocol"]
-            "Replies handed to the kernel, duplicates made on purpose included.";
+            "Requests answered: replies handed to the kernel, without the duplicates made on purpose.";
         RESPONDER_DROPPED = Counter "heartbeat_responder_dropped_total" ["reason"]
             "Datagrams left unanswered, by reason. loss, burst_loss and outage were asked for on the command line.";
         RESPONDER_IMPAIRED = Counter "heartbeat_responder_impaired_total" ["kind"]
