@@ -75,7 +75,8 @@ impl Wall {
     /// Seconds since the Unix epoch, rounded to the nearest double (about 240 ns at present).
     #[must_use]
     pub fn as_secs_f64(self) -> f64 {
-        self.0 as f64 / 1e9
+        // Not `nanos as f64 / 1e9`, which rounds twice: the nanoseconds are no double themselves.
+        Duration::from_nanos(self.0).as_secs_f64()
     }
 
     /// `self − earlier` in nanoseconds, negative where `earlier` lies ahead; saturating.
@@ -148,6 +149,16 @@ mod tests {
         assert_eq!(early.nanos_since(late), -7);
         assert_eq!(Wall::from_nanos(u64::MAX).nanos_since(Wall::default()), i64::MAX);
         assert_eq!(Mono::from_nanos(5).since(Mono::from_nanos(12)), Duration::ZERO);
+    }
+
+    #[test]
+    fn seconds_are_the_nearest_double() {
+        for nanos in (0..10_000).map(|n| 1_767_225_600_123_456_789 + n * 37) {
+            let text = format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
+            let nearest: f64 = text.parse().unwrap();
+            let seconds = Wall::from_nanos(nanos).as_secs_f64();
+            assert_eq!(seconds.to_bits(), nearest.to_bits(), "{text}");
+        }
     }
 
     #[test]
