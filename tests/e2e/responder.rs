@@ -1,91 +1,17 @@
-//! `heartbeat-responder` as its users meet it: arguments, addresses, signals and exit codes.
+//! `heartbeat-responder`: answers, figures, faults that are asked for, and bytes that nobody asked.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+use std::net::{SocketAddr, UdpSocket};
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
-use std::time::Duration;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_heartbeat-responder");
+use crate::program::{PATIENCE, RESPONDER, Running, message, run, until};
 
-/// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A responder that runs, on ports of its own.
-struct Running {
-    child: Child,
-    log: BufReader<ChildStderr>,
-    udp: SocketAddr,
-    http: SocketAddr,
-    /// What it logged up to the last of its listeners, and the warning after it if it is impaired.
-    lines: Vec<String>,
-}
-
-impl Running {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .args(["--listen=127.0.0.1:0", "--web.listen-address=127.0.0.1:0", "--log.format=json"])
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut lines = vec![line(&mut log), line(&mut log)];
-        let udp = address(&lines[0], "answering heartbeats over UDP");
-        let http = address(&lines[1], "serving HTTP");
-        if !arguments.is_empty() {
-            lines.push(line(&mut log));
-        }
-        Self { child, log, udp, http, lines }
-    }
-
-    fn client(&self) -> UdpSocket {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(self.udp).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket
-    }
-
-    fn get(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(self.http).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
-    /// Sends the signal; the exit code and the rest of the log.
-    fn end(mut self, signal: &str) -> (Option<i32>, String) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
-        let mut rest = String::new();
-        self.log.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap().code(), rest)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Does nothing to one that has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn line(log: &mut impl BufRead) -> String {
-    let mut line = String::new();
-    log.read_line(&mut line).unwrap();
-    line
-}
-
-/// The address in a line of the log that says `message`.
-fn address(line: &str, message: &str) -> SocketAddr {
-    let line: serde_json::Value = serde_json::from_str(line).unwrap();
-    assert_eq!(line["level"], "INFO");
-    assert_eq!(line["fields"]["message"], message);
-    line["fields"]["address"].as_str().unwrap().parse().unwrap()
+fn client(server: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
 }
 
 fn receive(client: &UdpSocket) -> String {
@@ -94,58 +20,70 @@ fn receive(client: &UdpSocket) -> String {
     String::from_utf8(buffer[..length].to_vec()).unwrap()
 }
 
-fn fail(arguments: &[&str]) -> (Option<i32>, String) {
-    let Output { status, stderr, .. } = Command::new(PROGRAM).args(arguments).output().unwrap();
-    (status.code(), String::from_utf8(stderr).unwrap())
-}
-
 #[test]
 fn it_answers_shows_its_figures_and_ends_well_on_sigterm() {
-    let running = Running::start(&[]);
-    let client = running.client();
+    let responder = Running::responder(&[]);
+    let client = client(responder.udp[0]);
     client.send(b"Ping 5 Fri Sep 20 13:12:19 2024").unwrap();
     assert_eq!(receive(&client), "PING 5 FRI SEP 20 13:12:19 2024");
 
     for path in ["/", "/-/healthy", "/-/ready"] {
-        assert!(running.get(path).starts_with("HTTP/1.1 200 OK\r\n"), "{path}");
+        assert_eq!(responder.get(path).status, 200, "{path}");
     }
-    let metrics = running.get("/metrics");
-    for sample in [
-        "heartbeat_responder_received_total{protocol=\"ping\"} 1\n",
-        "heartbeat_responder_received_total{protocol=\"stamp\"} 0\n",
-        "heartbeat_responder_dropped_total{reason=\"outage\"} 0\n",
-        "heartbeat_responder_impaired_total{kind=\"corrupt\"} 0\n",
-        "heartbeat_responder_send_errors_total 0\n",
+    assert_eq!(responder.get("/-/reload").status, 404);
+    let metrics = responder.metrics();
+    assert_eq!(metrics.responder("received_total", ("protocol", "ping")), 1);
+    // It is counted when it has left, which its receiver may see first.
+    until("the reply is counted", || {
+        (responder.metrics().responder("replied_total", ("protocol", "ping")) == 1).then_some(())
+    });
+    for (name, labels, values) in [
+        ("received_total", "protocol", vec!["heartbeat", "stamp"]),
+        ("replied_total", "protocol", vec!["heartbeat", "stamp"]),
+        (
+            "dropped_total",
+            "reason",
+            vec![
+                "loss",
+                "burst_loss",
+                "outage",
+                "malformed",
+                "reflection",
+                "rate_limited",
+                "denied",
+            ],
+        ),
+        ("impaired_total", "kind", vec!["delay", "duplicate", "reorder", "corrupt"]),
     ] {
-        assert!(metrics.contains(sample), "{sample}{metrics}");
+        for value in values {
+            assert_eq!(metrics.responder(name, (labels, value)), 0, "{name} {value}");
+        }
     }
+    assert_eq!(metrics.count("heartbeat_responder_send_errors_total", &[]), 0);
 
-    let (code, log) = running.end("TERM");
+    let (code, log) = responder.end("TERM");
     assert_eq!(code, Some(0));
-    assert!(log.contains("\"signal\":\"SIGTERM\"") && log.contains("stopped"), "{log}");
+    let last: Vec<_> = log[log.len() - 2..].iter().map(message).collect();
+    assert_eq!(last, ["stopping", "stopped"]);
+    assert_eq!(log[log.len() - 2]["fields"]["signal"], "SIGTERM");
 }
 
 #[test]
 fn an_interrupt_ends_it_as_well() {
-    let (code, log) = Running::start(&[]).end("INT");
+    let (code, log) = Running::responder(&[]).end("INT");
     assert_eq!(code, Some(0));
-    assert!(log.contains("\"signal\":\"SIGINT\""), "{log}");
+    assert_eq!(log[log.len() - 2]["fields"]["signal"], "SIGINT");
 }
 
 #[test]
 fn who_asks_for_a_bad_network_is_told_and_gets_the_same_one_for_the_same_seed() {
-    let arguments = ["--loss=30%", "--seed=7"];
     for _ in 0..2 {
-        let running = Running::start(&arguments);
-        let warning: serde_json::Value = serde_json::from_str(&running.lines[2]).unwrap();
+        let mut responder = Running::responder(&["--loss=30%", "--seed=7"]);
+        let warning = responder.logged("this responder behaves badly on purpose: loss 30%");
         assert_eq!(warning["level"], "WARN");
-        assert_eq!(
-            warning["fields"]["message"],
-            "this responder behaves badly on purpose: loss 30%"
-        );
         assert_eq!(warning["fields"]["seed"], 7);
 
-        let client = running.client();
+        let client = client(responder.udp[0]);
         for n in 0..40 {
             client.send(format!("Ping {n} x").as_bytes()).unwrap();
         }
@@ -154,11 +92,42 @@ fn who_asks_for_a_bad_network_is_told_and_gets_the_same_one_for_the_same_seed() 
         for (n, _) in fates.chars().enumerate().filter(|&(_, fate)| fate == '.') {
             assert_eq!(receive(&client), format!("PING {n} X"));
         }
-        let lost = fates.matches('x').count();
-        let metrics = running.get("/metrics");
-        let sample = format!("heartbeat_responder_dropped_total{{reason=\"loss\"}} {lost}\n");
-        assert!(metrics.contains(&sample), "{metrics}");
+        until("all losses are counted", || {
+            let lost = responder.metrics().responder("dropped_total", ("reason", "loss"));
+            (lost == fates.matches('x').count() as u64).then_some(())
+        });
     }
+}
+
+#[test]
+fn any_octets_are_counted_and_the_next_request_is_answered_all_the_same() {
+    let responder = Running::responder(&[]);
+    let client = client(responder.udp[0]);
+    let mut draws = ChaCha8Rng::seed_from_u64(1);
+    let mut octets = [0; 2000];
+    for n in 0..50 {
+        draws.fill_bytes(&mut octets);
+        // Some are empty, most of a length that requests have, some longer than any.
+        let length = (n * 41) % 1100;
+        client.send(&octets[..length]).unwrap();
+        client.send(&octets).unwrap();
+        client.send(b"Ping 5 Fri Sep 20 13:12:19 2024").unwrap();
+        // What a socket may have answered to octets that look like STAMP comes first.
+        let mut answer = [0; 2048];
+        until("the answer to what makes sense", || {
+            let length = client.recv(&mut answer).unwrap();
+            (&answer[..length] == b"PING 5 FRI SEP 20 13:12:19 2024").then_some(())
+        });
+    }
+    let metrics = until("all is counted", || {
+        let metrics = responder.metrics();
+        let counted = metrics.sum("heartbeat_responder_received_total")
+            + metrics.sum("heartbeat_responder_dropped_total");
+        (counted >= 150).then_some(metrics)
+    });
+    assert_eq!(metrics.responder("received_total", ("protocol", "ping")), 50);
+    assert!(metrics.responder("dropped_total", ("reason", "malformed")) >= 50);
+    assert_eq!(responder.end("TERM").0, Some(0));
 }
 
 #[test]
@@ -167,15 +136,37 @@ fn wrong_flags_end_it_with_2_before_any_socket_opens() {
     // Had it come to opening this one, that would be the error.
     let taken = format!("--listen={}", holder.local_addr().unwrap());
     for (argument, message) in [
-        ("--loss=130%", "must be from 0% to 100%"),
-        ("--outage=20s", "every=60s,for=20s"),
-        ("--web.listen-address=9863", ":PORT"),
-        ("--listen=12000", "ADDR:PORT"),
-        ("--no-such-flag", "--no-such-flag"),
+        (
+            "--loss=130%",
+            "invalid value '130%' for '--loss <RATIO>': must be from 0% to 100%, or from 0 to 1, not \"130%\"",
+        ),
+        (
+            "--burst-loss=1%",
+            "invalid value '1%' for '--burst-loss <P,R>': must be two ratios, such as 1%,25%",
+        ),
+        (
+            "--outage=20s",
+            "invalid value '20s' for '--outage <every=PERIOD,for=DURATION>': must be such as every=60s,for=20s",
+        ),
+        (
+            "--delay=20",
+            "invalid value '20' for '--delay <DURATION>': needs a unit, such as 20s or 20ms",
+        ),
+        ("--seed=x", "invalid value 'x' for '--seed <N>': invalid digit found in string"),
+        (
+            "--web.listen-address=9863",
+            "invalid value '9863' for '--web.listen-address <[HOST]:PORT>': must be :PORT or HOST:PORT, such as :9863, 127.0.0.1:9863 or [::1]:9863",
+        ),
+        (
+            "--listen=12000",
+            "invalid value '12000' for '--listen <ADDR:PORT>': must be ADDR:PORT, such as 192.0.2.1:12000 or [::1]:12000",
+        ),
+        ("--no-such-flag", "unexpected argument '--no-such-flag' found"),
     ] {
-        let (code, message_given) = fail(&[&taken, argument]);
-        assert_eq!(code, Some(2), "{message_given}");
-        assert!(message_given.contains(message), "{message_given}");
+        let ended = run(RESPONDER, &[&taken, argument]);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert_eq!(ended.err.lines().next(), Some(format!("error: {message}").as_str()));
+        assert_eq!(ended.out, "");
     }
 }
 
@@ -183,7 +174,10 @@ fn wrong_flags_end_it_with_2_before_any_socket_opens() {
 fn an_address_that_is_taken_ends_it_with_1_and_is_named() {
     let holder = UdpSocket::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap().to_string();
-    let (code, message) = fail(&[&format!("--listen={taken}")]);
-    assert_eq!(code, Some(1));
-    assert!(message.contains(&format!("cannot bind {taken}: ")), "{message}");
+    let ended = run(RESPONDER, &[&format!("--listen={taken}")]);
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(
+        ended.err,
+        format!("error: cannot bind {taken}: Address already in use (os error 98)\n")
+    );
 }

@@ -1,0 +1,215 @@
+//! The command line: what is wrong is told exactly, with the exit code that says whose fault it is.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
+use crate::program::{Ended, Killed, PROBE, RESPONDER, run};
+
+/// The first line of stderr, and the exit code.
+fn told(arguments: &[&str]) -> (Option<i32>, String) {
+    let Ended { code, out, err } = run(PROBE, arguments);
+    assert_eq!(out, "", "{arguments:?}");
+    (code, err.lines().next().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn what_is_asked_for_wrongly_ends_with_2_before_any_socket_opens() {
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Had it come to opening this one, that would be the error.
+    let taken = format!("--web.listen-address={}", holder.local_addr().unwrap());
+    for (arguments, message) in [
+        (
+            vec!["run", &taken],
+            "nothing to probe: name a TARGET, or a file with targets by --config.file",
+        ),
+        (
+            vec!["run", &taken, "a:0"],
+            "target \"a:0\": port \"0\" is none: ports are from 1 to 65535",
+        ),
+        (vec!["run", &taken, "a", "a"], "target names must be unique, and stand twice: a"),
+        (
+            vec!["run", &taken, "udp://a"],
+            "target \"udp://a\": \"udp\" is no protocol (there are heartbeat, ping, stamp)",
+        ),
+        (
+            vec!["run", &taken, "a", "--web.enable-lifecycle"],
+            "unexpected argument '--web.enable-lifecycle' found",
+        ),
+        (
+            vec!["run", &taken, "a", "--web.config.file=x"],
+            "unexpected argument '--web.config.file' found",
+        ),
+        (
+            vec!["run", "--web.listen-address=9862", "a"],
+            "invalid value '9862' for '--web.listen-address <[HOST]:PORT>': must be :PORT or HOST:PORT, such as :9863, 127.0.0.1:9863 or [::1]:9863",
+        ),
+        (
+            vec!["run", "--config.file=/nowhere.yml"],
+            "/nowhere.yml:1:1: file: cannot be read: No such file or directory (os error 2)",
+        ),
+        (
+            vec!["run", "--workers=0", "a"],
+            "invalid value '0' for '--workers <N>': must be a number from 1 to 64",
+        ),
+        (
+            vec!["run", "--web.max-requests=0", "a"],
+            "invalid value '0' for '--web.max-requests <N>': must be a number from 1 to 1000",
+        ),
+        (vec!["run", "--log.format=xml", "a"], "invalid value 'xml' for '--log.format <FORMAT>'"),
+        (vec!["run", "--log.level=loud", "a"], "invalid value 'loud' for '--log.level <LEVEL>'"),
+        (vec!["ping"], "the following required arguments were not provided:"),
+        (vec!["ping", "a:0"], "port \"0\" is none: ports are from 1 to 65535"),
+        (
+            vec!["ping", "224.0.0.1"],
+            "224.0.0.1 is a group, and answers would come from other addresses: name each host",
+        ),
+        (
+            vec!["ping", "a", "-i", "0s"],
+            "invalid value '0s' for '--interval <DURATION>': must be more than zero",
+        ),
+        (
+            vec!["ping", "a", "-i", "5"],
+            "invalid value '5' for '--interval <DURATION>': needs a unit, such as 5s or 5ms",
+        ),
+        (
+            vec!["ping", "a", "-W", "x"],
+            "invalid value 'x' for '--timeout <DURATION>': must be a duration, such as 200ms, 1s or 1m30s, not \"x\"",
+        ),
+        (
+            vec!["ping", "a", "-i", "1ms", "-W", "100s"],
+            "a timeout of 1m40s at an interval of 1ms keeps 100000 heartbeats in flight, and at most 65536 can be",
+        ),
+        (vec!["ping", "a", "--misses", "-1"], "unexpected argument '-1' found"),
+        (
+            vec!["ping", "no.such.host.invalid"],
+            "cannot resolve no.such.host.invalid: the name has no address",
+        ),
+        (vec!["odds"], "the following required arguments were not provided:"),
+        (
+            vec!["odds", "--loss=30"],
+            "invalid value '30' for '--loss <RATIO>': must be from 0% to 100%, or from 0 to 1, not \"30\"",
+        ),
+        (
+            vec!["odds", "--loss=0.3", "--misses=0"],
+            "invalid value '0' for '--misses <K,...>': 0 is not in 1..=100",
+        ),
+        (vec!["check"], "the following required arguments were not provided:"),
+        (vec!["check", "a", "b"], "unexpected argument 'b' found"),
+        (vec!["watch"], "unrecognized subcommand 'watch'"),
+    ] {
+        assert_eq!(told(&arguments), (Some(2), format!("error: {message}")), "{arguments:?}");
+    }
+}
+
+#[test]
+fn run_tells_every_problem_of_a_file_as_check_does() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config/invalid-many.yml");
+    let expected = std::fs::read_to_string(file.replace(".yml", ".txt")).unwrap();
+    assert!(expected.lines().count() > 3);
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("--web.listen-address={}", holder.local_addr().unwrap());
+    let folder = file.strip_suffix("invalid-many.yml").unwrap();
+
+    let Ended { code, out, err } = run(PROBE, &["run", &taken, "--config.file", file]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert_eq!(err.replace(folder, ""), format!("error: {expected}"));
+
+    let Ended { code, out, err } = run(PROBE, &["check", file]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert_eq!(err.replace(folder, ""), expected);
+}
+
+#[test]
+fn a_good_file_is_checked_with_0() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config/full.yml");
+    let Ended { code, out, err } = run(PROBE, &["check", file]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_eq!(out, format!("{file}: 4 targets, ok\n"));
+}
+
+#[test]
+fn a_port_that_is_taken_ends_run_and_demo_with_1_and_is_named() {
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap().to_string();
+    let listen = format!("--web.listen-address={taken}");
+    let cause = format!("cannot serve HTTP on {taken}: Address already in use (os error 98)");
+    assert_eq!(told(&["run", &listen, "127.0.0.1"]), (Some(1), format!("error: {cause}")));
+    let hint = "another port can be chosen by --web.listen-address 127.0.0.1:0";
+    assert_eq!(told(&["demo", &listen]), (Some(1), format!("error: {hint}: {cause}")));
+    let ended = run(RESPONDER, &["--listen=127.0.0.1:0", &listen]);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(1), format!("error: {cause}\n").as_str()));
+}
+
+#[test]
+fn help_and_version_are_there_for_every_command() {
+    for command in ["run", "demo", "ping", "check", "odds"] {
+        let help = run(PROBE, &[command, "--help"]);
+        assert_eq!((help.code, help.err.as_str()), (Some(0), ""), "{command}");
+        assert!(help.out.contains(&format!("Usage: heartbeat-probe {command}")), "{}", help.out);
+    }
+    for (program, name) in [(PROBE, "heartbeat-probe"), (RESPONDER, "heartbeat-responder")] {
+        let help = run(program, &["--help"]);
+        assert_eq!((help.code, help.err.as_str()), (Some(0), ""));
+        assert!(help.out.contains(&format!("Usage: {name}")), "{}", help.out);
+        let version = run(program, &["--version"]);
+        assert_eq!(version.out, format!("{name} {}\n", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
+fn the_odds_are_the_course_s_corrected() {
+    let Ended { code, out, err } = run(PROBE, &["odds", "--loss=30%", "--misses=3,4,5"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(
+        out.starts_with(
+            "misses  expected heartbeats  within 10  within 100  within 1,000
+     3                51.48   15.512 %    86.395 %     100.000 %
+     4               174.94    4.200 %    43.263 %      99.699 %
+     5               586.46    1.093 %    15.256 %      81.931 %\n"
+        ),
+        "{out}"
+    );
+}
+
+#[test]
+fn logs_are_text_for_people_or_an_object_a_line() {
+    for (format, is_expected) in [
+        (
+            "text",
+            (|line| line.contains(" INFO serving HTTP address=127.0.0.1:")) as fn(&str) -> bool,
+        ),
+        ("json", |line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["level"] == "INFO" && line["fields"]["message"] == "serving HTTP"
+        }),
+    ] {
+        for (program, arguments) in
+            [(PROBE, ["run", "127.0.0.1"]), (RESPONDER, ["--listen", "127.0.0.1:0"])]
+        {
+            let mut command = Command::new(program);
+            command.args(arguments).arg("--web.listen-address=127.0.0.1:0");
+            command.args(["--log.format", format]);
+            let (mut child, _) = Killed::spawn(&mut command, Stdio::null());
+            let mut lines = BufReader::new(child.stderr()).lines().map_while(Result::ok);
+            assert!(lines.any(|line| is_expected(&line)), "{program} {format}");
+        }
+    }
+}
+
+#[test]
+fn a_level_keeps_quiet_what_lies_below_it() {
+    let mut command = Command::new(PROBE);
+    command.args(["run", "127.0.0.1", "--web.listen-address=127.0.0.1:0", "--log.level=error"]);
+    let (child, _) = Killed::spawn(&mut command, Stdio::null());
+    let id = child.id().to_string();
+    // It listens for signals before it sends.
+    crate::program::until("it listens for signals", || {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t")).unwrap();
+        let caught = u64::from_str_radix(caught, 16).unwrap();
+        (caught & (1 << 14) != 0).then_some(())
+    });
+    child.signal("TERM");
+    assert_eq!(child.finish(), (Some(0), String::new()));
+}

@@ -1,0 +1,132 @@
+//! Down and up: a responder that is killed and comes back, and servers that answer as told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::program::{Running, own_address, until};
+use crate::scrape::Metrics;
+use crate::server::{Server, sequence};
+
+fn changes(metrics: &Metrics, state: &str) -> u64 {
+    metrics.of_by("target", "state_changes_total", ("state", state))
+}
+
+fn seconds(metrics: &Metrics, name: &str) -> f64 {
+    metrics.find(&format!("heartbeat_{name}"), &[("target", "target")]).unwrap()
+}
+
+#[test]
+fn a_killed_responder_is_down_in_time_and_a_restarted_one_is_up_again() {
+    let address = own_address();
+    let responder = Running::responder_on(&[address], &[]);
+    let probe = Running::probe_of(&format!(
+        "targets: [{{name: target, address: \"{address}\", interval: 100ms, timeout: 200ms}}]\n"
+    ));
+    until("it is up", || (probe.metrics().of("target", "received_total") >= 3).then_some(()));
+    let up = probe.metrics();
+    assert_eq!((up.of("target", "up"), changes(&up, "up"), changes(&up, "down")), (1, 1, 0));
+
+    responder.kill();
+    let down = until("it is down", || {
+        let metrics = probe.metrics();
+        (changes(&metrics, "down") == 1).then_some(metrics)
+    });
+    assert_eq!(down.of("target", "up"), 0);
+    assert!(down.of("target", "consecutive_misses") >= 3);
+    // After the last answered heartbeat, and so after its answer, it takes at most three intervals
+    // and a timeout. Each interval that the probe itself slept through is one it says it skipped;
+    // one more is what it may be late by without skipping.
+    let took = seconds(&down, "state_change_timestamp_seconds")
+        - seconds(&down, "last_reply_timestamp_seconds");
+    let skipped = down.of_by("target", "unsent_total", ("reason", "skipped"));
+    let bound = (3 + skipped + 1) as f64 * 0.1 + 0.2;
+    assert!(took > 0.2 && took <= bound, "down after {took} s");
+    let unreachable = |metrics: &Metrics| {
+        metrics.of_by("target", "icmp_errors_total", ("kind", "port_unreachable"))
+    };
+    assert!(unreachable(&down) > 0);
+    assert_eq!(probe.target("target")["state"], "down");
+
+    let responder = Running::responder_on(&[address], &[]);
+    let again = until("it is up again", || {
+        let metrics = probe.metrics();
+        (changes(&metrics, "up") == 2).then_some(metrics)
+    });
+    assert!(again.of("target", "received_total") > down.of("target", "received_total"));
+    let replied = until("it answers on", || {
+        let metrics = probe.metrics();
+        (metrics.of("target", "received_total") >= again.of("target", "received_total") + 3)
+            .then_some(metrics)
+    });
+    assert_eq!(replied.of("target", "up"), 1);
+    let was_down = seconds(&replied, "down_seconds_total");
+    let outage = seconds(&replied, "state_change_timestamp_seconds")
+        - seconds(&down, "state_change_timestamp_seconds");
+    assert!((was_down - outage).abs() < 0.1, "{was_down} s down, {outage} s between verdicts");
+    assert_eq!(responder.end("TERM").0, Some(0));
+    assert_eq!(probe.end("TERM").0, Some(0));
+}
+
+#[test]
+fn as_many_answers_as_configured_make_a_target_up_again_and_no_fewer() {
+    let well = Arc::new(AtomicBool::new(false));
+    let is_well = well.clone();
+    let mut heartbeats = 0_u64..;
+    // Three heartbeats go unanswered, two are answered, and so on.
+    let server = Server::start(move |socket, request, peer| {
+        if heartbeats.next().unwrap() % 5 >= 3 || is_well.load(Ordering::Relaxed) {
+            let reply = format!("{} 0.0", sequence(request));
+            socket.send_to(reply.as_bytes(), peer).unwrap();
+        }
+    });
+    // The interval outlasts the timeout, so that each is settled before the next leaves.
+    let probe = Running::probe_of(&format!(
+        "targets:
+  - name: target
+    address: \"{}\"
+    interval: 40ms
+    timeout: 30ms
+    misses: 2
+    recoveries: 3
+",
+        server.address
+    ));
+    let down = until("many have been answered, and none thrice in a row", || {
+        let metrics = probe.metrics();
+        (metrics.of("target", "received_total") >= 6).then_some(metrics)
+    });
+    assert_eq!((changes(&down, "up"), changes(&down, "down"), down.of("target", "up")), (0, 1, 0));
+
+    well.store(true, Ordering::Relaxed);
+    let up = until("it is up", || {
+        let metrics = probe.metrics();
+        (changes(&metrics, "up") > 0).then_some(metrics)
+    });
+    assert!(up.of("target", "received_total") > down.of("target", "received_total"));
+}
+
+#[test]
+fn the_first_answer_is_enough_at_the_start_and_a_late_one_is_no_proof_of_life() {
+    // Every answer takes ten times as long as it may.
+    let server = Server::start(|socket, request, peer| {
+        let reply = format!("{} 0.0", sequence(request));
+        let socket = socket.try_clone().unwrap();
+        std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            // The probe may have ended by then.
+            let _ = socket.send_to(reply.as_bytes(), peer);
+        });
+    });
+    let probe = Running::probe_of(&format!(
+        "targets: [{{name: target, address: \"{}\", interval: 20ms, timeout: 10ms}}]\n",
+        server.address
+    ));
+    let metrics = until("many have been answered late", || {
+        let metrics = probe.metrics();
+        (metrics.of("target", "late_total") >= 10).then_some(metrics)
+    });
+    assert_eq!(metrics.of("target", "received_total"), 0);
+    assert_eq!(metrics.of("target", "up"), 0);
+    assert_eq!((changes(&metrics, "up"), changes(&metrics, "down")), (0, 1));
+    assert!(metrics.of("target", "lost_total") >= metrics.of("target", "late_total"));
+}

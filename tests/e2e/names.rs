@@ -1,0 +1,75 @@
+//! Names that mean nothing, and when the probe calls itself ready.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::program::{Running, until};
+use crate::server::{Server, sequence};
+
+#[test]
+fn a_name_that_means_nothing_is_unsent_on_schedule_and_no_other_target_s_affair() {
+    let responder = Running::responder(&[]);
+    let probe = Running::probe_of(&format!(
+        "defaults: {{interval: 10ms, timeout: 60s}}
+targets:
+  - {{name: bad, address: no.such.host.invalid}}
+  - {{name: good, address: \"{}\"}}
+",
+        responder.udp[0]
+    ));
+    let mut checked = 0;
+    until("100 heartbeats have fallen due", || {
+        let metrics = probe.metrics();
+        let skipped = |target| metrics.of_by(target, "unsent_total", ("reason", "skipped"));
+        let unresolved = metrics.of_by("bad", "unsent_total", ("reason", "unresolved"));
+        // Both are on the same grid, with a phase each.
+        let bad = unresolved + skipped("bad");
+        let good = metrics.of("good", "sent_total") + skipped("good");
+        assert!(bad.abs_diff(good) <= 1, "{bad} due and {good} due");
+
+        assert_eq!(metrics.of("bad", "sent_total"), 0);
+        assert_eq!(metrics.of("bad", "consecutive_misses"), unresolved);
+        assert_eq!(metrics.of("good", "lost_total"), 0);
+        assert_eq!(metrics.of("good", "resolved"), 1);
+        checked += 1;
+        (good >= 100).then_some(())
+    });
+    assert!(checked > 1);
+    until("the name is known to mean nothing", || {
+        (probe.get("/-/ready").status == 200).then_some(())
+    });
+    let metrics = probe.metrics();
+    assert_eq!(metrics.of("bad", "resolved"), 0);
+    assert_eq!((metrics.of("bad", "up"), metrics.of("good", "up")), (0, 1));
+    let bad = probe.target("bad");
+    assert_eq!((&bad["endpoint"], &bad["state"]), (&serde_json::Value::Null, &"down".into()));
+    assert_eq!(bad["address"], "no.such.host.invalid:12000");
+    assert_eq!(probe.end("TERM").0, Some(0));
+}
+
+#[test]
+fn it_is_ready_once_the_first_heartbeat_is_settled() {
+    let answers = Arc::new(AtomicBool::new(false));
+    let may_answer = answers.clone();
+    let server = Server::start(move |socket, request, peer| {
+        if may_answer.load(Ordering::Relaxed) {
+            let reply = format!("{} 0.0", sequence(request));
+            socket.send_to(reply.as_bytes(), peer).unwrap();
+        }
+    });
+    let probe = Running::probe_of(&format!(
+        "targets: [{{name: slow, address: \"{}\", interval: 20ms, timeout: 10m}}]\n",
+        server.address
+    ));
+    until("heartbeats are in flight", || {
+        assert_eq!(probe.get("/-/ready").status, 503);
+        assert_eq!(probe.get("/-/healthy").status, 200);
+        (probe.metrics().of("slow", "in_flight") >= 3).then_some(())
+    });
+    assert_eq!(probe.get("/-/ready").body, "not ready\n");
+    assert_eq!(probe.target("slow")["state"], "unknown");
+
+    answers.store(true, Ordering::Relaxed);
+    until("it is ready", || (probe.get("/-/ready").status == 200).then_some(()));
+    assert!(probe.metrics().of("slow", "received_total") > 0);
+}

@@ -1,0 +1,304 @@
+//! `heartbeat-probe ping`: its lines, its figures, its JSON and its exit codes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::loss::drops;
+use crate::program::{Killed, PROBE, Running, own_address, run, until};
+use crate::server::{Server, sequence};
+
+/// Pings, and gives the exit code and the JSON.
+fn json(arguments: &[&str]) -> (Option<i32>, Value) {
+    let ended = run(PROBE, &[&["ping", "--json"], arguments].concat());
+    assert_eq!(ended.err, "");
+    (ended.code, serde_json::from_str(&ended.out).unwrap())
+}
+
+fn count(report: &Value, key: &str) -> u64 {
+    report[key].as_u64().unwrap_or_else(|| panic!("{key} in {report}"))
+}
+
+#[test]
+fn a_line_for_every_heartbeat_then_the_figures() {
+    let responder = Running::responder(&[]);
+    let target = format!("stamp://{}", responder.udp[0]);
+    let ended = run(PROBE, &["ping", &target, "-c30", "-i20ms", "-W1m"]);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+    let mut lines = ended.out.lines();
+    let address = responder.udp[0];
+    assert_eq!(
+        lines.next(),
+        Some(format!("HEARTBEAT {target} ({address}) by stamp: 30 heartbeats, one every 20ms"))
+            .as_deref()
+    );
+    let answers: Vec<&str> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+    let mut numbers = Vec::new();
+    for line in &answers {
+        let (number, rest) = numbered(line).unwrap();
+        let rtt: f64 = rest
+            .strip_prefix("ttl=64 time=")
+            .unwrap()
+            .strip_suffix(" ms")
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!(rtt > 0.0, "{line}");
+        numbers.push(number);
+    }
+    // What the program was too late for has no line.
+    assert!(numbers.is_sorted_by(|one, next| one < next) && numbers.last() < Some(&30));
+    assert_eq!(lines.next(), Some(format!("--- {target} stamp statistics ---")).as_deref());
+    assert_eq!(
+        lines.next(),
+        Some(format!(
+            "{sent} sent, {sent} received, 0 lost (0.0 %), 0 late, 0 duplicated, 0 reordered",
+            sent = numbers.len()
+        ))
+        .as_deref()
+    );
+    // None, but on a machine that is busy.
+    let skipped = 30 - numbers.len();
+    if skipped > 0 {
+        assert_eq!(lines.next(), Some(format!("{skipped} not sent: skipped")).as_deref());
+    }
+    let rtt = lines.next().unwrap().strip_prefix("rtt min/avg/p50/p99/max/mdev = ").unwrap();
+    let rtt: Vec<f64> =
+        rtt.strip_suffix(" ms").unwrap().split('/').map(|ms| ms.parse().unwrap()).collect();
+    let [min, avg, p50, p99, max, _] = rtt[..] else { panic!("{rtt:?}") };
+    assert!(min <= avg && avg <= max && min <= p50 && p50 <= p99 && p99 <= max, "{rtt:?}");
+    assert_eq!(lines.next(), None);
+}
+
+#[test]
+fn the_keys_of_the_json_are_promises() {
+    let responder = Running::responder(&[]);
+    let (answering, silent) = (responder.udp[0].to_string(), Server::silent());
+    let silent = silent.address.to_string();
+    let mut text = String::new();
+    for (target, code) in [(&answering, 0), (&silent, 1)] {
+        let ended = run(PROBE, &["ping", "--json", "-c20", "-i20ms", "-W300ms", target]);
+        assert_eq!(ended.code, Some(code));
+        for line in ended.out.lines() {
+            let value = line.split_once("\": ").map_or("", |(_, value)| value);
+            if value.starts_with(|first: char| first.is_ascii_digit()) {
+                let comma = if value.ends_with(',') { "," } else { "" };
+                writeln!(text, "{}?{comma}", line.strip_suffix(value).unwrap()).unwrap();
+            } else {
+                writeln!(text, "{line}").unwrap();
+            }
+        }
+    }
+    let text = text.replace(&answering, "[answering]").replace(&silent, "[silent]");
+    insta::assert_snapshot!("json", text);
+}
+
+#[test]
+fn losses_are_the_responder_s_exactly() {
+    const SEED: u64 = 5;
+    let responder = Running::responder(&["--loss=30%", &format!("--seed={SEED}")]);
+    let target = responder.udp[0].to_string();
+    let (code, report) = json(&["-c400", "-i5ms", "-W2s", &target]);
+    assert_eq!(code, Some(0));
+    let [sent, received, lost] = ["sent", "received", "lost"].map(|key| count(&report, key));
+    let skipped = report["unsent"]["skipped"].as_u64().unwrap();
+    assert_eq!((sent + skipped, received + lost), (400, sent));
+    assert_eq!(report["loss_ratio"].as_f64(), Some(lost as f64 / sent as f64));
+
+    let truth = responder.metrics();
+    assert_eq!(truth.responder("received_total", ("protocol", "heartbeat")), sent);
+    assert_eq!(truth.responder("replied_total", ("protocol", "heartbeat")), received);
+    assert_eq!(truth.responder("dropped_total", ("reason", "loss")), lost);
+    assert_eq!(drops(SEED, sent).iter().filter(|&&dropped| dropped).count() as u64, lost);
+}
+
+/// What is known of a heartbeat from the lines so far.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fate {
+    Answered,
+    Missed,
+}
+
+/// The rule of down, by the book: `misses` consecutive misses newer than the newest answer.
+#[derive(Debug, Default)]
+struct Reference {
+    fates: BTreeMap<u64, Fate>,
+    down: bool,
+}
+
+impl Reference {
+    /// The longest run of misses newer than the newest answer; `all` are the numbers of heartbeats
+    /// that were not skipped.
+    fn run(&self, all: &[u64]) -> u64 {
+        let answered = |&(_, &fate): &(&u64, &Fate)| fate == Fate::Answered;
+        let newest = self.fates.iter().filter(answered).map(|(&n, _)| n).next_back();
+        let newer = all.iter().filter(|&&n| newest.is_none_or(|newest| n > newest));
+        let (mut longest, mut run) = (0, 0);
+        for n in newer {
+            run = if self.fates.get(n) == Some(&Fate::Missed) { run + 1 } else { 0 };
+            longest = longest.max(run);
+        }
+        longest
+    }
+}
+
+/// The number in a line `seq=N …`, and the rest.
+fn numbered(line: &str) -> Option<(u64, &str)> {
+    let (number, rest) = line.strip_prefix("seq=")?.split_once(' ')?;
+    Some((number.parse().ok()?, rest))
+}
+
+/// Random loss looks like an outage as often as runs of three losses come: every verdict is held
+/// against the lines before it.
+#[test]
+fn down_is_said_exactly_where_three_misses_in_a_row_are() {
+    const MISSES: u64 = 3;
+    let responder = Running::responder(&["--loss=30%", "--seed=8"]);
+    let target = responder.udp[0].to_string();
+    // The interval outlasts the timeout, so that a run is over before the next answer.
+    let ended = run(PROBE, &["ping", &target, "-c300", "-i10ms", "-W8ms"]);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+    let mut all: Vec<u64> = ended.out.lines().filter_map(numbered).map(|(n, _)| n).collect();
+    all.sort_unstable();
+    all.dedup();
+
+    let mut reference = Reference::default();
+    let mut owed = false;
+    let mut times = 0;
+    for line in ended.out.lines() {
+        if let Some(rest) = line.strip_prefix(&format!("{target} is down: ")) {
+            assert!(owed, "{line} in {}", ended.out);
+            assert_eq!(rest, format!("{} consecutive misses", reference.run(&all)));
+            owed = false;
+            times += 1;
+            continue;
+        }
+        let Some((number, rest)) = numbered(line) else { continue };
+        let lost = rest.starts_with("lost: ") || rest.starts_with("not sent: ");
+        // Several that are lost at once come before the verdict.
+        assert!(lost || !owed, "{line} in {}", ended.out);
+        if rest.contains("time=") {
+            let before = reference.fates.insert(number, Fate::Answered);
+            assert_eq!(before, None, "{line}");
+            let answered = |n: &&u64| reference.fates.get(n) == Some(&Fate::Answered);
+            if all.iter().rfind(answered) == Some(&number) && reference.run(&all) < MISSES {
+                reference.down = false;
+            }
+        } else if lost || rest.starts_with("late: ") {
+            reference.fates.entry(number).or_insert(Fate::Missed);
+            if !reference.down && reference.run(&all) >= MISSES {
+                reference.down = true;
+                owed = true;
+            }
+        }
+    }
+    assert!(!owed);
+    assert!(times > 0, "{}", ended.out);
+}
+
+#[test]
+fn until_down_ends_a_lossy_run_and_loss_is_over_what_was_sent() {
+    let responder = Running::responder(&["--loss=30%", "--seed=8"]);
+    let target = responder.udp[0].to_string();
+    let (code, report) = json(&["-c1000", "--until-down", "-i10ms", "-W8ms", &target]);
+    assert_eq!(report["down"], true);
+    let [sent, received, lost] = ["sent", "received", "lost"].map(|key| count(&report, key));
+    // On a machine that is busy, the very first answers may all be late.
+    assert_eq!(code, Some(i32::from(received == 0)));
+    assert!(sent < 1000 && lost >= 3, "{report}");
+    assert_eq!(sent, received + lost);
+    assert_eq!(report["loss_ratio"].as_f64(), Some(lost as f64 / sent as f64));
+    // The responder may take longer to read them than ping waits.
+    until("all have come", || {
+        let metrics = responder.metrics();
+        (metrics.responder("received_total", ("protocol", "heartbeat")) == sent).then_some(())
+    });
+}
+
+#[test]
+fn until_down_means_down_though_one_in_flight_is_answered_yet() {
+    let mut heartbeats = 0..;
+    // The sixth is answered when the third is lost, and before it would be itself.
+    let server = Server::start(move |socket, request, peer| {
+        if heartbeats.next() == Some(5) {
+            let reply = format!("{} 0.0", sequence(request));
+            let socket = socket.try_clone().unwrap();
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(250));
+                let _ = socket.send_to(reply.as_bytes(), peer);
+            });
+        }
+    });
+    let target = server.address.to_string();
+    let (_, report) = json(&["-c1000", "--until-down", "-i100ms", "-W400ms", &target]);
+    assert_eq!(report["down"], true, "{report}");
+}
+
+#[test]
+fn a_dead_server_is_told_from_a_silent_one() {
+    let dead = own_address().to_string();
+    let arguments = ["-c1000", "--until-down", "-i20ms", "-W20ms"];
+    let (code, report) = json(&[&arguments[..], &[&dead]].concat());
+    assert_eq!(code, Some(1));
+    assert_eq!((&report["down"], &report["rtt_seconds"]), (&true.into(), &Value::Null));
+    assert_eq!(report["loss_ratio"], 1.0);
+    let sent = count(&report, "sent");
+    assert!((3..1000).contains(&sent), "{report}");
+    assert_eq!(count(&report, "lost"), sent);
+    assert!(report["icmp_errors"]["port_unreachable"].as_u64() > Some(0));
+
+    let silent = Server::silent();
+    for (target, diagnosis) in [
+        (dead, "no answer: the host is alive, but nothing listens on the port"),
+        (
+            silent.address.to_string(),
+            "no answer: the server is down, or a firewall drops UDP without a word",
+        ),
+    ] {
+        let ended = run(PROBE, &[&["ping", &target], &arguments[..]].concat());
+        assert_eq!(ended.code, Some(1));
+        assert_eq!(ended.out.matches(&format!("{target} is down: ")).count(), 1, "{}", ended.out);
+        assert_eq!(ended.out.lines().last(), Some(diagnosis));
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_ends_it_without_a_word() {
+    let responder = Running::responder(&[]);
+    let target = responder.udp[0].to_string();
+    let mut command = Command::new(PROBE);
+    command.args(["ping", &target, "-c1000000", "-i10ms"]);
+    let (child, out) = Killed::spawn(&mut command, Stdio::piped());
+    let mut out = BufReader::new(out.unwrap());
+    for _ in 0..2 {
+        out.read_line(&mut String::new()).unwrap();
+    }
+    drop(out);
+    // The second line was an answer.
+    assert_eq!(child.finish(), (Some(0), String::new()));
+}
+
+#[test]
+fn an_interrupt_ends_it_with_the_figures() {
+    let responder = Running::responder(&[]);
+    let target = responder.udp[0].to_string();
+    let mut command = Command::new(PROBE);
+    command.args(["ping", &target, "-c1000000", "-i10ms", "-W5m"]);
+    let (child, out) = Killed::spawn(&mut command, Stdio::piped());
+    let mut out = BufReader::new(out.unwrap());
+    let mut text = String::new();
+    for _ in 0..3 {
+        out.read_line(&mut text).unwrap();
+    }
+    child.signal("INT");
+    out.read_to_string(&mut text).unwrap();
+    assert_eq!(child.finish(), (Some(0), String::new()));
+    let answers = text.lines().filter(|line| line.contains(" time=")).count();
+    let figures = format!("{answers} sent, {answers} received, 0 lost (0.0 %), ");
+    assert!(text.contains(&figures), "{text}");
+}

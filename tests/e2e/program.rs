@@ -1,0 +1,240 @@
+//! Our programs as child processes: arguments enter; a program that runs, or what it left behind,
+//! leaves. None survives its value, however a test ends.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+pub(crate) const PROBE: &str = env!("CARGO_BIN_EXE_heartbeat-probe");
+pub(crate) const RESPONDER: &str = env!("CARGO_BIN_EXE_heartbeat-responder");
+
+/// How long a test waits for what must come: only one that fails ever waits so long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks again and again until there is an answer.
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    const PAUSE: Duration = Duration::from_millis(10);
+    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        thread::sleep(PAUSE);
+    }
+    panic!("waited in vain: {what}");
+}
+
+/// Whether the kernel has an IPv6 loopback. Where tests must not be passed over (`CI=true`), it
+/// has to.
+#[expect(clippy::print_stderr, reason = "what is not tested is said")]
+pub(crate) fn has_ipv6() -> bool {
+    let has = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    if !has {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "no ::1 on this machine");
+        eprintln!("this machine has no ::1: IPv6 is not tested");
+    }
+    has
+}
+
+/// An address that is this test's own: nobody is given its port by the kernel, so that a server
+/// there can end and come back.
+pub(crate) fn own_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = std::process::id().to_be_bytes()[2..] else { unreachable!() };
+    let ip = Ipv4Addr::new(127, 100 + (high & 0x7F), low, 1);
+    SocketAddr::new(IpAddr::V4(ip), 20_000 + NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A program that runs, with its log as it comes.
+pub(crate) struct Running {
+    child: Killed,
+    fresh: Receiver<String>,
+    /// What it has logged, as JSON, line by line.
+    log: Vec<Value>,
+    /// Where it answers heartbeats, if it does.
+    pub(crate) udp: Vec<SocketAddr>,
+    /// Where it serves HTTP.
+    pub(crate) http: SocketAddr,
+}
+
+/// What a program left behind.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// A child that is killed where it has not ended by itself.
+pub(crate) struct Killed(Child);
+
+impl Running {
+    /// `heartbeat-probe run` with these arguments.
+    pub(crate) fn probe(arguments: &[&str]) -> Self {
+        let mut command = Command::new(PROBE);
+        command.arg("run").args(arguments);
+        Self::start(command)
+    }
+
+    /// `heartbeat-probe run` with this configuration.
+    pub(crate) fn probe_of(config: &str) -> Self {
+        let file = tempfile::NamedTempFile::with_suffix(".yml").unwrap();
+        std::fs::write(file.path(), config).unwrap();
+        Self::probe(&["--config.file", file.path().to_str().unwrap()])
+    }
+
+    /// `heartbeat-responder` with these arguments, on a free port of 127.0.0.1.
+    pub(crate) fn responder(arguments: &[&str]) -> Self {
+        Self::responder_on(&["127.0.0.1:0".parse().unwrap()], arguments)
+    }
+
+    /// `heartbeat-responder` on these addresses.
+    pub(crate) fn responder_on(addresses: &[SocketAddr], arguments: &[&str]) -> Self {
+        let mut command = Command::new(RESPONDER);
+        command.args(addresses.iter().map(|address| format!("--listen={address}")));
+        command.args(arguments);
+        Self::start(command)
+    }
+
+    fn start(mut command: Command) -> Self {
+        command.args(["--web.listen-address=127.0.0.1:0", "--log.format=json"]);
+        let (mut child, _) = Killed::spawn(&mut command, Stdio::null());
+        let errors = BufReader::new(child.stderr());
+        let (sender, fresh) = channel();
+        thread::spawn(move || {
+            for line in errors.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let http = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let mut running = Self { child, fresh, log: Vec::new(), udp: Vec::new(), http };
+        running.http = address(&running.logged("serving HTTP"));
+        let listening = |line: &&Value| message(line) == "answering heartbeats over UDP";
+        running.udp = running.log.iter().filter(listening).map(address).collect();
+        running
+    }
+
+    /// The next line of the log that says `what`, and has not been told of by this.
+    pub(crate) fn logged(&mut self, what: &str) -> Value {
+        loop {
+            match self.fresh.recv_timeout(PATIENCE) {
+                Ok(line) => self.log.push(serde_json::from_str(&line).expect(&line)),
+                Err(RecvTimeoutError::Timeout) => panic!("{what} is not logged: {:?}", self.log),
+                Err(RecvTimeoutError::Disconnected) => panic!("it ended: {:?}", self.log),
+            }
+            let newest = self.log.last().unwrap();
+            if message(newest) == what {
+                return newest.clone();
+            }
+        }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        self.child.signal(name);
+    }
+
+    /// Waits for its end; the exit code and the whole log.
+    pub(crate) fn ended(mut self) -> (Option<i32>, Vec<Value>) {
+        loop {
+            match self.fresh.recv_timeout(PATIENCE) {
+                Ok(line) => self.log.push(serde_json::from_str(&line).expect(&line)),
+                Err(RecvTimeoutError::Timeout) => panic!("it does not end: {:?}", self.log),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        (self.child.wait(), std::mem::take(&mut self.log))
+    }
+
+    /// Sends the signal and waits for the end.
+    pub(crate) fn end(self, signal: &str) -> (Option<i32>, Vec<Value>) {
+        self.signal(signal);
+        self.ended()
+    }
+
+    /// Ends it without a word, as a crash does.
+    pub(crate) fn kill(mut self) {
+        self.child.0.kill().unwrap();
+        self.child.wait();
+    }
+}
+
+impl Killed {
+    /// Starts the program, its stderr piped.
+    pub(crate) fn spawn(command: &mut Command, out: Stdio) -> (Self, Option<ChildStdout>) {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(Stdio::piped())
+            .env_remove("NO_COLOR")
+            .spawn()
+            .unwrap();
+        let out = child.stdout.take();
+        (Self(child), out)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// What it writes to stderr; can be taken once.
+    pub(crate) fn stderr(&mut self) -> ChildStderr {
+        self.0.stderr.take().unwrap()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the end; what is written to stderr until then, and the exit code.
+    pub(crate) fn finish(mut self) -> (Option<i32>, String) {
+        let mut errors = self.stderr();
+        let (sender, all) = channel();
+        thread::spawn(move || {
+            let mut text = String::new();
+            let _ = errors.read_to_string(&mut text);
+            let _ = sender.send(text);
+        });
+        let text = all.recv_timeout(PATIENCE).expect("the program does not end");
+        (self.wait(), text)
+    }
+
+    fn wait(&mut self) -> Option<i32> {
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Does nothing to one that has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs a program to its end.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Ended {
+    let (child, out) = Killed::spawn(Command::new(program).args(arguments), Stdio::piped());
+    let mut out = out.unwrap();
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        out.read_to_string(&mut text).map(|_| text)
+    });
+    let (code, err) = child.finish();
+    Ended { code, out: reader.join().unwrap().unwrap(), err }
+}
+
+pub(crate) fn message(line: &Value) -> &str {
+    line["fields"]["message"].as_str().unwrap()
+}
+
+fn address(line: &Value) -> SocketAddr {
+    line["fields"]["address"].as_str().unwrap().parse().unwrap()
+}

@@ -1,0 +1,236 @@
+//! Replies that are late, doubled, overtaken, broken, foreign or invented, each made on purpose by
+//! a server that is not ours: every one is told for what it is.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::program::{Running, until};
+use crate::scrape::Metrics;
+use crate::server::{Server, sequence};
+
+fn invalid(metrics: &Metrics) -> [u64; 4] {
+    ["malformed", "unknown_sequence", "expired", "mismatch"]
+        .map(|reason| metrics.of_by("theirs", "invalid_replies_total", ("reason", reason)))
+}
+
+/// What the heartbeat that came as number `n` gets.
+fn misbehave(
+    n: usize,
+    socket: &UdpSocket,
+    request: &[u8],
+    peer: SocketAddr,
+    seen: &mut HashMap<usize, u64>,
+) {
+    let number = sequence(request);
+    seen.insert(n, number);
+    let send = |octets: &[u8]| {
+        socket.send_to(octets, peer).unwrap();
+    };
+    let answer = |number: u64| send(format!("{number} 0.0").as_bytes());
+    match n {
+        1 => (0..3).for_each(|_| answer(number)),
+        2 => {
+            // Longer than the timeout from when it came, and so from when it left.
+            let socket = socket.try_clone().unwrap();
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(1100));
+                let _ = socket.send_to(format!("{number} 0.0").as_bytes(), peer);
+            });
+        }
+        3 | 7 => {}
+        4 => {
+            answer(number);
+            answer(seen[&3]);
+        }
+        5 => send(format!("{number} 0.0x").as_bytes()),
+        6 => answer(number + 1_000_000),
+        8 => {
+            send(&[]);
+            answer(number);
+        }
+        9 => {
+            send(&[b'1'; 1500]);
+            answer(number);
+        }
+        10 => {
+            let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let local = SocketAddr::new([127, 0, 0, 1].into(), peer.port());
+            other.send_to(format!("{number} 0.0").as_bytes(), local).unwrap();
+        }
+        11 => {
+            send(b"PING 1 FRI SEP 20 13:12:19 2024");
+            answer(number);
+        }
+        12 => {
+            // As an echo server does.
+            send(request);
+            answer(number);
+        }
+        // By now, only the ring's length of heartbeats is remembered.
+        200 => {
+            answer(seen[&0]);
+            answer(number);
+        }
+        _ => answer(number),
+    }
+}
+
+#[test]
+fn every_reply_is_counted_as_what_it_is() {
+    let mut seen = HashMap::new();
+    let mut n = 0;
+    let server = Server::start(move |socket, request, peer| {
+        misbehave(n, socket, request, peer, &mut seen);
+        n += 1;
+    });
+    let probe = Running::probe_of(&format!(
+        "targets: [{{name: theirs, address: \"{}\", interval: 20ms, timeout: 1s}}]\n",
+        server.address
+    ));
+    let metrics = until("all of it has happened, and is settled", || {
+        let metrics = probe.metrics();
+        let [_, _, expired, _] = invalid(&metrics);
+        (expired > 0).then_some(metrics)
+    });
+    assert_eq!(metrics.of("theirs", "lost_total"), 5, "numbers 2, 5, 6, 7 and 10");
+    assert_eq!(metrics.of("theirs", "late_total"), 1, "number 2");
+    assert_eq!(metrics.of("theirs", "duplicates_total"), 2, "both of number 1");
+    assert_eq!(metrics.of("theirs", "reordered_total"), 2, "numbers 3 and 2");
+    assert_eq!(invalid(&metrics), [5, 1, 1, 0]);
+    let unmatched =
+        |reason| metrics.count("heartbeat_probe_unmatched_total", &[("reason", reason)]);
+    assert_eq!((unmatched("unknown_address"), unmatched("unknown_session")), (1, 0));
+    // Numbers 2 and 10 were lost alone, 5 to 7 in a row.
+    let bursts = |bound| metrics.of_by("theirs", "loss_burst_length_bucket", ("le", bound));
+    assert_eq!([bursts("1"), bursts("2"), bursts("3")], [2, 2, 3]);
+    assert_eq!(metrics.of_by("theirs", "state_changes_total", ("state", "up")), 1);
+}
+
+/// The reply of a Session-Reflector to `request` (RFC 8762 section 4.3.1), whose clock stands at t1.
+fn reflected(request: &[u8]) -> [u8; 44] {
+    let mut reply = [0; 44];
+    reply[..16].copy_from_slice(&request[..16]);
+    reply[16..24].copy_from_slice(&request[4..12]);
+    reply[24..28].copy_from_slice(&request[..4]);
+    reply[28..36].copy_from_slice(&request[4..12]);
+    reply[36..38].copy_from_slice(&request[12..14]);
+    reply[40] = 64;
+    reply
+}
+
+#[test]
+fn a_broken_stamp_reply_is_no_answer() {
+    let mut n = 0;
+    let server = Server::start(move |socket, request, peer| {
+        assert_eq!(request.len(), 44);
+        let mut reply = reflected(request);
+        let mut length = reply.len();
+        match n {
+            1 => reply[35] ^= 1,
+            2 => length -= 1,
+            3 => reply[15] += 1,
+            // A reflector without RFC 8972.
+            4 => reply[14..16].fill(0),
+            5 => reply[26] += 1,
+            // It left an hour before it came.
+            6 => reply[6] = reply[6].wrapping_sub(14),
+            7 => reply.copy_from_slice(request),
+            _ => {}
+        }
+        n += 1;
+        socket.send_to(&reply[..length], peer).unwrap();
+    });
+    let probe = Running::probe_of(&format!(
+        "targets: [{{name: theirs, address: \"{}\", protocol: stamp, interval: 20ms, timeout: 1s}}]\n",
+        server.address
+    ));
+    let metrics = until("the broken ones are lost", || {
+        let metrics = probe.metrics();
+        (metrics.of("theirs", "lost_total") >= 6).then_some(metrics)
+    });
+    assert_eq!(metrics.of("theirs", "lost_total"), 6, "numbers 1, 2, 3, 5, 6 and 7");
+    assert_eq!(invalid(&metrics), [3, 2, 0, 1]);
+    assert_eq!(metrics.of("theirs", "late_total"), 0);
+    assert_eq!(metrics.sum("heartbeat_probe_unmatched_total"), 0);
+}
+
+#[test]
+fn a_ping_reply_with_another_date_is_no_answer() {
+    let mut n = 0;
+    let server = Server::start(move |socket, request, peer| {
+        let request = std::str::from_utf8(request).unwrap();
+        let reply = match n {
+            1 => {
+                let number = request.split(' ').nth(1).unwrap();
+                format!("PING {number} FRI SEP 20 13:12:19 2024")
+            }
+            2 => request.to_owned(),
+            3 => "PING 0 FRI SEP 20 13:12:19 2024".to_owned(),
+            4 => "PING 99999 FRI SEP 20 13:12:19 2024".to_owned(),
+            _ => request.to_ascii_uppercase(),
+        };
+        n += 1;
+        socket.send_to(reply.as_bytes(), peer).unwrap();
+    });
+    let probe = Running::probe_of(&format!(
+        "targets: [{{name: theirs, address: \"{}\", protocol: ping, interval: 20ms, timeout: 1s}}]\n",
+        server.address
+    ));
+    let metrics = until("the wrong ones are lost", || {
+        let metrics = probe.metrics();
+        (metrics.of("theirs", "lost_total") >= 4).then_some(metrics)
+    });
+    assert_eq!(metrics.of("theirs", "lost_total"), 4);
+    assert_eq!(invalid(&metrics), [2, 1, 0, 1]);
+}
+
+#[test]
+fn strangers_who_find_the_probe_s_port_change_nothing_but_their_own_count() {
+    const STRAY: usize = 500;
+    let port = Arc::new(Mutex::new(None));
+    let learned = port.clone();
+    let server = Server::start(move |socket, request, peer| {
+        *learned.lock().unwrap() = Some(peer);
+        socket.send_to(format!("{} 0.0", sequence(request)).as_bytes(), peer).unwrap();
+    });
+    let probe = Running::probe_of(&format!(
+        "targets: [{{name: theirs, address: \"{}\", interval: 10ms, timeout: 60s}}]\n",
+        server.address
+    ));
+    let port: SocketAddr = until("the probe's port is known", || *port.lock().unwrap());
+
+    let strangers = [(); 5].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let mut draws = ChaCha8Rng::seed_from_u64(2);
+    let mut octets = [0; 2000];
+    for (n, stranger) in (0..STRAY).zip(strangers.iter().cycle()) {
+        draws.fill_bytes(&mut octets);
+        match n % 3 {
+            // What a reply to the newest heartbeat looks like.
+            0 => stranger.send_to(format!("{n} 0.0").as_bytes(), port).unwrap(),
+            1 => stranger.send_to(&octets[..n], port).unwrap(),
+            _ => stranger.send_to(&octets, port).unwrap(),
+        };
+        // No faster than the probe reads, or the kernel would drop some.
+        if n % 50 == 49 {
+            until("they are counted", || {
+                let metrics = probe.metrics();
+                let unmatched = [("reason", "unknown_address")];
+                (metrics.count("heartbeat_probe_unmatched_total", &unmatched) == n as u64 + 1)
+                    .then_some(())
+            });
+        }
+    }
+    let metrics = probe.metrics();
+    assert_eq!(metrics.sum("heartbeat_probe_unmatched_total"), STRAY as u64);
+    assert_eq!(invalid(&metrics), [0; 4]);
+    for nothing in ["lost_total", "duplicates_total", "late_total", "reordered_total"] {
+        assert_eq!(metrics.of("theirs", nothing), 0, "{nothing}");
+    }
+    assert_eq!(metrics.of("theirs", "up"), 1);
+}

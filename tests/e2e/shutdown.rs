@@ -1,0 +1,99 @@
+//! SIGTERM and SIGINT: nothing more is sent, what is in flight is settled, HTTP ends last, exit 0.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+
+use crate::program::{Killed, PROBE, Running, message, until};
+use crate::scrape::{Begun, Metrics, get};
+use crate::server::Server;
+
+#[test]
+fn it_waits_for_what_is_in_flight_and_closes_http_last() {
+    let silent = Server::silent();
+    let mut probe = Running::probe_of(&format!(
+        "targets: [{{name: silent, address: \"{}\", interval: 10ms, timeout: 1s}}]\n",
+        silent.address
+    ));
+    until("some are in flight", || (probe.metrics().of("silent", "in_flight") >= 5).then_some(()));
+    let last = Begun::get(probe.http, "/metrics").unwrap();
+    probe.signal("TERM");
+    let stopping = probe.logged("stopping once the heartbeats in flight are settled");
+    assert_eq!(stopping["fields"]["signal"], "SIGTERM");
+    let mut sent = None;
+    until("HTTP ends", || {
+        let Ok(answer) = get(probe.http, "/metrics") else { return Some(()) };
+        let ledger = Metrics::read(answer.body).ledger("silent");
+        assert_eq!(*sent.get_or_insert(ledger.sent), ledger.sent, "nothing more is sent");
+        None
+    });
+    // Who was there before is answered still: all is settled by now.
+    let ledger = Metrics::read(last.finish().unwrap().body).ledger("silent");
+    assert_eq!((ledger.in_flight, ledger.lost), (0, ledger.sent));
+    assert!(ledger.sent >= 5);
+    assert_eq!(probe.ended().0, Some(0));
+}
+
+#[test]
+fn it_waits_no_longer_than_there_is_something_to_wait_for() {
+    let responder = Running::responder(&[]);
+    let probe = Running::probe_of(&format!(
+        "targets: [{{name: quick, address: \"{}\", interval: 100ms, timeout: 1h}}]\n",
+        responder.udp[0]
+    ));
+    until("some are answered", || {
+        (probe.metrics().of("quick", "received_total") >= 2).then_some(())
+    });
+    let (code, log) = probe.end("INT");
+    assert_eq!(code, Some(0));
+    assert_eq!(log.last().unwrap()["fields"]["signal"], "SIGINT");
+}
+
+#[test]
+fn ping_ends_on_sigterm_with_1_where_nobody_answered() {
+    let silent = Server::silent();
+    let (child, out) = Killed::spawn(
+        Command::new(PROBE).args(["ping", &silent.address.to_string(), "-c1000000", "-W100ms"]),
+        Stdio::piped(),
+    );
+    let mut out = BufReader::new(out.unwrap());
+    out.read_line(&mut String::new()).unwrap();
+    child.signal("TERM");
+    out.read_to_string(&mut String::new()).unwrap();
+    let (code, errors) = child.finish();
+    assert_eq!((code, errors.as_str()), (Some(1), ""));
+}
+
+#[test]
+fn the_demo_shows_its_four_servers_and_ends_on_ctrl_c() {
+    let (child, out) = Killed::spawn(
+        Command::new(PROBE).args(["demo", "--web.listen-address=127.0.0.1:0", "--log.format=json"]),
+        Stdio::piped(),
+    );
+    let mut out = BufReader::new(out.unwrap());
+    let mut told = String::new();
+    while !told.contains("/metrics\n") {
+        assert_ne!(out.read_line(&mut told).unwrap(), 0, "{told}");
+    }
+    let line = told.lines().find(|line| line.contains("/metrics")).unwrap();
+    let http = line.split("http://").nth(1).unwrap().strip_suffix("/metrics").unwrap();
+    let http = http.parse().unwrap();
+    assert_eq!(get(http, "/").unwrap().status, 200);
+    until("every server has a verdict", || {
+        let metrics = Metrics::read(get(http, "/metrics").unwrap().body);
+        let up = |target| metrics.find("heartbeat_up", &[("target", target)]);
+        let verdicts = ["steady", "flaky", "absent"].map(up);
+        if verdicts.contains(&None) || up("lossy").is_none() {
+            return None;
+        }
+        assert_eq!(verdicts, [Some(1.0), Some(1.0), Some(0.0)]);
+        Some(())
+    });
+    child.signal("INT");
+    out.read_to_string(&mut told).unwrap();
+    assert!(told.contains("  absent   DOWN  3 consecutive misses\n"), "{told}");
+    assert!(told.contains("  steady   up\n"), "{told}");
+    let (code, log) = child.finish();
+    assert_eq!(code, Some(0), "{log}");
+    let last = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert_eq!(message(&last), "stopping once the heartbeats in flight are settled");
+}
