@@ -88,9 +88,9 @@ async fn ping(args: &Args, target: Target) -> anyhow::Result<Report> {
         )))?;
     }
 
-    let mut log = Log { quiet: args.json, ..Log::default() };
+    let mut log = Log { quiet: args.json, until_down: args.until_down, ..Log::default() };
     tokio::select! {
-        outcome = follow(&mut events, &mut log, &probe, args.until_down) => outcome?,
+        outcome = follow(&mut events, &mut log, &probe) => outcome?,
         _ = signals.next() => probe.stop().await,
     }
     // What was settled while the probe came to its end.
@@ -105,7 +105,6 @@ async fn follow(
     events: &mut UnboundedReceiver<Event>,
     log: &mut Log,
     probe: &Probe,
-    until_down: bool,
 ) -> anyhow::Result<()> {
     let mut settled = std::pin::pin!(probe.settled());
     loop {
@@ -114,8 +113,7 @@ async fn follow(
             event = events.recv() => {
                 let Some(event) = event else { return Ok(()) };
                 let enough = seen_enough(log.take(&event))?;
-                let down = matches!(event.what, Happening::Changed { state: State::Down, .. });
-                if enough || (until_down && down) {
+                if enough || (log.until_down && log.down) {
                     probe.stop().await;
                     return Ok(());
                 }
@@ -134,8 +132,12 @@ async fn sample(probe: &Probe) -> anyhow::Result<TargetSample> {
 #[derive(Debug, Default)]
 struct Log {
     quiet: bool,
+    /// Whether the run ends once the target is down.
+    until_down: bool,
     /// Round-trip delays of the heartbeats that were answered in time, in the order of answers.
     rtts: Vec<Duration>,
+    /// The last verdict, or the one that ended the run: what is answered afterwards, of what was
+    /// in flight, does not unsay it.
     down: bool,
 }
 
@@ -143,7 +145,9 @@ impl Log {
     fn take(&mut self, event: &Event) -> io::Result<()> {
         match event.what {
             Happening::Answered { what: Answered::InTime { rtt, .. }, .. } => self.rtts.push(rtt),
-            Happening::Changed { state, .. } => self.down = state == State::Down,
+            Happening::Changed { state, .. } => {
+                self.down = state == State::Down || (self.until_down && self.down);
+            }
             Happening::Answered { .. }
             | Happening::Lost { .. }
             | Happening::Unsent { .. }
@@ -240,7 +244,7 @@ struct Report {
     icmp_errors: BTreeMap<&'static str, u64>,
     /// Null where nothing was received.
     rtt_seconds: Option<Rtt>,
-    /// Whether the run ended with the target down.
+    /// Whether the run ended with the target down, or because it was.
     down: bool,
 }
 
