@@ -1,0 +1,316 @@
+"""The probe's round-trip delays beside a packet capture's, over the very same heartbeats.
+
+1,000 STAMP targets are probed every 100 ms over loopback while dumpcap records every datagram. One
+scrape at the end says how many answers each target had counted by then: those are the first so many
+that arrived within the timeout, and the capture has each of them, too. For the very same heartbeats,
+the mean of the exported histogram (sum / count) is compared with the capture's mean of
+
+    reply captured - request captured - (t3 - t2),
+
+t2 and t3 being the reflector's stamps in the reply (RFC 8762), as the probe takes its turnaround
+off as well. Loopback shows each datagram to a capture once, when it arrives, stamped by the kernel.
+"""
+
+import argparse
+import collections
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+TARGETS = 1_000
+# In seconds.
+INTERVAL = 0.1
+TIMEOUT = 1
+ADDRESSES = 4
+# Of heartbeats, before the scrape.
+SECONDS = 8
+# How long a program may take for anything else.
+PATIENCE = 15
+# The share of the heartbeats due that must have been answered, for the figures to be of that rate.
+ANSWERED = 0.5
+# The share of round trips that must come from kernel stamps alone.
+KERNEL_STAMPS = 0.99
+# The option if_tsresol with 10^-9, in a pcapng file.
+NANOSECONDS = bytes.fromhex("0900010009000000")
+# Octets of a STAMP packet.
+STAMP = 44
+STRESS = ["stress-ng", "--cpu", str(os.cpu_count()), "--timeout", "30s", "--quiet"]
+
+
+class Wrong(Exception):
+    """What keeps the figures from being compared, or from agreeing."""
+
+
+def main():
+    arguments = parse()
+    # SIGTERM unwinds like Ctrl-C, so that nothing is left running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    report, wrong = {}, []
+    try:
+        for load, busy in (("idle", False), ("busy", True)):
+            with tempfile.TemporaryDirectory() as directory:
+                report[load] = measure(arguments, Path(directory), busy)
+            wrong += judge(load, report[load], arguments.bound)
+    except Wrong as error:
+        print(error, file=sys.stderr)
+        return 2
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--probe", type=Path, required=True)
+    parser.add_argument("--responder", type=Path, required=True)
+    parser.add_argument("--bound", type=float, default=100, help="microseconds (default: 100)")
+    parser.add_argument("--json", type=Path, help="where to write the figures as well")
+    return parser.parse_args()
+
+
+def measure(arguments, directory, busy):
+    """Probes and captures for a while; the figures of both."""
+    with Processes() as processes:
+        responder = processes.start(
+            [arguments.responder, "--log.format=json", "--web.listen-address=127.0.0.1:0"]
+            + [f"--listen=127.0.0.{host}:0" for host in range(1, ADDRESSES + 1)]
+        )
+        peers, _ = served(responder)
+        config = directory / "heartbeat.yml"
+        config.write_text(configuration(peers))
+
+        capture = directory / "capture.pcapng"
+        ports = " or ".join(f"udp port {peer.rsplit(':', 1)[1]}" for peer in peers)
+        dumpcap = processes.start(
+            ["dumpcap", "-q", "-i", "lo", "-f", ports, "-s", "128", "-B", "64", "-w", capture]
+        )
+        wait_for(dumpcap, "File:")
+        if busy:
+            processes.start(STRESS)
+            time.sleep(1)
+
+        probe = processes.start(
+            [arguments.probe, "run", "--log.format=json", "--web.listen-address=127.0.0.1:0"]
+            + ["--config.file", config]
+        )
+        _, http = served(probe)
+        time.sleep(SECONDS)
+        text = urllib.request.urlopen(f"http://{http}/metrics", timeout=PATIENCE).read().decode()
+        # The last answers counted are in the capture's buffer by now, and soon in its file.
+        time.sleep(1)
+        processes.end(probe)
+        processes.end(dumpcap, signal.SIGINT)
+
+    exported = Exported(text)
+    captured = round_trips(capture, peers)
+    return compare(exported, captured)
+
+
+def configuration(peers):
+    lines = [
+        f"defaults: {{protocol: stamp, interval: {INTERVAL * 1000:.0f}ms, timeout: {TIMEOUT}s}}",
+        "targets:",
+    ]
+    for number in range(TARGETS):
+        # Round after round through the addresses: the SSID counts the targets at each from 1.
+        peer, ssid = peers[number % len(peers)], number // len(peers) + 1
+        lines.append(f'  - {{name: "{peer}/{ssid}", address: "{peer}"}}')
+    return "\n".join(lines) + "\n"
+
+
+class Exported:
+    """What the probe says in one scrape."""
+
+    def __init__(self, text):
+        self.count, self.sum, self.lost, self.unsent = {}, {}, 0, 0
+        self.stamps = collections.Counter()
+        for line in text.splitlines():
+            if line.startswith("#"):
+                continue
+            series, value = line.rsplit(" ", 1)
+            name, _, labels = series.partition("{")
+            label = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+            if name == "heartbeat_rtt_seconds_count":
+                self.count[label["target"]] = int(value)
+            elif name == "heartbeat_rtt_seconds_sum":
+                self.sum[label["target"]] = float(value)
+            elif name == "heartbeat_lost_total":
+                self.lost += int(value)
+            elif name == "heartbeat_unsent_total":
+                self.unsent += int(value)
+            elif name == "heartbeat_probe_timestamps_total":
+                self.stamps[label["source"]] += int(value)
+
+
+def round_trips(capture, peers):
+    """For each target by name, its delays in nanoseconds in the order in which answers arrived."""
+    names = {address_octets(peer): peer for peer in peers}
+    requests, delays = {}, collections.defaultdict(list)
+    for stamp, source, destination, payload in datagrams(capture):
+        if len(payload) < STAMP:
+            continue
+        (ssid,) = struct.unpack_from(">H", payload, 14)
+        if destination in names:
+            (sequence,) = struct.unpack_from(">I", payload, 0)
+            heartbeat = destination, ssid, sequence
+            if heartbeat in requests:
+                raise Wrong("a request was captured twice")
+            requests[heartbeat] = stamp
+        elif source in names:
+            (t3,) = struct.unpack_from(">Q", payload, 4)
+            t2, sequence = struct.unpack_from(">QI", payload, 16)
+            sent = requests.get((source, ssid, sequence))
+            if sent is None:
+                raise Wrong("a reply was captured, and its request was not")
+            if stamp - sent <= TIMEOUT * 1e9:
+                turnaround = (t3 - t2) * 1e9 / 2**32
+                delays[f"{names[source]}/{ssid}"].append(stamp - sent - turnaround)
+    return delays
+
+
+def datagrams(capture):
+    """Every UDP datagram over IPv4 of a pcapng file: stamp in nanoseconds, both ends, payload."""
+    octets = capture.read_bytes()
+    at = 0
+    while at + 12 <= len(octets):
+        kind, length = struct.unpack_from("<II", octets, at)
+        if kind == 0x0A0D0D0A and octets[at + 8 : at + 12] != bytes.fromhex("4d3c2b1a"):
+            raise Wrong("the capture is not little-endian")
+        if kind == 1 and NANOSECONDS not in octets[at : at + length]:
+            raise Wrong("the capture's timestamps are not nanoseconds")
+        if kind == 6:
+            high, low, captured = struct.unpack_from("<III", octets, at + 12)
+            # Ethernet of the loopback device, 14 octets, then IPv4 without options, then UDP.
+            ip, udp, end = at + 42, at + 62, at + 28 + captured
+            source = octets[ip + 12 : ip + 16] + octets[udp : udp + 2]
+            destination = octets[ip + 16 : ip + 20] + octets[udp + 2 : udp + 4]
+            yield high << 32 | low, source, destination, octets[udp + 8 : end]
+        at += max(length, 12)
+
+
+def address_octets(address):
+    host, port = address.rsplit(":", 1)
+    return bytes(int(octet) for octet in host.split(".")) + int(port).to_bytes(2, "big")
+
+
+def compare(exported, captured):
+    """The mean of what was exported beside that of the same heartbeats as captured."""
+    delays, worst = [], 0
+    for target, count in exported.count.items():
+        own = captured.get(target, [])[:count]
+        if len(own) < count:
+            raise Wrong(f"{target}: {count} answers exported, {len(own)} captured")
+        delays += own
+        if count:
+            worst = max(worst, abs(exported.sum[target] - sum(own) / 1e9) / count)
+    if not delays:
+        raise Wrong("the probe counted no answer")
+    mean, truth = sum(exported.sum.values()) / len(delays), sum(delays) / len(delays) / 1e9
+    return {
+        "heartbeats": len(delays),
+        "answered": len(delays) * INTERVAL / (SECONDS * TARGETS),
+        "lost": exported.lost,
+        "unsent": exported.unsent,
+        "exported_mean_seconds": mean,
+        "captured_mean_seconds": truth,
+        "difference_seconds": mean - truth,
+        "worst_target_difference_seconds": worst,
+        "kernel_stamps": exported.stamps["kernel"] / sum(exported.stamps.values()),
+    }
+
+
+def judge(load, figures, bound):
+    """Prints the figures; what is wrong with them."""
+    micros = lambda name: figures[f"{name}_seconds"] * 1e6
+    print(
+        f"{load}: {figures['heartbeats']:,} heartbeats ({figures['lost']} lost,"
+        f" {figures['unsent']} unsent), mean RTT {micros('exported_mean'):.2f} µs"
+        f" exported, {micros('captured_mean'):.2f} µs captured:"
+        f" difference {micros('difference'):+.3f} µs"
+        f" (of one target at most {micros('worst_target_difference'):.3f} µs);"
+        f" kernel stamps {figures['kernel_stamps']:.4%}",
+        flush=True,
+    )
+    if abs(micros("difference")) > bound:
+        yield f"{load}: the means differ by more than {bound} µs"
+    if figures["kernel_stamps"] < KERNEL_STAMPS:
+        yield f"{load}: less than {KERNEL_STAMPS:.0%} of the delays are of kernel stamps"
+    if figures["answered"] < ANSWERED:
+        yield f"{load}: only {figures['answered']:.0%} of the heartbeats due were answered"
+
+
+def served(process):
+    """The addresses at which a program answers heartbeats, and the one where it serves HTTP."""
+    udp = []
+    while True:
+        fields = json.loads(wait_for(process, '"address"'))["fields"]
+        if fields["message"] == "serving HTTP":
+            return udp, fields["address"]
+        udp.append(fields["address"])
+
+
+def wait_for(process, words):
+    """The next line with these words in a program's log."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        line = process.log.readline()
+        if words in line:
+            return line
+        if not line:
+            if process.poll() is not None:
+                raise Wrong(f"{process.args[0]} ended with {process.returncode}")
+            time.sleep(0.01)
+    raise Wrong(f"{process.args[0]} does not say {words}")
+
+
+class Processes:
+    """Programs that end with the block, by their numbers."""
+
+    def __init__(self):
+        self.running = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        while self.running:
+            self.end(self.running[-1])
+
+    def start(self, command):
+        """Starts a program, whose standard error goes to a file, so that no pipe runs full."""
+        log = tempfile.TemporaryFile("w+")
+        reader = open(f"/proc/self/fd/{log.fileno()}")
+        try:
+            process = subprocess.Popen(
+                [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=log
+            )
+        except OSError as error:
+            raise Wrong(f"cannot start {command[0]}: {error}") from error
+        process.log = reader
+        self.running.append(process)
+        return process
+
+    def end(self, process, by=signal.SIGTERM):
+        """Ends a program, and waits until it has ended."""
+        self.running.remove(process)
+        process.send_signal(by)
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.log.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
