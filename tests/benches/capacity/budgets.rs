@@ -1,0 +1,110 @@
+//! The budgets of the design: what was measured enters, met or not leaves.
+
+use std::time::Duration;
+
+use super::figures::Quantile;
+use super::size::Measured;
+use super::table::{Table, kibibytes, micros, millis, percent, quantile};
+use super::truth::Truth;
+
+/// The targets of the capacity budget.
+const CAPACITY: usize = 100_000;
+
+/// CPU time by the heartbeat, as a multiple of the bare loop's.
+const CPU: f64 = 2.0;
+
+/// Between the reported mean of the round trips and a capture's.
+const RTT_ERROR: Duration = Duration::from_micros(10);
+
+/// The 99th percentile of the schedule lag, with and without scrapes.
+const LAG: Duration = Duration::from_millis(2);
+
+/// A scrape, and of how many targets.
+const SCRAPE: Duration = Duration::from_millis(500);
+const SCRAPED: usize = 10_000;
+
+/// Memory by the target at rest, in octets.
+const MEMORY: f64 = 2048.0;
+
+/// A budget, as it stands.
+struct Budget {
+    what: &'static str,
+    bound: String,
+    /// What was measured and whether it keeps within the bound; `None` where nothing was.
+    measured: Option<(String, bool)>,
+}
+
+/// All the budgets, beside what was measured; `sizes` ascend.
+pub(crate) fn table(sizes: &[Measured], truth: Option<&Truth>) -> Table {
+    let mut table = Table::default();
+    table.row(["budget", "bound", "measured", "verdict"]);
+    for Budget { what, bound, measured } in all(sizes, truth) {
+        let (measured, verdict) = match measured {
+            Some((measured, true)) => (measured, "met"),
+            Some((measured, false)) => (measured, "NOT met"),
+            None => ("–".to_owned(), "not measured"),
+        };
+        table.row([what.to_owned(), bound, measured, verdict.to_owned()]);
+    }
+    table
+}
+
+fn all(sizes: &[Measured], truth: Option<&Truth>) -> Vec<Budget> {
+    let of = |targets| sizes.iter().find(|size| size.targets == targets);
+    let largest = of(CAPACITY);
+    let lag = |lag: Option<Quantile>| {
+        let kept = matches!(lag, Some(Quantile::At(span)) if span <= LAG);
+        lag.is_some().then(|| (quantile(lag), kept))
+    };
+    vec![
+        Budget {
+            what: "capacity: 100,000 STAMP targets at 1 s, all answered and accounted for",
+            bound: "100 %".to_owned(),
+            measured: largest.map(|size| (percent(size.answered()), size.is_whole())),
+        },
+        Budget {
+            what: "CPU of the probe by the heartbeat, at 100,000/s, to the bare loop's",
+            bound: format!("≤ {CPU:.2} ×"),
+            measured: largest.map(|size| {
+                let ratio = size.probe_cpu.as_secs_f64() / size.floor.bare.as_secs_f64();
+                (format!("{ratio:.2} ×"), ratio <= CPU)
+            }),
+        },
+        Budget {
+            what: "mean RTT to a capture's, at 10,000/s, idle",
+            bound: format!("≤ {}", micros(RTT_ERROR)),
+            measured: truth.map(|truth| (micros(truth.idle), truth.idle <= RTT_ERROR)),
+        },
+        Budget {
+            what: "the same, all cores busy",
+            bound: format!("≤ {}", micros(RTT_ERROR)),
+            measured: truth.map(|truth| (micros(truth.busy), truth.busy <= RTT_ERROR)),
+        },
+        Budget {
+            what: "schedule lag, p99, at 100,000/s",
+            bound: format!("≤ {}", millis(LAG)),
+            measured: largest.and_then(|size| lag(size.lag().0)),
+        },
+        Budget {
+            what: "the same, while /metrics is scraped",
+            bound: format!("≤ {}", millis(LAG)),
+            measured: largest.and_then(|size| lag(size.lag().1)),
+        },
+        Budget {
+            what: "scrape of 10,000 targets",
+            bound: format!("≤ {}", millis(SCRAPE)),
+            measured: of(SCRAPED).map(|size| {
+                let slower = size.plain.took.max(size.gzip.took);
+                (millis(slower), slower <= SCRAPE)
+            }),
+        },
+        Budget {
+            what: "memory by the target at rest, of the largest size",
+            bound: format!("≤ {}", kibibytes(MEMORY)),
+            measured: sizes.first().zip(sizes.last()).and_then(|(base, size)| {
+                let octets = size.octets_per_target(base)?;
+                Some((kibibytes(octets), octets <= MEMORY))
+            }),
+        },
+    ]
+}

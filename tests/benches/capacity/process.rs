@@ -1,0 +1,160 @@
+//! Processes beside this one: a command enters, its log, its CPU time and its memory leave.
+//!
+//! None outlives the benchmark: a [`Process`] is killed and reaped when it is dropped, and all
+//! are when a signal ends the benchmark ([`end_all_on_signals`]); by their numbers, nobody else's.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use nix::time::ClockId;
+use nix::unistd::Pid;
+
+use super::clock;
+
+/// Every process that runs, by its number.
+static RUNNING: Mutex<BTreeMap<u32, Child>> = Mutex::new(BTreeMap::new());
+
+/// How often a process that should end is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A running process, whose standard error is read line by line.
+#[derive(Debug)]
+pub(crate) struct Process {
+    id: u32,
+    name: String,
+    log: Receiver<String>,
+}
+
+impl Process {
+    /// Starts `command`, whose standard output goes to `out`.
+    pub(crate) fn start(command: &mut Command, out: Stdio) -> anyhow::Result<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        command.stdin(Stdio::null()).stdout(out).stderr(Stdio::piped());
+        // Held across the start, so that no signal falls between it and the entry.
+        let mut running = running();
+        let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        let errors = child.stderr.take();
+        let id = child.id();
+        running.insert(id, child);
+        drop(running);
+
+        let (line, log) = channel();
+        if let Some(errors) = errors {
+            thread::spawn(move || {
+                for read in BufReader::new(errors).lines().map_while(Result::ok) {
+                    // Nobody has to listen; but the pipe must not run full.
+                    let _ = line.send(read);
+                }
+            });
+        }
+        Ok(Self { id, name, log })
+    }
+
+    /// The next line of its log, waited for at most `patience`.
+    pub(crate) fn next_line(&self, patience: Duration) -> anyhow::Result<String> {
+        self.log.recv_timeout(patience).with_context(|| format!("{} says nothing", self.name))
+    }
+
+    /// The lines of its log that have not been read yet.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.log.try_iter().collect()
+    }
+
+    /// CPU time of all its threads so far, user's and system's, to the nanosecond.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        let id = i32::try_from(self.id).context("a process number out of range")?;
+        let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(id));
+        clock.map_err(anyhow::Error::from).and_then(clock::read).with_context(|| self.gone())
+    }
+
+    /// Resident memory, in octets.
+    pub(crate) fn resident(&self) -> anyhow::Result<u64> {
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.id)).with_context(|| self.gone())?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kibibytes: u64 = kibibytes.context("no VmRSS in /proc")?.trim().parse()?;
+        Ok(kibibytes * 1024)
+    }
+
+    /// Waits at most `patience` for it to end by itself.
+    pub(crate) fn finish(&self, patience: Duration) -> anyhow::Result<ExitStatus> {
+        let mut waited = Duration::ZERO;
+        loop {
+            if let Some(child) = running().get_mut(&self.id)
+                && let Some(status) = child.try_wait()?
+            {
+                return Ok(status);
+            }
+            ensure!(waited < patience, "{} does not end", self.name);
+            thread::sleep(LOOK);
+            waited += LOOK;
+        }
+    }
+
+    fn gone(&self) -> String {
+        format!("{} (process {}) is gone", self.name, self.id)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(child) = running().remove(&self.id) {
+            end(child);
+        }
+    }
+}
+
+/// What `program` writes to its standard output; `None` where it is not installed or fails.
+pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    let mut text = String::new();
+    let read = child.stdout.take().map(|mut out| out.read_to_string(&mut text));
+    let ended = child.wait().is_ok_and(|status| status.success());
+    (ended && read.is_some_and(|read| read.is_ok())).then_some(text)
+}
+
+/// Has SIGINT, SIGTERM and SIGHUP end every process, then this one.
+pub(crate) fn end_all_on_signals() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let mut signals = runtime.block_on(async {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        kinds.map(signal).into_iter().collect::<Result<Vec<_>, _>>()
+    })?;
+    thread::spawn(move || {
+        runtime.block_on(std::future::poll_fn(|context| {
+            let mut ready = signals.iter_mut().map(|signal| signal.poll_recv(context).is_ready());
+            if ready.any(|ready| ready) {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
+        }));
+        // The lock is kept, so that nothing is started any more.
+        let mut running = running();
+        std::mem::take(&mut *running).into_values().for_each(end);
+        std::process::exit(130);
+    });
+    Ok(())
+}
+
+fn running() -> MutexGuard<'static, BTreeMap<u32, Child>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn end(mut child: Child) {
+    // It may have ended by itself; in any case it is reaped, and its number free only then.
+    let _ = child.kill();
+    let _ = child.wait();
+}

@@ -1,0 +1,326 @@
+//! `cargo bench --bench micro`: what each step of a heartbeat's life costs, without the kernel.
+//!
+//! Everything here is pure: moments are made up, and nothing is sent. What the kernel takes is in
+//! `cargo bench --bench capacity`.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::hint::black_box;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use udp_heartbeat::config::{Address, Defaults, Host, Target, default_rtt_buckets};
+use udp_heartbeat::exposition::{ProbeSample, TargetSample, encode_probe};
+use udp_heartbeat::impair::{self, Burst, Impairment, Outage};
+use udp_heartbeat::model::{Arrival, Mono, Stamp, Wall};
+use udp_heartbeat::probe::{Detail, Fleet, Transmit};
+use udp_heartbeat::session::{Buckets, Histogram, Record, Session, Settings};
+use udp_heartbeat::wire::{self, Arrived, MAX_DATAGRAM, PROTOCOLS, Protocol, Reply, Request};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// From sending to receiving.
+const ROUND_TRIP: Duration = Duration::from_micros(150);
+
+/// A day of 2025, as every protocol takes it for now.
+const START: Stamp = Stamp {
+    mono: Mono::from_nanos(1_000_000_000_000),
+    wall: Wall::from_nanos(1_735_787_045_678_000_000),
+};
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(1))
+        .configure_from_args();
+    wire(&mut criterion);
+    session(&mut criterion);
+    fleet(&mut criterion);
+    record(&mut criterion);
+    exposition(&mut criterion);
+    impairments(&mut criterion);
+    criterion.final_summary();
+}
+
+/// Both ends of every protocol.
+fn wire(criterion: &mut Criterion) {
+    for protocol in PROTOCOLS {
+        let mut group = criterion.benchmark_group(format!("wire/{}", protocol.name()));
+        let request = Request { session: 0, sequence: 123_456, at: START.wall };
+        let arrived = Arrived { at: START.wall + ROUND_TRIP, ttl: Some(64) };
+        let encoded = written(|out| protocol.encode(&request, out));
+        let reply = written(|out| protocol.reflect(&encoded, arrived, arrived.at, out));
+
+        let mut out = Vec::with_capacity(MAX_DATAGRAM);
+        group.bench_function("encode", |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                protocol.encode(black_box(&request), &mut out);
+                black_box(&out);
+            });
+        });
+        group.bench_function("recognise", |bencher| {
+            bencher.iter(|| wire::recognise(black_box(&encoded), arrived.at));
+        });
+        let mut out = Vec::with_capacity(MAX_DATAGRAM);
+        group.bench_function("reflect", |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                protocol.reflect(black_box(&encoded), arrived, arrived.at, &mut out);
+                black_box(&out);
+            });
+        });
+        group.bench_function("decode", |bencher| {
+            bencher.iter(|| protocol.decode(black_box(&reply)));
+        });
+        group.finish();
+    }
+}
+
+/// One target's life, a heartbeat an iteration: answered, or lost.
+fn session(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("session");
+    let settings = Settings {
+        protocol: PROTOCOLS[0],
+        interval: INTERVAL,
+        timeout: INTERVAL,
+        misses: 3,
+        recoveries: 1,
+    };
+    let buckets = || Arc::new(Buckets::from_seconds(&default_rtt_buckets()));
+
+    let mut session = Session::new(&settings, Record::new(buckets(), buckets()), START.mono);
+    let mut now = START;
+    group.bench_function("answered", |bencher| {
+        bencher.iter(|| {
+            let due = session.poll_transmit(now)?;
+            session.handle_sent(now);
+            session.handle_transmitted(due.sequence, now.wall + Duration::from_micros(3));
+            let back = arrival(now.after(ROUND_TRIP));
+            let answered = session.handle_reply(&reply(due.sequence), &back);
+            now = now.after(INTERVAL);
+            session.handle_timeout(now, |_| {});
+            Some(answered)
+        });
+    });
+
+    let mut session = Session::new(&settings, Record::new(buckets(), buckets()), START.mono);
+    let mut now = START;
+    group.bench_function("lost", |bencher| {
+        bencher.iter(|| {
+            let due = session.poll_transmit(now)?;
+            session.handle_sent(now);
+            now = now.after(INTERVAL);
+            session.handle_timeout(now, |sequence| {
+                black_box(sequence);
+            });
+            Some(due)
+        });
+    });
+    group.finish();
+}
+
+/// A heartbeat through a whole fleet an iteration: due, encoded, sent, stamped, reflected, answered.
+fn fleet(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("fleet");
+    group.throughput(Throughput::Elements(1));
+    for targets in [100, 10_000, 100_000] {
+        let mut stream = Stream::new(targets);
+        // Once round, so that every target is known to answer.
+        for _ in 0..targets {
+            stream.step();
+        }
+        group.bench_function(BenchmarkId::from_parameter(targets), |bencher| {
+            bencher.iter(|| stream.step());
+        });
+    }
+    group.finish();
+}
+
+fn record(criterion: &mut Criterion) {
+    let mut histogram = Histogram::new(Arc::new(Buckets::from_seconds(&default_rtt_buckets())));
+    let mut delay: u64 = 0;
+    criterion.bench_function("record/observe", |bencher| {
+        bencher.iter(|| {
+            // Delays of up to 16 ms in no order that a branch could be guessed from.
+            delay = delay.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            histogram.observe(black_box(delay >> 40));
+        });
+    });
+}
+
+/// A whole scrape, written to nowhere.
+fn exposition(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("exposition");
+    group.sample_size(10);
+    for targets in [100, 10_000] {
+        let mut stream = Stream::new(targets);
+        for _ in 0..3 * targets {
+            stream.step();
+        }
+        let sample = stream.sample();
+        let mut octets = Octets(0);
+        if let Err(error) = encode_probe(&sample, &mut octets) {
+            unreachable!("nowhere takes everything: {error}");
+        }
+        group.throughput(Throughput::Bytes(octets.0));
+        group.bench_function(BenchmarkId::from_parameter(targets), |bencher| {
+            bencher.iter(|| encode_probe(black_box(&sample), io::sink()));
+        });
+    }
+    group.finish();
+}
+
+fn impairments(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("impair");
+    let all = impair::Settings {
+        loss: 0.3,
+        burst_loss: Some(Burst { p: 0.01, r: 0.25 }),
+        delay: Duration::from_millis(20),
+        jitter: Duration::from_millis(5),
+        duplicate: 0.01,
+        reorder: 0.01,
+        corrupt: 0.001,
+        outage: Some(Outage { every: 60 * INTERVAL, lasting: 20 * INTERVAL }),
+        seed: 1,
+        ..impair::Settings::default()
+    };
+    for (name, settings) in [("off", impair::Settings::default()), ("all", all)] {
+        let mut link = Impairment::new(settings, START.mono);
+        let mut now = START.mono;
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                now = now + Duration::from_micros(10);
+                link.judge(black_box(now))
+            });
+        });
+    }
+    group.finish();
+}
+
+/// The heartbeats of a fleet over a link that answers all, in order.
+struct Stream {
+    fleet: Fleet,
+    /// Sent and not answered yet: as many as leave in one system call.
+    under_way: VecDeque<(Transmit, Stamp)>,
+    request: Vec<u8>,
+    reply: Vec<u8>,
+}
+
+impl Stream {
+    const UNDER_WAY: usize = 64;
+
+    /// So many STAMP targets at four addresses.
+    fn new(targets: u32) -> Self {
+        let mut fleet = Fleet::new(&default_rtt_buckets(), Detail::Changes);
+        for number in 0..targets {
+            fleet.add(Arc::new(target(number)), START.mono);
+        }
+        Self {
+            fleet,
+            under_way: VecDeque::with_capacity(Self::UNDER_WAY + 1),
+            request: Vec::with_capacity(MAX_DATAGRAM),
+            reply: Vec::with_capacity(MAX_DATAGRAM),
+        }
+    }
+
+    /// The next heartbeat leaves, and the one before as many as are under way is answered.
+    fn step(&mut self) {
+        let Some(due) = self.fleet.poll_timeout() else { return };
+        let now = START.after(due.since(START.mono));
+        while let Some(transmit) = self.fleet.poll_transmit(now) {
+            self.fleet.handle_sent(transmit.ticket, now);
+            self.under_way.push_back((transmit, now));
+        }
+        while self.under_way.len() > Self::UNDER_WAY {
+            let Some((transmit, sent)) = self.under_way.pop_front() else { return };
+            self.answer(&transmit, sent, now);
+        }
+        while self.fleet.poll_event().is_some() {}
+    }
+
+    fn answer(&mut self, transmit: &Transmit, sent: Stamp, now: Stamp) {
+        let stamped = sent.wall + Duration::from_micros(3);
+        self.fleet.handle_transmitted(transmit.ticket, stamped);
+        self.request.clear();
+        transmit.protocol.encode(&transmit.request(sent.wall), &mut self.request);
+        let arrived = Arrived { at: sent.wall + ROUND_TRIP / 2, ttl: Some(64) };
+        self.reply.clear();
+        transmit.protocol.reflect(&self.request, arrived, arrived.at, &mut self.reply);
+        let back = sent.after(ROUND_TRIP);
+        let arrival = Arrival { read: now, ..arrival(back) };
+        self.fleet.handle_datagram(transmit.peer, &self.reply, &arrival);
+    }
+
+    fn sample(&self) -> ProbeSample {
+        let now = self.fleet.poll_timeout().unwrap_or(START.mono);
+        let targets: Vec<TargetSample> =
+            (0..self.fleet.len()).filter_map(|number| self.fleet.sample(number, now)).collect();
+        ProbeSample {
+            targets,
+            label_names: BTreeSet::new(),
+            schedule_lag: self.fleet.schedule_lag().clone(),
+            receive_drops: 0,
+            timestamps: [0; 2],
+            unmatched: self.fleet.unmatched(),
+            impaired: false,
+            config_loaded: true,
+            config_loaded_at: START.wall,
+        }
+    }
+}
+
+/// Counts what is written.
+struct Octets(u64);
+
+impl io::Write for Octets {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0 += octets.len() as u64;
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn target(number: u32) -> Target {
+    let ip = Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + number % 4);
+    let address = Address { host: Host::Ip(IpAddr::V4(ip)), port: 12_000 };
+    let defaults = Defaults { protocol: stamp(), ..Defaults::default() };
+    defaults.target(format!("target-{number:06}"), address)
+}
+
+fn stamp() -> &'static dyn Protocol {
+    PROTOCOLS[2]
+}
+
+/// An answer with all that a protocol can tell, but no echo: the session's protocol wants none.
+fn reply(sequence: u64) -> Reply {
+    Reply {
+        session: None,
+        sequence: low(sequence),
+        echo: 0,
+        time_difference: Some(75_000),
+        turnaround: Some(2_000),
+    }
+}
+
+fn arrival(at: Stamp) -> Arrival {
+    Arrival { at: at.mono, kernel: Some(at.wall), read: at, ttl: Some(64) }
+}
+
+/// The low 32 bits, as the wire carries them.
+#[expect(clippy::cast_possible_truncation, reason = "the wire carries no more")]
+fn low(sequence: u64) -> u32 {
+    sequence as u32
+}
+
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::with_capacity(MAX_DATAGRAM);
+    write(&mut out);
+    out
+}
