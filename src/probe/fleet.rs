@@ -489,3 +489,6 @@ impl Watched {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

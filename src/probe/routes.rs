@@ -151,3 +151,6 @@ fn sole(lanes: &[Lane]) -> Option<Member> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

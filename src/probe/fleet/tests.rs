@@ -1,0 +1,318 @@
+//! The fleet on a clock of its own: what is due when, and whose an answer is.
+
+use super::*;
+
+use crate::config::{Defaults, parse_target};
+use crate::model::InvalidReason;
+use crate::wire::Arrived;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+fn at(millis: u64) -> Stamp {
+    Stamp { mono: Mono::from_nanos(0), wall: Wall::from_nanos(1_767_225_600_000_000_000) }
+        .after(SECOND * 1_000 + MILLISECOND * u32::try_from(millis).unwrap())
+}
+
+fn target(text: &str) -> Target {
+    parse_target(text, &Defaults::default()).unwrap()
+}
+
+fn ip(text: &str) -> SocketAddr {
+    SocketAddr::new(text.parse().unwrap(), 0)
+}
+
+fn peer(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// A fleet on a clock.
+struct Driven {
+    fleet: Fleet,
+    /// All that left, in order.
+    sent: Vec<(Transmit, Stamp)>,
+}
+
+impl Driven {
+    fn new(targets: &[&str]) -> Self {
+        let mut fleet = Fleet::new(&[0.001, 0.1], Detail::Heartbeats);
+        for text in targets {
+            fleet.add(Arc::new(target(text)), at(0).mono);
+        }
+        Self { fleet, sent: Vec::new() }
+    }
+
+    /// Goes from wake-up to wake-up until `millis`, and sends all that falls due.
+    fn run_to(&mut self, millis: u64) {
+        while let Some(wake) = self.fleet.poll_timeout().filter(|&wake| wake <= at(millis).mono) {
+            let now = at(0).after(wake.since(at(0).mono));
+            while let Some(transmit) = self.fleet.poll_transmit(now) {
+                self.fleet.handle_sent(transmit.ticket, now);
+                self.sent.push((transmit, now));
+            }
+        }
+    }
+
+    /// Answers what left as the `index`-th in all, at `millis`, from the address it was sent to.
+    fn answer(&mut self, index: usize, millis: u64) {
+        let (transmit, sent) = self.sent[index];
+        let (mut request, mut reply) = (Vec::new(), Vec::new());
+        transmit.protocol.encode(&transmit.request(sent.wall), &mut request);
+        let arrived = Arrived { at: sent.wall, ttl: None };
+        transmit.protocol.reflect(&request, arrived, sent.wall, &mut reply);
+        self.fleet.handle_datagram(transmit.peer, &reply, &arrival(millis));
+    }
+
+    fn happenings(&mut self) -> Vec<(String, Happening)> {
+        let events = std::iter::from_fn(|| self.fleet.poll_event());
+        events.map(|event| (event.target.name.clone(), event.what)).collect()
+    }
+
+    fn sample(&self, number: usize, millis: u64) -> TargetSample {
+        self.fleet.sample(number, at(millis).mono).unwrap()
+    }
+}
+
+fn arrival(millis: u64) -> Arrival {
+    Arrival { at: at(millis).mono, kernel: Some(at(millis).wall), read: at(millis), ttl: Some(64) }
+}
+
+fn answered(happening: &Happening) -> Option<Answered> {
+    if let Happening::Answered { what, .. } = happening { Some(*what) } else { None }
+}
+
+#[test]
+fn every_target_keeps_its_own_schedule_from_its_phase_on() {
+    let mut driven = Driven::new(&["192.0.2.1", "stamp://[2001:db8::2]:862", "ping://192.0.2.3"]);
+    driven.run_to(9_999);
+    for (number, address) in
+        ["192.0.2.1:12000", "[2001:db8::2]:862", "192.0.2.3:12000"].into_iter().enumerate()
+    {
+        let own = driven.sent.iter().filter(|(transmit, _)| transmit.peer == peer(address));
+        let own: Vec<_> = own.map(|(transmit, sent)| (transmit.ticket.sequence, *sent)).collect();
+        assert_eq!(own.len(), 10);
+        let (_, first) = own[0];
+        assert!(at(0).mono <= first.mono && first.mono < at(1_000).mono);
+        for (sequence, (number, sent)) in (0..).zip(&own) {
+            assert_eq!((*number, sent.mono), (u64::from(sequence), first.mono + SECOND * sequence));
+        }
+        assert_eq!(driven.sample(number, 10_000).session.record.sent, 10);
+    }
+    assert_eq!((driven.fleet.schedule_lag().count(), driven.fleet.schedule_lag().sum()), (30, 0));
+}
+
+#[test]
+fn ten_thousand_names_are_no_burst() {
+    const BINS: usize = 1_000;
+    let names = (0..10_000).map(|n| format!("edge-{n:04}.pop{}.example", n % 37));
+    let mut bins = [0_u32; BINS];
+    for name in names {
+        let phase = phase(&name, SECOND);
+        assert!(phase < SECOND);
+        bins[usize::try_from(phase.as_millis()).unwrap()] += 1;
+    }
+    // Ten a millisecond in the mean. Of uniform phases, chi-square has 999 degrees of freedom:
+    // beyond 1143 once in a thousand, and a bin with 30 once in some thousand.
+    let chi_square: f64 = bins.iter().map(|&n| (f64::from(n) - 10.0).powi(2) / 10.0).sum();
+    assert!((860.0..1143.0).contains(&chi_square), "{chi_square}");
+    assert!(bins.iter().all(|&n| n < 30), "{:?}", bins.iter().max());
+}
+
+#[test]
+fn a_phase_depends_on_the_name_and_scales_with_the_interval() {
+    let whole = phase("fra-edge", SECOND * 1_000);
+    assert_eq!(whole, phase("fra-edge", SECOND * 1_000));
+    assert_ne!(whole, phase("fra-edge2", SECOND * 1_000));
+    let part = phase("fra-edge", SECOND);
+    assert!(whole.abs_diff(part * 1_000) <= Duration::from_micros(1));
+    assert_eq!(phase("fra-edge", Duration::from_nanos(1)), Duration::ZERO);
+}
+
+#[test]
+fn answers_from_the_address_before_the_last_change_still_count() {
+    let mut driven = Driven::new(&["fra.example"]);
+    driven.fleet.handle_resolved(0, &[ip("192.0.2.1")]);
+    driven.run_to(1_000);
+    assert_eq!(driven.sent[0].0.peer, peer("192.0.2.1:12000"));
+    driven.fleet.handle_resolved(0, &[ip("2001:db8::2")]);
+    assert_eq!(driven.fleet.address(0), Some(peer("[2001:db8::2]:12000")));
+    driven.answer(0, 1_010);
+    assert_eq!(driven.sample(0, 1_010).session.record.received, 1);
+    driven.run_to(2_000);
+    assert_eq!(driven.sent[1].0.peer, peer("[2001:db8::2]:12000"));
+
+    driven.fleet.handle_resolved(0, &[ip("192.0.2.3")]);
+    driven.answer(0, 2_010);
+    assert_eq!(driven.fleet.unmatched()[UnmatchedReason::UnknownAddress.index()], 1);
+    driven.answer(1, 2_020);
+    let sample = driven.sample(0, 2_020);
+    assert_eq!((sample.session.record.received, sample.address_changes), (2, 2));
+    assert_eq!(sample.session.record.duplicates, 0);
+}
+
+#[test]
+fn an_address_that_comes_back_is_the_one_in_use() {
+    let mut driven = Driven::new(&["fra.example"]);
+    for address in ["192.0.2.1", "192.0.2.2", "192.0.2.1"] {
+        driven.fleet.handle_resolved(0, &[ip(address)]);
+    }
+    driven.run_to(1_000);
+    driven.answer(0, 1_010);
+    let sample = driven.sample(0, 1_010);
+    assert_eq!((sample.session.record.received, sample.address_changes), (1, 2));
+    assert_eq!(sample.address, Some(peer("192.0.2.1:12000")));
+}
+
+#[test]
+fn failed_lookups_keep_the_address_and_other_addresses_do_not_push_it_out() {
+    let mut driven = Driven::new(&["fra.example:862"]);
+    driven.fleet.handle_resolved(0, &[]);
+    let sample = driven.sample(0, 0);
+    assert_eq!((sample.address, sample.resolved), (None, false));
+    driven.fleet.handle_resolved(0, &[ip("192.0.2.1")]);
+    assert!(driven.sample(0, 0).resolved);
+    driven.fleet.handle_resolved(0, &[]);
+    let sample = driven.sample(0, 0);
+    assert_eq!((sample.address, sample.resolved), (Some(peer("192.0.2.1:862")), false));
+    driven.fleet.handle_resolved(0, &[ip("192.0.2.9"), ip("192.0.2.1")]);
+    let sample = driven.sample(0, 0);
+    assert_eq!((sample.address, sample.resolved), (Some(peer("192.0.2.1:862")), true));
+    assert_eq!(sample.address_changes, 0);
+    driven.fleet.handle_resolved(7, &[ip("192.0.2.1")]);
+}
+
+#[test]
+fn without_an_address_heartbeats_fall_due_and_are_misses() {
+    let mut driven = Driven::new(&["nowhere.example"]);
+    driven.run_to(3_999);
+    assert!(driven.sent.is_empty());
+    let sample = driven.sample(0, 4_000);
+    assert_eq!(sample.session.record.unsent[UnsentReason::Unresolved.index()], 4);
+    assert_eq!((sample.session.record.sent, sample.session.state), (0, Some(State::Down)));
+    let happened: Vec<_> = driven.happenings().into_iter().map(|(_, what)| what).collect();
+    let unsent = |sequence| Happening::Unsent { sequence, reason: UnsentReason::Unresolved };
+    let down = Happening::Changed { state: State::Down, misses: 3 };
+    assert_eq!(happened, [unsent(0), unsent(1), unsent(2), down, unsent(3)]);
+}
+
+#[test]
+fn an_icmp_error_explains_for_every_target_at_its_address_and_settles_nothing() {
+    let mut driven = Driven::new(&["192.0.2.1", "ping://192.0.2.1", "192.0.2.2"]);
+    driven.run_to(999);
+    driven.fleet.handle_icmp(peer("192.0.2.1:12000"), IcmpKind::PortUnreachable, at(1_000));
+    driven.fleet.handle_icmp(peer("192.0.2.1:12001"), IcmpKind::PortUnreachable, at(1_000));
+    for (number, told) in [1, 1, 0].into_iter().enumerate() {
+        let session = driven.sample(number, 1_000).session;
+        assert_eq!(session.record.icmp_errors[IcmpKind::PortUnreachable.index()], told);
+        assert_eq!((session.record.lost, session.in_flight), (0, 1));
+    }
+    let icmp = Happening::Icmp(IcmpKind::PortUnreachable);
+    let expected = [("192.0.2.1".to_owned(), icmp), ("ping://192.0.2.1".to_owned(), icmp)];
+    assert_eq!(driven.happenings(), expected);
+}
+
+#[test]
+fn stopping_leaves_the_timeouts_of_what_is_in_flight() {
+    let mut driven = Driven::new(&["192.0.2.1", "192.0.2.2"]);
+    assert!(!driven.fleet.is_settled());
+    driven.run_to(1_000);
+    assert_eq!(driven.sent.len(), 2);
+    driven.fleet.stop();
+    assert!(!driven.fleet.is_settled());
+    driven.answer(0, 1_001);
+    assert!(!driven.fleet.is_settled());
+    driven.run_to(60_000);
+    assert_eq!(driven.sent.len(), 2, "nothing more falls due");
+    assert!(driven.fleet.is_settled());
+    assert_eq!(driven.fleet.poll_timeout(), None);
+    let lost = driven.sample(0, 60_000).session.record.lost;
+    assert_eq!(lost + driven.sample(1, 60_000).session.record.lost, 1);
+    let settled = driven.happenings().into_iter().map(|(_, what)| what).collect::<Vec<_>>();
+    assert_eq!(settled.last(), Some(&Happening::Lost { sequence: 0 }));
+}
+
+#[test]
+fn a_limit_ends_every_targets_schedule() {
+    let mut driven = Driven::new(&["192.0.2.1", "nowhere.example"]);
+    driven.fleet.limit(3);
+    driven.run_to(60_000);
+    assert_eq!(driven.sent.len(), 3);
+    assert!(driven.fleet.is_settled());
+    assert_eq!(driven.sample(0, 60_000).session.record.lost, 3);
+    assert_eq!(driven.sample(1, 60_000).session.record.unsent_misses(), 3);
+}
+
+#[test]
+fn ready_is_when_every_target_that_can_be_resolved_has_settled_one() {
+    let mut driven = Driven::new(&["192.0.2.1", "nowhere.example", "fra.example"]);
+    driven.fleet.handle_resolved(1, &[]);
+    driven.run_to(999);
+    assert!(!driven.fleet.poll_ready(), "one name has not been looked up yet");
+    driven.fleet.handle_resolved(2, &[ip("192.0.2.2")]);
+    driven.answer(0, 1_000);
+    assert!(!driven.fleet.poll_ready(), "its heartbeats have not been settled");
+    driven.run_to(2_999);
+    assert!(driven.fleet.poll_ready());
+    assert!(driven.fleet.poll_ready());
+}
+
+#[test]
+fn being_late_skipping_and_drops_impair_for_a_minute() {
+    let mut driven = Driven::new(&["192.0.2.1"]);
+    let first = driven.fleet.poll_timeout().unwrap();
+    let send = |driven: &mut Driven, late: Duration| {
+        let due = driven.fleet.poll_timeout().unwrap();
+        let now = at(0).after(due.since(at(0).mono) + late);
+        while let Some(transmit) = driven.fleet.poll_transmit(now) {
+            driven.fleet.handle_sent(transmit.ticket, now);
+        }
+        now.mono
+    };
+    let now = send(&mut driven, MILLISECOND * 100);
+    assert!(!driven.fleet.is_impaired(now));
+    for late in [MILLISECOND * 101, SECOND * 3] {
+        driven.fleet.impaired_until = None;
+        let now = send(&mut driven, late);
+        assert!(driven.fleet.is_impaired(now + SECOND * 60 - Duration::from_nanos(1)));
+        assert!(!driven.fleet.is_impaired(now + SECOND * 60));
+    }
+    driven.fleet.impaired_until = None;
+    driven.fleet.handle_drops(first);
+    assert!(driven.fleet.is_impaired(first + SECOND * 59));
+    assert!(!driven.fleet.is_impaired(first + SECOND * 60));
+}
+
+#[test]
+fn a_datagram_too_long_for_any_reply_is_malformed() {
+    let mut driven = Driven::new(&["192.0.2.1"]);
+    driven.fleet.handle_oversized(peer("192.0.2.1:12000"), &arrival(1));
+    driven.fleet.handle_oversized(peer("192.0.2.2:12000"), &arrival(1));
+    let what: Vec<_> = driven.happenings().iter().filter_map(|(_, what)| answered(what)).collect();
+    assert_eq!(what, [Answered::Invalid(InvalidReason::Malformed)]);
+    assert_eq!(driven.fleet.unmatched()[UnmatchedReason::UnknownAddress.index()], 1);
+}
+
+#[test]
+fn transmit_stamps_reach_the_heartbeat_they_are_of() {
+    let mut driven = Driven::new(&["192.0.2.1"]);
+    driven.run_to(999);
+    let (transmit, sent) = driven.sent[0];
+    driven.fleet.handle_transmitted(transmit.ticket, sent.wall + MILLISECOND);
+    driven.answer(0, 1_000);
+    let rtt = at(1_000).mono.since(sent.mono + MILLISECOND);
+    let what: Vec<_> = driven.happenings().iter().filter_map(|(_, what)| answered(what)).collect();
+    assert_eq!(what, [Answered::InTime { sequence: 0, rtt }]);
+}
+
+#[test]
+fn a_fleet_tells_no_more_than_it_was_asked_to() {
+    let mut fleet = Fleet::new(&[1.0], Detail::Changes);
+    fleet.add(Arc::new(target("192.0.2.1")), at(0).mono);
+    let mut driven = Driven { fleet, sent: Vec::new() };
+    driven.run_to(999);
+    driven.answer(0, 1_000);
+    driven.run_to(9_999);
+    let happened: Vec<_> = driven.happenings().into_iter().map(|(_, what)| what).collect();
+    let changed = |state, misses| Happening::Changed { state, misses };
+    assert_eq!(happened, [changed(State::Up, 0), changed(State::Down, 3)]);
+}

@@ -1,0 +1,228 @@
+//! Who gets what, at addresses of one target and of several.
+
+use super::*;
+
+use crate::model::Wall;
+use crate::wire::{self, Arrived, Malformed, Recognition, Request};
+
+const AT: Wall = Wall::from_nanos(1_767_225_600_000_000_000);
+
+fn protocol(name: &str) -> &'static dyn Protocol {
+    wire::by_name(name).unwrap()
+}
+
+fn peer(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// A responder's answer to heartbeat `sequence` of a session.
+fn answer(protocol: &dyn Protocol, session: u32, sequence: u32) -> Vec<u8> {
+    let (mut request, mut reply) = (Vec::new(), Vec::new());
+    protocol.encode(&Request { session, sequence, at: AT }, &mut request);
+    protocol.reflect(&request, Arrived { at: AT, ttl: None }, AT, &mut reply);
+    reply
+}
+
+/// The answer of a STAMP reflector that knows nothing of RFC 8972.
+fn answer_without_ssid(sequence: u32) -> Vec<u8> {
+    let mut reply = answer(protocol("stamp"), 0, sequence);
+    reply[14..16].fill(0);
+    reply
+}
+
+/// Routes at one address, for targets 0, 1, … that speak these protocols.
+fn routes_at(peer: SocketAddr, protocols: &[&str]) -> (Routes, Vec<Route>) {
+    let mut routes = Routes::default();
+    let members = (0..).map(Member).zip(protocols);
+    let added = members.map(|(member, name)| routes.add(member, peer, protocol(name)).unwrap());
+    let added = added.collect();
+    (routes, added)
+}
+
+/// The target and the heartbeat that a reply was taken for.
+fn replied(delivery: Delivery) -> Option<(u32, u32)> {
+    match delivery {
+        Delivery::Reply(Member(number), reply) => Some((number, reply.sequence)),
+        Delivery::Invalid(..) | Delivery::Unmatched(_) => None,
+    }
+}
+
+#[test]
+fn a_target_alone_looks_like_a_plain_sender() {
+    for known in wire::PROTOCOLS {
+        let there = peer("192.0.2.1:12000");
+        let (routes, added) = routes_at(there, &[known.name()]);
+        assert_eq!(added, [Route { peer: there, session: 0 }]);
+        assert_eq!(replied(routes.deliver(there, &answer(known, 0, 7))), Some((0, 7)));
+    }
+}
+
+#[test]
+fn targets_of_one_address_and_protocol_are_told_apart_by_their_sessions() {
+    for known in wire::PROTOCOLS {
+        let there = peer("[2001:db8::1]:862");
+        let (routes, added) = routes_at(there, &[known.name(); 3]);
+        assert_eq!(added.iter().map(|route| route.session).collect::<Vec<_>>(), [0, 1, 2]);
+        for (member, session) in [(0, 0), (1, 1), (2, 2)] {
+            let delivery = routes.deliver(there, &answer(known, session, 7));
+            assert_eq!(replied(delivery), Some((member, 7)));
+        }
+    }
+}
+
+#[test]
+fn targets_of_one_address_and_other_protocols_need_no_numbers() {
+    let there = peer("192.0.2.1:12000");
+    let (routes, added) = routes_at(there, &["stamp", "heartbeat", "ping"]);
+    assert!(added.iter().all(|route| route.session == 0));
+    for (member, name) in [(0, "stamp"), (1, "heartbeat"), (2, "ping")] {
+        let delivery = routes.deliver(there, &answer(protocol(name), 0, 9));
+        assert_eq!(replied(delivery), Some((member, 9)));
+    }
+}
+
+#[test]
+fn another_port_is_another_peer() {
+    let (routes, _) = routes_at(peer("192.0.2.1:12000"), &["heartbeat"]);
+    for other in ["192.0.2.1:12001", "192.0.2.2:12000", "[2001:db8::1]:12000"] {
+        let delivery = routes.deliver(peer(other), &answer(protocol("heartbeat"), 0, 1));
+        assert_eq!(delivery, Delivery::Unmatched(UnmatchedReason::UnknownAddress));
+    }
+}
+
+#[test]
+fn a_session_that_nobody_has_is_the_only_targets_or_nobodys() {
+    let there = peer("192.0.2.1:12000");
+    for name in ["heartbeat", "ping", "stamp"] {
+        let stray = answer(protocol(name), 5, 1);
+        let (routes, _) = routes_at(there, &[name]);
+        let invalid = Delivery::Invalid(Member(0), InvalidReason::UnknownSequence);
+        assert_eq!(routes.deliver(there, &stray), invalid);
+        for shared in [[name, name], [name, if name == "ping" { "stamp" } else { "ping" }]] {
+            let (routes, _) = routes_at(there, &shared);
+            let unmatched = Delivery::Unmatched(UnmatchedReason::UnknownSession);
+            assert_eq!(routes.deliver(there, &stray), unmatched);
+        }
+    }
+}
+
+#[test]
+fn a_reflector_that_names_no_session_can_serve_one_target() {
+    let there = peer("192.0.2.1:862");
+    let reply = answer_without_ssid(3);
+    let (routes, _) = routes_at(there, &["stamp"]);
+    assert_eq!(replied(routes.deliver(there, &reply)), Some((0, 3)));
+    let (routes, _) = routes_at(there, &["ping", "stamp"]);
+    assert_eq!(replied(routes.deliver(there, &reply)), Some((1, 3)));
+
+    let (mut routes, added) = routes_at(there, &["stamp", "stamp"]);
+    let unmatched = Delivery::Unmatched(UnmatchedReason::UnknownSession);
+    assert_eq!(routes.deliver(there, &reply), unmatched);
+    routes.remove(added[0], protocol("stamp"));
+    assert_eq!(replied(routes.deliver(there, &reply)), Some((1, 3)));
+}
+
+#[test]
+fn what_is_no_reply_is_the_only_targets_or_nobodys() {
+    let there = peer("192.0.2.1:12000");
+    for garbage in [&b"garbage"[..], b"", &[0; 44]] {
+        let (routes, _) = routes_at(there, &["ping"]);
+        let malformed = Delivery::Invalid(Member(0), InvalidReason::Malformed);
+        assert_eq!(routes.deliver(there, garbage), malformed);
+        for shared in [["ping", "ping"], ["ping", "heartbeat"]] {
+            let (routes, _) = routes_at(there, &shared);
+            let unmatched = Delivery::Unmatched(UnmatchedReason::UnknownSession);
+            assert_eq!(routes.deliver(there, garbage), unmatched);
+        }
+    }
+    let (routes, _) = routes_at(there, &["ping"]);
+    let other = routes.deliver(there, &answer(protocol("heartbeat"), 0, 1));
+    assert_eq!(other, Delivery::Invalid(Member(0), InvalidReason::Malformed));
+}
+
+#[test]
+fn numbers_that_became_free_are_given_again() {
+    let there = peer("192.0.2.1:12000");
+    let heartbeat = protocol("heartbeat");
+    let (mut routes, added) = routes_at(there, &["heartbeat"; 4]);
+    routes.remove(added[1], heartbeat);
+    routes.remove(added[2], heartbeat);
+    let freed = routes.deliver(there, &answer(heartbeat, 1, 0));
+    assert_eq!(freed, Delivery::Unmatched(UnmatchedReason::UnknownSession));
+    for (number, session) in [(7, 1), (8, 2), (9, 4)] {
+        let route = routes.add(Member(number), there, heartbeat);
+        assert_eq!(route, Some(Route { peer: there, session }));
+        assert_eq!(
+            replied(routes.deliver(there, &answer(heartbeat, session, 0))),
+            Some((number, 0))
+        );
+    }
+}
+
+#[test]
+fn a_route_is_taken_back_once_and_an_address_goes_with_its_last() {
+    let there = peer("192.0.2.1:12000");
+    let (mut routes, added) = routes_at(there, &["ping", "ping", "stamp"]);
+    let at = |routes: &Routes| routes.at(there).collect::<Vec<_>>();
+    assert_eq!(at(&routes), [Member(0), Member(1), Member(2)]);
+    routes.remove(added[0], protocol("ping"));
+    routes.remove(added[0], protocol("ping"));
+    assert_eq!(at(&routes), [Member(1), Member(2)]);
+    routes.remove(added[2], protocol("stamp"));
+    assert_eq!(at(&routes), [Member(1)]);
+    let malformed = Delivery::Invalid(Member(1), InvalidReason::Malformed);
+    assert_eq!(routes.deliver(there, b"garbage"), malformed, "it is alone now");
+    routes.remove(added[1], protocol("ping"));
+    assert_eq!(at(&routes), []);
+    let unknown = Delivery::Unmatched(UnmatchedReason::UnknownAddress);
+    assert_eq!(routes.deliver(there, b"garbage"), unknown);
+    routes.remove(added[1], protocol("ping"));
+}
+
+/// A protocol that can tell two sessions apart, 0 and 1.
+#[derive(Debug)]
+struct Narrow;
+
+impl Protocol for Narrow {
+    fn name(&self) -> &'static str {
+        "narrow"
+    }
+
+    fn summary(&self) -> &'static str {
+        ""
+    }
+
+    fn max_session(&self) -> u32 {
+        1
+    }
+
+    fn encode(&self, _request: &Request, _out: &mut Vec<u8>) {}
+
+    fn decode(&self, _datagram: &[u8]) -> Result<Reply, Malformed> {
+        Err(Malformed)
+    }
+
+    fn confirms(&self, _reply: &Reply, _sent: Wall) -> bool {
+        true
+    }
+
+    fn recognise(&self, _datagram: &[u8], _now: Wall) -> Recognition {
+        Recognition::Foreign
+    }
+
+    fn reflect(&self, _request: &[u8], _arrived: Arrived, _now: Wall, _out: &mut Vec<u8>) {}
+}
+
+#[test]
+fn no_more_targets_share_an_address_than_the_protocol_can_tell_apart() {
+    let there = peer("192.0.2.1:12000");
+    let mut routes = Routes::default();
+    let first = routes.add(Member(0), there, &Narrow).unwrap();
+    assert_eq!(routes.add(Member(1), there, &Narrow).map(|route| route.session), Some(1));
+    assert_eq!(routes.add(Member(2), there, &Narrow), None);
+    assert!(routes.add(Member(2), peer("192.0.2.2:12000"), &Narrow).is_some());
+    assert!(routes.add(Member(3), there, protocol("ping")).is_some(), "of another protocol");
+    routes.remove(first, &Narrow);
+    assert_eq!(routes.add(Member(4), there, &Narrow).map(|route| route.session), Some(0));
+    assert_eq!(routes.add(Member(5), there, &Narrow), None);
+}

@@ -1,0 +1,451 @@
+//! One target in the naive model: the list of its heartbeats, and what the definitions make of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use udp_heartbeat::config::{Host, Target};
+use udp_heartbeat::model::{
+    IcmpKind, InvalidReason, Label, Mono, Stamp, StampSource, State, UnsentReason, Wall,
+};
+use udp_heartbeat::probe::Happening;
+use udp_heartbeat::session::{Answered, Summary};
+
+use crate::figures::{Figures, Tally};
+use crate::machine::Machine;
+use crate::scenario::Foreign;
+use crate::truth::{Delivered, Says, Told};
+
+/// The hop limit that every datagram arrives with.
+pub(crate) const TTL: u8 = 57;
+
+/// Bounds of the buckets of loss periods.
+const LOSS_BURSTS: [u64; 9] = [1, 2, 3, 5, 10, 20, 50, 100, 1000];
+
+/// One target and everything that happened to it.
+#[derive(Debug)]
+pub(crate) struct Life {
+    target: Arc<Target>,
+    /// When its first heartbeat is due.
+    pub(crate) first: Mono,
+    /// Where it was found to be, in order.
+    addresses: Vec<SocketAddr>,
+    is_resolved: bool,
+    beats: Vec<Beat>,
+    /// The newest heartbeat answered in time; the newest answered at all.
+    newest_in_time: Option<u64>,
+    newest_answered: Option<u64>,
+    pub(crate) verdicts: Vec<Verdict>,
+    answers_in_a_row: u32,
+    duplicates: u64,
+    reordered: u64,
+    invalid: [u64; InvalidReason::COUNT],
+    icmp: [u64; IcmpKind::COUNT],
+    stamps: [u64; StampSource::COUNT],
+    /// In the order in which they were measured.
+    pub(crate) rtts: Vec<u64>,
+    ipdvs: Vec<u64>,
+    last_reply: Option<Wall>,
+    time_difference: Option<i64>,
+    is_heard: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Beat {
+    fate: Fate,
+    /// When it left, for one that did.
+    at: Stamp,
+    rtt: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Unsent(UnsentReason),
+    InFlight,
+    Received,
+    Lost,
+    Late,
+}
+
+/// A change of state.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Verdict {
+    pub(crate) state: State,
+    pub(crate) at: Mono,
+    shown: Wall,
+}
+
+/// A datagram, the round that reads it, and the one before.
+#[derive(Debug)]
+pub(crate) struct Seen<'a> {
+    pub(crate) arrival: &'a Delivered,
+    pub(crate) now: Stamp,
+    pub(crate) last_round: Mono,
+}
+
+/// What fell due.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub(crate) at: Mono,
+    /// How many before it are skipped.
+    pub(crate) skipped: usize,
+    pub(crate) left: bool,
+}
+
+impl Life {
+    pub(crate) fn new(target: Arc<Target>, first: Mono) -> Self {
+        let literal = match target.address.host {
+            Host::Ip(ip) => Some(SocketAddr::new(ip, target.address.port)),
+            Host::Name(_) => None,
+        };
+        Self {
+            target,
+            first,
+            addresses: literal.into_iter().collect(),
+            is_resolved: literal.is_some(),
+            beats: Vec::new(),
+            newest_in_time: None,
+            newest_answered: None,
+            verdicts: Vec::new(),
+            answers_in_a_row: 0,
+            duplicates: 0,
+            reordered: 0,
+            invalid: [0; InvalidReason::COUNT],
+            icmp: [0; IcmpKind::COUNT],
+            stamps: [0; StampSource::COUNT],
+            rtts: Vec::new(),
+            ipdvs: Vec::new(),
+            last_reply: None,
+            time_difference: None,
+            is_heard: false,
+        }
+    }
+
+    /// The figures at `now`.
+    pub(crate) fn figures(&self, now: Mono, machine: &Machine, rtt_buckets: &[f64]) -> Figures {
+        let unsent = std::array::from_fn(|n| self.count(Fate::Unsent(UnsentReason::ALL[n])));
+        let lost = self.count(Fate::Lost) + self.count(Fate::Late);
+        let in_flight = self.count(Fate::InFlight);
+        let unsent_in_all: u64 = unsent.iter().sum();
+        let bounds: Vec<u64> = rtt_buckets.iter().map(|&bound| nanoseconds(bound)).collect();
+        let received = self.count(Fate::Received);
+        let tells_turnaround = self.target.protocol.name() == "stamp";
+        let turnarounds = if tells_turnaround { received } else { 0 };
+        let changes_to =
+            |state| self.verdicts.iter().filter(|verdict| verdict.state == state).count() as u64;
+        Figures {
+            sent: self.beats.len() as u64 - unsent_in_all,
+            received,
+            lost,
+            in_flight,
+            late: self.count(Fate::Late),
+            duplicates: self.duplicates,
+            reordered: self.reordered,
+            unsent,
+            invalid: self.invalid,
+            icmp: self.icmp,
+            stamps: self.stamps,
+            rtt: Tally::of(&self.rtts, &bounds),
+            loss_bursts: Tally::of(&self.loss_bursts(), &LOSS_BURSTS),
+            turnaround: Summary {
+                count: turnarounds,
+                sum: turnarounds * nanos(machine.turnaround),
+            },
+            ipdv: Summary { count: self.ipdvs.len() as u64, sum: self.ipdvs.iter().sum() },
+            last_rtt: self.rtts.last().copied(),
+            last_reply: self.last_reply,
+            time_difference: self.time_difference,
+            reply_ttl: self.is_heard.then_some(TTL),
+            state: self.state(),
+            state_changed: self.verdicts.last().map(|verdict| verdict.shown),
+            state_changes: std::array::from_fn(|state| changes_to(State::ALL[state])),
+            consecutive_misses: self.misses_in_a_row(),
+            down: self.down(now),
+            address: self.addresses.last().copied(),
+            is_resolved: self.is_resolved,
+            address_changes: (self.addresses.len() as u64).saturating_sub(1),
+        }
+    }
+
+    /// Lengths of the completed loss periods, as far as all before them is settled.
+    pub(crate) fn loss_bursts(&self) -> Vec<u64> {
+        let mut bursts = Vec::new();
+        let mut lost = 0;
+        for beat in &self.beats {
+            match beat.fate {
+                Fate::InFlight => break,
+                Fate::Unsent(_) => {}
+                Fate::Lost | Fate::Late => lost += 1,
+                Fate::Received => {
+                    bursts.extend((lost > 0).then_some(lost));
+                    lost = 0;
+                }
+            }
+        }
+        bursts
+    }
+
+    /// Time spent down, up to `now`.
+    pub(crate) fn down(&self, now: Mono) -> Duration {
+        let ends = self.verdicts.iter().skip(1).map(|verdict| verdict.at).chain([now]);
+        let spans = self.verdicts.iter().zip(ends);
+        let down = spans.filter(|(verdict, _)| verdict.state == State::Down);
+        down.map(|(verdict, end)| end.since(verdict.at)).sum()
+    }
+
+    fn count(&self, fate: Fate) -> u64 {
+        self.beats.iter().filter(|beat| beat.fate == fate).count() as u64
+    }
+
+    fn state(&self) -> Option<State> {
+        self.verdicts.last().map(|verdict| verdict.state)
+    }
+
+    pub(crate) fn look_up(&mut self, found: &[SocketAddr]) {
+        self.is_resolved = !found.is_empty();
+        let is_current = |address: &&SocketAddr| Some(*address) == self.addresses.last();
+        if let (None, Some(&first)) = (found.iter().find(is_current), found.first()) {
+            self.addresses.push(first);
+        }
+    }
+
+    /// Whether it is now, or was before the last change, at this address.
+    pub(crate) fn is_known_at(&self, address: SocketAddr) -> bool {
+        self.addresses.iter().rev().take(2).any(|&known| known == address)
+    }
+
+    fn refuse(&mut self, reason: InvalidReason) -> Answered {
+        self.invalid[reason.index()] += 1;
+        Answered::Invalid(reason)
+    }
+
+    /// An ICMP error about what was sent to `about`.
+    pub(crate) fn explain(
+        &mut self,
+        about: SocketAddr,
+        kind: IcmpKind,
+        now: Stamp,
+        told: &mut Vec<Told>,
+    ) {
+        if self.is_known_at(about) {
+            self.icmp[kind.index()] += 1;
+            told.push((now.wall, Happening::Icmp(kind)));
+        }
+    }
+
+    /// A datagram came from where the target is or was.
+    pub(crate) fn hear(&mut self, seen: &Seen<'_>, machine: &Machine, told: &mut Vec<Told>) {
+        let verdicts = self.verdicts.len();
+        let what = match seen.arrival.says {
+            Says::Foreign { counts_as: Foreign::Invalid(reason), .. } => self.refuse(reason),
+            Says::Foreign { .. } | Says::Unreadable { .. } => self.refuse(InvalidReason::Malformed),
+            Says::Answer { sequence, travelled, received, .. } => {
+                self.answer(sequence, None, (travelled, received), seen, machine)
+            }
+            Says::Damaged { sequence, second, travelled, received, .. } => {
+                self.answer(sequence, Some(second), (travelled, received), seen, machine)
+            }
+        };
+        told.push((seen.now.wall, Happening::Answered { what, ttl: Some(TTL) }));
+        self.tell_change(verdicts, seen.now, told);
+    }
+
+    /// What is due at `now`, if anything is: all but the newest are skipped.
+    pub(crate) fn fall_due(
+        &mut self,
+        refused: Option<UnsentReason>,
+        now: Stamp,
+        told: &mut Vec<Told>,
+    ) -> Option<Due> {
+        let due = |n: usize| self.first + self.target.interval * u32::try_from(n).unwrap_or(0);
+        let mut newest = self.beats.len();
+        if now.mono < due(newest) {
+            return None;
+        }
+        while due(newest + 1) <= now.mono {
+            newest += 1;
+        }
+        let (skipped, at) = (newest - self.beats.len(), due(newest));
+        let skip = Beat { fate: Fate::Unsent(UnsentReason::Skipped), at: now, rtt: 0 };
+        self.beats.resize(newest, skip);
+        let refused = refused.or(self.addresses.is_empty().then_some(UnsentReason::Unresolved));
+        let fate = refused.map_or(Fate::InFlight, Fate::Unsent);
+        self.beats.push(Beat { fate, at: now, rtt: 0 });
+        if let Some(reason) = refused {
+            let (sequence, verdicts) = (self.newest(), self.verdicts.len());
+            told.push((now.wall, Happening::Unsent { sequence, reason }));
+            self.judge(newest, false, now.mono, now.wall);
+            self.tell_change(verdicts, now, told);
+        }
+        Some(Due { at, skipped, left: refused.is_none() })
+    }
+
+    /// The number of the newest heartbeat.
+    pub(crate) fn newest(&self) -> u64 {
+        self.beats.len() as u64 - 1
+    }
+
+    /// How many of the newest heartbeats are remembered at least: twice as many as can await their
+    /// answers, with some to spare.
+    fn remembered(&self) -> usize {
+        let (timeout, interval) = (self.target.timeout.as_nanos(), self.target.interval.as_nanos());
+        usize::try_from(2 * (timeout / interval + 3)).unwrap_or(usize::MAX).max(16)
+    }
+
+    /// An answer to heartbeat `sequence`, which repeats this Unix second of it where it was
+    /// damaged.
+    fn answer(
+        &mut self,
+        sequence: u64,
+        second: Option<u64>,
+        (travelled, received): (Duration, Wall),
+        seen: &Seen<'_>,
+        machine: &Machine,
+    ) -> Answered {
+        let Some(&beat) = self.beats.get(index(sequence)) else {
+            return self.refuse(InvalidReason::UnknownSequence);
+        };
+        let behind = self.beats.len() - index(sequence);
+        if behind > self.remembered() {
+            let most = self.remembered().next_power_of_two();
+            assert!(behind > most, "no scenario may ask what is remembered of {behind} back");
+            return self.refuse(InvalidReason::Expired);
+        }
+        if matches!(beat.fate, Fate::Unsent(_)) {
+            return self.refuse(InvalidReason::UnknownSequence);
+        }
+        if second.is_some_and(|second| second != beat.at.wall.as_nanos() / 1_000_000_000) {
+            return self.refuse(InvalidReason::Mismatch);
+        }
+        if matches!(beat.fate, Fate::Received | Fate::Late) {
+            self.duplicates += 1;
+            return Answered::Duplicate { sequence };
+        }
+        let overtaken = self.newest_answered.is_some_and(|newest| sequence < newest);
+        self.reordered += u64::from(overtaken);
+        self.newest_answered = self.newest_answered.max(Some(sequence));
+        self.is_heard = true;
+        if self.target.protocol.name() != "ping" {
+            self.time_difference = Some(received.nanos_since(beat.at.wall));
+        }
+        // Without the kernel's word, it arrived when it was read.
+        let at = if machine.has_receive_stamps { seen.arrival.at } else { seen.now.mono };
+        let after = at.since(beat.at.mono);
+        if beat.fate == Fate::InFlight && after <= self.target.timeout {
+            let rtt = self.receive(sequence, travelled, at, seen, machine);
+            return Answered::InTime { sequence, rtt: Duration::from_nanos(rtt) };
+        }
+        self.beats[index(sequence)].fate = Fate::Late;
+        if beat.fate == Fate::InFlight {
+            self.judge(index(sequence), false, seen.now.mono, seen.now.wall);
+        }
+        Answered::Late { sequence, after }
+    }
+
+    /// Books an answer in time, and gives its round trip.
+    fn receive(
+        &mut self,
+        sequence: u64,
+        travelled: Duration,
+        at: Mono,
+        seen: &Seen<'_>,
+        machine: &Machine,
+    ) -> u64 {
+        let sent = self.beats[index(sequence)].at;
+        let tells_turnaround = self.target.protocol.name() == "stamp";
+        let dwell = if tells_turnaround { Duration::ZERO } else { machine.turnaround };
+        let by_kernel =
+            machine.has_kernel_stamps && !machine.clock.stepped(sent.mono, seen.now.mono);
+        let waited = at.since(seen.arrival.at);
+        let own = if by_kernel { Duration::ZERO } else { machine.send_latency + waited };
+        let rtt = nanos(travelled + dwell + own);
+        let source = if by_kernel { StampSource::Kernel } else { StampSource::User };
+        self.stamps[source.index()] += 1;
+        self.rtts.push(rtt);
+        if let Some(before) = self.newest_in_time
+            && before + 1 == sequence
+        {
+            self.ipdvs.push(rtt.abs_diff(self.beats[index(before)].rtt));
+        }
+        self.beats[index(sequence)].fate = Fate::Received;
+        self.beats[index(sequence)].rtt = rtt;
+        self.newest_in_time = self.newest_in_time.max(Some(sequence));
+        // A stamp of a round in which the clock jumped places the datagram and tells no time.
+        let is_told =
+            machine.has_receive_stamps && !machine.clock.stepped(seen.last_round, seen.now.mono);
+        let shown = if is_told { machine.clock.wall(seen.arrival.at) } else { seen.now.wall };
+        self.last_reply = Some(shown);
+        self.judge(index(sequence), true, at, shown);
+        rtt
+    }
+
+    pub(crate) fn expire(&mut self, now: Stamp, machine: &Machine, told: &mut Vec<Told>) {
+        let verdicts = self.verdicts.len();
+        // Everything older than the oldest in flight is settled; none is in flight so long ago.
+        let oldest = self.beats.len().saturating_sub(self.remembered());
+        for n in oldest..self.beats.len() {
+            let Beat { fate, at, .. } = self.beats[n];
+            let deadline = at.mono + self.target.timeout;
+            if fate == Fate::InFlight && now.mono >= deadline {
+                machine.check_prompt(deadline, now.mono);
+                self.beats[n].fate = Fate::Lost;
+                told.push((now.wall, Happening::Lost { sequence: n as u64 }));
+                self.judge(n, false, now.mono, now.wall);
+            }
+        }
+        self.tell_change(verdicts, now, told);
+    }
+
+    /// The longest run of misses newer than the newest answered heartbeat; skipped ones are no
+    /// part of the stream.
+    fn misses_in_a_row(&self) -> u64 {
+        let newer = self.newest_in_time.map_or(0, |newest| index(newest) + 1);
+        let (mut longest, mut run) = (0, 0);
+        for beat in &self.beats[newer..] {
+            match beat.fate {
+                Fate::Unsent(UnsentReason::Skipped) => {}
+                Fate::InFlight | Fate::Received => run = 0,
+                Fate::Unsent(_) | Fate::Lost | Fate::Late => run += 1,
+            }
+            longest = longest.max(run);
+        }
+        longest
+    }
+
+    /// The verdict after heartbeat `n` was settled.
+    fn judge(&mut self, n: usize, is_answered: bool, at: Mono, shown: Wall) {
+        if self.newest_in_time.is_some_and(|newest| newest > n as u64) {
+            return;
+        }
+        self.answers_in_a_row = if is_answered { self.answers_in_a_row + 1 } else { 0 };
+        let is_down = self.misses_in_a_row() >= self.target.misses.into();
+        let is_recovered = self.answers_in_a_row >= self.target.recoveries && !is_down;
+        let state = match (self.state(), is_answered) {
+            (None, true) => State::Up,
+            (Some(State::Down), true) if is_recovered => State::Up,
+            (None | Some(State::Up), false) if is_down => State::Down,
+            _ => return,
+        };
+        self.verdicts.push(Verdict { state, at, shown });
+    }
+
+    fn tell_change(&self, before: usize, now: Stamp, told: &mut Vec<Told>) {
+        if let Some(verdict) = self.verdicts[before..].last() {
+            let misses = self.misses_in_a_row();
+            told.push((now.wall, Happening::Changed { state: verdict.state, misses }));
+        }
+    }
+}
+
+fn index(sequence: u64) -> usize {
+    usize::try_from(sequence).unwrap_or(usize::MAX)
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounds are small")]
+fn nanoseconds(seconds: f64) -> u64 {
+    (seconds * 1e9).round() as u64
+}

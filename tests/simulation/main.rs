@@ -1,0 +1,242 @@
+//! The probe, a bad network and the responders on simulated time: hours of heartbeats in a second,
+//! without a socket, a thread or a real clock.
+//!
+//! Each file of `tests/scenarios` is a scenario and has a test of its name. The `world` drives the
+//! probe's fleet and the reflectors through it, jumping from event to event, and notes what is
+//! really done to each datagram (`truth`); the `model` keeps that in plain lists and tells by the
+//! definitions alone what must come of it. What the probe does is held against that, exactly, after
+//! every round: every heartbeat sent, every answer with its round trip to the nanosecond, every
+//! change of state; and at checkpoints and in the end every figure. Figures that a person can work
+//! out stand in the files.
+//!
+//! What cannot be exact: damage that a protocol cannot notice. A `heartbeat` reply repeats nothing
+//! of its request but the number, and a `stamp` reply's own timestamps are repeated by nobody, so
+//! that a flipped bit may make another answer of the one, and other delays of the other (which is
+//! what UDP's checksum is for). Of `ping`, every flip is noticed or harmless, where
+//! heartbeats are a second apart. So damage is simulated with `ping` alone. And the time difference that `heartbeat` tells is a difference of
+//! doubles of Unix seconds: it may be 250 ns off.
+
+mod clock;
+mod figures;
+mod life;
+mod machine;
+mod model;
+mod network;
+mod ping_text;
+mod scenario;
+mod truth;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use udp_heartbeat::model::{
+    DropReason, IcmpKind, ImpairmentKind, InvalidReason, Label, State, UnsentReason,
+};
+
+use clock::START;
+use figures::Figures;
+use network::Counts;
+use scenario::{ExpectedTarget, Offset, Scenario, Span, Window};
+use truth::Deeds;
+use world::World;
+
+/// Makes a test of each scenario.
+macro_rules! scenarios {
+    ($($name:ident,)+) => {
+        const SCENARIOS: &[&str] = &[$(stringify!($name)),+];
+
+        $(
+            #[test]
+            fn $name() {
+                check(stringify!($name));
+            }
+        )+
+    };
+}
+
+scenarios! {
+    bursts,
+    clock_steps,
+    corruption,
+    damaging_responder,
+    duplication,
+    everything,
+    flapping_name,
+    foreign,
+    ground_truth,
+    hasty_name,
+    late,
+    loss,
+    no_stamps,
+    no_transmit_stamps,
+    outage,
+    pipelining,
+    reordering,
+    shared_address,
+    stall,
+    stall_and_clock_step,
+    steady,
+    unsent,
+}
+
+#[test]
+fn every_file_is_a_scenario_that_is_run() {
+    let entries = std::fs::read_dir(folder()).expect("the folder of the scenarios");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string());
+    let files: BTreeSet<String> = names.map(|name| name.expect("a plain name")).collect();
+    let run: BTreeSet<String> = SCENARIOS.iter().map(|name| format!("{name}.yml")).collect();
+    assert_eq!(files, run);
+    assert!(!files.is_empty());
+}
+
+/// Runs a scenario twice: all must be as it should be, and the same again.
+fn check(name: &str) {
+    let path = folder().join(format!("{name}.yml"));
+    let text = std::fs::read_to_string(&path).expect("a file of this name");
+    let scenario = Scenario::parse(&text).unwrap_or_else(|error| panic!("{name}.yml: {error}"));
+    assert!(!scenario.about.is_empty());
+    let first = run(&scenario, true);
+    let second = run(&scenario, false);
+    assert!(first == second, "{name} is different when it is run again");
+}
+
+/// What a run came to.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    deeds: Vec<Deeds>,
+    figures: Vec<Figures>,
+    responders: Vec<Counts>,
+}
+
+fn run(scenario: &Scenario, check_expected: bool) -> Outcome {
+    let mut world = World::new(scenario);
+    world.run();
+    let figures = world.figures();
+    let responders: Vec<Counts> = world.hosts.values().map(|host| host.counts().clone()).collect();
+    if check_expected {
+        check_expectations(scenario, &world, &figures);
+    }
+    if scenario.responder.is_ground_truth {
+        check_ground_truth(&figures, &responders);
+    }
+    Outcome { deeds: world.deeds, figures, responders }
+}
+
+/// The figures that stand in the file.
+fn check_expectations(scenario: &Scenario, world: &World<'_>, figures: &[Figures]) {
+    let targets = &scenario.config.targets;
+    for (name, expected) in &scenario.expect.targets {
+        let number = targets.iter().position(|target| target.name == *name);
+        let number = number.unwrap_or_else(|| panic!("{name} is no target"));
+        check_target(name, expected, world, number, &figures[number]);
+    }
+    let unmatched =
+        scenario.expect.unmatched.iter().map(|(reason, &count)| (reason.as_str(), count));
+    assert_same("unmatched", world.unmatched(), unmatched.collect());
+    if let Some(expected) = &scenario.expect.impaired {
+        let mut impaired: Vec<Window> = Vec::new();
+        for window in &world.model.impaired {
+            let (from, to) = (Span(window.start.since(START)), Span(window.end.since(START)));
+            match impaired.last_mut() {
+                Some(last) if from <= last.to => last.to = to,
+                _ => impaired.push(Window { from, to }),
+            }
+        }
+        assert_eq!(impaired, *expected, "impaired");
+    }
+}
+
+fn check_target(
+    name: &str,
+    expected: &ExpectedTarget,
+    world: &World<'_>,
+    number: usize,
+    figures: &Figures,
+) {
+    let counts = [
+        ("sent", expected.sent, figures.sent),
+        ("received", expected.received, figures.received),
+        ("lost", expected.lost, figures.lost),
+        ("late", expected.late, figures.late),
+        ("duplicates", expected.duplicates, figures.duplicates),
+        ("reordered", expected.reordered, figures.reordered),
+        ("user_stamps", expected.user_stamps, figures.stamps[1]),
+        ("address_changes", expected.address_changes, figures.address_changes),
+    ];
+    for (what, expected, shown) in counts {
+        assert_eq!(shown, expected.unwrap_or(shown), "{name}: {what}");
+    }
+    let happened = counts.map(|(what, _, shown)| (what, shown)).into_iter();
+    let happened = happened.chain(Figures::by_label::<InvalidReason>(&figures.invalid));
+    let happened: BTreeMap<_, _> =
+        happened.chain(Figures::by_label::<State>(&figures.state_changes)).collect();
+    for what in &expected.some {
+        assert!(happened.get(what.as_str()).is_some_and(|&count| count > 0), "{name}: no {what}");
+    }
+    let counts_by_label = [
+        ("unsent", &expected.unsent, Figures::by_label::<UnsentReason>(&figures.unsent)),
+        ("invalid", &expected.invalid, Figures::by_label::<InvalidReason>(&figures.invalid)),
+        ("icmp", &expected.icmp, Figures::by_label::<IcmpKind>(&figures.icmp)),
+    ];
+    for (what, expected, shown) in counts_by_label {
+        if let Some(expected) = expected {
+            let expected = expected.iter().map(|(reason, &count)| (reason.as_str(), count));
+            assert_same(&format!("{name}: {what}"), shown, expected.collect());
+        }
+    }
+    if let Some(down) = expected.down {
+        assert_eq!(figures.down, down.0, "{name}: down");
+    }
+    if let Some(difference) = expected.time_difference {
+        assert_eq!(figures.time_difference.map(Offset), Some(difference), "{name}: difference");
+    }
+    // Equal to what the probe has shown, by now.
+    let life = &world.model.lives[number];
+    if let Some(bursts) = &expected.loss_bursts {
+        assert_eq!(life.loss_bursts(), *bursts, "{name}: loss bursts");
+    }
+    if let Some(changes) = &expected.changes {
+        let change = |verdict: &life::Verdict| {
+            let after = Span(verdict.at.since(life.first));
+            BTreeMap::from([(verdict.state.label().to_owned(), after)])
+        };
+        let shown: Vec<_> = life.verdicts.iter().map(change).collect();
+        assert_eq!(shown, *changes, "{name}: changes of state");
+    }
+    if let Some(rtt) = expected.every_rtt {
+        let others = life.rtts.iter().filter(|&&nanos| u128::from(nanos) != rtt.0.as_nanos());
+        assert_eq!(others.count(), 0, "{name}: round trips of another length");
+    }
+}
+
+/// Over paths that do no harm, the responders' counters and the probe's tell the same story.
+fn check_ground_truth(figures: &[Figures], responders: &[Counts]) {
+    let probe = |count: fn(&Figures) -> u64| figures.iter().map(count).sum::<u64>();
+    let responder = |count: fn(&Counts) -> u64| responders.iter().map(count).sum::<u64>();
+    let lost_on_purpose = |counts: &Counts| {
+        let reasons = [DropReason::Loss, DropReason::BurstLoss, DropReason::Outage];
+        reasons.iter().map(|reason| counts.dropped[reason.index()]).sum()
+    };
+    assert_eq!(responder(|counts| counts.received.iter().sum()), probe(|f| f.sent));
+    assert_eq!(
+        responder(|counts| counts.replied.iter().sum()),
+        probe(|figures| figures.received + figures.late)
+    );
+    assert_eq!(responder(lost_on_purpose), probe(|figures| figures.lost - figures.late));
+    assert_eq!(
+        responder(|counts| counts.impaired[ImpairmentKind::Duplicate.index()]),
+        probe(|figures| figures.duplicates)
+    );
+}
+
+fn assert_same(what: &str, mut shown: Vec<(&str, u64)>, mut expected: Vec<(&str, u64)>) {
+    shown.sort_unstable();
+    expected.retain(|(_, count)| *count > 0);
+    expected.sort_unstable();
+    assert_eq!(shown, expected, "{what}");
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")
+}

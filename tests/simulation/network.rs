@@ -1,0 +1,243 @@
+//! Everything between the probe's socket and the responders: parcels enter, and leave late, twice,
+//! damaged or not at all. Each carries what was really done to it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
+use std::time::Duration;
+
+use udp_heartbeat::exposition::ResponderMetrics;
+use udp_heartbeat::impair::{BitFlip, Fate, Impairment, Passage};
+use udp_heartbeat::model::{DropReason, ImpairmentKind, Label, Mono, Wall};
+use udp_heartbeat::net::Datagram;
+use udp_heartbeat::responder::{Reflector, Route, Transmit};
+use udp_heartbeat::wire::PROTOCOLS;
+
+use crate::clock::{Clock, START};
+use crate::ping_text;
+use crate::scenario;
+
+/// A datagram on its way there or back, and its history.
+#[derive(Debug, Clone)]
+pub(crate) struct Parcel {
+    pub(crate) target: usize,
+    /// The heartbeat it was made for.
+    pub(crate) sequence: u64,
+    /// The responder's address.
+    pub(crate) peer: SocketAddr,
+    pub(crate) payload: Vec<u8>,
+    /// A bit of it was flipped.
+    pub(crate) damaged: bool,
+    /// How long it was under way, without the time at the responder.
+    pub(crate) travelled: Duration,
+    /// The responder's clock when it was received there (t2).
+    pub(crate) received: Wall,
+}
+
+/// One direction of a path.
+#[derive(Debug)]
+pub(crate) struct Link {
+    impairment: Impairment,
+    cuts: Vec<Range<Mono>>,
+    surges: Vec<(Range<Mono>, Duration)>,
+}
+
+impl Link {
+    pub(crate) fn new(link: &scenario::Link, seed: u64) -> Self {
+        Self {
+            impairment: Impairment::new(link.settings(seed), START),
+            cuts: link.cuts.iter().map(|cut| cut.after(START)).collect(),
+            surges: link
+                .surges
+                .iter()
+                .map(|surge| (surge.window().after(START), surge.by.0))
+                .collect(),
+        }
+    }
+
+    /// What comes out at the other end of what goes in at `at`, and when.
+    pub(crate) fn carry(&mut self, at: Mono, parcel: &Parcel) -> Vec<(Mono, Parcel)> {
+        let fate = self.impairment.judge(at);
+        let Fate::Deliver { first, duplicate } = fate else { return Vec::new() };
+        if self.cuts.iter().any(|cut| cut.contains(&at)) {
+            return Vec::new();
+        }
+        let surges = self.surges.iter().filter(|(window, _)| window.contains(&at));
+        let surge: Duration = surges.map(|(_, by)| *by).sum();
+        let copies = [Some(first), duplicate].into_iter().flatten();
+        copies.map(|passage| pass(at, passage.held() + surge, passage.corrupt, parcel)).collect()
+    }
+}
+
+fn pass(at: Mono, takes: Duration, flip: Option<BitFlip>, parcel: &Parcel) -> (Mono, Parcel) {
+    let mut copy = parcel.clone();
+    copy.travelled += takes;
+    if let Some(flip) = flip {
+        flip.apply(&mut copy.payload);
+        copy.damaged = true;
+    }
+    (at + takes, copy)
+}
+
+/// A responder: the real reflector, and what must become of each request.
+#[derive(Debug)]
+pub(crate) struct Host {
+    address: SocketAddr,
+    clock: Clock,
+    reflector: Reflector,
+    metrics: ResponderMetrics,
+    /// Draws what the reflector draws.
+    twin: Impairment,
+    /// What the reflector must hold, in the order in which it must let go.
+    held: BTreeMap<(Mono, u64), Parcel>,
+    ever_held: u64,
+    truth: Counts,
+}
+
+/// What a responder must have counted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    pub(crate) received: [u64; PROTOCOLS.len()],
+    pub(crate) replied: [u64; PROTOCOLS.len()],
+    pub(crate) dropped: [u64; DropReason::COUNT],
+    pub(crate) impaired: [u64; ImpairmentKind::COUNT],
+}
+
+impl Host {
+    pub(crate) fn new(address: SocketAddr, responder: &scenario::Responder, seed: u64) -> Self {
+        let metrics = ResponderMetrics::new();
+        let settings = responder.faults.settings(seed);
+        Self {
+            address,
+            clock: Clock::ahead(responder.clock_offset),
+            reflector: Reflector::new(vec![address], settings, START, metrics.clone()),
+            metrics,
+            twin: Impairment::new(settings, START),
+            held: BTreeMap::new(),
+            ever_held: 0,
+            truth: Counts::default(),
+        }
+    }
+
+    /// Answers a request that was received at `received` and is looked at at `at`; gives what
+    /// leaves at once.
+    pub(crate) fn answer(
+        &mut self,
+        request: &Parcel,
+        protocol: usize,
+        received: Mono,
+        at: Mono,
+    ) -> Vec<Parcel> {
+        let request = &Parcel { received: self.clock.wall(received), ..request.clone() };
+        let datagram = Datagram {
+            peer: sender(self.address),
+            local: Some(self.address.ip()),
+            payload: &request.payload,
+            truncated: false,
+            received: Some(request.received),
+            ttl: Some(64),
+            drops: None,
+        };
+        let mut left = Vec::new();
+        let metrics = &self.metrics;
+        self.reflector.handle(&datagram, 0, self.clock.stamp(at), |Transmit { route, payload }| {
+            count_reply(metrics, &route);
+            left.push((route.duplicate, payload.to_vec()));
+        });
+        let mut left = left.into_iter();
+        let passages = self.judge(request, protocol, at);
+        let mut leaving = Vec::new();
+        for (is_duplicate, passage) in [(false, passages[0]), (true, passages[1])] {
+            let Some(passage) = passage else { continue };
+            let mut reply = request.clone();
+            reply.damaged |= passage.corrupt.is_some();
+            reply.travelled += passage.held();
+            if passage.held().is_zero() {
+                let (marked, payload) = left.next().expect("a reply leaves at once");
+                assert_eq!(marked, is_duplicate);
+                leaving.push(Parcel { payload, ..reply });
+            } else {
+                self.held.insert((at + passage.held(), self.ever_held), reply);
+                self.ever_held += 1;
+            }
+            self.truth.replied[protocol] += u64::from(!is_duplicate);
+        }
+        assert_eq!(left.next(), None, "nothing else leaves");
+        leaving
+    }
+
+    /// What must become of a request: how each of the copies of its reply passes.
+    fn judge(&mut self, request: &Parcel, protocol: usize, at: Mono) -> [Option<Passage>; 2] {
+        if request.damaged && !ping_text::is_request(&request.payload) {
+            self.truth.dropped[DropReason::Malformed.index()] += 1;
+            return [None, None];
+        }
+        self.truth.received[protocol] += 1;
+        match self.twin.judge(at) {
+            Fate::Drop(reason) => {
+                self.truth.dropped[reason.index()] += 1;
+                [None, None]
+            }
+            Fate::Deliver { first, duplicate } => {
+                for kind in first.kinds().chain(duplicate.iter().flat_map(Passage::kinds)) {
+                    self.truth.impaired[kind.index()] += 1;
+                }
+                let copies = u64::from(duplicate.is_some());
+                self.truth.impaired[ImpairmentKind::Duplicate.index()] += copies;
+                [Some(first), duplicate]
+            }
+        }
+    }
+
+    /// What leaves at `at` of what is held.
+    pub(crate) fn release(&mut self, at: Mono) -> Vec<Parcel> {
+        let mut left = Vec::new();
+        let metrics = &self.metrics;
+        self.reflector.release(at, |Transmit { route, payload }| {
+            count_reply(metrics, &route);
+            left.push(payload.to_vec());
+        });
+        let leaving = left.into_iter().map(|payload| {
+            let ((due, _), reply) = self.held.pop_first().expect("it was held");
+            assert!(due <= at, "a held reply leaves when it is due");
+            Parcel { payload, ..reply }
+        });
+        let leaving = leaving.collect();
+        assert_eq!(self.next_due(), self.held.keys().next().map(|(due, _)| *due));
+        leaving
+    }
+
+    /// When something that is held leaves next.
+    pub(crate) fn next_due(&self) -> Option<Mono> {
+        self.reflector.next_due()
+    }
+
+    /// What must have been counted, which is what has been.
+    pub(crate) fn counts(&self) -> &Counts {
+        let metrics = &self.metrics;
+        let counted = Counts {
+            received: std::array::from_fn(|protocol| metrics.received_count(protocol)),
+            replied: std::array::from_fn(|protocol| metrics.replied_count(protocol)),
+            dropped: std::array::from_fn(|n| metrics.dropped_count(DropReason::ALL[n])),
+            impaired: std::array::from_fn(|n| metrics.impaired_count(ImpairmentKind::ALL[n])),
+        };
+        assert_eq!(counted, self.truth, "counted by the responder at {}", self.address);
+        &self.truth
+    }
+}
+
+/// Counts a reply that leaves, as the sender of the replies does.
+fn count_reply(metrics: &ResponderMetrics, route: &Route) {
+    if !route.duplicate {
+        metrics.replied(route.protocol);
+    }
+}
+
+/// The probe, as a responder of this address sees it.
+fn sender(responder: SocketAddr) -> SocketAddr {
+    let ip = match responder {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1)),
+    };
+    SocketAddr::new(ip, 40_001)
+}

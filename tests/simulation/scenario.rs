@@ -1,0 +1,359 @@
+//! Scenarios as they stand in `tests/scenarios/*.yml`: a file's text enters, checked values leave.
+//!
+//! Moments are written as the time since the scenario's start. The targets are written as in any
+//! configuration file of the probe, and read by the same code.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::time::Duration;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use udp_heartbeat::config::{self, Config};
+use udp_heartbeat::impair::{self, Burst};
+use udp_heartbeat::model::{IcmpKind, InvalidReason, Label, Mono, UnmatchedReason, UnsentReason};
+
+/// One scenario.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scenario {
+    /// What it shows.
+    pub(crate) about: String,
+    /// When the probe is told to stop; what is in flight is still waited for.
+    pub(crate) lasts: Span,
+    /// What all randomness follows from.
+    #[serde(default)]
+    pub(crate) seed: u64,
+    #[serde(deserialize_with = "configuration")]
+    pub(crate) config: Config,
+    #[serde(default)]
+    pub(crate) probe: Probe,
+    #[serde(default)]
+    pub(crate) responder: Responder,
+    /// The way to each target by its name, and `all` for those that are not named.
+    #[serde(default)]
+    pub(crate) paths: BTreeMap<String, Path>,
+    /// What becomes of the lookups of each name.
+    #[serde(default)]
+    pub(crate) names: BTreeMap<String, Vec<Lookup>>,
+    /// Heartbeats that the probe's own kernel does not take.
+    #[serde(default)]
+    pub(crate) send_failures: Vec<SendFailure>,
+    #[serde(default)]
+    pub(crate) icmp: Vec<Icmp>,
+    /// Datagrams that answer nothing.
+    #[serde(default)]
+    pub(crate) inject: Vec<Inject>,
+    /// Figures of the end that a person can work out.
+    #[serde(default)]
+    pub(crate) expect: Expect,
+}
+
+/// The machine that the probe runs on.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Probe {
+    /// From the moment something is to be done until the probe runs.
+    pub(crate) wake_latency: Span,
+    /// From the moment a heartbeat carries (t1) to the kernel's transmit timestamp.
+    pub(crate) send_latency: Span,
+    /// Whether the kernel tells when it sent, and when it received.
+    pub(crate) transmit_stamps: bool,
+    pub(crate) receive_stamps: bool,
+    /// When the probe does not run at all.
+    pub(crate) stalls: Vec<Window>,
+    /// When civil time jumps, and how far.
+    pub(crate) clock_steps: Vec<Step>,
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self {
+            wake_latency: Span::default(),
+            send_latency: Span::default(),
+            transmit_stamps: true,
+            receive_stamps: true,
+            stalls: Vec::new(),
+            clock_steps: Vec::new(),
+        }
+    }
+}
+
+/// Every responder.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Responder {
+    /// From receiving a request to answering it: t3 − t2.
+    pub(crate) turnaround: Span,
+    /// How far its clock is ahead of the probe's at the start.
+    pub(crate) clock_offset: Offset,
+    /// Its own faults.
+    pub(crate) faults: Link,
+    /// The paths do no harm of their own, so that the responders' counters must equal the probe's.
+    pub(crate) is_ground_truth: bool,
+}
+
+/// The way to a target and back.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Path {
+    pub(crate) forward: Link,
+    pub(crate) backward: Link,
+}
+
+/// One direction of a path.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Link {
+    pub(crate) delay: Span,
+    pub(crate) jitter: Span,
+    pub(crate) loss: f64,
+    /// Gilbert–Elliott: the probabilities of turning bad and of turning good.
+    pub(crate) burst_loss: Option<(f64, f64)>,
+    pub(crate) duplicate: f64,
+    pub(crate) reorder: f64,
+    pub(crate) reorder_hold: Span,
+    pub(crate) corrupt: f64,
+    pub(crate) outage: Option<Outage>,
+    /// When nothing passes.
+    pub(crate) cuts: Vec<Window>,
+    /// When everything takes longer.
+    pub(crate) surges: Vec<Surge>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Outage {
+    every: Span,
+    lasting: Span,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Surge {
+    from: Span,
+    to: Span,
+    pub(crate) by: Span,
+}
+
+/// From the one moment up to, and without, the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Window {
+    pub(crate) from: Span,
+    pub(crate) to: Span,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Step {
+    pub(crate) at: Span,
+    pub(crate) by: Offset,
+}
+
+/// A lookup, and what it finds; nothing where it fails.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Lookup {
+    pub(crate) at: Span,
+    pub(crate) finds: Vec<IpAddr>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SendFailure {
+    pub(crate) target: String,
+    from: Span,
+    to: Span,
+    #[serde(deserialize_with = "label")]
+    pub(crate) reason: UnsentReason,
+}
+
+/// An ICMP error about what was sent to an address.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Icmp {
+    pub(crate) at: Span,
+    pub(crate) about: SocketAddr,
+    #[serde(deserialize_with = "label")]
+    pub(crate) kind: IcmpKind,
+}
+
+/// A datagram that nobody asked for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Inject {
+    pub(crate) at: Span,
+    pub(crate) from: SocketAddr,
+    /// Whom it is counted against; nobody for an unmatched one.
+    pub(crate) target: Option<String>,
+    #[serde(default)]
+    text: String,
+    /// In hexadecimal, with spaces where they help to read it; used where there is no text.
+    #[serde(default)]
+    octets: String,
+    /// What it must be counted as.
+    #[serde(rename = "is", deserialize_with = "foreign")]
+    pub(crate) counts_as: Foreign,
+}
+
+/// Why a datagram answers nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Foreign {
+    Invalid(InvalidReason),
+    Unmatched(UnmatchedReason),
+}
+
+/// Figures of the end; what is not given is not looked at.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Expect {
+    pub(crate) targets: BTreeMap<String, ExpectedTarget>,
+    pub(crate) unmatched: BTreeMap<String, u64>,
+    /// When the probe calls itself impaired.
+    pub(crate) impaired: Option<Vec<Window>>,
+}
+
+/// The figures of a target.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ExpectedTarget {
+    pub(crate) sent: Option<u64>,
+    pub(crate) received: Option<u64>,
+    pub(crate) lost: Option<u64>,
+    pub(crate) late: Option<u64>,
+    pub(crate) duplicates: Option<u64>,
+    pub(crate) reordered: Option<u64>,
+    /// By reason; those that are not named must be 0.
+    pub(crate) unsent: Option<BTreeMap<String, u64>>,
+    pub(crate) invalid: Option<BTreeMap<String, u64>>,
+    pub(crate) icmp: Option<BTreeMap<String, u64>>,
+    /// Lengths of the completed loss periods, in their order.
+    pub(crate) loss_bursts: Option<Vec<u64>>,
+    /// Changes of state, each with the time since the target's first heartbeat was due.
+    pub(crate) changes: Option<Vec<BTreeMap<String, Span>>>,
+    pub(crate) down: Option<Span>,
+    /// What every round trip took.
+    pub(crate) every_rtt: Option<Span>,
+    pub(crate) time_difference: Option<Offset>,
+    /// How many round trips were not measured by the kernel's stamps.
+    pub(crate) user_stamps: Option<u64>,
+    pub(crate) address_changes: Option<u64>,
+    /// What must have happened at least once, so that the scenario shows what it is for.
+    pub(crate) some: Vec<String>,
+}
+
+impl Scenario {
+    /// Reads the text of a scenario.
+    pub(crate) fn parse(text: &str) -> Result<Self, serde_yaml::Error> {
+        serde_yaml::from_str(text)
+    }
+
+    /// The way to the target of this name.
+    pub(crate) fn path(&self, target: &str) -> Path {
+        self.paths.get(target).or(self.paths.get("all")).cloned().unwrap_or_default()
+    }
+}
+
+impl Link {
+    /// What the impairment under test does of all this.
+    pub(crate) fn settings(&self, seed: u64) -> impair::Settings {
+        impair::Settings {
+            loss: self.loss,
+            burst_loss: self.burst_loss.map(|(p, r)| Burst { p, r }),
+            delay: self.delay.0,
+            jitter: self.jitter.0,
+            duplicate: self.duplicate,
+            reorder: self.reorder,
+            reorder_hold: self.reorder_hold.0,
+            corrupt: self.corrupt,
+            outage: self
+                .outage
+                .map(|outage| impair::Outage { every: outage.every.0, lasting: outage.lasting.0 }),
+            seed,
+        }
+    }
+}
+
+impl Inject {
+    /// The octets of the datagram.
+    pub(crate) fn payload(&self) -> Vec<u8> {
+        if !self.text.is_empty() {
+            return self.text.clone().into_bytes();
+        }
+        let digits: Vec<u8> = self.octets.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let pair = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
+        digits.chunks(2).filter_map(pair).collect()
+    }
+}
+
+impl Window {
+    pub(crate) fn after(self, start: Mono) -> Range<Mono> {
+        start + self.from.0..start + self.to.0
+    }
+}
+
+impl Surge {
+    pub(crate) fn window(self) -> Window {
+        Window { from: self.from, to: self.to }
+    }
+}
+
+impl SendFailure {
+    pub(crate) fn window(&self) -> Window {
+        Window { from: self.from, to: self.to }
+    }
+}
+
+/// A span of time, written as `1m 30s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Span(pub(crate) Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map(Self).map_err(|error| invalid(&text, &error))
+    }
+}
+
+/// A span of time with a sign, written as `-1m 30s`; in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Offset(pub(crate) i64);
+
+impl<'de> Deserialize<'de> for Offset {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (sign, span) = text.strip_prefix('-').map_or((1, text.as_str()), |span| (-1, span));
+        let span = humantime::parse_duration(span).map_err(|error| invalid(&text, &error))?;
+        let nanos = i64::try_from(span.as_nanos()).map_err(|error| invalid(&text, &error))?;
+        Ok(Self(sign * nanos))
+    }
+}
+
+fn configuration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Config, D::Error> {
+    let value = serde_yaml::Value::deserialize(deserializer)?;
+    let text = serde_yaml::to_string(&value).map_err(D::Error::custom)?;
+    config::parse("config", &text).map_err(D::Error::custom)
+}
+
+fn label<'de, D: Deserializer<'de>, L: Label>(deserializer: D) -> Result<L, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    find(&text).ok_or_else(|| invalid(&text, &"no such label"))
+}
+
+fn foreign<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Foreign, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let invalid_reply = find(&text).map(Foreign::Invalid);
+    let foreign = invalid_reply.or_else(|| find(&text).map(Foreign::Unmatched));
+    foreign.ok_or_else(|| invalid(&text, &"no such reason"))
+}
+
+fn find<L: Label>(text: &str) -> Option<L> {
+    L::ALL.iter().copied().find(|label| label.label() == text)
+}
+
+fn invalid<E: Error>(text: &str, why: &impl Display) -> E {
+    E::custom(format_args!("{text:?}: {why}"))
+}
