@@ -1,7 +1,7 @@
 //! `cargo bench --bench micro`: what each step of a heartbeat's life costs, without the kernel.
 //!
 //! Everything here is pure: moments are made up, and nothing is sent. What the kernel takes is in
-//! `cargo bench --bench capacity`.
+//! `cargo bench --bench capacity`. CPU time is measured, so that a busy machine disturbs little.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::hint::black_box;
@@ -10,7 +10,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput};
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use criterion::{BenchmarkId, Throughput};
+use nix::time::{ClockId, clock_gettime};
 use udp_heartbeat::config::{Address, Defaults, Host, Target, default_rtt_buckets};
 use udp_heartbeat::exposition::{ProbeSample, TargetSample, encode_probe};
 use udp_heartbeat::impair::{self, Burst, Impairment, Outage};
@@ -30,8 +32,11 @@ const START: Stamp = Stamp {
     wall: Wall::from_nanos(1_735_787_045_678_000_000),
 };
 
+type Criterion = criterion::Criterion<CpuTime>;
+
 fn main() {
-    let mut criterion = Criterion::default()
+    let mut criterion = criterion::Criterion::default()
+        .with_measurement(CpuTime)
         .sample_size(20)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(1))
@@ -270,6 +275,46 @@ impl Stream {
             config_loaded: true,
             config_loaded_at: START.wall,
         }
+    }
+}
+
+/// The CPU time of this thread, of which all is spent in what is measured.
+struct CpuTime;
+
+impl CpuTime {
+    #[expect(clippy::disallowed_methods, reason = "CPU time is no moment")]
+    fn now() -> Duration {
+        // Every thread has this clock.
+        clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+    }
+}
+
+impl Measurement for CpuTime {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        Self::now()
+    }
+
+    fn end(&self, start: Duration) -> Duration {
+        Self::now().saturating_sub(start)
+    }
+
+    fn add(&self, one: &Duration, other: &Duration) -> Duration {
+        *one + *other
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, span: &Duration) -> f64 {
+        WallTime.to_f64(span)
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
     }
 }
 

@@ -17,8 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Answer {
     /// From before connecting to the last octet.
     pub(crate) took: Duration,
-    /// Whether the status is 200.
-    pub(crate) ok: bool,
+    /// The status: 200 where all is well.
+    pub(crate) status: u16,
     gzip: bool,
     body: Vec<u8>,
 }
@@ -56,8 +56,8 @@ pub(crate) fn get(address: SocketAddr, path: &str, gzip: bool) -> anyhow::Result
     let end = end.with_context(|| format!("no HTTP from {address}{path}"))?;
     let body = octets.split_off(end + 4);
     let head = String::from_utf8(octets)?.to_ascii_lowercase();
-    let ok = head.split(' ').nth(1) == Some("200");
+    let status = head.split(' ').nth(1).context("no status")?.parse()?;
     let coded = head.contains("\r\ncontent-encoding: gzip");
-    ensure!(!ok || coded == gzip, "asked for gzip: {gzip}, given: {coded}");
-    Ok(Answer { took, ok, gzip: coded, body })
+    ensure!(status != 200 || coded == gzip, "asked for gzip: {gzip}, given: {coded}");
+    Ok(Answer { took, status, gzip: coded, body })
 }

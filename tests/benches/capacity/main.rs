@@ -66,7 +66,7 @@ fn main() -> anyhow::Result<()> {
     process::end_all_on_signals()?;
     introduce(&args)?;
 
-    let sizes = sizes(&args)?;
+    let sizes = sizes(&args);
     println!("{}", size_table(&sizes));
     complain(&sizes);
 
@@ -99,7 +99,8 @@ fn introduce(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn sizes(args: &Args) -> anyhow::Result<Vec<Measured>> {
+/// What could be measured; what could not is said.
+fn sizes(args: &Args) -> Vec<Measured> {
     let window = Duration::from_secs(args.seconds);
     let mut sizes = args.targets.clone();
     sizes.sort_unstable();
@@ -107,8 +108,10 @@ fn sizes(args: &Args) -> anyhow::Result<Vec<Measured>> {
     let measure = |targets| {
         eprintln!("measuring {} targets …", count(targets));
         size::measure(Plan { targets, window, workers: args.workers })
+            .inspect_err(|error| println!("  {} targets: {error:#}\n", count(targets)))
+            .ok()
     };
-    sizes.into_iter().map(measure).collect()
+    sizes.into_iter().filter_map(measure).collect()
 }
 
 /// A column for each size.

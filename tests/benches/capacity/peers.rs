@@ -14,6 +14,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::clock::Watch;
 use super::http;
 use super::process::Process;
 use super::programs::{Responder, loopback};
@@ -106,14 +107,15 @@ fn fping(run: &Run<'_>) -> anyhow::Result<Ping> {
     let hosts: Vec<_> = run.hosts().map(|ip| ip.to_string()).collect();
     let file = run.directory.join("hosts");
     fs::write(&file, hosts.join("\n"))?;
-    let spacing = 1000.0 / run.targets as f64;
+    // It waits longer from one to the next than it is told to; all have to fit in a second.
+    let spacing = (125.0 / run.targets as f64).clamp(0.01, 10.0);
     let mut command = Command::new("fping");
-    command.args(["-q", "-p", "1000", "-t", "1000", "-i", &format!("{:.2}", spacing.min(10.0))]);
+    command.args(["-q", "-p", "1000", "-t", "1000", "-i", &format!("{spacing:.2}")]);
     command.args(["-c", &run.seconds().to_string(), "-f"]).arg(&file);
     let process = Process::start(&mut command, Stdio::null())?;
     let cpu = run.cpu(std::slice::from_ref(&process))?;
     // 1 where a host has lost a ping.
-    process.finish(PATIENCE)?;
+    process.finish(PATIENCE).context("it does not keep up")?;
 
     // 127.1.0.1 : xmt/rcv/%loss = 9/9/0%, min/avg/max = 0.009/0.041/0.104
     let mut tally = Tally::default();
@@ -162,6 +164,12 @@ fn smokeping(run: &Run<'_>) -> anyhow::Result<Ping> {
     command.arg(format!("--web.listen-address={address}")).arg("--log.level=error");
     command.arg("--config.file").arg(&file).args(run.hosts().map(|ip| ip.to_string()));
     let process = Process::start(&mut command, Stdio::null())?;
+    // It serves once it has started to ping every host.
+    let watch = Watch::start();
+    while smokeping_totals(address).is_err() {
+        ensure!(watch.elapsed() < PATIENCE, "it does not serve its metrics");
+        thread::sleep(Duration::from_millis(100));
+    }
     thread::sleep(WARM);
     let (before, cpu_before) = (smokeping_totals(address)?, process.cpu()?);
     thread::sleep(run.window);
@@ -201,7 +209,7 @@ fn stamp_suite(run: &Run<'_>) -> anyhow::Result<Ping> {
     }
     let process = Process::start(&mut command, File::create(&report)?.into())?;
     let cpu = run.cpu(std::slice::from_ref(&process))?;
-    process.finish(PATIENCE)?;
+    process.finish(PATIENCE).context("it does not keep up")?;
 
     let mut tally = Tally::default();
     for line in fs::read_to_string(&report)?.lines() {

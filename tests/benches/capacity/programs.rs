@@ -109,7 +109,7 @@ impl Probe {
 
     /// Waits until the first heartbeat of every target has been settled.
     pub(crate) fn wait_until_ready(&self) -> anyhow::Result<()> {
-        while !http::get(self.http, "/-/ready", false)?.ok {
+        while http::get(self.http, "/-/ready", false)?.status != 200 {
             ensure!(self.age() < READY, "the probe does not become ready");
             thread::sleep(Duration::from_millis(5));
         }
@@ -119,7 +119,7 @@ impl Probe {
     /// One scrape.
     pub(crate) fn scrape(&self, gzip: bool) -> anyhow::Result<http::Answer> {
         let answer = http::get(self.http, "/metrics", gzip)?;
-        ensure!(answer.ok, "the probe refused a scrape");
+        ensure!(answer.status == 200, "the probe answered a scrape with status {}", answer.status);
         Ok(answer)
     }
 
