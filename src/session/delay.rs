@@ -17,6 +17,8 @@ pub(super) struct RoundTrip {
     pub(super) nanos: u64,
     /// Where the stamps came from.
     pub(super) source: StampSource,
+    /// The turnaround that was taken off, in nanoseconds.
+    pub(super) turnaround: Option<u64>,
 }
 
 /// The delay from `sent` to `arrival`, less `turnaround` nanoseconds at the responder.
@@ -34,8 +36,8 @@ pub(super) fn round_trip(sent: &Sent, arrival: &Arrival, turnaround: Option<u64>
         None => (nanos(arrival.at.since(sent.at.mono)), StampSource::User),
     };
     // A dwell longer than the whole trip was measured by a clock that stepped.
-    let away = turnaround.filter(|&dwell| dwell <= nanos).unwrap_or(0);
-    RoundTrip { nanos: nanos - away, source }
+    let turnaround = turnaround.filter(|&dwell| dwell <= nanos);
+    RoundTrip { nanos: nanos - turnaround.unwrap_or(0), source, turnaround }
 }
 
 fn between(out: Wall, back: Wall, bound: u64) -> Option<u64> {
@@ -76,14 +78,20 @@ mod tests {
     fn kernel_stamps_leave_out_the_probes_own_queues() {
         let sent = Sent { at: micros(0), kernel: Some(micros(40).wall) };
         let delay = round_trip(&sent, &arrival(100, 170), None);
-        assert_eq!(delay, RoundTrip { nanos: 60_000, source: StampSource::Kernel });
+        assert_eq!(
+            delay,
+            RoundTrip { nanos: 60_000, source: StampSource::Kernel, turnaround: None }
+        );
     }
 
     #[test]
     fn without_a_transmit_stamp_the_monotonic_clock_counts() {
         let sent = Sent { at: micros(0), kernel: None };
         let delay = round_trip(&sent, &arrival(100, 170), None);
-        assert_eq!(delay, RoundTrip { nanos: 100_000, source: StampSource::User });
+        assert_eq!(
+            delay,
+            RoundTrip { nanos: 100_000, source: StampSource::User, turnaround: None }
+        );
     }
 
     #[test]
@@ -97,7 +105,10 @@ mod tests {
         back.read.wall = back.read.wall - Duration::from_secs(5);
         for stepped in [forward, back] {
             let delay = round_trip(&sent, &stepped, None);
-            assert_eq!(delay, RoundTrip { nanos: 100_000, source: StampSource::User });
+            assert_eq!(
+                delay,
+                RoundTrip { nanos: 100_000, source: StampSource::User, turnaround: None }
+            );
         }
     }
 
@@ -106,6 +117,8 @@ mod tests {
         let sent = Sent { at: micros(0), kernel: Some(micros(40).wall) };
         let arrival = arrival(100, 170);
         assert_eq!(round_trip(&sent, &arrival, Some(25_000)).nanos, 35_000);
-        assert_eq!(round_trip(&sent, &arrival, Some(60_001)).nanos, 60_000);
+        assert_eq!(round_trip(&sent, &arrival, Some(25_000)).turnaround, Some(25_000));
+        let incredible = round_trip(&sent, &arrival, Some(60_001));
+        assert_eq!((incredible.nanos, incredible.turnaround), (60_000, None));
     }
 }

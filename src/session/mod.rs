@@ -341,7 +341,7 @@ impl Session {
         record.stamps[rtt.source.index()] += 1;
         record.last_rtt = Some(rtt.nanos);
         record.last_reply = Some(received_at(arrival));
-        if let Some(turnaround) = reply.turnaround {
+        if let Some(turnaround) = rtt.turnaround {
             record.turnaround.observe(turnaround);
         }
         if let Some((before, other)) = self.last
