@@ -34,27 +34,39 @@
 //! - No reply is longer than its request, and none is a request ([`wire`], [`responder`]).
 //! - A worker owns its sockets and sessions alone; nothing is locked on the way of a packet.
 
+// Elsewhere there is nothing but this line, so that it is the only one to be read.
 #[cfg(not(target_os = "linux"))]
 compile_error!("udp-heartbeat runs on Linux alone: elsewhere, build it in a Linux container");
 
+#[cfg(target_os = "linux")]
 pub mod model;
 
+#[cfg(target_os = "linux")]
 pub mod wire;
 
+#[cfg(target_os = "linux")]
 pub mod net;
 
+#[cfg(target_os = "linux")]
 pub mod session;
 
+#[cfg(target_os = "linux")]
 pub mod impair;
 
+#[cfg(target_os = "linux")]
 pub mod config;
 
+#[cfg(target_os = "linux")]
 pub mod exposition;
 
+#[cfg(target_os = "linux")]
 pub mod probe;
 
+#[cfg(target_os = "linux")]
 pub mod responder;
 
+#[cfg(target_os = "linux")]
 pub mod web;
 
+#[cfg(target_os = "linux")]
 pub mod cli;

@@ -4,8 +4,8 @@
 //! (`Ping 5 Fri Sep 20 13:12:19 2024`); its reply is the request with every ASCII letter in upper
 //! case. That is what keeps the two apart: a request begins with `Ping`, a reply with `PING`.
 //!
-//! A responder answers whatever date a client writes, in local time or another language; only the
-//! sender, which wrote the date itself, reads it.
+//! A responder answers whatever date a client writes in ASCII, as `ctime` does, in local time or
+//! not; only the sender, which wrote the date itself, reads it.
 
 use jiff::Timestamp;
 use jiff::fmt::strtime;
