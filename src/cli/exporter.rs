@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::config::{Config, Host};
-use crate::probe::{Detail, Event, Options, Probe};
+use crate::probe::{Begin, Detail, Event, Options, Probe};
 use crate::web::{self, Routes};
 
 use super::signal::Signals;
@@ -38,7 +38,8 @@ impl Exporter {
     ) -> anyhow::Result<()> {
         let Self { config, workers, listener, max_requests } = self;
         let mut signals = Signals::listen()?;
-        let options = Options { detail: Detail::Changes, limit: None, workers };
+        let options =
+            Options { detail: Detail::Changes, begin: Begin::Spread, limit: None, workers };
         let (probe, mut events) = tokio::select! {
             started = Probe::start(config, options) => started?,
             _ = signals.next() => return Ok(()),
@@ -61,8 +62,14 @@ impl Exporter {
         warn_of_names(&probe).await;
 
         let signal = signals.next().await;
-        tracing::info!(signal, "stopping once the heartbeats in flight are settled");
-        probe.stop().await;
+        tracing::info!(
+            signal,
+            "stopping once the heartbeats in flight are settled; a second signal stops at once"
+        );
+        tokio::select! {
+            () = probe.stop() => {}
+            signal = signals.next() => tracing::warn!(signal, "stopping at once"),
+        }
         drop(close);
         server.await?;
         Ok(())

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::config::{self, Config, Defaults, Interval, Span, Target};
 use crate::exposition::TargetSample;
 use crate::model::{IcmpKind, InvalidReason, Label, State, UnsentReason};
-use crate::probe::{Detail, Event, Happening, Options, Probe};
+use crate::probe::{Begin, Detail, Event, Happening, Options, Probe};
 use crate::session::Answered;
 
 use super::signal::Signals;
@@ -74,8 +74,12 @@ async fn ping(args: &Args, target: Target) -> anyhow::Result<Report> {
     let mut signals = Signals::listen()?;
     let protocol = target.protocol.name();
     let config = Config::default().with_targets([target])?;
-    let options =
-        Options { detail: Detail::Heartbeats, limit: Some(args.count), workers: NonZeroUsize::MIN };
+    let options = Options {
+        detail: Detail::Heartbeats,
+        begin: Begin::AtOnce,
+        limit: Some(args.count),
+        workers: NonZeroUsize::MIN,
+    };
     let (probe, mut events) = Probe::start(config, options).await?;
     let before = sample(&probe).await?;
     let Some(address) = before.address else {
@@ -91,7 +95,11 @@ async fn ping(args: &Args, target: Target) -> anyhow::Result<Report> {
     let mut log = Log { quiet: args.json, until_down: args.until_down, ..Log::default() };
     tokio::select! {
         outcome = follow(&mut events, &mut log, &probe) => outcome?,
-        _ = signals.next() => probe.stop().await,
+        // What is in flight is waited for; a second signal is not.
+        _ = signals.next() => tokio::select! {
+            () = probe.stop() => {}
+            _ = signals.next() => {}
+        },
     }
     // What was settled while the probe came to its end.
     while let Ok(event) = events.try_recv() {

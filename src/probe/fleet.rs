@@ -187,6 +187,12 @@ impl Fleet {
     /// Adds a target, and gives its number: the first has 0. Its heartbeats begin at `start`, plus
     /// a part of its interval that depends on its name, so that many targets are no burst.
     pub fn add(&mut self, target: Arc<Target>, start: Mono) -> u32 {
+        let first = start + phase(&target.name, target.interval);
+        self.add_from(target, first)
+    }
+
+    /// Adds a target whose heartbeats begin at `first`, and gives its number.
+    pub fn add_from(&mut self, target: Arc<Target>, first: Mono) -> u32 {
         let number = u32::try_from(self.watched.len()).unwrap_or(u32::MAX);
         let member = Member(number);
         let settings = Settings {
@@ -197,7 +203,6 @@ impl Fleet {
             recoveries: target.recoveries,
         };
         let record = Record::new(self.buckets.rtt.clone(), self.buckets.loss_bursts.clone());
-        let first = start + phase(&target.name, target.interval);
         self.watched.push(Watched {
             session: Session::new(&settings, record, first),
             target,

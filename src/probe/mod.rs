@@ -48,6 +48,9 @@ pub use timeline::Timeline;
 /// How long the start waits for names, so that the first heartbeats find their way.
 const FIRST_LOOKUP: Duration = Duration::from_secs(2);
 
+/// How long it takes to add a target to a worker, rather more than less.
+const ADDING: Duration = Duration::from_micros(5);
+
 /// How long a scrape waits for a worker.
 const SAMPLE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -56,10 +59,21 @@ const SAMPLE_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Options {
     /// How much is told as [`Event`]s.
     pub detail: Detail,
+    /// When each target's first heartbeat is due.
+    pub begin: Begin,
     /// Every target stops after this many heartbeats.
     pub limit: Option<u64>,
     /// On how many threads; each has its own sockets and its share of the targets.
     pub workers: NonZeroUsize,
+}
+
+/// When the first heartbeats are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// Spread over each target's interval by its name, so that many targets are no burst.
+    Spread,
+    /// All at once.
+    AtOnce,
 }
 
 /// A running probe. When it is dropped, its workers end.
@@ -108,33 +122,33 @@ impl Probe {
         let mut names = Names::look_up(hosts.collect::<BTreeSet<_>>(), FIRST_LOOKUP).await;
 
         let (events, happenings) = unbounded_channel();
-        let now = net::now();
         let mut crew = Vec::new();
         let mut listeners: BTreeMap<String, Vec<Listener>> = BTreeMap::new();
         for share in shares(&config, options.workers) {
             let (commands, orders) = unbounded_channel();
-            let mut fleet = Fleet::new(&config.rtt_buckets, options.detail);
-            for target in share.iter().map(|&place| &config.targets[place]) {
-                let number = fleet.add(target.clone(), now.mono);
+            let targets: Vec<Arc<Target>> =
+                share.iter().map(|&place| config.targets[place].clone()).collect();
+            for (number, target) in (0..).zip(&targets) {
                 let Host::Name(name) = &target.address.host else { continue };
                 if let Some(addresses) = names.first(name) {
-                    fleet.handle_resolved(number, addresses);
+                    let addresses = addresses.to_vec();
+                    // The receiver is at hand, so this arrives, and before any heartbeat is due.
+                    let _ = commands.send(Command::Resolved { number, addresses });
                 }
                 let listener = Listener { worker: commands.clone(), number };
                 listeners.entry(name.clone()).or_default().push(listener);
             }
-            if let Some(heartbeats) = options.limit {
-                fleet.limit(heartbeats);
-            }
             let ready = Arc::new(AtomicBool::new(false));
-            let rate = share.iter().map(|&place| rate(&config.targets[place])).sum();
+            let rate = targets.iter().map(|target| rate(target)).sum();
+            let rtt_buckets = config.rtt_buckets.clone();
+            let fleet = move || fleet(targets, &rtt_buckets, options);
             spawn(fleet, rate, orders, events.clone(), ready.clone())?;
             crew.push(Hand { commands, ready, share });
         }
         for (name, listeners) in listeners {
             names.follow(name, listeners);
         }
-        let probe = Self { crew, config, loaded_at: now.wall, _names: names };
+        let probe = Self { crew, config, loaded_at: net::now().wall, _names: names };
         Ok((probe, happenings))
     }
 
@@ -278,9 +292,27 @@ impl ProbeSource for Probe {
     }
 }
 
+/// The fleet of `targets`, whose heartbeats begin now.
+fn fleet(targets: Vec<Arc<Target>>, rtt_buckets: &[f64], options: Options) -> Fleet {
+    let mut fleet = Fleet::new(rtt_buckets, options.detail);
+    // The first heartbeat falls due when the last target has been added, not before.
+    let adding = ADDING.saturating_mul(u32::try_from(targets.len()).unwrap_or(u32::MAX));
+    let start = net::now().mono + adding;
+    for target in targets {
+        match options.begin {
+            Begin::Spread => fleet.add(target, start),
+            Begin::AtOnce => fleet.add_from(target, start),
+        };
+    }
+    if let Some(heartbeats) = options.limit {
+        fleet.limit(heartbeats);
+    }
+    fleet
+}
+
 /// Starts the worker's thread, and waits until its sockets are open.
 fn spawn(
-    fleet: Fleet,
+    fleet: impl FnOnce() -> Fleet + Send + 'static,
     rate: f64,
     commands: UnboundedReceiver<Command>,
     events: UnboundedSender<Event>,
@@ -294,7 +326,7 @@ fn spawn(
         };
         runtime.block_on(async {
             let worker = open_lanes(rate)
-                .and_then(|lanes| Ok(Worker::new(fleet, lanes, commands, events, ready)?));
+                .and_then(|lanes| Ok(Worker::new(fleet(), lanes, commands, events, ready)?));
             match worker {
                 Ok(worker) => {
                     drop(opened.send(Ok(())));

@@ -65,8 +65,12 @@ fn config(count: usize, address: SocketAddr) -> Config {
 #[tokio::test]
 async fn workers_share_the_targets_and_a_sample_has_them_all_in_order() {
     let reflector = Reflector::start();
-    let options =
-        Options { detail: Detail::Changes, limit: Some(5), workers: NonZeroUsize::new(3).unwrap() };
+    let options = Options {
+        detail: Detail::Changes,
+        begin: Begin::Spread,
+        limit: Some(5),
+        workers: NonZeroUsize::new(3).unwrap(),
+    };
     let (probe, _events) = Probe::start(config(60, reflector.address), options).await.unwrap();
     probe.settled().await;
 
@@ -92,7 +96,12 @@ async fn a_stopped_probe_sends_nothing_more_and_can_still_be_sampled() {
     for target in &mut config.targets {
         Arc::make_mut(target).timeout = Duration::from_millis(50);
     }
-    let options = Options { detail: Detail::Heartbeats, limit: None, workers: NonZeroUsize::MIN };
+    let options = Options {
+        detail: Detail::Heartbeats,
+        begin: Begin::AtOnce,
+        limit: None,
+        workers: NonZeroUsize::MIN,
+    };
     let (probe, mut events) = Probe::start(config, options).await.unwrap();
     while !probe.is_ready() {
         events.recv().await.unwrap();
