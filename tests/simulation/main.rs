@@ -57,6 +57,7 @@ macro_rules! scenarios {
 
 scenarios! {
     bursts,
+    busy_machine,
     clock_steps,
     corruption,
     damaging_responder,
