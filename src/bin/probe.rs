@@ -31,7 +31,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    args.log.init();
+    let _log = args.log.init();
     let (outcome, cannot) = match &args.command {
         Command::Run(args) => (run::run(args), 1),
         Command::Demo(args) => (demo::run(args), 1),

@@ -18,6 +18,7 @@ use crate::responder::{self, Handle, Responder};
 use crate::wire;
 
 use super::exporter::Exporter;
+use super::logging::unhurried;
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress};
 
 /// The command line of `demo`.
@@ -42,13 +43,13 @@ const INTERVAL: Duration = Duration::from_millis(500);
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listener =
-            args.listen_address.bind().await.with_context(
-                || "another port can be chosen by --web.listen-address 127.0.0.1:0",
-            )?;
+        let listener = args.listen_address.bind().await?;
         let (config, _responders) = scene()?;
         let (workers, max_requests) = (NonZeroUsize::MIN, DEFAULT_MAX_REQUESTS);
-        Exporter { config, workers, listener, max_requests }.serve(introduce, show_change).await
+        // Whoever reads the lines may stop: the page must not wait for that.
+        let (mut out, _written_at_last) = unhurried(io::stdout());
+        let show = move |event: &Event| show_change(event, &mut out);
+        Exporter { config, workers, listener, max_requests }.serve(introduce, show).await
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -112,16 +113,16 @@ fn introduce(address: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show_change(event: &Event) {
+fn show_change(event: &Event, out: &mut impl Write) {
     let Happening::Changed { state, misses } = event.what else { return };
     let time = i64::try_from(event.at.as_nanos() / 1_000_000).unwrap_or(i64::MAX);
     let time = Timestamp::from_millisecond(time).unwrap_or(Timestamp::MAX);
     let time = time.strftime("%H:%M:%S%.3f");
     let name = &event.target.name;
-    let mut out = io::stdout().lock();
-    // The terminal may be gone while the page is still looked at.
-    let _ = match state {
-        State::Up => writeln!(out, "{time}  {name:<8} up"),
-        State::Down => writeln!(out, "{time}  {name:<8} DOWN  {misses} consecutive misses"),
+    let line = match state {
+        State::Up => format!("{time}  {name:<8} up\n"),
+        State::Down => format!("{time}  {name:<8} DOWN  {misses} consecutive misses\n"),
     };
+    // The terminal may be gone while the page is still looked at.
+    let _ = out.write_all(line.as_bytes());
 }

@@ -1,10 +1,14 @@
 //! Logs of both programs: `--log.level` and `--log.format` enter, a subscriber that writes to
 //! standard error is installed.
+//!
+//! A thread of its own writes. Should whoever reads the log stop reading, lines are given up once
+//! [`BUFFERED_LINES`] wait: no heartbeat, scrape or signal waits with them.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write};
 
 use clap::ValueEnum;
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -37,6 +41,15 @@ pub struct LogArgs {
     pub format: Format,
 }
 
+/// Lines that wait for whoever reads them, at most.
+const BUFFERED_LINES: usize = 4096;
+
+/// A writer that never waits for `out`: a thread does. What is left is written when the guard is
+/// dropped.
+pub(super) fn unhurried(out: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES).lossy(true).finish(out)
+}
+
 /// How severe a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Level {
@@ -63,19 +76,21 @@ pub enum Format {
 
 impl LogArgs {
     /// Installs the subscriber of the whole process; where there is one already, that stays.
-    pub fn init(self) {
+    ///
+    /// What is logged last is written when the guard is dropped, or after a second given up.
+    pub fn init(self) -> WorkerGuard {
+        let (stderr, guard) = unhurried(std::io::stderr());
         let colours = std::io::stderr().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let format: Box<dyn Layer<Registry> + Send + Sync> = match self.format {
-            Format::Text => fmt::layer()
-                .with_writer(std::io::stderr)
-                .with_ansi(colours)
-                .with_target(false)
-                .boxed(),
-            Format::Json => fmt::layer().json().with_writer(std::io::stderr).boxed(),
+            Format::Text => {
+                fmt::layer().with_writer(stderr).with_ansi(colours).with_target(false).boxed()
+            }
+            Format::Json => fmt::layer().json().with_writer(stderr).boxed(),
         };
         // A test or a library user may have been first: their choice holds.
         let _ = tracing_subscriber::registry().with(format.with_filter(self.filter())).try_init();
+        guard
     }
 
     /// Our own messages by level; those of libraries from INFO up, whatever the level.

@@ -52,7 +52,7 @@ pub struct Args {
 /// # Errors
 /// An address that cannot be bound to, by its name, or a resource that the system does not give.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    args.log.init();
+    let _log = args.log.init();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
