@@ -94,7 +94,7 @@ families! {
         LOSS_BURST_LENGTH = Histogram "heartbeat_loss_burst_length" []
             "Lengths of completed runs of consecutive lost heartbeats, in heartbeats (RFC 3357 loss periods).";
         ICMP_ERRORS = Counter "heartbeat_icmp_errors_total" ["kind"]
-            "ICMP errors about heartbeats to the target, by kind. They explain losses and settle nothing: port_unreachable means that the host is alive and nothing listens.";
+            "ICMP errors about heartbeats to the target's address, by kind; targets that share an address count each other's. They explain losses and settle nothing: port_unreachable means that the host is alive and nothing listens.";
         TIME_DIFFERENCE = Gauge "heartbeat_time_difference_seconds" []
             "Responder's receive time minus the probe's send time, as last answered, in seconds: forward delay plus the offset between the two clocks, so it may be negative. Absent where the protocol does not tell it.";
         TURNAROUND = Summary "heartbeat_turnaround_seconds" []

@@ -115,7 +115,7 @@ fn explanation(sample: &TargetSample) -> String {
     let errors = &sample.session.record.icmp_errors;
     let most = IcmpKind::ALL.iter().max_by_key(|kind| errors[kind.index()]);
     match most {
-        _ if !sample.resolved => "<small>the name has no address</small>".to_owned(),
+        _ if sample.address.is_none() => "<small>the name has no address</small>".to_owned(),
         Some(kind) if errors[kind.index()] > 0 => {
             let (count, kind) = (errors[kind.index()], kind.label().replace('_', " "));
             format!("<small>{count} ICMP errors: {kind}</small>")
