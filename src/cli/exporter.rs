@@ -64,7 +64,8 @@ impl Exporter {
         let signal = signals.next().await;
         tracing::info!(
             signal,
-            "stopping once the heartbeats in flight are settled; a second signal stops at once"
+            hint = "a second signal stops at once",
+            "stopping once the heartbeats in flight are settled"
         );
         tokio::select! {
             () = probe.stop() => {}

@@ -2,7 +2,7 @@
 //! standard error is installed.
 //!
 //! A thread of its own writes. Should whoever reads the log stop reading, lines are given up once
-//! [`BUFFERED_LINES`] wait: no heartbeat, scrape or signal waits with them.
+//! some thousands wait: no heartbeat, scrape or signal waits with them.
 
 use std::io::{IsTerminal as _, Write};
 
