@@ -49,8 +49,14 @@ impl Schedule {
     /// Passes over the heartbeats that it is too late to send at `now`, and says how many.
     ///
     /// It is too late once the one after it is due as well: sending both would be a burst that the
-    /// network never asked for.
+    /// network never asked for. The first heartbeat is never too late: the schedule begins with it.
     pub(super) fn skip_late(&mut self, now: Mono) -> u64 {
+        if self.next == 0 {
+            if now.since(self.due) >= self.interval {
+                self.due = now;
+            }
+            return 0;
+        }
         let late = now.since(self.due).as_nanos() / self.interval.as_nanos();
         let left = self.end.saturating_sub(self.next);
         let late = u64::try_from(late).unwrap_or(u64::MAX).min(left);
@@ -96,10 +102,19 @@ mod tests {
     }
 
     #[test]
+    fn the_schedule_begins_with_its_first_heartbeat_however_late() {
+        let mut schedule = Schedule::new(SECOND, at(500));
+        assert_eq!(schedule.skip_late(at(2_700)), 0);
+        assert_eq!(schedule.take_due(at(2_700)), Some(Due { sequence: 0, at: at(2_700) }));
+        assert_eq!(schedule.due(), Some(at(3_700)));
+    }
+
+    #[test]
     fn a_stall_skips_all_but_the_newest() {
         let mut schedule = Schedule::new(SECOND, at(0));
-        assert_eq!(schedule.skip_late(at(999)), 0);
-        assert_eq!(schedule.skip_late(at(5_400)), 5);
+        assert!(schedule.take_due(at(0)).is_some());
+        assert_eq!(schedule.skip_late(at(1_999)), 0);
+        assert_eq!(schedule.skip_late(at(5_400)), 4);
         assert_eq!(schedule.take_due(at(5_400)), Some(Due { sequence: 5, at: at(5_000) }));
         assert_eq!(schedule.due(), Some(at(6_000)));
     }
@@ -108,7 +123,7 @@ mod tests {
     fn a_limited_schedule_ends() {
         let mut schedule = Schedule::new(SECOND, at(0));
         schedule.limit(3);
-        assert_eq!(schedule.skip_late(at(1_500)), 1);
+        assert!(schedule.take_due(at(500)).is_some());
         assert!(schedule.take_due(at(1_500)).is_some());
         assert_eq!(schedule.skip_late(at(60_000)), 1);
         assert_eq!((schedule.due(), schedule.take_due(at(60_000))), (None, None));
@@ -117,7 +132,8 @@ mod tests {
     #[test]
     fn a_suspended_machine_overflows_nothing() {
         let mut schedule = Schedule::new(Duration::from_nanos(1), at(0));
+        assert!(schedule.take_due(at(0)).is_some());
         let late = schedule.skip_late(Mono::from_nanos(u64::MAX));
-        assert_eq!(late, u64::MAX);
+        assert_eq!(late, u64::MAX - 1);
     }
 }
