@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::program::{Running, until};
 use crate::scrape::{Metrics, Sample};
+use crate::server::Server;
 
 const TARGETS: u64 = 200;
 
@@ -118,4 +119,22 @@ fn kernel_drops(address: SocketAddr) -> u64 {
         .collect();
     assert!(!sockets.is_empty(), "{table}");
     sockets.iter().map(|columns| columns.last().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_nothing_up() {
+    const DOWN: u64 = 2000;
+    let silent = Server::silent();
+    // Each target going down is a line of some 200 octets; a pipe holds 65,536.
+    let mut config = "defaults: {interval: 100ms, timeout: 50ms, misses: 1}\ntargets:\n".to_owned();
+    for n in 0..DOWN {
+        writeln!(config, "  - {{name: t{n}, address: \"{}\"}}", silent.address).unwrap();
+    }
+    let probe = Running::probe_of(&config);
+    until("every target is down", || {
+        let metrics = probe.metrics();
+        let down = metrics.sum("heartbeat_state_changes_total");
+        (down == DOWN).then_some(())
+    });
+    assert_eq!(probe.end("TERM").0, Some(0));
 }

@@ -302,3 +302,13 @@ fn an_interrupt_ends_it_with_the_figures() {
     let figures = format!("{answers} sent, {answers} received, 0 lost (0.0 %), ");
     assert!(text.contains(&figures), "{text}");
 }
+
+#[test]
+fn the_first_heartbeat_leaves_at_once_whatever_the_interval() {
+    let responder = Running::responder(&[]);
+    let target = responder.udp[0].to_string();
+    for interval in ["-i1ms", "-i1h"] {
+        let (code, report) = json(&["-c1", interval, "-W1m", &target]);
+        assert_eq!((code, count(&report, "sent"), count(&report, "received")), (Some(0), 1, 1));
+    }
+}
