@@ -150,6 +150,7 @@ fn size_table(sizes: &[Measured]) -> Table {
         octets.map_or("–".to_owned(), kibibytes)
     });
     row("memory after scrapes", &|size| mebibytes(size.after_scrapes as f64));
+    row("scrapes refused", &|size| count(size.refusals));
     row("scrape, plain", &|size| millis(size.plain.took));
     row("  gzip", &|size| millis(size.gzip.took));
     row("  octets, plain", &|size| mebibytes(size.plain.octets as f64));

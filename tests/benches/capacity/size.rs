@@ -22,6 +22,9 @@ const SETTLE: Duration = Duration::from_secs(1);
 const SCRAPES: usize = 3;
 const SCRAPING: Duration = Duration::from_secs(3);
 
+/// Refused scrapes, at most: a probe that is overloaded refuses some.
+const REFUSALS: usize = 5;
+
 /// From one scrape to the next.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -56,6 +59,8 @@ pub(crate) struct Measured {
     pub(crate) last: Figures,
     pub(crate) plain: Scrapes,
     pub(crate) gzip: Scrapes,
+    /// Scrapes that the probe refused.
+    pub(crate) refusals: usize,
     /// Ledgers looked at, targets times scrapes, and those that do not add up.
     pub(crate) ledgers: usize,
     pub(crate) unbalanced: usize,
@@ -116,6 +121,7 @@ pub(crate) fn measure(plan: Plan) -> anyhow::Result<Measured> {
         last: read.last,
         plain: uncompressed,
         gzip,
+        refusals: read.refusals,
         ledgers: read.ledgers,
         unbalanced: read.unbalanced,
         complaints,
@@ -164,30 +170,41 @@ impl Measured {
 /// that nothing but the scrapes themselves disturbs the probe.
 fn scrape(probe: &Probe) -> anyhow::Result<Scraped> {
     let watch = Watch::start();
-    let mut answers = Vec::new();
-    while answers.len() < 2 * SCRAPES || watch.elapsed() < SCRAPING {
-        answers.push((false, probe.scrape(false)?));
-        thread::sleep(PAUSE);
-        answers.push((true, probe.scrape(true)?));
+    let mut scraped = Scraped { answers: Vec::new(), refusals: 0 };
+    let mut gzip = false;
+    while scraped.answers.len() < 2 * SCRAPES || watch.elapsed() < SCRAPING {
+        match probe.scrape(gzip) {
+            Ok(answer) => {
+                scraped.answers.push((gzip, answer));
+                gzip = !gzip;
+            }
+            Err(error) if scraped.refusals == REFUSALS => return Err(error),
+            Err(_) => scraped.refusals += 1,
+        }
         thread::sleep(PAUSE);
     }
-    Ok(Scraped(answers))
+    Ok(scraped)
 }
 
-/// Answers to scrapes, and whether each is compressed.
-struct Scraped(Vec<(bool, Answer)>);
+/// What scrapes brought.
+struct Scraped {
+    /// The answers, and whether each is compressed.
+    answers: Vec<(bool, Answer)>,
+    refusals: usize,
+}
 
 /// What they say.
 struct Read {
     first: Figures,
     last: Figures,
+    refusals: usize,
     ledgers: usize,
     unbalanced: usize,
 }
 
 impl Scraped {
     fn summary(&self, gzip: bool) -> anyhow::Result<Scrapes> {
-        let answers = self.0.iter().filter(|(coding, _)| *coding == gzip);
+        let answers = self.answers.iter().filter(|(coding, _)| *coding == gzip);
         let (mut times, octets): (Vec<_>, Vec<_>) =
             answers.map(|(_, answer)| (answer.took, answer.len())).unzip();
         times.sort_unstable();
@@ -198,7 +215,7 @@ impl Scraped {
     fn read(self) -> anyhow::Result<Read> {
         let (mut first, mut last) = (None, Figures::default());
         let (mut ledgers, mut unbalanced) = (0, 0);
-        for (_, answer) in self.0 {
+        for (_, answer) in self.answers {
             let figures = Figures::read(&answer.text()?)?;
             ledgers += figures.targets;
             unbalanced += figures.unbalanced;
@@ -208,6 +225,7 @@ impl Scraped {
                 last = figures;
             }
         }
-        Ok(Read { first: first.context("no scrape")?, last, ledgers, unbalanced })
+        let first = first.context("no scrape")?;
+        Ok(Read { first, last, refusals: self.refusals, ledgers, unbalanced })
     }
 }
