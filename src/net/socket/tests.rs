@@ -1,6 +1,7 @@
 //! Against the kernel that is there, over loopback.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::*;
@@ -17,7 +18,24 @@ const EVERYTHING: Options = Options {
 };
 
 fn open(address: &str, options: &Options) -> Socket {
+    stamping();
     Socket::bind(address.parse().unwrap(), options).unwrap()
+}
+
+/// Has the kernel stamp datagrams for as long as the tests run: it begins to some time after the
+/// first socket of the machine asks for it, and ends with the last.
+fn stamping() {
+    static ASKS: OnceLock<Socket> = OnceLock::new();
+    ASKS.get_or_init(|| {
+        let mut socket = Socket::bind("127.0.0.1:0".parse().unwrap(), &EVERYTHING).unwrap();
+        let (own, mut inbox) = (socket.local_addr(), Inbox::new());
+        until("receive timestamps", || {
+            send_all(&mut socket, &[own], b"stamped?");
+            socket.receive(&mut inbox).unwrap();
+            inbox.iter().any(|datagram| datagram.received.is_some())
+        });
+        socket
+    });
 }
 
 /// The loopback addresses of the families that this machine has.
