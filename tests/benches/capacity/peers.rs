@@ -115,11 +115,11 @@ fn fping(run: &Run<'_>) -> anyhow::Result<Ping> {
     let process = Process::start(&mut command, Stdio::null())?;
     let cpu = run.cpu(std::slice::from_ref(&process))?;
     // 1 where a host has lost a ping.
-    process.finish(PATIENCE).context("it does not keep up")?;
+    let (_, lines) = process.finish(PATIENCE).context("it does not keep up")?;
 
     // 127.1.0.1 : xmt/rcv/%loss = 9/9/0%, min/avg/max = 0.009/0.041/0.104
     let mut tally = Tally::default();
-    for line in process.lines() {
+    for line in lines {
         let Some((_, counts)) = line.split_once("xmt/rcv/%loss = ") else { continue };
         let mut counts = counts.split('/').map_while(|count| count.parse::<f64>().ok());
         let (sent, received) = (counts.next(), counts.next());

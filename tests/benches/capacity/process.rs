@@ -62,9 +62,23 @@ impl Process {
         self.log.recv_timeout(patience).with_context(|| format!("{} says nothing", self.name))
     }
 
-    /// The lines of its log that have not been read yet.
+    /// The lines of its log so far that have not been read yet.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.log.try_iter().collect()
+    }
+
+    /// Waits at most `patience` for it to end by itself; the lines that have not been read yet.
+    pub(crate) fn finish(&self, patience: Duration) -> anyhow::Result<(ExitStatus, Vec<String>)> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let ended = running().get_mut(&self.id).map(Child::try_wait).transpose()?.flatten();
+            if let Some(status) = ended {
+                return Ok((status, self.log.iter().collect()));
+            }
+            ensure!(waited < patience, "{} does not end", self.name);
+            thread::sleep(LOOK);
+            waited += LOOK;
+        }
     }
 
     /// CPU time of all its threads so far, user's and system's, to the nanosecond.
@@ -82,21 +96,6 @@ impl Process {
         let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
         let kibibytes: u64 = kibibytes.context("no VmRSS in /proc")?.trim().parse()?;
         Ok(kibibytes * 1024)
-    }
-
-    /// Waits at most `patience` for it to end by itself.
-    pub(crate) fn finish(&self, patience: Duration) -> anyhow::Result<ExitStatus> {
-        let mut waited = Duration::ZERO;
-        loop {
-            if let Some(child) = running().get_mut(&self.id)
-                && let Some(status) = child.try_wait()?
-            {
-                return Ok(status);
-            }
-            ensure!(waited < patience, "{} does not end", self.name);
-            thread::sleep(LOOK);
-            waited += LOOK;
-        }
     }
 
     fn gone(&self) -> String {

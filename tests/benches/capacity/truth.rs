@@ -32,9 +32,9 @@ pub(crate) fn measure() -> anyhow::Result<Truth> {
     command.arg("--no-install").arg("--json").arg(file.path());
     command.env("PROBE", PROBE).env("RESPONDER", RESPONDER);
     let process = Process::start(&mut command, std::process::Stdio::null())?;
-    let status = process.finish(PATIENCE)?;
-    let complaint = process.lines().pop().unwrap_or_default();
+    let (status, mut lines) = process.finish(PATIENCE)?;
     let report = std::fs::read_to_string(file.path())?;
+    let complaint = lines.pop().unwrap_or_default();
     ensure!(!report.is_empty(), "tests/rtt-truth/run ended with {status}: {complaint}");
     let report: Value = serde_json::from_str(&report)?;
     let difference = |load: &str| -> anyhow::Result<Duration> {
