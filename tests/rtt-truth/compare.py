@@ -42,6 +42,8 @@ KERNEL_STAMPS = 0.99
 NANOSECONDS = bytes.fromhex("0900010009000000")
 # Octets of a STAMP packet.
 STAMP = 44
+# Even if this script is killed and cleans nothing up; setpriv is in util-linux.
+DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL"]
 STRESS = ["stress-ng", "--cpu", str(os.cpu_count()), "--timeout", "30s", "--quiet"]
 
 
@@ -51,8 +53,9 @@ class Wrong(Exception):
 
 def main():
     arguments = parse()
-    # SIGTERM unwinds like Ctrl-C, so that nothing is left running.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # They unwind like Ctrl-C, so that nothing is left running.
+    for ended_by in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ended_by, lambda number, _: sys.exit(128 + number))
     report, wrong = {}, []
     try:
         for load, busy in (("idle", False), ("busy", True)):
@@ -268,9 +271,9 @@ def wait_for(process, words):
             return line
         if not line:
             if process.poll() is not None:
-                raise Wrong(f"{process.args[0]} ended with {process.returncode}")
+                raise Wrong(f"{process.name} ended with {process.returncode}")
             time.sleep(0.01)
-    raise Wrong(f"{process.args[0]} does not say {words}")
+    raise Wrong(f"{process.name} does not say {words}")
 
 
 class Processes:
@@ -292,11 +295,13 @@ class Processes:
         reader = open(f"/proc/self/fd/{log.fileno()}")
         try:
             process = subprocess.Popen(
-                [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=log
+                DIES_WITH_US + [str(word) for word in command],
+                stdout=subprocess.DEVNULL,
+                stderr=log,
             )
         except OSError as error:
             raise Wrong(f"cannot start {command[0]}: {error}") from error
-        process.log = reader
+        process.name, process.log = command[0], reader
         self.running.append(process)
         return process
 
