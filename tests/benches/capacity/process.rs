@@ -2,6 +2,7 @@
 //!
 //! None outlives the benchmark: a [`Process`] is killed and reaped when it is dropped, and all
 //! are when a signal ends the benchmark ([`end_all_on_signals`]); by their numbers, nobody else's.
+//! Where there is setpriv(1), they die with a benchmark that is killed, too.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,8 +35,9 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `command`, whose standard output goes to `out`.
-    pub(crate) fn start(command: &mut Command, out: Stdio) -> anyhow::Result<Self> {
+    pub(crate) fn start(command: &Command, out: Stdio) -> anyhow::Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
+        let mut command = tied(command);
         command.stdin(Stdio::null()).stdout(out).stderr(Stdio::piped());
         // Held across the start, so that no signal falls between it and the entry.
         let mut running = running();
@@ -109,6 +111,27 @@ impl Drop for Process {
             end(child);
         }
     }
+}
+
+/// The same command, which dies with this process (`PR_SET_PDEATHSIG`), where that can be had.
+fn tied(command: &Command) -> Command {
+    let program = command.get_program();
+    let mut tied = if is_installed("setpriv") {
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(["--pdeathsig", "KILL"]).arg(program);
+        setpriv
+    } else {
+        Command::new(program)
+    };
+    tied.args(command.get_args());
+    tied.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    tied
+}
+
+/// Whether `program` is in a directory of `PATH`.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
 
 /// What `program` writes to its standard output; `None` where it is not installed or fails.

@@ -54,7 +54,7 @@ impl Responder {
         for ip in loopback(0).take(addresses) {
             command.arg(format!("--listen={ip}:{port}"));
         }
-        let process = Process::start(&mut command, Stdio::null())?;
+        let process = Process::start(&command, Stdio::null())?;
         let mut listeners = Vec::new();
         loop {
             let (message, address) = served(&process)?;
@@ -97,7 +97,7 @@ impl Probe {
             command.arg(format!("--workers={workers}"));
         }
         let started = Watch::start();
-        let process = Process::start(&mut command, Stdio::null())?;
+        let process = Process::start(&command, Stdio::null())?;
         let (_, http) = served(&process)?;
         Ok(Self { process, http, started })
     }

@@ -31,7 +31,7 @@ pub(crate) fn measure() -> anyhow::Result<Truth> {
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rtt-truth/run"));
     command.arg("--no-install").arg("--json").arg(file.path());
     command.env("PROBE", PROBE).env("RESPONDER", RESPONDER);
-    let process = Process::start(&mut command, std::process::Stdio::null())?;
+    let process = Process::start(&command, std::process::Stdio::null())?;
     let (status, mut lines) = process.finish(PATIENCE)?;
     let report = std::fs::read_to_string(file.path())?;
     let complaint = lines.pop().unwrap_or_default();
