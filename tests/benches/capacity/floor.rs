@@ -32,7 +32,7 @@ const OCTETS: usize = 44;
 const UNDER_WAY: usize = 8 * BATCH;
 
 /// Round trips of one measurement.
-const ROUND_TRIPS: usize = 200_000;
+const ROUND_TRIPS: usize = 100_000;
 
 /// How often it is measured; the median counts.
 const REPETITIONS: usize = 5;
