@@ -31,12 +31,12 @@ pub(super) struct Route {
 /// All the addresses that are probed.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    peers: HashMap<SocketAddr, Vec<Lane>>,
+    peers: HashMap<SocketAddr, Vec<Sharers>>,
 }
 
 /// The targets that share an address and a protocol, by session number.
 #[derive(Debug)]
-struct Lane {
+struct Sharers {
     protocol: &'static dyn Protocol,
     members: Vec<Option<Member>>,
     /// How many of `members` are `None`.
@@ -63,50 +63,50 @@ impl Routes {
         peer: SocketAddr,
         protocol: &'static dyn Protocol,
     ) -> Option<Route> {
-        let lanes = self.peers.entry(peer).or_insert_with(|| Vec::with_capacity(1));
-        let known = lanes.iter().position(|lane| lane.protocol.name() == protocol.name());
-        let index = known.unwrap_or(lanes.len());
+        let groups = self.peers.entry(peer).or_insert_with(|| Vec::with_capacity(1));
+        let known = groups.iter().position(|group| group.protocol.name() == protocol.name());
+        let index = known.unwrap_or(groups.len());
         if known.is_none() {
-            lanes.push(Lane { protocol, members: Vec::with_capacity(1), holes: 0 });
+            groups.push(Sharers { protocol, members: Vec::with_capacity(1), holes: 0 });
         }
-        let session = lanes[index].take_place(member)?;
+        let session = groups[index].take_place(member)?;
         Some(Route { peer, session })
     }
 
     /// Takes a route back.
     pub(super) fn remove(&mut self, route: Route, protocol: &'static dyn Protocol) {
-        let Some(lanes) = self.peers.get_mut(&route.peer) else { return };
-        for lane in lanes.iter_mut().filter(|lane| lane.protocol.name() == protocol.name()) {
-            if let Some(place) = lane.members.get_mut(route.session as usize)
+        let Some(groups) = self.peers.get_mut(&route.peer) else { return };
+        for group in groups.iter_mut().filter(|group| group.protocol.name() == protocol.name()) {
+            if let Some(place) = group.members.get_mut(route.session as usize)
                 && place.take().is_some()
             {
-                lane.holes += 1;
+                group.holes += 1;
             }
         }
-        lanes.retain(|lane| lane.holes < lane.members.len());
-        if lanes.is_empty() {
+        groups.retain(|group| group.holes < group.members.len());
+        if groups.is_empty() {
             self.peers.remove(&route.peer);
         }
     }
 
     /// Whom `datagram` from `peer` is for.
     pub(super) fn deliver(&self, peer: SocketAddr, datagram: &[u8]) -> Delivery {
-        let Some(lanes) = self.peers.get(&peer) else {
+        let Some(groups) = self.peers.get(&peer) else {
             return Delivery::Unmatched(UnmatchedReason::UnknownAddress);
         };
-        for lane in lanes {
-            let Ok(reply) = lane.protocol.decode(datagram) else { continue };
+        for group in groups {
+            let Ok(reply) = group.protocol.decode(datagram) else { continue };
             let member = match reply.session {
-                Some(session) => lane.members.get(session as usize).copied().flatten(),
-                None => lane.only(),
+                Some(session) => group.members.get(session as usize).copied().flatten(),
+                None => group.only(),
             };
-            return match (member, sole(lanes)) {
+            return match (member, sole(groups)) {
                 (Some(member), _) => Delivery::Reply(member, reply),
                 (None, Some(member)) => Delivery::Invalid(member, InvalidReason::UnknownSequence),
                 (None, None) => Delivery::Unmatched(UnmatchedReason::UnknownSession),
             };
         }
-        match sole(lanes) {
+        match sole(groups) {
             Some(member) => Delivery::Invalid(member, InvalidReason::Malformed),
             None => Delivery::Unmatched(UnmatchedReason::UnknownSession),
         }
@@ -114,12 +114,12 @@ impl Routes {
 
     /// All the targets at `peer`.
     pub(super) fn at(&self, peer: SocketAddr) -> impl Iterator<Item = Member> + '_ {
-        let lanes = self.peers.get(&peer).into_iter().flatten();
-        lanes.flat_map(|lane| lane.members.iter().copied().flatten())
+        let groups = self.peers.get(&peer).into_iter().flatten();
+        groups.flat_map(|group| group.members.iter().copied().flatten())
     }
 }
 
-impl Lane {
+impl Sharers {
     /// The session number of a free place, which `member` takes.
     fn take_place(&mut self, member: Member) -> Option<u32> {
         if self.holes > 0 {
@@ -145,9 +145,9 @@ impl Lane {
 }
 
 /// The target at an address that no other target shares.
-fn sole(lanes: &[Lane]) -> Option<Member> {
-    match lanes {
-        [lane] => lane.only(),
+fn sole(groups: &[Sharers]) -> Option<Member> {
+    match groups {
+        [group] => group.only(),
         _ => None,
     }
 }
