@@ -36,7 +36,9 @@
 
 // Elsewhere there is nothing but this line, so that it is the only one to be read.
 #[cfg(not(target_os = "linux"))]
-compile_error!("udp-heartbeat runs on Linux alone: elsewhere, build it in a Linux container");
+compile_error!(
+    "udp-heartbeat runs on Linux alone; elsewhere, run its container: deploy/Dockerfile"
+);
 
 #[cfg(target_os = "linux")]
 pub mod model;
