@@ -19,7 +19,7 @@ use std::time::Duration;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::model::{DropReason, ImpairmentKind, Mono};
+use crate::model::{DropReason, ImpairmentKind, Mono, nanos};
 
 pub use settings::{Burst, Outage, Settings};
 
@@ -191,8 +191,7 @@ fn happens(draw: u64, probability: f64) -> bool {
 
 /// A share of `span`, from none of it to all of it, to the nanosecond.
 fn share(draw: u64, span: Duration) -> Duration {
-    let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-    Duration::from_nanos(scale(draw, nanos.saturating_add(1)))
+    Duration::from_nanos(scale(draw, nanos(span).saturating_add(1)))
 }
 
 /// A number below `bound`, or 0 where there is none.

@@ -13,4 +13,4 @@ pub use outcome::{
     DropReason, IcmpKind, ImpairmentKind, InvalidReason, StampSource, State, UnmatchedReason,
     UnsentReason,
 };
-pub use time::{Arrival, Mono, Stamp, Wall};
+pub use time::{Arrival, Mono, Stamp, Wall, nanos};

@@ -126,7 +126,9 @@ impl Sub<Duration> for Wall {
     }
 }
 
-fn nanos(span: Duration) -> u64 {
+/// `span` in nanoseconds; saturates after 584 years.
+#[must_use]
+pub fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -135,6 +137,18 @@ impl Stamp {
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
         Self { mono: self.mono + span, wall: self.wall + span }
+    }
+
+    /// Whether civil time was stepped between `earlier` and this: whether the clocks drifted apart
+    /// by more than a millisecond and a thousandth of the time. Time daemons slew by at most 500
+    /// millionths (adjtimex(2)).
+    #[must_use]
+    pub fn stepped_since(self, earlier: Self) -> bool {
+        const STEP: Duration = Duration::from_millis(1);
+        let elapsed = self.mono.since(earlier.mono);
+        let by_wall = self.wall.nanos_since(earlier.wall);
+        let drift = i64::try_from(nanos(elapsed)).unwrap_or(i64::MAX).saturating_sub(by_wall);
+        drift.unsigned_abs() > nanos(STEP + elapsed / 1000)
     }
 }
 
@@ -159,6 +173,19 @@ mod tests {
             let seconds = Wall::from_nanos(nanos).as_secs_f64();
             assert_eq!(seconds.to_bits(), nearest.to_bits(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_step_is_told_from_slewing_in_both_directions() {
+        let start = Stamp::default().after(Duration::from_secs(1_000));
+        let later = start.after(Duration::from_secs(10));
+        let by = |nanos| Duration::from_nanos(nanos);
+        let (most, more) = (by(11_000_000), by(11_000_001));
+        assert!(!Stamp { wall: later.wall + most, ..later }.stepped_since(start));
+        assert!(!Stamp { wall: later.wall - most, ..later }.stepped_since(start));
+        assert!(Stamp { wall: later.wall + more, ..later }.stepped_since(start));
+        assert!(Stamp { wall: later.wall - more, ..later }.stepped_since(start));
+        assert!(Stamp { wall: Wall::default(), ..later }.stepped_since(start));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::config::{Host, Target};
 use crate::exposition::TargetSample;
 use crate::model::{
-    Arrival, IcmpKind, Label, Mono, Stamp, State, UnmatchedReason, UnsentReason, Wall,
+    Arrival, IcmpKind, Label, Mono, Stamp, State, UnmatchedReason, UnsentReason, Wall, nanos,
 };
 use crate::session::{Answered, Buckets, Histogram, Record, Session, Settings};
 use crate::wire::{Protocol, Request};
@@ -287,7 +287,7 @@ impl Fleet {
     /// The heartbeat left at `at`, which is also what it carries as t1.
     pub fn handle_sent(&mut self, ticket: Ticket, at: Stamp) {
         let lag = at.mono.since(ticket.due);
-        self.lag.observe(u64::try_from(lag.as_nanos()).unwrap_or(u64::MAX));
+        self.lag.observe(nanos(lag));
         if lag > IMPAIRING_LAG {
             self.impaired_until = Some(at.mono + IMPAIRED_FOR);
         }

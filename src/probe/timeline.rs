@@ -8,10 +8,6 @@ use std::time::Duration;
 
 use crate::model::{Arrival, Mono, Stamp, Wall};
 
-/// A drift of the clocks against each other by more than this, and a thousandth of the time, is a
-/// step. Time daemons slew by at most 500 millionths (adjtimex(2)).
-const STEP: Duration = Duration::from_millis(1);
-
 /// How the two clocks stood in the last rounds.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeline {
@@ -34,10 +30,7 @@ impl Timeline {
     pub fn begin_round(&mut self, now: Stamp) {
         self.last = self.round;
         self.round = now;
-        let elapsed = now.mono.since(self.last.mono);
-        let drift = on_monotonic(now, self.last.wall)
-            .map_or(Duration::MAX, |last| abs_diff(last, self.last.mono));
-        self.stepped = drift > STEP + elapsed / 1000;
+        self.stepped = now.stepped_since(self.last);
     }
 
     /// The arrival of a datagram that was read at `read` and stamped `kernel` by the kernel.
@@ -70,10 +63,6 @@ fn on_monotonic(reference: Stamp, wall: Wall) -> Option<Mono> {
 fn forward(reference: Stamp, wall: Wall) -> Option<Mono> {
     let ahead = u64::try_from(wall.nanos_since(reference.wall)).ok()?;
     Some(reference.mono + Duration::from_nanos(ahead))
-}
-
-fn abs_diff(a: Mono, b: Mono) -> Duration {
-    a.since(b).max(b.since(a))
 }
 
 #[cfg(test)]

@@ -1,14 +1,8 @@
 //! The round-trip delay of one heartbeat (RFC 2681), from the best stamps there are.
 
-use std::time::Duration;
-
-use crate::model::{Arrival, StampSource, Wall};
+use crate::model::{Arrival, StampSource, Wall, nanos};
 
 use super::ledger::Sent;
-
-/// How far the two clocks may drift apart while a heartbeat is away before it is called a step:
-/// this and a thousandth of the time. Time daemons slew by at most 500 millionths (adjtimex(2)).
-const STEP: Duration = Duration::from_millis(1);
 
 /// A round-trip delay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,36 +22,28 @@ pub(super) struct RoundTrip {
 pub(super) fn round_trip(sent: &Sent, arrival: &Arrival, turnaround: Option<u64>) -> RoundTrip {
     let bound = nanos(arrival.read.mono.since(sent.at.mono));
     let by_kernel = match (sent.kernel, arrival.kernel) {
-        (Some(out), Some(back)) if !stepped(sent, arrival) => between(out, back, bound),
+        (Some(out), Some(back)) if !arrival.read.stepped_since(sent.at) => {
+            between(out, back, bound)
+        }
         _ => None,
     };
-    let (nanos, source) = match by_kernel {
-        Some(nanos) => (nanos, StampSource::Kernel),
+    let (away, source) = match by_kernel {
+        Some(away) => (away, StampSource::Kernel),
         None => (nanos(arrival.at.since(sent.at.mono)), StampSource::User),
     };
     // A dwell longer than the whole trip was measured by a clock that stepped.
-    let turnaround = turnaround.filter(|&dwell| dwell <= nanos);
-    RoundTrip { nanos: nanos - turnaround.unwrap_or(0), source, turnaround }
+    let turnaround = turnaround.filter(|&dwell| dwell <= away);
+    RoundTrip { nanos: away - turnaround.unwrap_or(0), source, turnaround }
 }
 
 fn between(out: Wall, back: Wall, bound: u64) -> Option<u64> {
     u64::try_from(back.nanos_since(out)).ok().filter(|&nanos| nanos <= bound)
 }
 
-/// Whether civil time was stepped while the heartbeat was away.
-fn stepped(sent: &Sent, arrival: &Arrival) -> bool {
-    let away = arrival.read.mono.since(sent.at.mono);
-    let by_wall = arrival.read.wall.nanos_since(sent.at.wall);
-    let drift = i64::try_from(nanos(away)).unwrap_or(i64::MAX).saturating_sub(by_wall);
-    drift.unsigned_abs() > nanos(STEP + away / 1000)
-}
-
-fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::model::Stamp;
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::model::Mono;
+use crate::model::{Mono, nanos};
 
 /// The schedule of one target.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Schedule {
     }
 
     fn advance(&mut self, heartbeats: u64) {
-        let interval = u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX);
+        let interval = nanos(self.interval);
         self.next += heartbeats;
         self.due = self.due + Duration::from_nanos(interval.saturating_mul(heartbeats));
     }
