@@ -57,11 +57,10 @@ fn every_other_file_is_accepted() {
 
 /// All of a target but its labels.
 fn shown(target: &Target) -> String {
-    let Target { name, address, protocol, interval, timeout, misses, recoveries, labels: _ } =
-        target;
+    let Target { name, address, interval, timeout, misses, recoveries, recorder, .. } = target;
     format!(
-        "{name}: {}://{address} {interval:?} {timeout:?} {misses} {recoveries}",
-        protocol.name()
+        "{name}: {}://{address} {interval:?} {timeout:?} {misses} {recoveries} {recorder}",
+        target.protocol.name()
     )
 }
 
@@ -72,10 +71,10 @@ fn every_key_is_taken_over() {
     assert_eq!(
         config.targets.iter().map(|target| shown(target)).collect::<Vec<_>>(),
         [
-            "fra-edge: heartbeat://fra.example:12000 200ms 2s 5 3",
-            "Zürich, 2nd floor: ping://[2001:db8::1]:4000 500ms 90s 4 2",
-            "[2001:db8::2]:12000: stamp://[2001:db8::2]:12000 500ms 90s 4 2",
-            "192.0.2.1: stamp://192.0.2.1:862 500ms 90s 4 2",
+            "fra-edge: heartbeat://fra.example:12000 200ms 2s 5 3 600",
+            "Zürich, 2nd floor: ping://[2001:db8::1]:4000 500ms 90s 4 2 100",
+            "[2001:db8::2]:12000: stamp://[2001:db8::2]:12000 500ms 90s 4 2 100",
+            "192.0.2.1: stamp://192.0.2.1:862 500ms 90s 4 2 100",
         ]
     );
     let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -88,7 +87,10 @@ fn every_key_is_taken_over() {
 fn what_a_file_does_not_say_has_the_documented_defaults() {
     let config = load("minimal").unwrap();
     assert_eq!(config.rtt_buckets, config::default_rtt_buckets());
-    assert_eq!(shown(&config.targets[0]), "fra.example: heartbeat://fra.example:12000 1s 1s 3 1");
+    assert_eq!(
+        shown(&config.targets[0]),
+        "fra.example: heartbeat://fra.example:12000 1s 1s 3 1 16"
+    );
 }
 
 #[test]
@@ -98,7 +100,7 @@ fn a_file_without_targets_still_has_defaults_for_the_command_line() {
     assert_eq!(config.defaults.interval, Duration::from_secs(2));
     let target = config::parse_target("ping://a.example", &config.defaults).unwrap();
     let config = config.with_targets([target]).unwrap();
-    assert_eq!(shown(&config.targets[0]), "ping://a.example: ping://a.example:12000 2s 1s 3 1");
+    assert_eq!(shown(&config.targets[0]), "ping://a.example: ping://a.example:12000 2s 1s 3 1 16");
 }
 
 #[test]

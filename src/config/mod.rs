@@ -33,8 +33,8 @@ pub use argument::{TargetError, parse_target};
 pub use problem::{Problem, Problems};
 pub use scalars::{Interval, LabelName, Ratio, ScalarError, Span, UnknownProtocol};
 pub use target::{
-    Config, Defaults, DuplicateNames, MAX_IN_FLIGHT, Target, TooManyInFlight, default_rtt_buckets,
-    in_flight,
+    Config, Defaults, DuplicateNames, MAX_IN_FLIGHT, MAX_RECORDER, Target, TooManyInFlight,
+    default_rtt_buckets, in_flight,
 };
 
 use place::Lines;

@@ -34,7 +34,7 @@ static FILE: Level =
 
 static DEFAULTS: Level = Level {
     place: "under defaults or on a target",
-    keys: &["protocol", "port", "interval", "timeout", "misses", "recoveries"],
+    keys: &["protocol", "port", "interval", "timeout", "misses", "recoveries", "recorder"],
 };
 
 #[rustfmt::skip]
@@ -43,6 +43,7 @@ static TARGET: Level = Level {
     keys: &[
         "name", "address", "labels",
         "protocol", "port", "interval", "timeout", "misses", "recoveries",
+        "recorder",
     ],
 };
 
@@ -89,6 +90,7 @@ struct Settings {
     timeout: Option<Duration>,
     misses: Option<u32>,
     recoveries: Option<u32>,
+    recorder: Option<u32>,
 }
 
 impl Checker {
@@ -179,6 +181,7 @@ impl Checker {
             timeout: self.value(path, fields, "timeout", values::duration).map(Span::duration),
             misses: self.value(path, fields, "misses", values::count),
             recoveries: self.value(path, fields, "recoveries", values::count),
+            recorder: self.value(path, fields, "recorder", values::recorder),
         };
         self.check_in_flight(path, fields, &settings, fallback);
         settings
@@ -395,6 +398,7 @@ impl Settings {
             timeout: self.timeout.unwrap_or(fallback.timeout),
             misses: self.misses.unwrap_or(fallback.misses),
             recoveries: self.recoveries.unwrap_or(fallback.recoveries),
+            recorder: self.recorder.unwrap_or(fallback.recorder),
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::wire::{self, Protocol};
 /// Each takes a place in the ledger's ring, and the ring bounds a target's memory.
 pub const MAX_IN_FLIGHT: u32 = 1 << 16;
 
+/// How many heartbeats a target's flight recorder can hold: what the ledger's ring can.
+pub const MAX_RECORDER: u32 = MAX_IN_FLIGHT;
+
 /// The port of the course's servers, which the responder listens on, too.
 const DEFAULT_PORT: u16 = 12000;
 
@@ -48,6 +51,8 @@ pub struct Target {
     pub misses: u32,
     /// Consecutive answers before it is up again; at least 1.
     pub recoveries: u32,
+    /// How many of the newest heartbeats the flight recorder holds; from 1 to [`MAX_RECORDER`].
+    pub recorder: u32,
     /// Labels for its series beside `target`.
     pub labels: BTreeMap<String, String>,
 }
@@ -67,6 +72,8 @@ pub struct Defaults {
     pub misses: u32,
     /// Consecutive answers before it is up again.
     pub recoveries: u32,
+    /// How many of the newest heartbeats the flight recorder holds.
+    pub recorder: u32,
 }
 
 /// Targets of the command line whose names are taken.
@@ -147,9 +154,9 @@ impl Defaults {
     /// The target of this name and address that says nothing else.
     #[must_use]
     pub fn target(&self, name: String, address: Address) -> Target {
-        let Self { protocol, port: _, interval, timeout, misses, recoveries } = *self;
+        let Self { protocol, port: _, interval, timeout, misses, recoveries, recorder } = *self;
         let labels = BTreeMap::new();
-        Target { name, address, protocol, interval, timeout, misses, recoveries, labels }
+        Target { name, address, protocol, interval, timeout, misses, recoveries, recorder, labels }
     }
 }
 
@@ -163,6 +170,7 @@ impl Default for Defaults {
             timeout: Duration::from_secs(1),
             misses: 3,
             recoveries: 1,
+            recorder: 16,
         }
     }
 }
@@ -178,9 +186,10 @@ mod tests {
 
     #[test]
     fn defaults_are_the_documented_ones() {
-        let Defaults { protocol, port, interval, timeout, misses, recoveries } =
+        let Defaults { protocol, port, interval, timeout, misses, recoveries, recorder } =
             Defaults::default();
         assert_eq!((protocol.name(), port, misses, recoveries), ("heartbeat", 12000, 3, 1));
+        assert_eq!(recorder, 16);
         assert_eq!((interval, timeout), (Duration::from_secs(1), Duration::from_secs(1)));
     }
 

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use super::address::{self, Host};
 use super::node::Node;
 use super::scalars::{self, LabelName, ScalarError};
+use super::target::MAX_RECORDER;
 use crate::wire::Protocol;
 
 /// The longest round-trip delay that can be a bucket's bound, in seconds: a day, as of a timeout.
@@ -78,6 +79,14 @@ pub(super) fn port(node: &Node) -> Read<u16> {
 /// A number of heartbeats.
 pub(super) fn count(node: &Node) -> Read<u32> {
     whole(node, "a whole number from 1 to 4294967295")
+}
+
+/// How many heartbeats a flight recorder holds.
+pub(super) fn recorder(node: &Node) -> Read<u32> {
+    let expected = format!("a whole number from 1 to {MAX_RECORDER}");
+    let depth: u32 = whole(node, &expected)?;
+    let fits = depth <= MAX_RECORDER;
+    fits.then_some(depth).ok_or_else(|| format!("must be {expected}, not {node}"))
 }
 
 /// A whole number that fits, and not zero.

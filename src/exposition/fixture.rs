@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ProbeSample, TargetSample};
+use super::{ProbeSample, TargetLook, TargetSample};
 use crate::config::{Address, Host, Target};
 use crate::model::{IcmpKind, InvalidReason, Label, State, UnsentReason, Wall};
-use crate::session::{Buckets, Histogram, Record, Snapshot};
+use crate::session::{Buckets, Frozen, Heartbeat, Histogram, Outcome, Record, Recording, Snapshot};
 use crate::wire::PROTOCOLS;
 
 /// 2025-01-02 03:04:05.678 UTC.
@@ -24,6 +24,7 @@ pub(crate) fn fresh(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> Targ
         timeout: Duration::from_millis(1500),
         misses: 3,
         recoveries: 1,
+        recorder: 16,
         labels: BTreeMap::from([(label.0.to_owned(), label.1.to_owned())]),
     };
     let bursts = Arc::new(Buckets::from_counts(&[1, 2, 3]));
@@ -81,6 +82,30 @@ pub(crate) fn busy(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> Targe
     record.time_difference = Some(-2_568_024_873);
     record.reply_ttl = Some(63);
     sample
+}
+
+/// A heartbeat of every outcome, and what led to the last outage.
+pub(crate) fn look(sample: TargetSample) -> TargetLook {
+    let outcomes = [
+        Outcome::Skipped,
+        Outcome::Unsent(UnsentReason::NoRoute),
+        Outcome::Late(Duration::from_millis(1_700)),
+        Outcome::Lost,
+        Outcome::Lost,
+        Outcome::Received(Duration::from_micros(733)),
+        Outcome::InFlight,
+    ];
+    let newest: Vec<_> = (4_294_967_294..)
+        .zip(outcomes)
+        .map(|(sequence, outcome)| Heartbeat {
+            sequence,
+            at: (outcome != Outcome::Skipped).then_some(NOW + Duration::from_nanos(sequence)),
+            outcome,
+            ttl: matches!(outcome, Outcome::Received(_) | Outcome::Late(_)).then_some(63),
+        })
+        .collect();
+    let frozen = Frozen { down: NOW, heartbeats: newest[3..5].to_vec() };
+    TargetLook { sample, recording: Recording { newest, frozen: Some(frozen) } }
 }
 
 /// One target at work and one just configured, with a label each that the other has not.

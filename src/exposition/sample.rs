@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::Target;
 use crate::model::{StampSource, UnmatchedReason, Wall};
-use crate::session::{Histogram, Snapshot};
+use crate::session::{Histogram, Recording, Snapshot};
 
 /// The probe and all its targets.
 #[derive(Debug, Clone)]
@@ -44,4 +44,13 @@ pub struct TargetSample {
     pub address_changes: u64,
     /// Its figures.
     pub session: Snapshot,
+}
+
+/// One target, looked at closely.
+#[derive(Debug, Clone)]
+pub struct TargetLook {
+    /// Its figures.
+    pub sample: TargetSample,
+    /// What its flight recorder holds.
+    pub recording: Recording,
 }

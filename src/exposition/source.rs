@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use super::ProbeSample;
+use super::{ProbeSample, TargetLook};
 
 /// A running probe, as a scrape sees it.
 pub trait ProbeSource: Send + Sync + 'static {
@@ -14,12 +14,28 @@ pub trait ProbeSource: Send + Sync + 'static {
     /// [`Unavailable`] where a worker has ended or does not answer.
     fn sample(&self) -> Sampling<'_>;
 
+    /// The place of the target of this name in the configuration.
+    fn find(&self, name: &str) -> Option<usize>;
+
+    /// Looks closely at the targets at these places, which are few.
+    ///
+    /// The future may be dropped before it is done.
+    ///
+    /// # Errors
+    /// [`Unavailable`] where a worker has ended or does not answer.
+    fn look(&self, places: Vec<usize>) -> Looking<'_>;
+
     /// Whether the probe does what it is there for: its sockets are open and heartbeats leave.
     fn ready(&self) -> bool;
 }
 
 /// A sample on its way.
 pub type Sampling<'a> = Pin<Box<dyn Future<Output = Result<ProbeSample, Unavailable>> + Send + 'a>>;
+
+/// Targets being looked at, in the order in which they were asked for; without those that are
+/// not there.
+pub type Looking<'a> =
+    Pin<Box<dyn Future<Output = Result<Vec<TargetLook>, Unavailable>> + Send + 'a>>;
 
 /// No figures can be had: a worker has ended, or does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

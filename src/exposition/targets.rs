@@ -30,6 +30,13 @@ pub(crate) fn rfc3339(moment: Wall) -> Option<String> {
     Some(format!("{moment:.3}"))
 }
 
+/// `moment` in RFC 3339, to the microsecond; `None` past the year 9999.
+pub(crate) fn rfc3339_micros(moment: Wall) -> Option<String> {
+    let microseconds = i64::try_from(moment.as_nanos() / 1000).ok()?;
+    let moment = jiff::Timestamp::from_microsecond(microseconds).ok()?;
+    Some(format!("{moment:.6}"))
+}
+
 /// The whole answer.
 #[derive(Serialize)]
 struct Document<'a> {
@@ -60,6 +67,7 @@ struct TargetDocument<'a> {
     timeout_seconds: f64,
     misses: u32,
     recoveries: u32,
+    recorder: u32,
     /// `up`, `down`, or `unknown` before the first verdict.
     state: &'static str,
     /// When the verdict last changed.
@@ -100,6 +108,7 @@ impl<'a> From<&'a TargetSample> for TargetDocument<'a> {
             timeout_seconds: target.timeout.as_secs_f64(),
             misses: target.misses,
             recoveries: target.recoveries,
+            recorder: target.recorder,
             state: session.state.map_or("unknown", Label::label),
             since: session.state_changed.and_then(rfc3339),
             last_reply: record.last_reply.and_then(rfc3339),

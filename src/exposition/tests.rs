@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use super::catalogue::{self, Family, Kind};
 use super::family::seconds;
 use super::fixture::NOW;
-use super::{ProbeSample, ResponderMetrics, encode_probe, encode_targets, fixture};
+use super::{
+    ProbeSample, ResponderMetrics, encode_heartbeats, encode_probe, encode_targets, fixture,
+};
 use crate::model::{DropReason, ImpairmentKind};
 use crate::session::Buckets;
 
@@ -207,6 +209,16 @@ fn the_targets_document_reads_as_ever() {
     encode_targets(&fixture::two_targets(), &mut out).unwrap();
     let document: serde_json::Value = serde_json::from_slice(&out).unwrap();
     insta::assert_snapshot!("targets", serde_json::to_string_pretty(&document).unwrap());
+}
+
+#[test]
+fn the_heartbeats_document_reads_as_ever() {
+    let rtt = Arc::new(Buckets::from_seconds(&[1e-3]));
+    let look = fixture::look(fixture::busy("fra-edge", ("site", "fra"), &rtt));
+    let mut out = Vec::new();
+    encode_heartbeats(&look, &mut out).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    insta::assert_snapshot!("heartbeats", serde_json::to_string_pretty(&document).unwrap());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Host, Target};
-use crate::exposition::TargetSample;
+use crate::exposition::{TargetLook, TargetSample};
 use crate::model::{
     Arrival, IcmpKind, Label, Mono, Stamp, State, UnmatchedReason, UnsentReason, Wall, nanos,
 };
@@ -201,6 +201,7 @@ impl Fleet {
             timeout: target.timeout,
             misses: target.misses,
             recoveries: target.recoveries,
+            recorder: target.recorder,
         };
         let record = Record::new(self.buckets.rtt.clone(), self.buckets.loss_bursts.clone());
         self.watched.push(Watched {
@@ -430,6 +431,13 @@ impl Fleet {
             address_changes: watched.address_changes,
             session: watched.session.snapshot(now),
         })
+    }
+
+    /// Target `number`, looked at closely at `now`; `None` past the last.
+    #[must_use]
+    pub fn look(&self, number: usize, now: Mono) -> Option<TargetLook> {
+        let recording = self.watched.get(number)?.session.recording();
+        Some(TargetLook { sample: self.sample(number, now)?, recording })
     }
 
     /// How late heartbeats left, in nanoseconds.

@@ -9,11 +9,13 @@
 //! - `lane`: a socket, with what is to leave on it and what has arrived;
 //! - `awaited`: from a transmit timestamp to the heartbeat that it is of;
 //! - `timeline`: kernel timestamps on the monotonic clock;
-//! - `names`: name resolution, beside all this.
+//! - `names`: name resolution, beside all this;
+//! - `looking`: a few targets looked at closely, for pages.
 
 mod awaited;
 mod fleet;
 mod lane;
+mod looking;
 mod names;
 mod routes;
 mod timeline;
@@ -34,11 +36,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::config::{Config, Host, Target};
-use crate::exposition::{ProbeSample, ProbeSource, Sampling, TargetSample, Unavailable};
+use crate::exposition::{Looking, ProbeSample, ProbeSource, Sampling, TargetSample, Unavailable};
 use crate::model::{StampSource, Wall};
 use crate::net::{self, BindError};
 
 use lane::{Family, Lane, LaneError};
+use looking::Directory;
 use names::{Listener, Names};
 use worker::{Command, Worker, WorkerSample};
 
@@ -81,6 +84,7 @@ pub enum Begin {
 pub struct Probe {
     crew: Vec<Hand>,
     config: Config,
+    directory: Directory,
     loaded_at: Wall,
     _names: Names,
 }
@@ -148,7 +152,10 @@ impl Probe {
         for (name, listeners) in listeners {
             names.follow(name, listeners);
         }
-        let probe = Self { crew, config, loaded_at: net::now().wall, _names: names };
+        let shares = crew.iter().map(|hand: &Hand| hand.share.as_slice());
+        let directory = Directory::new(&config.targets, shares);
+        let loaded_at = net::now().wall;
+        let probe = Self { crew, config, directory, loaded_at, _names: names };
         Ok((probe, happenings))
     }
 
@@ -285,6 +292,14 @@ fn digest(name: &str) -> u64 {
 impl ProbeSource for Probe {
     fn sample(&self) -> Sampling<'_> {
         Box::pin(self.sample())
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.directory.find(&self.config.targets, name)
+    }
+
+    fn look(&self, places: Vec<usize>) -> Looking<'_> {
+        Box::pin(self.look(places))
     }
 
     fn ready(&self) -> bool {

@@ -90,6 +90,31 @@ async fn workers_share_the_targets_and_a_sample_has_them_all_in_order() {
 }
 
 #[tokio::test]
+async fn a_few_targets_are_looked_at_in_the_order_in_which_they_are_asked_for() {
+    let reflector = Reflector::start();
+    let options = Options {
+        detail: Detail::Changes,
+        begin: Begin::Spread,
+        limit: Some(20),
+        workers: NonZeroUsize::new(3).unwrap(),
+    };
+    let (probe, _events) = Probe::start(config(60, reflector.address), options).await.unwrap();
+    probe.settled().await;
+
+    assert_eq!(ProbeSource::find(&probe, "target 0"), Some(0));
+    assert_eq!(ProbeSource::find(&probe, "target 59"), Some(59));
+    assert_eq!(ProbeSource::find(&probe, "target 60"), None);
+    let looks = probe.look(vec![41, 60, 3, 17, 3]).await.unwrap();
+    let names: Vec<&str> = looks.iter().map(|look| look.sample.target.name.as_str()).collect();
+    assert_eq!(names, ["target 41", "target 3", "target 17", "target 3"]);
+    for look in looks {
+        let numbers: Vec<u64> = look.recording.newest.iter().map(|h| h.sequence).collect();
+        assert_eq!(numbers, (4..20).collect::<Vec<_>>());
+    }
+    assert!(probe.look(Vec::new()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_stopped_probe_sends_nothing_more_and_can_still_be_sampled() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut config = config(4, silent.local_addr().unwrap());

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
-use crate::exposition::TargetSample;
+use crate::exposition::{TargetLook, TargetSample};
 use crate::model::{Mono, Stamp, UnmatchedReason, UnsentReason};
 use crate::net::{self, Alarm, Inbox};
 use crate::session::Histogram;
@@ -45,6 +45,8 @@ pub(super) enum Command {
     Resolved { number: u32, addresses: Vec<SocketAddr> },
     /// The figures of all targets.
     Sample(oneshot::Sender<WorkerSample>),
+    /// Some targets, few, looked at closely.
+    Look(Vec<usize>, oneshot::Sender<Vec<TargetLook>>),
     /// Send nothing more.
     Stop,
     /// Say when nothing more falls due and all is settled.
@@ -223,6 +225,12 @@ impl Worker {
                 self.fleet.handle_resolved(number, &addresses);
             }
             Command::Sample(to) => self.scrapes.push(to),
+            Command::Look(numbers, to) => {
+                let now = net::now().mono;
+                let looks = numbers.iter().filter_map(|&number| self.fleet.look(number, now));
+                // Whoever asked may have left.
+                let _ = to.send(looks.collect());
+            }
             Command::Stop => self.fleet.stop(),
             Command::Settle(done) => self.settling.push(done),
         }

@@ -7,11 +7,14 @@
 //! The newest heartbeats are remembered in a ring indexed by number, so that every step costs the
 //! same however many are in flight, and nothing is allocated after the start. The ring is larger
 //! than what can be in flight at once, so that late answers and duplicates are still known for
-//! what they are.
+//! what they are. It is the flight recorder as well: what is to be told of the newest heartbeats
+//! stands in it anyway.
 
 use std::time::Duration;
 
-use crate::model::{Mono, Stamp, Wall};
+use crate::model::{Label, Mono, Stamp, UnsentReason, Wall};
+
+use super::recorder::{Heartbeat, Outcome};
 
 /// The heartbeats of one target.
 #[derive(Debug)]
@@ -26,16 +29,26 @@ pub(super) struct Ledger {
     in_flight: u64,
 }
 
+/// One heartbeat, in 24 octets.
 #[derive(Debug, Clone, Copy, Default)]
-struct Slot {
+pub(super) struct Slot {
     mono: Mono,
     wall: Wall,
-    /// Nanoseconds from `wall` to the kernel's transmit timestamp; [`NO_STAMP`] where none came.
-    transmit: u32,
+    /// Of one in flight or lost: nanoseconds from `wall` to the kernel's transmit timestamp,
+    /// [`NO_STAMP`] where none came. Once it is answered, that is no longer asked for, and the low
+    /// bits of its delay stand here; of one unsent, its [`UnsentReason`].
+    detail: u32,
+    /// The high bits of the delay of one that is answered.
+    delay_high: u16,
     fate: Fate,
+    /// The hop limit of its answer; 0 where it is not known.
+    ttl: u8,
 }
 
 const NO_STAMP: u32 = u32::MAX;
+
+/// Delays are remembered up to here, in nanoseconds: 78 hours.
+const MAX_DELAY: u64 = (1 << 48) - 1;
 
 /// What has become of a heartbeat so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -94,13 +107,15 @@ pub(super) enum Unknown {
 }
 
 impl Ledger {
-    /// A ledger for heartbeats every `interval` that may take `timeout` to be answered.
-    pub(super) fn new(interval: Duration, timeout: Duration) -> Self {
+    /// A ledger for heartbeats every `interval` that may take `timeout` to be answered; it
+    /// remembers at least the newest `recorder`.
+    pub(super) fn new(interval: Duration, timeout: Duration, recorder: u32) -> Self {
         // A heartbeat may leave late by up to an interval and its answer is waited for a timeout
         // long, so at most this many numbers lie between the oldest in flight and the newest.
         let in_flight = timeout.as_nanos() / interval.as_nanos().max(1) + 3;
         let remembered = usize::try_from(in_flight * 2).unwrap_or(usize::MAX >> 2);
-        let len = remembered.max(16).next_power_of_two();
+        let recorder = usize::try_from(recorder).unwrap_or(usize::MAX >> 2);
+        let len = remembered.max(recorder).next_power_of_two();
         Self { slots: vec![Slot::default(); len].into(), timeout, next: 0, oldest: 0, in_flight: 0 }
     }
 
@@ -139,13 +154,23 @@ impl Ledger {
 
     /// The next heartbeat has left.
     pub(super) fn enter_sent(&mut self, at: Stamp) {
-        self.enter(Slot { mono: at.mono, wall: at.wall, transmit: NO_STAMP, fate: Fate::InFlight });
+        let fate = Fate::InFlight;
+        self.enter(Slot {
+            mono: at.mono,
+            wall: at.wall,
+            detail: NO_STAMP,
+            fate,
+            ..Slot::default()
+        });
         self.in_flight += 1;
     }
 
-    /// The next heartbeat could not leave.
-    pub(super) fn enter_unsent(&mut self) {
-        self.enter(Slot { fate: Fate::Unsent, ..Slot::default() });
+    /// The next heartbeat could not leave at `at`.
+    #[expect(clippy::cast_possible_truncation, reason = "there are few reasons")]
+    pub(super) fn enter_unsent(&mut self, reason: UnsentReason, at: Stamp) {
+        let detail = reason.index() as u32;
+        let fate = Fate::Unsent;
+        self.enter(Slot { mono: at.mono, wall: at.wall, detail, fate, ..Slot::default() });
     }
 
     /// The next `count` heartbeats were passed over.
@@ -164,8 +189,10 @@ impl Ledger {
         }
         let index = self.slot(sequence);
         let slot = &mut self.slots[index];
-        if let Ok(delta) = u32::try_from(transmitted.nanos_since(slot.wall)) {
-            slot.transmit = delta;
+        if matches!(slot.fate, Fate::InFlight | Fate::Lost)
+            && let Ok(delta) = u32::try_from(transmitted.nanos_since(slot.wall))
+        {
+            slot.detail = delta;
         }
     }
 
@@ -196,8 +223,7 @@ impl Ledger {
             Fate::Skipped | Fate::Unsent => Err(Unknown::NeverSent),
             Fate::InFlight | Fate::Received | Fate::Lost | Fate::Late => Ok(Sent {
                 at: Stamp { mono: slot.mono, wall: slot.wall },
-                kernel: (slot.transmit != NO_STAMP)
-                    .then(|| slot.wall + Duration::from_nanos(slot.transmit.into())),
+                kernel: slot.transmitted(),
             }),
         }
     }
@@ -225,6 +251,27 @@ impl Ledger {
             }
             Fate::Skipped | Fate::Unsent | Fate::Received | Fate::Late => Answer::Duplicate,
         }
+    }
+
+    /// Remembers of heartbeat `sequence`, whose first answer has just come, how long that took in
+    /// nanoseconds and the hop limit it came with.
+    #[expect(clippy::cast_possible_truncation, reason = "the delay is split in two")]
+    pub(super) fn note_answer(&mut self, sequence: u64, delay: u64, ttl: Option<u8>) {
+        let index = self.slot(sequence);
+        let slot = &mut self.slots[index];
+        debug_assert!(matches!(slot.fate, Fate::Received | Fate::Late));
+        let delay = delay.min(MAX_DELAY);
+        slot.detail = delay as u32;
+        slot.delay_high = (delay >> 32) as u16;
+        slot.ttl = ttl.unwrap_or(0);
+    }
+
+    /// The newest heartbeats, `count` at most, from the oldest on; the number of the first, and
+    /// each.
+    pub(super) fn newest(&self, count: u64) -> (u64, impl ExactSizeIterator<Item = Slot> + '_) {
+        let first = self.first_remembered().max(self.next.saturating_sub(count));
+        let numbers = 0..usize::try_from(self.next - first).unwrap_or(0);
+        (first, numbers.map(move |n| self.slots[self.slot(first + n as u64)]))
     }
 
     /// Settles the oldest heartbeat in flight as lost, if its time is over at `now`, and gives its
@@ -293,6 +340,34 @@ impl Ledger {
     }
 }
 
+impl Slot {
+    /// What there is to tell of it, as heartbeat `sequence`.
+    pub(super) fn heartbeat(&self, sequence: u64) -> Heartbeat {
+        let delay = (u64::from(self.delay_high) << 32) | u64::from(self.detail);
+        let delay = Duration::from_nanos(delay);
+        let outcome = match self.fate {
+            Fate::Skipped => Outcome::Skipped,
+            Fate::Unsent => {
+                let reason = UnsentReason::ALL.get(self.detail as usize);
+                Outcome::Unsent(reason.copied().unwrap_or(UnsentReason::Other))
+            }
+            Fate::InFlight => Outcome::InFlight,
+            Fate::Received => Outcome::Received(delay),
+            Fate::Lost => Outcome::Lost,
+            Fate::Late => Outcome::Late(delay),
+        };
+        let at = (self.fate != Fate::Skipped).then_some(self.wall);
+        Heartbeat { sequence, at, outcome, ttl: (self.ttl != 0).then_some(self.ttl) }
+    }
+
+    /// The kernel's transmit timestamp, where it came and is still of use.
+    fn transmitted(&self) -> Option<Wall> {
+        let waits = matches!(self.fate, Fate::InFlight | Fate::Lost);
+        (waits && self.detail != NO_STAMP)
+            .then(|| self.wall + Duration::from_nanos(self.detail.into()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,7 +386,7 @@ mod tests {
 
     #[test]
     fn an_answer_at_the_very_timeout_is_in_time_and_a_nanosecond_later_is_not() {
-        let mut ledger = Ledger::new(SECOND, SECOND);
+        let mut ledger = Ledger::new(SECOND, SECOND, 16);
         ledger.enter_sent(stamp(0));
         ledger.enter_sent(stamp(0));
         assert_eq!(ledger.answer(0, stamp(1000).mono), Answer::InTime);
@@ -321,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_lost_heartbeat_may_be_late_once_and_then_only_duplicated() {
-        let mut ledger = Ledger::new(SECOND, SECOND);
+        let mut ledger = Ledger::new(SECOND, SECOND, 16);
         ledger.enter_sent(stamp(0));
         assert_eq!(ledger.deadline(), Some(stamp(1000).mono));
         assert_eq!(ledger.expire(stamp(999).mono), None);
@@ -332,9 +407,9 @@ mod tests {
 
     #[test]
     fn heartbeats_are_passed_in_order_once_settled() {
-        let mut ledger = Ledger::new(SECOND, SECOND);
+        let mut ledger = Ledger::new(SECOND, SECOND, 16);
         ledger.enter_sent(stamp(0));
-        ledger.enter_unsent();
+        ledger.enter_unsent(UnsentReason::NoRoute, stamp(50));
         ledger.enter_sent(stamp(100));
         ledger.enter_skipped(1);
         assert_eq!(ledger.answer(2, stamp(200).mono), Answer::InTime);
@@ -346,9 +421,9 @@ mod tests {
 
     #[test]
     fn what_was_never_sent_is_told_from_what_is_forgotten() {
-        let mut ledger = Ledger::new(SECOND, SECOND);
+        let mut ledger = Ledger::new(SECOND, SECOND, 16);
         ledger.enter_sent(stamp(0));
-        ledger.enter_unsent();
+        ledger.enter_unsent(UnsentReason::NoRoute, stamp(50));
         assert_eq!(ledger.sent(1), Err(Unknown::NeverSent));
         assert_eq!(ledger.sent(2), Err(Unknown::NeverSent));
         assert_eq!(ledger.expire(stamp(1000).mono), Some(0));
@@ -360,7 +435,7 @@ mod tests {
 
     #[test]
     fn a_heartbeat_in_flight_is_lost_before_its_slot_is_taken() {
-        let mut ledger = Ledger::new(SECOND, SECOND);
+        let mut ledger = Ledger::new(SECOND, SECOND, 16);
         ledger.enter_sent(stamp(0));
         assert_eq!(ledger.make_room(15), None);
         assert_eq!(ledger.make_room(16), Some(0));
@@ -369,7 +444,7 @@ mod tests {
 
     #[test]
     fn numbers_are_widened_to_the_nearest() {
-        let mut ledger = Ledger::new(SECOND, SECOND);
+        let mut ledger = Ledger::new(SECOND, SECOND, 16);
         assert_eq!(ledger.widen(7), 7);
         assert_eq!(ledger.widen(u32::MAX), u64::from(u32::MAX));
         ledger.enter_skipped((1 << 32) + 5);
@@ -381,7 +456,7 @@ mod tests {
 
     #[test]
     fn transmit_stamps_are_kept_where_they_make_sense() {
-        let mut ledger = Ledger::new(SECOND, SECOND);
+        let mut ledger = Ledger::new(SECOND, SECOND, 16);
         ledger.enter_sent(stamp(1000));
         ledger.stamp_transmit(0, stamp(999).wall);
         assert_eq!(ledger.sent(0).unwrap().kernel, None);

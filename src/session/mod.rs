@@ -27,6 +27,8 @@ mod liveness;
 
 mod record;
 
+mod recorder;
+
 pub mod odds;
 
 #[cfg(test)]
@@ -35,15 +37,17 @@ mod tests;
 use std::time::Duration;
 
 use crate::model::{
-    Arrival, IcmpKind, InvalidReason, Label, Mono, Stamp, State, UnsentReason, Wall,
+    Arrival, IcmpKind, InvalidReason, Label, Mono, Stamp, State, UnsentReason, Wall, nanos,
 };
 use crate::wire::{Protocol, Reply};
 
 use ledger::{Answer, Fate, Ledger, Sent, Unknown};
 use liveness::Liveness;
+use recorder::Recorder;
 use schedule::Schedule;
 
 pub use record::{Buckets, Histogram, Record, Summary};
+pub use recorder::{Frozen, Heartbeat, Outcome, Recording};
 pub use schedule::Due;
 
 /// How a target is probed and judged.
@@ -59,6 +63,8 @@ pub struct Settings {
     pub misses: u32,
     /// Consecutive answers before it is up again; at least 1.
     pub recoveries: u32,
+    /// How many of the newest heartbeats the flight recorder holds; at least 1.
+    pub recorder: u32,
 }
 
 /// One target's life.
@@ -69,6 +75,7 @@ pub struct Session {
     ledger: Ledger,
     liveness: Liveness,
     record: Record,
+    recorder: Recorder,
     /// When the verdict last changed.
     changed: Option<Stamp>,
     /// A new verdict that has not been asked for yet.
@@ -133,9 +140,10 @@ impl Session {
         Self {
             protocol: settings.protocol,
             schedule: Schedule::new(settings.interval, first),
-            ledger: Ledger::new(settings.interval, settings.timeout),
+            ledger: Ledger::new(settings.interval, settings.timeout, settings.recorder),
             liveness: Liveness::new(settings.misses, settings.recoveries),
             record,
+            recorder: Recorder::new(settings.recorder),
             changed: None,
             news: None,
             down: Duration::ZERO,
@@ -182,7 +190,7 @@ impl Session {
     /// The heartbeat that was due could not leave.
     pub fn handle_unsent(&mut self, reason: UnsentReason, now: Stamp) {
         let sequence = self.ledger.next();
-        self.ledger.enter_unsent();
+        self.ledger.enter_unsent(reason, now);
         self.record.unsent[reason.index()] += 1;
         self.miss(sequence, now);
     }
@@ -218,17 +226,20 @@ impl Session {
         self.record.reply_ttl = arrival.ttl.or(self.record.reply_ttl);
         if answer == Answer::InTime {
             let rtt = self.receive(sequence, &sent, reply, arrival);
+            self.ledger.note_answer(sequence, nanos(rtt), arrival.ttl);
             self.close_bursts();
             let verdict = self.liveness.answered(sequence, &self.ledger);
             self.note(verdict, Stamp { mono: arrival.at, wall: received_at(arrival) });
             return Answered::InTime { sequence, rtt };
         }
         self.record.late += 1;
+        let after = arrival.at.since(sent.at.mono);
+        self.ledger.note_answer(sequence, nanos(after), arrival.ttl);
         if answer == Answer::LateAndLost {
             self.record.lost += 1;
             self.miss(sequence, arrival.read);
         }
-        Answered::Late { sequence, after: arrival.at.since(sent.at.mono) }
+        Answered::Late { sequence, after }
     }
 
     /// Something came from the target that answers nothing.
@@ -312,6 +323,12 @@ impl Session {
         snapshot
     }
 
+    /// What the flight recorder holds.
+    #[must_use]
+    pub fn recording(&self) -> Recording {
+        self.recorder.recording(&self.ledger)
+    }
+
     /// Settles what would be forgotten while it is in flight, because `entering` more come.
     fn make_room(&mut self, entering: u64, now: Stamp) {
         while let Some(lost) = self.ledger.make_room(entering) {
@@ -378,8 +395,10 @@ impl Session {
     fn note(&mut self, verdict: Option<State>, at: Stamp) {
         let Some(state) = verdict else { return };
         self.record.state_changes[state.index()] += 1;
-        if let (State::Up, Some(since)) = (state, self.changed) {
-            self.down += at.mono.since(since.mono);
+        match (state, self.changed) {
+            (State::Up, Some(since)) => self.down += at.mono.since(since.mono),
+            (State::Up, None) => {}
+            (State::Down, _) => self.recorder.freeze(&self.ledger, at.wall),
         }
         self.changed = Some(at);
         self.news = verdict;

@@ -12,6 +12,8 @@ use crate::wire;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
+const RECORDER: u32 = 12;
+
 fn settings(interval: u64, timeout: u64, misses: u32, recoveries: u32) -> Settings {
     Settings {
         protocol: wire::by_name("heartbeat").unwrap(),
@@ -19,6 +21,7 @@ fn settings(interval: u64, timeout: u64, misses: u32, recoveries: u32) -> Settin
         timeout: Duration::from_millis(timeout),
         misses,
         recoveries,
+        recorder: RECORDER,
     }
 }
 
@@ -165,6 +168,87 @@ fn further_answers_old_answers_and_inventions_are_told_apart() {
     assert_eq!(record.invalid[InvalidReason::Expired.index()], 1);
 }
 
+#[test]
+fn the_flight_recorder_tells_each_heartbeat_and_keeps_what_led_to_an_outage() {
+    let mut life = Life::new(&settings(1000, 500, 2, 1));
+    life.run_to(10);
+    life.answer(0);
+    assert_eq!(life.session.recording().frozen, None);
+    life.run_to(1600);
+    life.answer(1);
+    life.run_to(2000);
+    let due = life.session.poll_transmit(at(3000)).unwrap();
+    life.session.handle_unsent(NoRoute, at(3000));
+    assert_eq!((due.sequence, life.session.poll_change()), (3, Some(State::Up)));
+    life.session.handle_timeout(at(6100), |_| {});
+    assert_eq!(life.session.state(), Some(State::Down));
+    assert!(life.session.poll_transmit(at(6100)).is_some());
+    life.session.handle_sent(at(6100));
+
+    let told = |sequence, at: Option<Stamp>, outcome, ttl| Heartbeat {
+        sequence,
+        at: at.map(|at| at.wall),
+        outcome,
+        ttl,
+    };
+    let Recording { newest, frozen } = life.session.recording();
+    let expected = [
+        told(0, Some(at(0)), Outcome::Received(11 * MILLISECOND), Some(64)),
+        told(1, Some(at(1000)), Outcome::Late(601 * MILLISECOND), Some(64)),
+        told(2, Some(at(2000)), Outcome::Lost, None),
+        told(3, Some(at(3000)), Outcome::Unsent(NoRoute), None),
+        told(4, None, Outcome::Skipped, None),
+        told(5, None, Outcome::Skipped, None),
+        told(6, Some(at(6100)), Outcome::InFlight, None),
+    ];
+    assert_eq!(newest, expected);
+    let frozen = frozen.unwrap();
+    assert_eq!(frozen.down, at(6100).wall);
+    assert_eq!(frozen.heartbeats, expected[..4]);
+}
+
+#[test]
+fn the_flight_recorder_holds_as_many_as_it_is_told_to() {
+    for depth in [1, 7, 40] {
+        let mut life = Life::new(&Settings { recorder: depth, ..settings(10, 10, 3, 1) });
+        life.run_to(1000);
+        let Recording { newest, frozen } = life.session.recording();
+        let numbers: Vec<u64> = newest.iter().map(|heartbeat| heartbeat.sequence).collect();
+        assert_eq!(numbers, (101 - u64::from(depth)..=100).collect::<Vec<_>>());
+        // The third miss is settled as the fourth heartbeat falls due.
+        assert_eq!(frozen.unwrap().heartbeats.len(), usize::try_from(depth.min(3)).unwrap());
+    }
+}
+
+#[test]
+fn delays_of_days_are_remembered() {
+    let day = Duration::from_secs(86_400);
+    let ledger = &mut Ledger::new(day, day, 16);
+    for (sequence, delay) in [day, day * 3, day * 4].into_iter().enumerate() {
+        ledger.enter_sent(at(0));
+        ledger.answer(sequence as u64, at(0).mono);
+        ledger.note_answer(sequence as u64, nanos(delay), None);
+    }
+    let (first, slots) = ledger.newest(3);
+    let outcomes: Vec<_> = slots.map(|slot| slot.heartbeat(first).outcome).collect();
+    // 78 hours are as long as any.
+    let longest = Duration::from_nanos((1 << 48) - 1);
+    assert_eq!(outcomes, [day, day * 3, longest].map(Outcome::Received));
+}
+
+/// What became of recorded heartbeats, as the ledger calls it.
+fn fates(heartbeats: &[Heartbeat]) -> Vec<(u64, Fate)> {
+    let fate = |heartbeat: &Heartbeat| match heartbeat.outcome {
+        Outcome::Skipped => Fate::Skipped,
+        Outcome::Unsent(_) => Fate::Unsent,
+        Outcome::InFlight => Fate::InFlight,
+        Outcome::Received(_) => Fate::Received,
+        Outcome::Lost => Fate::Lost,
+        Outcome::Late(_) => Fate::Late,
+    };
+    heartbeats.iter().map(|heartbeat| (heartbeat.sequence, fate(heartbeat))).collect()
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Wait(u64),
@@ -196,6 +280,8 @@ struct Model {
     state: Option<State>,
     answers: u32,
     changes: [u64; 2],
+    /// The newest, as they stood when the verdict last changed to down.
+    frozen: Option<Vec<(u64, Fate)>>,
     late: u64,
     duplicates: u64,
     invalid: u64,
@@ -204,6 +290,12 @@ struct Model {
 impl Model {
     fn count(&self, wanted: &[Fate]) -> u64 {
         self.heartbeats.iter().filter(|(fate, _)| wanted.contains(fate)).count() as u64
+    }
+
+    /// What the flight recorder has to tell.
+    fn newest(&self) -> Vec<(u64, Fate)> {
+        let numbered = (0..).zip(&self.heartbeats).map(|(n, heartbeat)| (n, heartbeat.0));
+        numbered.skip(self.heartbeats.len().saturating_sub(RECORDER as usize)).collect()
     }
 
     /// The three lines that define the verdict.
@@ -234,6 +326,9 @@ impl Model {
         if state != self.state {
             self.changes[state.unwrap().index()] += 1;
             self.state = state;
+            if state == Some(State::Down) {
+                self.frozen = Some(self.newest());
+            }
         }
     }
 
@@ -330,6 +425,10 @@ proptest! {
             prop_assert_eq!(snapshot.consecutive_misses, model.misses_in_a_row());
             prop_assert_eq!(snapshot.state, model.state);
             prop_assert_eq!(record.state_changes, model.changes);
+            let recording = session.recording();
+            prop_assert_eq!(fates(&recording.newest), model.newest());
+            let frozen = recording.frozen.map(|frozen| fates(&frozen.heartbeats));
+            prop_assert_eq!(&frozen, &model.frozen);
         }
     }
 

@@ -1,8 +1,10 @@
 //! What stands where: requests enter, answers leave.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +14,16 @@ use hyper::header::{
     HeaderValue, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::body::Body;
 use super::{negotiate, page};
-use crate::exposition::{ProbeSample, ProbeSource, ResponderMetrics, encode_probe, encode_targets};
+use crate::exposition::{
+    ProbeSample, ProbeSource, ResponderMetrics, TargetLook, Unavailable, encode_heartbeats,
+    encode_probe, encode_targets,
+};
 
 /// How long a request waits for its turn among the long answers.
 const TURN: Duration = Duration::from_secs(5);
@@ -57,8 +63,8 @@ pub struct ResponderStatus {
 enum Content {
     /// What is said in a line.
     Text(StatusCode, &'static str),
-    /// What is written of a sample.
-    Sampled(&'static str, Arc<dyn ProbeSource>, fn(&ProbeSample, Out<'_>) -> io::Result<()>),
+    /// What is written once the probe has been asked.
+    Asked(&'static str, Asking),
     /// What is written of what is at hand.
     Written(&'static str, Encode),
 }
@@ -69,8 +75,12 @@ type Out<'a> = &'a mut dyn io::Write;
 /// What writes an answer.
 type Encode = Box<dyn FnOnce(Out<'_>) -> io::Result<()> + Send>;
 
+/// The probe being asked for what an answer tells; nothing is until it is polled.
+type Asking = Pin<Box<dyn Future<Output = Result<Encode, Unavailable>> + Send>>;
+
 impl Routes {
-    /// `/`, `/metrics`, `/-/healthy`, `/-/ready` and `/api/v1/targets` of a probe.
+    /// `/`, `/metrics`, `/-/healthy`, `/-/ready`, `/api/v1/targets` and
+    /// `/api/v1/targets/NAME/heartbeats` of a probe.
     ///
     /// At most `max_requests` long answers are written at a time: each holds the figures of all
     /// targets.
@@ -103,13 +113,13 @@ impl Routes {
             }
             ("/-/ready", _) => Content::Text(StatusCode::OK, "ready\n"),
             ("/", Program::Probe(source)) => {
-                Content::Sampled(HTML, source.clone(), |sample, out| page::probe(sample, out))
+                Content::Asked(HTML, sampled(source, |sample, out| page::probe(sample, out)))
             }
             ("/metrics", Program::Probe(source)) => {
-                Content::Sampled(METRICS, source.clone(), |sample, out| encode_probe(sample, out))
+                Content::Asked(METRICS, sampled(source, |sample, out| encode_probe(sample, out)))
             }
             ("/api/v1/targets", Program::Probe(source)) => {
-                Content::Sampled(JSON, source.clone(), |sample, out| encode_targets(sample, out))
+                Content::Asked(JSON, sampled(source, |sample, out| encode_targets(sample, out)))
             }
             ("/", Program::Responder(_, status)) => {
                 let status = status.clone();
@@ -119,7 +129,15 @@ impl Routes {
                 let metrics = metrics.clone();
                 Content::Written(METRICS, Box::new(move |out| metrics.encode(out)))
             }
-            _ => return None,
+            (path, Program::Probe(source)) => {
+                let name = path.strip_prefix("/api/v1/targets/")?.strip_suffix("/heartbeats")?;
+                let place = source.find(&decoded(name)?)?;
+                Content::Asked(
+                    JSON,
+                    looked(source, place, |look, out| encode_heartbeats(look, out)),
+                )
+            }
+            (_, Program::Responder(..)) => return None,
         };
         Some(content)
     }
@@ -153,25 +171,20 @@ impl Routes {
         let gzip = negotiate::takes_gzip(request.headers());
         match content {
             Content::Text(status, words) => text(status, words),
-            Content::Sampled(content_type, ..) | Content::Written(content_type, _) if head => {
+            Content::Asked(content_type, _) | Content::Written(content_type, _) if head => {
                 long(content_type, gzip, Body::Ended)
             }
-            Content::Sampled(content_type, source, encode) => {
+            Content::Asked(content_type, asking) => {
                 let Some(turn) = self.turn().await else {
                     return busy();
                 };
-                let sample = match source.sample().await {
-                    Ok(sample) => sample,
+                match asking.await {
+                    Ok(encode) => long(content_type, gzip, written(turn, gzip, encode)),
                     Err(error) => {
                         tracing::warn!(%error, "cannot answer a scrape");
-                        return text(
-                            StatusCode::SERVICE_UNAVAILABLE,
-                            "the probe does not answer\n",
-                        );
+                        text(StatusCode::SERVICE_UNAVAILABLE, "the probe does not answer\n")
                     }
-                };
-                let encode = Box::new(move |out: Out<'_>| encode(&sample, out));
-                long(content_type, gzip, written(turn, gzip, encode))
+                }
             }
             Content::Written(content_type, encode) => {
                 let Some(turn) = self.turn().await else {
@@ -196,6 +209,36 @@ impl fmt::Debug for Routes {
         };
         f.debug_tuple("Routes").field(&program).finish()
     }
+}
+
+/// What `encode` writes of the probe and all its targets.
+fn sampled(
+    source: &Arc<dyn ProbeSource>,
+    encode: fn(&ProbeSample, Out<'_>) -> io::Result<()>,
+) -> Asking {
+    let source = source.clone();
+    Box::pin(async move {
+        let sample = source.sample().await?;
+        Ok(Box::new(move |out: Out<'_>| encode(&sample, out)) as Encode)
+    })
+}
+
+/// What `encode` writes of the target at `place`.
+fn looked(
+    source: &Arc<dyn ProbeSource>,
+    place: usize,
+    encode: fn(&TargetLook, Out<'_>) -> io::Result<()>,
+) -> Asking {
+    let source = source.clone();
+    Box::pin(async move {
+        let look = source.look(vec![place]).await?.pop().ok_or(Unavailable)?;
+        Ok(Box::new(move |out: Out<'_>| encode(&look, out)) as Encode)
+    })
+}
+
+/// A segment of a path as it was meant; none where that is no UTF-8.
+fn decoded(segment: &str) -> Option<Cow<'_, str>> {
+    percent_decode_str(segment).decode_utf8().ok()
 }
 
 /// A body that is written for as long as the turn lasts.

@@ -12,7 +12,8 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::exposition::{
-    ProbeSample, ProbeSource, ResponderMetrics, Sampling, Unavailable, encode_probe, fixture,
+    Looking, ProbeSample, ProbeSource, ResponderMetrics, Sampling, Unavailable, encode_probe,
+    fixture,
 };
 
 /// A probe that answers with a sample made by hand.
@@ -25,6 +26,18 @@ impl ProbeSource for Source {
     fn sample(&self) -> Sampling<'_> {
         let answers = self.ready();
         Box::pin(async move { if answers { Ok(self.sample.clone()) } else { Err(Unavailable) } })
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.sample.targets.iter().position(|sample| sample.target.name == name)
+    }
+
+    fn look(&self, places: Vec<usize>) -> Looking<'_> {
+        let answers = self.ready();
+        let look = |place: usize| fixture::look(self.sample.targets[place].clone());
+        Box::pin(async move {
+            if answers { Ok(places.into_iter().map(look).collect()) } else { Err(Unavailable) }
+        })
     }
 
     fn ready(&self) -> bool {
@@ -167,6 +180,30 @@ async fn every_path_of_the_probe_answers() {
 }
 
 #[tokio::test]
+async fn the_flight_recorder_is_found_by_any_name() {
+    let mut sample = fixture::two_targets();
+    Arc::make_mut(&mut sample.targets[1].target).name = "10 % of 1/2 é?#..".to_owned();
+    let running = Running::with(Limits::default(), sample).await;
+    let ask = async |name: &str| {
+        running.ask(&format!("GET /api/v1/targets/{name}/heartbeats HTTP/1.1")).await
+    };
+    let answer = ask("fra-edge").await;
+    assert!(answer.has("content-type: application/json"));
+    let document: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!((&document["target"], &document["state"]), (&"fra-edge".into(), &"up".into()));
+    assert_eq!(document["heartbeats"][5]["outcome"], "received");
+
+    let other = ask("10%20%25%20of%201%2F2%20%C3%A9%3F%23..").await;
+    assert!(other.text().contains("\"target\":\"10 % of 1/2 é?#..\""), "{}", other.text());
+    for unknown in ["", "fra", "FRA-EDGE", "%ff", "fra-edge/x", "10 % of 1/2 é"] {
+        let path = format!("GET /api/v1/targets/{unknown}/heartbeats HTTP/1.1");
+        assert!([400, 404].contains(&running.ask(&path).await.status), "{unknown}");
+    }
+    running.source.answers.store(false, Ordering::Relaxed);
+    assert_eq!(ask("fra-edge").await.status, 503);
+}
+
+#[tokio::test]
 async fn every_path_of_the_responder_answers() {
     let metrics = ResponderMetrics::new();
     let routes = Routes::responder(metrics.clone(), ResponderStatus::default(), 16);
@@ -178,7 +215,9 @@ async fn every_path_of_the_responder_answers() {
     assert!(ask(address, "GET / HTTP/1.1").await.text().contains("heartbeat-responder"));
     assert_eq!(ask(address, "GET /-/healthy HTTP/1.1").await.status, 200);
     assert_eq!(ask(address, "GET /-/ready HTTP/1.1").await.status, 200);
-    assert_eq!(ask(address, "GET /api/v1/targets HTTP/1.1").await.status, 404);
+    for path in ["/api/v1/targets", "/api/v1/targets/a/heartbeats"] {
+        assert_eq!(ask(address, &format!("GET {path} HTTP/1.1")).await.status, 404);
+    }
 }
 
 #[tokio::test]

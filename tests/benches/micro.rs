@@ -94,6 +94,7 @@ fn session(criterion: &mut Criterion) {
         timeout: INTERVAL,
         misses: 3,
         recoveries: 1,
+        recorder: 16,
     };
     let buckets = || Arc::new(Buckets::from_seconds(&default_rtt_buckets()));
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde_json::Value;
+
 use crate::program::{Running, own_address, until};
 use crate::scrape::Metrics;
 use crate::server::{Server, sequence};
@@ -46,6 +48,17 @@ fn a_killed_responder_is_down_in_time_and_a_restarted_one_is_up_again() {
     };
     assert!(unreachable(&down) > 0);
     assert_eq!(probe.target("target")["state"], "down");
+    let recorded = probe.heartbeats("target");
+    let outcomes = |heartbeats: &Value| {
+        let all = heartbeats.as_array().unwrap().iter();
+        all.map(|heartbeat| heartbeat["outcome"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let frozen = outcomes(&recorded["frozen"]["heartbeats"]);
+    let answered = frozen.iter().rposition(|outcome| outcome == "received").unwrap();
+    let misses = frozen[answered + 1..].iter().filter(|outcome| *outcome == "lost").count();
+    assert_eq!(misses, 3, "{frozen:?}");
+    assert!(frozen.len() <= 16 && outcomes(&recorded["heartbeats"]).len() <= 16);
+    assert_eq!(recorded["state"], "down");
 
     let responder = Running::responder_on(&[address], &[]);
     let again = until("it is up again", || {

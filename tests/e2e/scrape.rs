@@ -55,6 +55,13 @@ impl Running {
         Metrics::read(answer.body)
     }
 
+    /// What the flight recorder of this target holds; the name needs no escaping.
+    pub(crate) fn heartbeats(&self, name: &str) -> Value {
+        let answer = self.get(&format!("/api/v1/targets/{name}/heartbeats"));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        serde_json::from_str(&answer.body).unwrap()
+    }
+
     /// The target of this name in `/api/v1/targets`.
     pub(crate) fn target(&self, name: &str) -> Value {
         let mut document: Value = serde_json::from_str(&self.get("/api/v1/targets").body).unwrap();
