@@ -30,6 +30,8 @@ pub(super) struct Facts {
     pub(super) stamp: Option<Wall>,
     /// Which of our addresses it was sent to.
     pub(super) local: Option<IpAddr>,
+    /// It was sent to another address than that: to a broadcast or multicast one of IPv4.
+    pub(super) to_group: bool,
     /// The hop limit it arrived with.
     pub(super) ttl: Option<u8>,
     /// How many datagrams had been dropped on the socket when this one was queued.
@@ -66,8 +68,12 @@ pub(super) fn read(control: &[u8]) -> Facts {
             }
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                 // in_pktinfo: interface, local address, address in the header. The local address
-                // is one that an answer can be sent from, also to a broadcast.
-                facts.local = chunk(data, 4).map(|ip: [u8; 4]| Ipv4Addr::from(ip).into());
+                // is one that an answer can be sent from, also to a broadcast: then, and then
+                // alone, it is not that of the header (ip(7)).
+                let local: Option<[u8; 4]> = chunk(data, 4);
+                let header: Option<[u8; 4]> = chunk(data, 8);
+                facts.local = local.map(|ip| Ipv4Addr::from(ip).into());
+                facts.to_group = local != header;
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 // in6_pktinfo: address, interface.
@@ -264,6 +270,7 @@ pub(super) mod tests {
             Facts {
                 stamp: Some(Wall::from_nanos(1_726_820_518_391_909_100)),
                 local: Some(IpAddr::from([127, 0, 0, 2])),
+                to_group: true,
                 ttl: Some(64),
                 drops: Some(70_000),
                 error: None,
@@ -289,6 +296,7 @@ pub(super) mod tests {
             Facts {
                 stamp: None,
                 local: Some(ip.into()),
+                to_group: false,
                 ttl: Some(255),
                 drops: None,
                 error: Some(REFUSED),
@@ -402,7 +410,8 @@ pub(super) mod tests {
             let mut control = Control::EMPTY;
             control.set_source(Some(ip));
             control.set_id(id);
-            prop_assert_eq!(read(control.octets()), Facts { local: Some(ip), ..Facts::default() });
+            // Of where it is to leave from, the kernel reads the local address alone.
+            prop_assert_eq!(read(control.octets()).local, Some(ip));
         }
     }
 }

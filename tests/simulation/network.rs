@@ -132,6 +132,7 @@ impl Host {
         let datagram = Datagram {
             peer: sender(self.address),
             local: Some(self.address.ip()),
+            to_group: false,
             payload: &request.payload,
             truncated: false,
             received: Some(request.received),

@@ -150,6 +150,7 @@ impl Inbox {
             Some(Datagram {
                 peer: head.name.address()?,
                 local: facts.local,
+                to_group: facts.to_group,
                 payload: payload.get(..head.len)?,
                 truncated: head.truncated,
                 received: facts.stamp,
@@ -185,6 +186,12 @@ pub struct Datagram<'a> {
     ///
     /// [`Options::local_address`]: super::Options::local_address
     pub local: Option<IpAddr>,
+    /// It was sent to many: to the broadcast address of a network of ours, to that of all, or to
+    /// an IPv4 multicast group (with [`Options::local_address`], and with IPv4 alone; an IPv6
+    /// group stands in `local`).
+    ///
+    /// [`Options::local_address`]: super::Options::local_address
+    pub to_group: bool,
     /// Its octets, at most [`Inbox::ROOM`].
     pub payload: &'a [u8],
     /// It was longer than [`Inbox::ROOM`]; `payload` is its beginning.

@@ -298,6 +298,23 @@ fn an_icmp_error_is_told_of_its_peer_and_held_against_no_other() {
 }
 
 #[test]
+fn what_was_sent_to_many_is_marked_although_its_answer_could_leave() {
+    let receiver = open("0.0.0.0:0", &EVERYTHING);
+    let port = receiver.local_addr().port();
+    let mut sender = open("127.0.0.1:0", &Options::default());
+    sender.inner.set_broadcast(true).unwrap();
+    let mut inbox = Inbox::new();
+    // The loopback network is 127.0.0.0/8 everywhere; its last address is its broadcast one.
+    for (address, to_group) in [([127, 0, 0, 1], false), ([127, 255, 255, 255], true)] {
+        assert!(send_all(&mut sender, &[SocketAddr::from((address, port))], b"?")[0].is_ok());
+        receive(&receiver, &mut inbox, 1, |datagram| {
+            assert_eq!(datagram.to_group, to_group, "{address:?}");
+            assert_eq!(datagram.local, Some(IpAddr::from([127, 0, 0, 1])));
+        });
+    }
+}
+
+#[test]
 fn a_reply_leaves_from_the_address_that_was_asked() {
     let mut client = open("127.0.0.1:0", &Options::default());
     let mut replier = open("0.0.0.0:0", &EVERYTHING);

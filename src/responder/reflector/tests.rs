@@ -74,6 +74,7 @@ fn datagram(payload: &[u8]) -> Datagram<'_> {
     Datagram {
         peer: PEER,
         local: Some(LISTENER.ip()),
+        to_group: false,
         payload,
         truncated: false,
         received: None,
