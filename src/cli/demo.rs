@@ -68,8 +68,12 @@ fn scene() -> anyhow::Result<(Config, Vec<Handle>)> {
         [("steady", "stamp", well), ("lossy", "ping", lossy), ("flaky", "heartbeat", flaky)]
     {
         let anywhere = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
-        let responder =
-            Responder::bind(&[anywhere], settings, NonZeroUsize::MIN, &ResponderMetrics::new())?;
+        let responder = Responder::bind(
+            &[anywhere],
+            &settings.into(),
+            NonZeroUsize::MIN,
+            &ResponderMetrics::new(),
+        )?;
         let handle = responder::spawn(responder)?;
         let address =
             handle.local_addrs().first().copied().context("a responder has an address")?;

@@ -1,7 +1,7 @@
 //! `heartbeat-responder`: arguments enter; a responder and its HTTP run until a signal.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::thread;
 
 use anyhow::Context as _;
@@ -11,10 +11,11 @@ use super::impairments::ImpairmentArgs;
 use super::logging::LogArgs;
 use super::signal::Signals;
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress, max_requests};
+use crate::config::Prefix;
 use crate::exposition::ResponderMetrics;
 use crate::impair::Settings;
 use crate::net;
-use crate::responder::{self, Responder};
+use crate::responder::{self, Responder, Terms};
 use crate::web::{self, ResponderStatus, Routes};
 
 /// Answers UDP heartbeats of every protocol on one port, and can behave like a bad network.
@@ -30,6 +31,16 @@ pub struct Args {
                 [default: 0.0.0.0:12000 and [::]:12000]"
     )]
     listen: Vec<SocketAddr>,
+
+    /// How many requests a second to answer of one source, which is an IPv4 address or a /64 of
+    /// IPv6; as many may come at once; 0 is no limit
+    #[arg(long, value_name = "N", default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    rate_limit: u32,
+
+    /// Answer nobody but this network, such as 192.0.2.0/24; may be given several times
+    #[arg(long, value_name = "CIDR")]
+    allow: Vec<Prefix>,
 
     /// Where to serve the page and /metrics; :PORT is all addresses, port 0 picks a free one
     #[arg(long = "web.listen-address", value_name = "[HOST]:PORT", default_value = ":9863")]
@@ -66,9 +77,11 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     // A seed is to be typed again from a log: nine digits are varied enough.
     let seed = net::now().wall.as_nanos() % 1_000_000_000;
     let settings = args.impairments.settings(seed);
+    let rate_limit = NonZeroU32::new(args.rate_limit);
+    let terms = Terms { allow: args.allow.clone(), rate_limit, impairments: settings };
     let metrics = ResponderMetrics::new();
     let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let responder = Responder::bind(&args.listen, settings, threads, &metrics)?;
+    let responder = Responder::bind(&args.listen, &terms, threads, &metrics)?;
     let listener = args.web_listen_address.bind().await?;
     let http = listener.local_addr().context("cannot tell where HTTP is served")?;
 
@@ -121,6 +134,7 @@ mod tests {
         assert!(args.listen.is_empty());
         assert_eq!(args.web_listen_address.to_string(), ":9863");
         assert!(args.impairments.settings(0).is_off());
+        assert_eq!((args.rate_limit, args.allow), (1000, vec![]));
     }
 
     #[test]
@@ -130,11 +144,20 @@ mod tests {
     }
 
     #[test]
+    fn allow_may_be_repeated() {
+        let args = parse(&["--allow=192.0.2.0/24", "--allow", "::1"]).unwrap();
+        assert_eq!(args.allow, ["192.0.2.0/24".parse().unwrap(), "::1/128".parse().unwrap()]);
+    }
+
+    #[test]
     fn wrong_addresses_are_explained() {
         for (argument, message) in [
             ("--listen=12000", "must be ADDR:PORT"),
             ("--listen=localhost:12000", "must be ADDR:PORT"),
             ("--web.listen-address=9863", "must be :PORT or HOST:PORT"),
+            ("--allow=fra.example", "must be a network, such as 192.0.2.0/24"),
+            ("--rate-limit=-1", "invalid value"),
+            ("--rate-limit=1000001", "is not in 0..=1000000"),
         ] {
             let error = parse(&[argument]).unwrap_err();
             assert!(error.contains(message), "{error}");

@@ -20,6 +20,7 @@ mod address;
 mod argument;
 mod node;
 mod place;
+mod prefix;
 mod problem;
 mod scalars;
 mod schema;
@@ -30,6 +31,7 @@ use std::path::Path;
 
 pub use address::{Address, AddressError, Host};
 pub use argument::{TargetError, parse_target};
+pub use prefix::Prefix;
 pub use problem::{Problem, Problems};
 pub use scalars::{Interval, LabelName, Ratio, ScalarError, Span, UnknownProtocol};
 pub use target::{

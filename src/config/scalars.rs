@@ -68,6 +68,9 @@ pub enum ScalarError {
     /// Not a share of a whole.
     #[error("must be from 0% to 100%, or from 0 to 1, not {0:?}")]
     NoRatio(String),
+    /// Not a network.
+    #[error("must be a network, such as 192.0.2.0/24 or 2001:db8::/32, not {0:?}")]
+    NoPrefix(String),
     /// Not the name of a label.
     #[error(
         "label names are letters, digits and underscores, and do not begin with a digit: {0:?} is none"

@@ -23,6 +23,7 @@ pub(super) struct Listener {
     /// How many datagrams the kernel has dropped so far (a count that wraps).
     drops: u32,
     drop_warnings: Throttle,
+    refusals: Throttle,
 }
 
 /// The sending half.
@@ -58,6 +59,7 @@ impl Listener {
             receive_errors: Throttle::default(),
             drops: 0,
             drop_warnings: Throttle::default(),
+            refusals: Throttle::default(),
         }
     }
 
@@ -87,6 +89,7 @@ impl Listener {
             reflector.handle(&datagram, self.index, now, |reply| self.sender.push(reply));
         }
         self.tell_drops(drops);
+        self.tell_refused(reflector.take_refused());
         self.waiting
     }
 
@@ -120,6 +123,15 @@ impl Listener {
         self.drops = drops;
         if let Some(datagrams) = self.drop_warnings.complain(more.into(), net::now().mono) {
             warn!(datagrams, "requests came faster than they were read: the kernel dropped some");
+        }
+    }
+
+    /// Says that sources ask for too much, which those would otherwise see as plain loss.
+    fn tell_refused(&mut self, more: u64) {
+        if more > 0
+            && let Some(requests) = self.refusals.complain(more, net::now().mono)
+        {
+            warn!(requests, "a source sends more than the rate limit: requests were refused");
         }
     }
 }

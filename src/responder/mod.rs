@@ -1,11 +1,13 @@
 //! The responder: requests of any protocol enter on any of its addresses, replies leave from the
 //! address that was asked.
 //!
-//! Receive → recognise → impair → reflect → send, in batches. [`Reflector`] is all of it but the
+//! Receive → let in → recognise → impair → reflect → send, in batches. [`Reflector`] is all of it but the
 //! sockets and the clock; [`Responder`] is the loop around it, which [`spawn`] runs on threads of
 //! its own. Every turn of the loop does a bounded amount of work, so that shutdown is
 //! noticed under any load.
 
+mod gate;
+mod limiter;
 mod listener;
 mod queue;
 mod reflector;
@@ -15,17 +17,20 @@ mod throttle;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use tracing::{error, warn};
 
+use crate::config::Prefix;
 use crate::exposition::ResponderMetrics;
 use crate::impair;
 use crate::net::{self, Alarm, BindError, Options, Readiness, Socket};
 use listener::Listener;
 
+pub use gate::Gate;
 pub use queue::Route;
 pub use reflector::{Reflector, Transmit};
 pub use thread::{Handle, spawn};
@@ -42,6 +47,18 @@ pub const DEFAULT_ADDRESSES: [SocketAddr; 2] = [
 /// Room in the kernel for requests that have not been read yet, in octets: a fifth of a second of
 /// 100,000 requests a second, at the 768 octets that the kernel charges for a small datagram.
 const RECEIVE_BUFFER: usize = 16 << 20;
+
+/// Whom a responder answers, how often, and how well; by default everybody, always and well.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// Who may ask; anybody where there are none.
+    pub allow: Vec<Prefix>,
+    /// How many requests a second are answered to one source prefix (/32 of IPv4, /64 of IPv6); as
+    /// many may come at once.
+    pub rate_limit: Option<NonZeroU32>,
+    /// What goes wrong on purpose.
+    pub impairments: impair::Settings,
+}
 
 /// Sockets that are bound, and what is to be done with what comes in.
 #[derive(Debug)]
@@ -72,7 +89,7 @@ impl Responder {
     /// The first address that cannot be bound to.
     pub fn bind(
         addresses: &[SocketAddr],
-        settings: impair::Settings,
+        terms: &Terms,
         threads: NonZeroUsize,
         metrics: &ResponderMetrics,
     ) -> Result<Self, BindError> {
@@ -83,12 +100,14 @@ impl Responder {
         };
         let bound: Vec<SocketAddr> = sockets.iter().map(Socket::local_addr).collect();
         let start = net::now().mono;
+        let (gate, faults) =
+            (Arc::new(Gate::new(&terms.allow, terms.rate_limit)), terms.impairments);
         let share = |sockets| Share {
             sockets,
-            reflector: Reflector::new(bound.clone(), settings, start, metrics.clone()),
+            reflector: Reflector::new(bound.clone(), gate.clone(), faults, start, metrics.clone()),
             metrics: metrics.clone(),
         };
-        if threads.get() == 1 || !settings.is_off() {
+        if threads.get() == 1 || !faults.is_off() {
             return Ok(Self { shares: vec![share(sockets)] });
         }
         // That these could be bound shows that nobody else is there: sockets that share their port
@@ -105,6 +124,12 @@ impl Responder {
         self.shares
             .first()
             .map_or(Vec::new(), |share| share.sockets.iter().map(Socket::local_addr).collect())
+    }
+}
+
+impl From<impair::Settings> for Terms {
+    fn from(impairments: impair::Settings) -> Self {
+        Self { impairments, ..Self::default() }
     }
 }
 

@@ -1,19 +1,22 @@
 //! The responder without its sockets: a datagram and the time enter, replies leave.
 //!
-//! The order is: recognise → impair → reflect → send or hold. A request that the impairments lose
-//! is never reflected; everything else they do, they do to the reply, as a network behind the
+//! The order is: let in → recognise → charge → impair → reflect → send or hold. A request that
+//! the impairments lose is never reflected; everything else they do, they do to the reply, as a network behind the
 //! responder would: an injected delay comes after t3 is stamped and shows as round-trip delay, not
 //! as turnaround.
 //!
 //! What never gets an answer: replies ([`DropReason::Reflection`]), datagrams of no protocol or
-//! beyond [`MAX_DATAGRAM`] octets ([`DropReason::Malformed`]), and
-//! datagrams whose answer could go to nobody, to many, or back to the responder
-//! ([`DropReason::Denied`]).
+//! beyond [`MAX_DATAGRAM`] octets ([`DropReason::Malformed`]), datagrams whose answer could go to
+//! nobody, to many, or back to the responder, or that come from somebody who may not ask
+//! ([`DropReason::Denied`]), and requests from whoever asks too often
+//! ([`DropReason::RateLimited`]).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tracing::trace;
 
+use super::gate::Gate;
 use super::queue::{DelayQueue, Route};
 use crate::exposition::ResponderMetrics;
 use crate::impair::{self, BitFlip, Fate, Impairment, Passage};
@@ -26,14 +29,17 @@ use crate::wire::{self, Arrived, MAX_DATAGRAM, PROTOCOLS, Protocol, Recognition}
 /// At all times, and counting what every `handle` has been given:
 /// `received = replied + dropped{loss, burst_loss, outage, rate_limited} + held`, where it is for
 /// the caller to count a reply as sent, by [`Route::protocol`], unless it is a
-/// [`Route::duplicate`]. A reply that finds the delay queue full counts as `rate_limited`: its
-/// sources send more than can be held.
+/// [`Route::duplicate`]. A reply that finds the delay queue full counts as `rate_limited` as well:
+/// its sources send more than can be held.
 #[derive(Debug)]
 pub struct Reflector {
     /// Where requests come in.
     listeners: Vec<SocketAddr>,
+    gate: Arc<Gate>,
     impairment: Impairment,
     held: DelayQueue,
+    /// Requests refused since [`take_refused`](Self::take_refused).
+    refused: u64,
     metrics: ResponderMetrics,
     /// The reply at hand; kept for its memory.
     reply: Vec<u8>,
@@ -52,18 +58,22 @@ impl Reflector {
     /// How many held replies one call of [`release`](Self::release) lets go at most.
     pub const RELEASES: usize = 1024;
 
-    /// A reflector for requests that come in at `listeners`, impaired from `start` on.
+    /// A reflector for requests that come in at `listeners` and pass the `gate`, impaired from
+    /// `start` on.
     #[must_use]
     pub fn new(
         listeners: Vec<SocketAddr>,
+        gate: Arc<Gate>,
         settings: impair::Settings,
         start: Mono,
         metrics: ResponderMetrics,
     ) -> Self {
         Self {
             listeners,
+            gate,
             impairment: Impairment::new(settings, start),
             held: DelayQueue::default(),
+            refused: 0,
             metrics,
             reply: Vec::with_capacity(MAX_DATAGRAM),
         }
@@ -104,6 +114,11 @@ impl Reflector {
         self.held.next_due()
     }
 
+    /// How many requests the rate limit has refused since this was last asked.
+    pub fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
+    }
+
     /// How many copies of replies are held.
     #[must_use]
     pub fn held(&self) -> usize {
@@ -117,11 +132,15 @@ impl Reflector {
         now: Stamp,
         send: &mut impl FnMut(Transmit<'_>),
     ) -> Result<(), DropReason> {
-        let own = self.listeners.get(listener).copied();
-        if !is_answerable(datagram, own) {
+        if !self.gate.lets_in(datagram, self.listeners.get(listener).copied()) {
             return Err(DropReason::Denied);
         }
         let (protocol, index) = recognise(datagram, now.wall)?;
+        if !self.gate.admits(datagram.peer.ip(), now.mono) {
+            self.metrics.received(index);
+            self.refused += 1;
+            return Err(DropReason::RateLimited);
+        }
 
         let (first, duplicate) = match self.impairment.judge(now.mono) {
             Fate::Deliver { first, duplicate } => (first, duplicate),
@@ -187,25 +206,6 @@ impl Reflector {
             impair::flip(&mut self.reply, bit);
         }
         passed
-    }
-}
-
-/// Whether an answer to the datagram would go to one host, and not to the responder itself.
-///
-/// `own` is the address that the listener is bound to. Requests to a multicast or broadcast
-/// address are not answered either: one datagram would be answered by every responder around.
-fn is_answerable(datagram: &Datagram<'_>, own: Option<SocketAddr>) -> bool {
-    let (peer, local) = (datagram.peer, datagram.local);
-    let is_own = own.is_some_and(|own| {
-        peer.port() == own.port() && (peer.ip() == own.ip() || Some(peer.ip()) == local)
-    });
-    peer.port() != 0 && is_one_host(peer.ip()) && local.is_none_or(is_one_host) && !is_own
-}
-
-fn is_one_host(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
-        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast(),
     }
 }
 

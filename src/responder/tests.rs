@@ -16,9 +16,9 @@ fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-fn start(addresses: &[SocketAddr], settings: Settings) -> (Handle, ResponderMetrics) {
+fn start(addresses: &[SocketAddr], terms: impl Into<Terms>) -> (Handle, ResponderMetrics) {
     let metrics = ResponderMetrics::new();
-    let responder = Responder::bind(addresses, settings, NonZeroUsize::MIN, &metrics).unwrap();
+    let responder = Responder::bind(addresses, &terms.into(), NonZeroUsize::MIN, &metrics).unwrap();
     (spawn(responder).unwrap(), metrics)
 }
 
@@ -67,7 +67,7 @@ fn bind_one_port(metrics: &ResponderMetrics) -> Responder {
         .find_map(|_| {
             let v4 = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
             let v6 = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), v4.port());
-            Responder::bind(&[v4, v6], Settings::default(), NonZeroUsize::MIN, metrics).ok()
+            Responder::bind(&[v4, v6], &Terms::default(), NonZeroUsize::MIN, metrics).ok()
         })
         .unwrap()
 }
@@ -235,7 +235,7 @@ fn an_address_that_cannot_be_bound_is_named() {
     let _holder = UdpSocket::bind(taken).unwrap();
     let error = Responder::bind(
         &[address("127.0.0.1:0"), taken],
-        Settings::default(),
+        &Terms::default(),
         NonZeroUsize::MIN,
         &ResponderMetrics::new(),
     )
@@ -249,10 +249,10 @@ fn threads_share_every_address_and_all_of_them_answer() {
     let metrics = ResponderMetrics::new();
     let addresses = [address("127.0.0.1:0"), address("127.0.0.2:0")];
     let threads = NonZeroUsize::new(3).unwrap();
-    let responder = Responder::bind(&addresses, Settings::default(), threads, &metrics).unwrap();
+    let responder = Responder::bind(&addresses, &Terms::default(), threads, &metrics).unwrap();
     assert_eq!(responder.shares.len(), 3);
     let handle = spawn(responder).unwrap();
-    let again = Responder::bind(handle.local_addrs(), Settings::default(), threads, &metrics);
+    let again = Responder::bind(handle.local_addrs(), &Terms::default(), threads, &metrics);
     assert!(again.is_err(), "a second responder must not share the port unnoticed");
 
     // The kernel spreads by ports: 64 clients leave no thread out but once in 10¹¹ times.
@@ -271,6 +271,40 @@ fn an_impaired_responder_has_one_thread_so_that_one_seed_decides() {
     let threads = NonZeroUsize::new(3).unwrap();
     let metrics = ResponderMetrics::new();
     let responder =
-        Responder::bind(&[address("127.0.0.1:0")], settings, threads, &metrics).unwrap();
+        Responder::bind(&[address("127.0.0.1:0")], &settings.into(), threads, &metrics).unwrap();
     assert_eq!(responder.shares.len(), 1);
+}
+
+#[test]
+fn what_is_sent_to_a_whole_network_is_not_answered() {
+    let (handle, metrics) = start(&[address("0.0.0.0:0")], Settings::default());
+    let port = handle.local_addrs()[0].port();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_broadcast(true).unwrap();
+    // The broadcast address of the loopback network, 127.0.0.0/8.
+    client.send_to(b"Ping 1 x", ("127.255.255.255", port)).unwrap();
+    client.send_to(b"Ping 2 x", ("127.0.0.1", port)).unwrap();
+    assert_eq!(receive(&client), b"PING 2 X");
+    assert_eq!(metrics.dropped_count(DropReason::Denied), 1);
+    assert_eq!(metrics.received_count(1), 1);
+}
+
+#[test]
+fn threads_share_one_limit() {
+    let metrics = ResponderMetrics::new();
+    let terms = Terms { rate_limit: NonZeroU32::new(10), ..Terms::default() };
+    let threads = NonZeroUsize::new(3).unwrap();
+    let responder = Responder::bind(&[address("127.0.0.1:0")], &terms, threads, &metrics).unwrap();
+    let handle = spawn(responder).unwrap();
+    let start = net::now().mono;
+    // The kernel spreads by ports, and all of these are one source.
+    let clients: Vec<_> = (0..40).map(|_| client(handle.local_addrs()[0])).collect();
+    for client in &clients {
+        client.send(b"Ping 1 x").unwrap();
+    }
+    eventually(|| metrics.received_count(1) == 40);
+    let refused = metrics.dropped_count(DropReason::RateLimited);
+    let most = 10.0 + net::now().mono.since(start).as_secs_f64() * 10.0 + 1.0;
+    assert!(refused <= 30 && refused as f64 >= 40.0 - most, "{refused} refused");
 }

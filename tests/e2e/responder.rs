@@ -161,6 +161,14 @@ fn wrong_flags_end_it_with_2_before_any_socket_opens() {
             "--listen=12000",
             "invalid value '12000' for '--listen <ADDR:PORT>': must be ADDR:PORT, such as 192.0.2.1:12000 or [::1]:12000",
         ),
+        (
+            "--allow=fra.example",
+            "invalid value 'fra.example' for '--allow <CIDR>': must be a network, such as 192.0.2.0/24 or 2001:db8::/32, not \"fra.example\"",
+        ),
+        (
+            "--rate-limit=1000001",
+            "invalid value '1000001' for '--rate-limit <N>': 1000001 is not in 0..=1000000",
+        ),
         ("--no-such-flag", "unexpected argument '--no-such-flag' found"),
     ] {
         let ended = run(RESPONDER, &[&taken, argument]);
@@ -180,4 +188,51 @@ fn an_address_that_is_taken_ends_it_with_1_and_is_named() {
         ended.err,
         format!("error: cannot bind {taken}: Address already in use (os error 98)\n")
     );
+}
+
+#[test]
+fn a_source_may_ask_a_thousand_times_a_second_unless_told_otherwise() {
+    const REQUESTS: u64 = 5000;
+    let mut limited = Running::responder(&[]);
+    let free = Running::responder(&["--rate-limit=0"]);
+    for responder in [&limited, &free] {
+        let client = client(responder.udp[0]);
+        for n in 0..REQUESTS {
+            client.send(format!("Ping {n} x").as_bytes()).unwrap();
+            // Not more at once than the kernel holds for the responder.
+            if n % 500 == 499 {
+                until("they are read", || {
+                    let received =
+                        responder.metrics().responder("received_total", ("protocol", "ping"));
+                    (received == n + 1).then_some(())
+                });
+            }
+        }
+    }
+    let refused = |responder: &Running| {
+        responder.metrics().responder("dropped_total", ("reason", "rate_limited"))
+    };
+    assert_eq!(refused(&free), 0);
+    // However long all of that took, less than a thousand a second are let through after the first.
+    assert!((1..=REQUESTS - 1000).contains(&refused(&limited)), "{}", refused(&limited));
+    let warning = limited.logged("a source sends more than the rate limit: requests were refused");
+    assert_eq!(warning["level"], "WARN");
+}
+
+#[test]
+fn who_is_not_allowed_gets_no_answer() {
+    let responder = Running::responder(&["--allow=127.0.0.0/30", "--allow=192.0.2.0/24"]);
+    for (source, allowed) in [("127.0.0.4:0", false), ("127.0.0.1:0", true), ("127.0.0.3:0", true)]
+    {
+        let client = UdpSocket::bind(source).unwrap();
+        client.connect(responder.udp[0]).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.send(b"Ping 5 x").unwrap();
+        if allowed {
+            assert_eq!(receive(&client), "PING 5 X");
+        }
+    }
+    let metrics = responder.metrics();
+    assert_eq!(metrics.responder("dropped_total", ("reason", "denied")), 1);
+    assert_eq!(metrics.responder("received_total", ("protocol", "ping")), 2);
 }

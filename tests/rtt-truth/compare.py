@@ -86,6 +86,7 @@ def measure(arguments, directory, busy):
     with Processes() as processes:
         responder = processes.start(
             [arguments.responder, "--log.format=json", "--web.listen-address=127.0.0.1:0"]
+            + ["--rate-limit=0"]
             + [f"--listen=127.0.0.{host}:0" for host in range(1, ADDRESSES + 1)]
         )
         peers, _ = served(responder)

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use udp_heartbeat::exposition::ResponderMetrics;
@@ -110,7 +111,13 @@ impl Host {
         Self {
             address,
             clock: Clock::ahead(responder.clock_offset),
-            reflector: Reflector::new(vec![address], settings, START, metrics.clone()),
+            reflector: Reflector::new(
+                vec![address],
+                Arc::default(),
+                settings,
+                START,
+                metrics.clone(),
+            ),
             metrics,
             twin: Impairment::new(settings, START),
             held: BTreeMap::new(),

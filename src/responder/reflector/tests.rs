@@ -1,6 +1,7 @@
 //! Datagrams in, replies out: no socket, and time as it is told.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -29,8 +30,12 @@ struct Bench {
 
 impl Bench {
     fn new(settings: Settings) -> Self {
-        let metrics = ResponderMetrics::new();
-        let reflector = Reflector::new(vec![LISTENER], settings, NOW.mono, metrics.clone());
+        Self::behind(Gate::default(), settings)
+    }
+
+    fn behind(gate: Gate, settings: Settings) -> Self {
+        let (metrics, gate) = (ResponderMetrics::new(), Arc::new(gate));
+        let reflector = Reflector::new(vec![LISTENER], gate, settings, NOW.mono, metrics.clone());
         Self { reflector, metrics, sent: Vec::new() }
     }
 
@@ -215,24 +220,86 @@ fn nobody_many_and_the_responder_itself_are_denied() {
         ..datagram(b"Ping 1 Fri Sep 20 13:12:19 2024")
     };
     assert!(bench.handle(&to_all, NOW).is_empty());
-    assert_eq!(bench.dropped(), [(DropReason::Denied, 9)]);
+    // To 192.0.2.255, say: what is told is the address that an answer could leave from.
+    let to_network = Datagram { to_group: true, ..datagram(b"Ping 1 Fri Sep 20 13:12:19 2024") };
+    assert!(bench.handle(&to_network, NOW).is_empty());
+    assert_eq!(bench.dropped(), [(DropReason::Denied, 10)]);
+}
+
+#[test]
+fn who_is_not_allowed_is_denied_whatever_he_says() {
+    let allow = ["198.51.100.0/29", "2001:db8::/32"].map(|prefix| prefix.parse().unwrap());
+    let mut bench = Bench::behind(Gate::new(&allow, None), Settings::default());
+    for (peer, answers) in [
+        ("198.51.100.7:1", 1),
+        ("198.51.100.8:1", 0),
+        ("[::ffff:198.51.100.1]:1", 1),
+        ("[2001:db8::1]:1", 1),
+        ("[2001:db9::1]:1", 0),
+    ] {
+        let datagram =
+            Datagram { peer: peer.parse().unwrap(), local: None, ..datagram(b"Ping 1 x") };
+        assert_eq!(bench.handle(&datagram, NOW).len(), answers, "{peer}");
+    }
+    let garbage = Datagram { peer: "203.0.113.1:1".parse().unwrap(), ..datagram(b"garbage") };
+    bench.handle(&garbage, NOW);
+    assert_eq!(bench.dropped(), [(DropReason::Denied, 3)]);
+    assert_eq!(bench.received(), 3);
+}
+
+#[test]
+fn who_asks_too_often_is_refused_and_what_is_no_request_costs_nothing() {
+    let limit = NonZeroU32::new(10);
+    let mut bench =
+        Bench::behind(Gate::new(&[], limit), Settings { loss: 0.5, ..Settings::default() });
+    for _ in 0..100 {
+        bench.handle(&datagram(b"garbage"), NOW);
+        bench.handle(&datagram(b"PING 1 X"), NOW);
+    }
+    for _ in 0..25 {
+        bench.handle(&datagram(b"Ping 1 x"), NOW);
+    }
+    assert_eq!(bench.reflector.take_refused(), 15);
+    assert_eq!(bench.reflector.take_refused(), 0);
+    let refused = bench.metrics.dropped_count(DropReason::RateLimited);
+    let lost = bench.metrics.dropped_count(DropReason::Loss);
+    assert_eq!((bench.received(), refused), (25, 15));
+    assert_eq!(bench.answered() + lost, 10);
+
+    let other = Datagram { peer: "198.51.100.8:1".parse().unwrap(), ..datagram(b"Ping 1 x") };
+    let later = NOW.after(100 * MILLISECOND);
+    for (source, at, left) in [(other, NOW, 10), (datagram(b"Ping 1 x"), later, 1)] {
+        let before = bench.metrics.dropped_count(DropReason::RateLimited);
+        for _ in 0..12 {
+            bench.handle(&source, at);
+        }
+        let refused = bench.metrics.dropped_count(DropReason::RateLimited) - before;
+        assert_eq!(refused, 12 - left);
+    }
 }
 
 #[test]
 fn the_address_that_was_asked_is_the_responders_own_also_behind_the_unspecified_one() {
     let metrics = ResponderMetrics::new();
     let listener = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 12_000);
+    let gate = Arc::default();
     let mut reflector =
-        Reflector::new(vec![listener], Settings::default(), NOW.mono, metrics.clone());
+        Reflector::new(vec![listener], gate, Settings::default(), NOW.mono, metrics.clone());
     let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
-    for (port, denied) in [(12_000, 1), (12_001, 1)] {
+    let elsewhere = IpAddr::from([127, 0, 0, 9]);
+    for (ip, port, denied) in [
+        (loopback, 12_000, 1),
+        (loopback, 12_001, 1),
+        (elsewhere, 12_000, 2),
+        (PEER.ip(), 12_000, 2),
+    ] {
         let datagram = Datagram {
-            peer: SocketAddr::new(loopback, port),
+            peer: SocketAddr::new(ip, port),
             local: Some(loopback),
             ..datagram(b"Ping 1 Fri Sep 20 13:12:19 2024")
         };
         reflector.handle(&datagram, 0, NOW, |_| ());
-        assert_eq!(metrics.dropped_count(DropReason::Denied), denied, "port {port}");
+        assert_eq!(metrics.dropped_count(DropReason::Denied), denied, "{ip}:{port}");
     }
 }
 

@@ -50,7 +50,8 @@ impl Responder {
     /// Starts one that listens on `port` (0: any) of `addresses` addresses from 127.0.0.1 on.
     pub(crate) fn start(addresses: usize, port: u16) -> anyhow::Result<Self> {
         let mut command = Command::new(RESPONDER);
-        command.args(LOG);
+        // All heartbeats come from one source.
+        command.args(LOG).arg("--rate-limit=0");
         for ip in loopback(0).take(addresses) {
             command.arg(format!("--listen={ip}:{port}"));
         }
