@@ -308,3 +308,106 @@ fn threads_share_one_limit() {
     let most = 10.0 + net::now().mono.since(start).as_secs_f64() * 10.0 + 1.0;
     assert!(refused <= 30 && refused as f64 >= 40.0 - most, "{refused} refused");
 }
+
+/// What answers any datagram.
+type Server = fn(&[u8]) -> Vec<u8>;
+
+/// An RFC 862 echo server.
+fn echo(datagram: &[u8]) -> Vec<u8> {
+    datagram.to_vec()
+}
+
+/// The ping server of the course, on a day on which it loses nothing.
+fn course_ping(datagram: &[u8]) -> Vec<u8> {
+    datagram.to_ascii_uppercase()
+}
+
+#[test]
+fn an_exchange_with_an_echo_server_ends_with_our_answer() {
+    for server in [echo as Server, course_ping] {
+        for protocol in PROTOCOLS {
+            let (handle, metrics) = start(&[address("127.0.0.1:0")], Settings::default());
+            let theirs = client(handle.local_addrs()[0]);
+            // To our responder, a datagram that somebody forged in their name is just this one.
+            theirs.send(&encoded(protocol, 5, net::now().wall)).unwrap();
+            let mut answers = 0;
+            // Ends: the last word is asked for once our responder has nothing more to say.
+            loop {
+                let datagram = receive(&theirs);
+                if datagram == b"PING 99 LAST" {
+                    break;
+                }
+                answers += 1;
+                assert!(answers < 100, "{} goes on and on", protocol.name());
+                theirs.send(&server(&datagram)).unwrap();
+                theirs.send(b"Ping 99 last").unwrap();
+            }
+            assert_eq!(answers, 1, "{}", protocol.name());
+            assert_eq!(metrics.dropped_count(DropReason::Reflection), 1, "{}", protocol.name());
+        }
+    }
+}
+
+/// The heartbeat server of the course takes every answer for a request, and answers with a number
+/// that is one: what ends that is its loss of 30 %, and until then the rate limit.
+#[test]
+fn an_exchange_with_the_heartbeat_server_of_the_course_ends_by_its_loss() {
+    let (handle, metrics) = start(&[address("127.0.0.1:0")], Settings::default());
+    let theirs = client(handle.local_addrs()[0]);
+    let mut link =
+        Impairment::new(Settings { loss: 0.3, seed: 1, ..Settings::default() }, Mono::default());
+    theirs.send(&encoded(by_name("heartbeat").unwrap(), 5, net::now().wall)).unwrap();
+    let mut answers = 1;
+    loop {
+        let text = String::from_utf8(receive(&theirs)).unwrap();
+        let (sequence, sent) = text.split_once(' ').unwrap();
+        if matches!(link.judge(Mono::default()), Fate::Drop(_)) {
+            break;
+        }
+        let difference = net::now().wall.as_secs_f64() - sent.parse::<f64>().unwrap();
+        theirs.send(format!("{sequence} {difference:?}").as_bytes()).unwrap();
+        answers += 1;
+        assert!(answers < 100);
+    }
+    assert_eq!(metrics.received_count(0), answers);
+}
+
+#[test]
+fn two_responders_do_not_answer_each_other() {
+    for settings in [Settings::default(), Settings { corrupt: 1.0, seed: 2, ..Settings::default() }]
+    {
+        for protocol in PROTOCOLS {
+            let (one, metrics) = start(&[address("127.0.0.1:0")], settings);
+            let others = ResponderMetrics::new();
+            let mut other = Responder::bind(
+                &[address("127.0.0.2:0")],
+                &Terms::default(),
+                NonZeroUsize::MIN,
+                &others,
+            )
+            .unwrap();
+            // Somebody asks one of them in the name of the other.
+            let mut outbox = net::Outbox::new();
+            let request = encoded(protocol, 5, net::now().wall);
+            outbox.push(one.local_addrs()[0], None, |out| out.extend_from_slice(&request));
+            other.shares[0].sockets[0].send(&mut outbox, |_, sent| assert!(sent.is_ok()));
+            let other = spawn(other).unwrap();
+
+            // A reply that was damaged may be of no protocol at all.
+            let refused = || {
+                others.dropped_count(DropReason::Reflection)
+                    + others.dropped_count(DropReason::Malformed)
+            };
+            eventually(|| refused() == 1);
+            // Had the other answered, that would have come before this.
+            assert_eq!(ask(&client(other.local_addrs()[0]), b"Ping 1 x"), b"PING 1 X");
+            client(one.local_addrs()[0]).send(b"Ping 1 x").unwrap();
+            let received = |metrics: &ResponderMetrics| -> u64 {
+                (0..PROTOCOLS.len()).map(|index| metrics.received_count(index)).sum()
+            };
+            eventually(|| received(&metrics) == 2);
+            assert_eq!(received(&others), 1, "{}", protocol.name());
+            assert_eq!(metrics.dropped_count(DropReason::Reflection), 0);
+        }
+    }
+}
