@@ -3,7 +3,7 @@
 //! Everything here is pure: moments are made up, and nothing is sent. What the kernel takes is in
 //! `cargo bench --bench capacity`. CPU time is measured, so that a busy machine disturbs little.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -129,14 +129,15 @@ fn session(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A heartbeat through a whole fleet an iteration: due, encoded, sent, stamped, reflected, answered.
+/// A batch of heartbeats through a whole fleet an iteration: due, encoded, sent, stamped,
+/// reflected, answered.
 fn fleet(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fleet");
-    group.throughput(Throughput::Elements(1));
+    group.throughput(Throughput::Elements(Stream::BATCH.into()));
     for targets in [100, 10_000, 100_000] {
         let mut stream = Stream::new(targets);
         // Once round, so that every target is known to answer.
-        for _ in 0..targets {
+        for _ in 0..=targets / Stream::BATCH {
             stream.step();
         }
         group.bench_function(BenchmarkId::from_parameter(targets), |bencher| {
@@ -210,45 +211,57 @@ fn impairments(criterion: &mut Criterion) {
 /// The heartbeats of a fleet over a link that answers all, in order.
 struct Stream {
     fleet: Fleet,
-    /// Sent and not answered yet: as many as leave in one system call.
-    under_way: VecDeque<(Transmit, Stamp)>,
+    now: Stamp,
+    /// In this time, a batch falls due.
+    pace: Duration,
+    /// Sent and not answered yet.
+    under_way: Vec<(Transmit, Stamp)>,
+    /// What was under way before; kept for its memory.
+    arriving: Vec<(Transmit, Stamp)>,
     request: Vec<u8>,
     reply: Vec<u8>,
 }
 
 impl Stream {
-    const UNDER_WAY: usize = 64;
+    /// As many as leave in one system call.
+    const BATCH: u32 = 64;
 
     /// So many STAMP targets at four addresses.
     fn new(targets: u32) -> Self {
         let mut fleet = Fleet::new(&default_rtt_buckets(), Detail::Changes);
+        // As the probe adds them: in the order in which they fall due.
         for number in 0..targets {
-            fleet.add(Arc::new(target(number)), START.mono);
+            let first = START.mono + Duration::from_secs(1) * number / targets;
+            fleet.add_from(Arc::new(target(number)), first);
         }
         Self {
             fleet,
-            under_way: VecDeque::with_capacity(Self::UNDER_WAY + 1),
+            now: START,
+            pace: Duration::from_secs(1) * Self::BATCH / targets,
+            under_way: Vec::new(),
+            arriving: Vec::new(),
             request: Vec::with_capacity(MAX_DATAGRAM),
             reply: Vec::with_capacity(MAX_DATAGRAM),
         }
     }
 
-    /// The next heartbeat leaves, and the one before as many as are under way is answered.
+    /// The next batch of heartbeats leaves, and the one before is answered.
     fn step(&mut self) {
-        let Some(due) = self.fleet.poll_timeout() else { return };
-        let now = START.after(due.since(START.mono));
-        while let Some(transmit) = self.fleet.poll_transmit(now) {
-            self.fleet.handle_sent(transmit.ticket, now);
-            self.under_way.push_back((transmit, now));
+        self.now = self.now.after(self.pace);
+        std::mem::swap(&mut self.under_way, &mut self.arriving);
+        while let Some(transmit) = self.fleet.poll_transmit(self.now) {
+            self.fleet.handle_sent(transmit.ticket, self.now);
+            self.under_way.push((transmit, self.now));
         }
-        while self.under_way.len() > Self::UNDER_WAY {
-            let Some((transmit, sent)) = self.under_way.pop_front() else { return };
-            self.answer(&transmit, sent, now);
+        let mut arriving = std::mem::take(&mut self.arriving);
+        for (transmit, sent) in arriving.drain(..) {
+            self.answer(&transmit, sent);
         }
+        self.arriving = arriving;
         while self.fleet.poll_event().is_some() {}
     }
 
-    fn answer(&mut self, transmit: &Transmit, sent: Stamp, now: Stamp) {
+    fn answer(&mut self, transmit: &Transmit, sent: Stamp) {
         let stamped = sent.wall + Duration::from_micros(3);
         self.fleet.handle_transmitted(transmit.ticket, stamped);
         self.request.clear();
@@ -257,12 +270,12 @@ impl Stream {
         self.reply.clear();
         transmit.protocol.reflect(&self.request, arrived, arrived.at, &mut self.reply);
         let back = sent.after(ROUND_TRIP);
-        let arrival = Arrival { read: now, ..arrival(back) };
+        let arrival = Arrival { read: self.now, ..arrival(back) };
         self.fleet.handle_datagram(transmit.peer, &self.reply, &arrival);
     }
 
     fn sample(&self) -> ProbeSample {
-        let now = self.fleet.poll_timeout().unwrap_or(START.mono);
+        let now = self.now.mono;
         let targets: Vec<TargetSample> =
             (0..self.fleet.len()).filter_map(|number| self.fleet.sample(number, now)).collect();
         ProbeSample {
