@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
+use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -116,8 +117,11 @@ impl Worker {
             if !received.all || !sent.all || !self.scrapes.is_empty() {
                 continue;
             }
-            let busy = received.datagrams + sent.datagrams >= BUSY;
-            if !self.sleep(now.mono, busy).await {
+            if received.datagrams + sent.datagrams >= BUSY {
+                // Of the whole thread: were the sockets watched meanwhile, as the runtime does,
+                // every datagram would wake it.
+                thread::sleep(PAUSE);
+            } else if !self.sleep().await {
                 return;
             }
         }
@@ -236,25 +240,19 @@ impl Worker {
         }
     }
 
-    /// Sleeps until something arrives or falls due; after a `busy` round, that is looked at only
-    /// after a pause. False once nobody can send commands any more.
-    async fn sleep(&mut self, now: Mono, busy: bool) -> bool {
+    /// Sleeps until something arrives or falls due. False once nobody can send commands any more.
+    async fn sleep(&mut self) -> bool {
         let Self { fleet, lanes, alarm, commands, .. } = self;
-        let wake = match (fleet.poll_timeout(), busy) {
-            (wake, false) => wake,
-            (wake, true) => Some(wake.unwrap_or_default().max(now + PAUSE)),
-        };
         // The kernel takes every time there is; if it did not, to go round at once would lose
         // nothing but the sleep.
-        if alarm.set(wake).is_err() {
+        if alarm.set(fleet.poll_timeout()).is_err() {
             return true;
         }
         let woken = poll_fn(|context| {
             // All are asked, so that each wakes the task.
             let due = alarm.poll(context).is_ready();
             let readable = lanes.iter().filter(|lane| lane.poll_readable(context).is_ready());
-            let arrived = readable.count() > 0 && !busy;
-            if due || arrived { Poll::Ready(()) } else { Poll::Pending }
+            if readable.count() > 0 || due { Poll::Ready(()) } else { Poll::Pending }
         });
         tokio::select! {
             command = commands.recv() => match command {
