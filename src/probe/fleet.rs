@@ -277,7 +277,8 @@ impl Fleet {
             let ticket = Ticket { member, sequence: due.sequence, due: due.at };
             match watched.route {
                 Some(Route { peer, session }) => {
-                    let protocol = watched.target.protocol;
+                    // Not the target's, which lies elsewhere in memory and is not needed else.
+                    let protocol = watched.session.protocol();
                     return Some(Transmit { ticket, peer, protocol, session });
                 }
                 None => self.handle_unsent(ticket, watched.unsent_without_route(), now),

@@ -258,10 +258,16 @@ fn add(sums: &mut [u64], counts: &[u64]) {
 
 /// Shares the targets out by a hash of their names: the places of each worker's in the
 /// configuration. A worker may have none.
+///
+/// Each share is in the order in which targets of the same interval fall due ([`phase`]), so that
+/// a worker goes through their memory from one end to the other, which processors are good at.
 fn shares(config: &Config, workers: NonZeroUsize) -> Vec<Vec<usize>> {
     let mut shares = vec![Vec::new(); workers.get()];
-    for (place, target) in config.targets.iter().enumerate() {
-        let share = digest(&target.name) % workers.get() as u64;
+    let mut places: Vec<(u64, usize)> =
+        config.targets.iter().map(|target| digest(&target.name)).zip(0..).collect();
+    places.sort_unstable();
+    for (digest, place) in places {
+        let share = digest % workers.get() as u64;
         shares[usize::try_from(share).unwrap_or(0)].push(place);
     }
     shares

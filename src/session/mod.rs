@@ -153,6 +153,12 @@ impl Session {
         }
     }
 
+    /// How its heartbeats look on the wire.
+    #[must_use]
+    pub fn protocol(&self) -> &'static dyn Protocol {
+        self.protocol
+    }
+
     /// When to call [`handle_timeout`](Self::handle_timeout) and
     /// [`poll_transmit`](Self::poll_transmit) next, at the latest; `None` once it has been stopped
     /// and all is settled.
