@@ -29,6 +29,8 @@ mod record;
 
 mod recorder;
 
+mod history;
+
 pub mod odds;
 
 #[cfg(test)]
@@ -41,11 +43,13 @@ use crate::model::{
 };
 use crate::wire::{Protocol, Reply};
 
+use history::History;
 use ledger::{Answer, Fate, Ledger, Sent, Unknown};
 use liveness::Liveness;
 use recorder::Recorder;
 use schedule::Schedule;
 
+pub use history::{Column, Misses, Recent};
 pub use record::{Buckets, Histogram, Record, Summary};
 pub use recorder::{Frozen, Heartbeat, Outcome, Recording};
 pub use schedule::Due;
@@ -76,8 +80,11 @@ pub struct Session {
     liveness: Liveness,
     record: Record,
     recorder: Recorder,
+    history: History,
     /// When the verdict last changed.
     changed: Option<Stamp>,
+    /// When it changed before that, the newest first; the epoch where it did not.
+    changed_before: [Wall; 3],
     /// A new verdict that has not been asked for yet.
     news: Option<State>,
     /// Time spent down before the present verdict.
@@ -116,6 +123,25 @@ pub enum Answered {
     Invalid(InvalidReason),
 }
 
+/// What a list of many targets tells of one, without anything allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Glance {
+    /// The verdict; `None` before the first.
+    pub state: Option<State>,
+    /// When the verdict last changed.
+    pub changed: Option<Wall>,
+    /// What was missed in the last minutes.
+    pub misses: Misses,
+    /// The last round-trip delay, in nanoseconds.
+    pub last_rtt: Option<u64>,
+    /// The median delay since the beginning, in nanoseconds.
+    pub p50: Option<u64>,
+    /// The delay that 99 % have not exceeded since the beginning, in nanoseconds.
+    pub p99: Option<u64>,
+    /// How often the verdict has changed.
+    pub changes: u64,
+}
+
 /// One target's figures at one moment; `sent = received + lost + in_flight` in every one.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -144,7 +170,9 @@ impl Session {
             liveness: Liveness::new(settings.misses, settings.recoveries),
             record,
             recorder: Recorder::new(settings.recorder),
+            history: History::new(settings.interval, first),
             changed: None,
+            changed_before: [Wall::default(); 3],
             news: None,
             down: Duration::ZERO,
             loss_burst: 0,
@@ -329,6 +357,36 @@ impl Session {
         snapshot
     }
 
+    /// The figures that a list shows, at `now`.
+    #[must_use]
+    pub fn glance(&self, now: Mono) -> Glance {
+        Glance {
+            state: self.liveness.state(),
+            changed: self.changed.map(|at| at.wall),
+            misses: self.history.misses(now),
+            last_rtt: self.record.last_rtt,
+            p50: self.record.rtt.quantile(0.5),
+            p99: self.record.rtt.quantile(0.99),
+            changes: self.record.state_changes.iter().sum(),
+        }
+    }
+
+    /// The last minutes at `now`.
+    #[must_use]
+    pub fn recent(&self, now: Mono) -> Recent {
+        self.history.recent(now)
+    }
+
+    /// The last changes of the verdict, four at most, the newest first: what it became, and when.
+    pub fn changes(&self) -> impl Iterator<Item = (State, Wall)> + '_ {
+        let before = self.changed_before.into_iter().filter(|&at| at > Wall::default());
+        let moments = self.changed.map(|at| at.wall).into_iter().chain(before);
+        // One verdict follows on the other.
+        let newest = self.liveness.state().unwrap_or(State::Up);
+        let other = if newest == State::Up { State::Down } else { State::Up };
+        [newest, other].into_iter().cycle().zip(moments)
+    }
+
     /// What the flight recorder holds.
     #[must_use]
     pub fn recording(&self) -> Recording {
@@ -344,6 +402,7 @@ impl Session {
     }
 
     fn miss(&mut self, sequence: u64, now: Stamp) {
+        self.history.missed(now.mono);
         self.close_bursts();
         let verdict = self.liveness.missed(sequence, &self.ledger);
         self.note(verdict, now);
@@ -359,6 +418,7 @@ impl Session {
     ) -> Duration {
         let record = &mut self.record;
         let rtt = delay::round_trip(sent, arrival, reply.turnaround);
+        self.history.received(arrival.at, rtt.nanos);
         record.received += 1;
         record.rtt.observe(rtt.nanos);
         record.stamps[rtt.source.index()] += 1;
@@ -405,6 +465,10 @@ impl Session {
             (State::Up, Some(since)) => self.down += at.mono.since(since.mono),
             (State::Up, None) => {}
             (State::Down, _) => self.recorder.freeze(&self.ledger, at.wall),
+        }
+        if let Some(before) = self.changed {
+            self.changed_before.rotate_right(1);
+            self.changed_before[0] = before.wall;
         }
         self.changed = Some(at);
         self.news = verdict;

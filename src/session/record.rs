@@ -183,6 +183,34 @@ impl Histogram {
     }
 }
 
+impl Histogram {
+    /// The value that a share `q`, from 0 to 1, of the values does not exceed, as Prometheus's
+    /// `histogram_quantile` estimates it: by interpolation within a bucket, and no more than the
+    /// greatest bound. `None` where nothing was counted.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "neither a bound nor a share of it is negative, and `as` saturates"
+    )]
+    pub fn quantile(&self, q: f64) -> Option<u64> {
+        let count = self.count();
+        if count == 0 {
+            return None;
+        }
+        let rank = q * count as f64;
+        let (mut lower, mut below) = (0, 0);
+        for (bound, total) in self.cumulative() {
+            if total as f64 >= rank && total > below {
+                let share = (rank - below as f64) / (total - below) as f64;
+                return Some(lower + ((bound - lower) as f64 * share) as u64);
+            }
+            (lower, below) = (bound, total);
+        }
+        Some(lower)
+    }
+}
+
 /// The sum and number of values: enough for a mean over any period.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -212,6 +240,20 @@ mod tests {
         }
         assert_eq!(histogram.cumulative().collect::<Vec<_>>(), [(1, 2), (2, 3), (5, 5)]);
         assert_eq!((histogram.count(), histogram.sum()), (7, 1017));
+    }
+
+    #[test]
+    fn quantiles_are_those_of_prometheus() {
+        let mut histogram = Histogram::new(Arc::new(Buckets::from_counts(&[100, 200, 400])));
+        assert_eq!(histogram.quantile(0.5), None);
+        for value in [50, 150, 150, 300] {
+            histogram.observe(value);
+        }
+        // Ranks 1, 2, 3 and 4 lie at the ends of 0…100, the middle and the end of 100…200, and 400.
+        let quantiles = [0.125, 0.25, 0.5, 0.75, 0.99, 1.0].map(|q| histogram.quantile(q));
+        assert_eq!(quantiles, [50, 100, 150, 200, 392, 400].map(Some));
+        (0..100).for_each(|_| histogram.observe(1_000));
+        assert_eq!(histogram.quantile(0.5), Some(400));
     }
 
     #[test]

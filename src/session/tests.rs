@@ -221,6 +221,38 @@ fn the_flight_recorder_holds_as_many_as_it_is_told_to() {
 }
 
 #[test]
+fn a_glance_tells_the_last_minutes_and_the_last_changes() {
+    let mut life = Life::new(&settings(1000, 500, 1, 1));
+    assert_eq!(life.session.glance(at(0).mono), Glance::default());
+    assert_eq!(life.session.changes().count(), 0);
+    let mut changes = Vec::new();
+    for sequence in 0..20 {
+        life.run_to(sequence * 1000 + 10);
+        if sequence % 3 != 2 {
+            life.answer(sequence);
+        }
+        if let Some(state) = life.session.poll_change() {
+            changes.push((state, life.session.snapshot(at(0).mono).state_changed.unwrap()));
+        }
+        life.run_to(sequence * 1000 + 600);
+        if let Some(state) = life.session.poll_change() {
+            changes.push((state, life.session.snapshot(at(0).mono).state_changed.unwrap()));
+        }
+    }
+    let glance = life.session.glance(at(19_600).mono);
+    assert_eq!((glance.state, glance.changes), (Some(State::Up), 13));
+    assert_eq!(glance.misses, Misses { missed: 6, settled: 20 });
+    assert_eq!(glance.last_rtt, Some(11_000_000));
+    assert!(glance.p50 < glance.p99 && glance.p99 < Some(100_000_000));
+    changes.reverse();
+    assert_eq!(life.session.changes().collect::<Vec<_>>(), changes[..4]);
+    assert_eq!(glance.changed, Some(changes[0].1));
+    let recent = life.session.recent(at(19_600).mono);
+    let kept = recent.columns[29].rtt.unwrap();
+    assert!(kept <= 11 * MILLISECOND && kept > 10_900 * MILLISECOND / 1000, "{kept:?}");
+}
+
+#[test]
 fn delays_of_days_are_remembered() {
     let day = Duration::from_secs(86_400);
     let ledger = &mut Ledger::new(day, day, 16);
@@ -425,6 +457,8 @@ proptest! {
             prop_assert_eq!(snapshot.consecutive_misses, model.misses_in_a_row());
             prop_assert_eq!(snapshot.state, model.state);
             prop_assert_eq!(record.state_changes, model.changes);
+            let recent = session.glance(at(now).mono).misses;
+            prop_assert!(u64::from(recent.missed) <= record.lost + record.unsent_misses());
             let recording = session.recording();
             prop_assert_eq!(fates(&recording.newest), model.newest());
             let frozen = recording.frozen.map(|frozen| fates(&frozen.heartbeats));

@@ -1,0 +1,294 @@
+//! The last minutes of one target, in columns: what was answered, how fast, and what was missed.
+//!
+//! Settled heartbeats enter one by one; [`Column`]s leave, as a graph shows them. A target's
+//! history is as large as a few heartbeats of its flight recorder, whatever its interval: a
+//! column holds a mean and two counts in four octets.
+
+use std::time::Duration;
+
+use crate::model::{Mono, nanos};
+
+/// How many columns are kept.
+const COLUMNS: usize = OVER as usize + 1;
+
+/// How many of them are over.
+const OVER: u8 = 29;
+
+/// How much time a column covers, at least.
+const WIDTH: Duration = Duration::from_secs(10);
+
+/// How many heartbeats a column counts; where there were more, shares of so many.
+const MOST: u32 = 255;
+
+/// The heartbeats that were settled in a part of the last minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Column {
+    /// The mean round-trip delay of those answered in time, to a part in 2,048.
+    pub rtt: Option<Duration>,
+    /// How many were misses: lost, or unsent for another reason than that the probe was late.
+    ///
+    /// Exact as long as no more than 255 are settled in a column, else in proportion to 255 and
+    /// never rounded down to none.
+    pub missed: u32,
+    /// How many were settled, the skipped left out; at most 255.
+    pub settled: u32,
+}
+
+/// The last minutes of one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recent {
+    /// From the oldest on; the last is not over yet.
+    pub columns: Vec<Column>,
+    /// How much time a column covers.
+    pub width: Duration,
+}
+
+/// What was missed of what was settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Misses {
+    /// How many were misses.
+    pub missed: u32,
+    /// How many were settled.
+    pub settled: u32,
+}
+
+impl Misses {
+    /// The part that was missed, from 0 to 1; `None` where nothing was settled.
+    #[must_use]
+    pub fn ratio(self) -> Option<f64> {
+        (self.settled > 0).then(|| f64::from(self.missed) / f64::from(self.settled))
+    }
+}
+
+/// How the last minutes are kept.
+#[derive(Debug)]
+pub(super) struct History {
+    /// The column being filled, whose place in the ring is `next`.
+    present: Tally,
+    /// When it is over.
+    ends: Mono,
+    /// Seconds that a column covers.
+    width: u32,
+    /// Columns that are over, as a ring.
+    over: [Packed; OVER as usize],
+    next: u8,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    /// Of the delays, in nanoseconds.
+    sum: u64,
+    received: u32,
+    missed: u32,
+}
+
+/// A column in four octets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Packed {
+    /// See [`Packed::delay`]; without meaning where all settled are missed.
+    rtt: u16,
+    missed: u8,
+    settled: u8,
+}
+
+impl History {
+    /// An empty history of heartbeats every `interval`, the first due at `first`.
+    pub(super) fn new(interval: Duration, first: Mono) -> Self {
+        // Two intervals at least: answers that jitter leave no column empty.
+        let seconds = WIDTH.max(interval.saturating_mul(2)).as_millis().div_ceil(1000);
+        let width = u32::try_from(seconds).unwrap_or(u32::MAX);
+        let ends = first + Duration::from_secs(width.into());
+        Self { present: Tally::default(), ends, width, over: Default::default(), next: 0 }
+    }
+
+    /// A heartbeat was answered in time at `at`, after `rtt` nanoseconds.
+    pub(super) fn received(&mut self, at: Mono, rtt: u64) {
+        self.advance(at);
+        self.present.sum = self.present.sum.saturating_add(rtt);
+        self.present.received = self.present.received.saturating_add(1);
+    }
+
+    /// A heartbeat was found to be a miss at `at`.
+    pub(super) fn missed(&mut self, at: Mono) {
+        self.advance(at);
+        self.present.missed = self.present.missed.saturating_add(1);
+    }
+
+    /// The columns up to `now`.
+    pub(super) fn recent(&self, now: Mono) -> Recent {
+        let columns = self.packed(now).map(Packed::column).collect();
+        Recent { columns, width: self.width() }
+    }
+
+    /// What was missed in all columns up to `now`.
+    pub(super) fn misses(&self, now: Mono) -> Misses {
+        self.packed(now).fold(Misses::default(), |sum, column| Misses {
+            missed: sum.missed + u32::from(column.missed),
+            settled: sum.settled + u32::from(column.settled),
+        })
+    }
+
+    /// Closes the columns that are over at `at`. What comes late is counted in the present one.
+    fn advance(&mut self, at: Mono) {
+        if at < self.ends {
+            return;
+        }
+        let over = self.over_at(at);
+        for _ in 0..over.min(COLUMNS as u64) {
+            self.over[usize::from(self.next)] = Packed::of(std::mem::take(&mut self.present));
+            self.next = (self.next + 1) % OVER;
+        }
+        let passed = u32::try_from(over).unwrap_or(u32::MAX);
+        self.ends = self.ends + self.width().saturating_mul(passed);
+    }
+
+    /// How many columns are over at `at`, from the present one on.
+    fn over_at(&self, at: Mono) -> u64 {
+        match at.as_nanos().checked_sub(self.ends.as_nanos()) {
+            Some(late) => late / nanos(self.width()) + 1,
+            None => 0,
+        }
+    }
+
+    /// All columns as they stand at `now`, from the oldest on.
+    fn packed(&self, now: Mono) -> impl Iterator<Item = Packed> + '_ {
+        let passed = usize::try_from(self.over_at(now)).unwrap_or(COLUMNS).min(COLUMNS);
+        let (newer, older) = self.over.split_at(self.next.into());
+        let known = older.iter().chain(newer).copied().chain([Packed::of(self.present)]);
+        known.chain(std::iter::repeat_n(Packed::default(), passed)).skip(passed)
+    }
+
+    fn width(&self) -> Duration {
+        Duration::from_secs(self.width.into())
+    }
+}
+
+impl Packed {
+    #[expect(clippy::cast_possible_truncation, reason = "neither count is more than 255")]
+    fn of(tally: Tally) -> Self {
+        let Tally { sum, received, missed } = tally;
+        let settled = u64::from(received) + u64::from(missed);
+        let rtt = Self::packed_delay(sum / u64::from(received.max(1)));
+        let most = u64::from(MOST);
+        if settled <= most {
+            return Self { rtt, missed: missed as u8, settled: settled as u8 };
+        }
+        let share = (u64::from(missed) * most).div_ceil(settled);
+        // Nor is the last answer rounded away.
+        let share = if received > 0 { share.min(most - 1) } else { share };
+        Self { rtt, missed: share as u8, settled: most as u8 }
+    }
+
+    fn column(self) -> Column {
+        let rtt = (self.missed < self.settled).then(|| Duration::from_nanos(self.delay()));
+        Column { rtt, missed: self.missed.into(), settled: self.settled.into() }
+    }
+
+    /// Nanoseconds as 11 bits, and in the upper five how many more were cut off, plus one where
+    /// there is a twelfth bit in front, which is always set.
+    #[expect(clippy::cast_possible_truncation, reason = "masked, and at most 31")]
+    fn packed_delay(nanos: u64) -> u16 {
+        const MAX: u64 = 0xFFF << 30;
+        let nanos = nanos.min(MAX);
+        if nanos < 1 << 11 {
+            return nanos as u16;
+        }
+        let cut = nanos.ilog2() - 11;
+        ((cut as u16 + 1) << 11) | ((nanos >> cut) as u16 & 0x7FF)
+    }
+
+    fn delay(self) -> u64 {
+        let low = u64::from(self.rtt & 0x7FF);
+        match u32::from(self.rtt >> 11) {
+            0 => low,
+            cut => (low | 1 << 11) << (cut - 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(millis: u64) -> Mono {
+        Mono::from_nanos(millis * 1_000_000)
+    }
+
+    fn column(nanos: u64, missed: u32, settled: u32) -> Column {
+        let rtt = (missed < settled).then(|| Duration::from_nanos(nanos));
+        Column { rtt, missed, settled }
+    }
+
+    #[test]
+    fn heartbeats_stand_in_the_column_in_which_they_were_settled() {
+        let mut history = History::new(Duration::from_secs(1), at(0));
+        history.received(at(9_999), 1_000);
+        history.received(at(10_000), 2_000);
+        history.missed(at(19_999));
+        history.received(at(19_999), 2_001);
+        history.missed(at(35_000));
+        let Recent { columns, width } = history.recent(at(49_999));
+        assert_eq!((columns.len(), width), (30, Duration::from_secs(10)));
+        let newest = [
+            column(1_000, 0, 1),
+            column(2_000, 1, 3),
+            column(0, 0, 0),
+            column(0, 1, 1),
+            column(0, 0, 0),
+        ];
+        assert_eq!(columns[25..], newest);
+        assert_eq!(columns[..25], [Column::default(); 25]);
+        assert_eq!(history.misses(at(49_999)), Misses { missed: 2, settled: 5 });
+        assert_eq!(history.misses(at(309_999)), Misses { missed: 2, settled: 4 });
+        assert_eq!(history.misses(at(u64::MAX / 1_000_000)).ratio(), None);
+    }
+
+    #[test]
+    fn the_ring_forgets_the_oldest() {
+        let mut history = History::new(Duration::from_secs(1), at(0));
+        for n in 0..100 {
+            history.received(at(n * 10_000), n);
+        }
+        let columns = history.recent(at(990_000)).columns;
+        assert_eq!(columns, (70..100).map(|n| column(n, 0, 1)).collect::<Vec<_>>());
+        history.missed(at(10_000_000));
+        let columns = history.recent(at(10_000_000)).columns;
+        assert_eq!(columns[..29], [Column::default(); 29]);
+        assert_eq!(columns[29], column(0, 1, 1));
+    }
+
+    #[test]
+    fn slow_heartbeats_leave_no_column_empty() {
+        let minute = Duration::from_secs(60);
+        let mut history = History::new(minute, at(0));
+        for n in 0..60 {
+            history.received(at(n * 60_000 + (n % 2) * 40_000), 1);
+        }
+        let Recent { columns, width } = history.recent(at(59 * 60_000));
+        assert_eq!(width, minute * 2);
+        assert!(columns.iter().all(|column| column.settled > 0), "{columns:?}");
+        let day = History::new(Duration::from_secs(86_400), at(0));
+        assert_eq!(day.recent(at(0)).width, Duration::from_secs(2 * 86_400));
+    }
+
+    #[test]
+    fn many_heartbeats_are_counted_in_proportion_and_the_few_are_not_rounded_away() {
+        let packed = |received, missed| Packed::of(Tally { sum: 0, received, missed }).column();
+        assert_eq!(packed(255, 0), Column { rtt: Some(Duration::ZERO), missed: 0, settled: 255 });
+        assert_eq!(packed(128, 127).missed, 127);
+        assert_eq!(packed(9_999, 1).missed, 1);
+        assert_eq!(packed(5_000, 5_000).missed, 128);
+        assert_eq!((packed(1, 9_999).missed, packed(1, 9_999).rtt), (254, Some(Duration::ZERO)));
+        assert_eq!((packed(0, 9_999).missed, packed(0, 9_999).rtt), (255, None));
+    }
+
+    proptest! {
+        #[test]
+        fn delays_are_kept_to_a_part_in_2048(nanos in 0..(0xFFF_u64 << 30)) {
+            let kept = Packed { rtt: Packed::packed_delay(nanos), missed: 0, settled: 1 }.delay();
+            prop_assert!(kept <= nanos && nanos - kept <= nanos / 2048, "{nanos} is {kept}");
+        }
+    }
+}
