@@ -5,10 +5,13 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ProbeSample, TargetLook, TargetSample};
+use super::{Overview, ProbeSample, TargetGlance, TargetLook, TargetSample};
 use crate::config::{Address, Host, Target};
 use crate::model::{IcmpKind, InvalidReason, Label, State, UnsentReason, Wall};
-use crate::session::{Buckets, Frozen, Heartbeat, Histogram, Outcome, Record, Recording, Snapshot};
+use crate::session::{
+    Buckets, Column, Frozen, Glance, Heartbeat, Histogram, Misses, Outcome, Recent, Record,
+    Recording, Snapshot,
+};
 use crate::wire::PROTOCOLS;
 
 /// 2025-01-02 03:04:05.678 UTC.
@@ -105,7 +108,49 @@ pub(crate) fn look(sample: TargetSample) -> TargetLook {
         })
         .collect();
     let frozen = Frozen { down: NOW, heartbeats: newest[3..5].to_vec() };
-    TargetLook { sample, recording: Recording { newest, frozen: Some(frozen) } }
+    let mut columns = vec![Column::default(); 27];
+    let rtt = Some(Duration::from_millis(1));
+    columns.push(Column { rtt, missed: 0, settled: 10 });
+    columns.push(Column { rtt: None, missed: 10, settled: 10 });
+    columns.push(Column { rtt: rtt.map(|rtt| rtt * 2), missed: 1, settled: 5 });
+    TargetLook {
+        at: NOW + Duration::from_secs(192),
+        glance: glance(&sample),
+        sample,
+        recent: Recent { columns, width: Duration::from_secs(10) },
+        changes: vec![(State::Up, NOW), (State::Down, NOW - Duration::from_secs(20))],
+        recording: Recording { newest, frozen: Some(frozen) },
+    }
+}
+
+/// A sample as an overview shows it.
+pub(crate) fn overview(sample: &ProbeSample) -> Overview {
+    let glance = |sample: &TargetSample| TargetGlance {
+        target: sample.target.clone(),
+        glance: glance(sample),
+    };
+    Overview {
+        targets: sample.targets.iter().map(glance).collect(),
+        impaired: sample.impaired,
+        config_loaded: sample.config_loaded,
+    }
+}
+
+fn glance(sample: &TargetSample) -> Glance {
+    let Snapshot { record, state, state_changed, .. } = &sample.session;
+    let count = |count: u64| u32::try_from(count).unwrap();
+    Glance {
+        state: *state,
+        changed: *state_changed,
+        misses: Misses {
+            missed: count(record.lost),
+            settled: count(record.lost + record.received),
+        },
+        last_rtt: record.last_rtt,
+        p50: record.rtt.quantile(0.5),
+        p99: record.rtt.quantile(0.99),
+        changes: record.state_changes.iter().sum(),
+    }
 }
 
 /// One target at work and one just configured, with a label each that the other has not.

@@ -18,7 +18,7 @@ use crate::session::{Heartbeat, Outcome};
 /// # Errors
 /// Those of `out`.
 pub fn encode_heartbeats(look: &TargetLook, out: impl io::Write) -> io::Result<()> {
-    let TargetLook { sample, recording } = look;
+    let TargetLook { sample, recording, .. } = look;
     let document = Document {
         target: &sample.target.name,
         state: sample.session.state.map_or("unknown", Label::label),

@@ -2,7 +2,7 @@
 //!
 //! [`catalogue`] holds every name, help, type and label in one place. [`ProbeSample`] is what the
 //! probe gathers from its workers for a scrape, [`encode_probe`] and [`encode_targets`] write it;
-//! [`TargetLook`] is what it tells of one target, [`encode_heartbeats`] writes its flight recorder.
+//! [`Overview`] and [`TargetLook`] are what it tells pages of all and of one target, [`encode_heartbeats`] writes its flight recorder.
 //! [`ResponderMetrics`] are the responder's counters and write themselves. The encoders write as
 //! they go, to any [`std::io::Write`], and hold no more than a piece of the text in memory.
 
@@ -23,8 +23,8 @@ mod tests;
 pub use heartbeats::encode_heartbeats;
 pub use probe::encode_probe;
 pub use responder::ResponderMetrics;
-pub use sample::{ProbeSample, TargetLook, TargetSample};
-pub use source::{Looking, ProbeSource, Sampling, Unavailable};
+pub use sample::{Overview, ProbeSample, TargetGlance, TargetLook, TargetSample};
+pub use source::{Glancing, Looking, ProbeSource, Sampling, Unavailable};
 pub use targets::encode_targets;
 
 pub(crate) use targets::rfc3339;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::Target;
-use crate::model::{StampSource, UnmatchedReason, Wall};
-use crate::session::{Histogram, Recording, Snapshot};
+use crate::model::{StampSource, State, UnmatchedReason, Wall};
+use crate::session::{Glance, Histogram, Recent, Recording, Snapshot};
 
 /// The probe and all its targets.
 #[derive(Debug, Clone)]
@@ -46,11 +46,39 @@ pub struct TargetSample {
     pub session: Snapshot,
 }
 
+/// All targets at a glance.
+#[derive(Debug, Clone)]
+pub struct Overview {
+    /// One for each configured target, in the order of the configuration.
+    pub targets: Vec<TargetGlance>,
+    /// Whether the probe itself cannot be believed at present.
+    pub impaired: bool,
+    /// Whether the last (re)load of the configuration succeeded.
+    pub config_loaded: bool,
+}
+
+/// One target at a glance.
+#[derive(Debug, Clone)]
+pub struct TargetGlance {
+    /// What was configured.
+    pub target: Arc<Target>,
+    /// Its figures.
+    pub glance: Glance,
+}
+
 /// One target, looked at closely.
 #[derive(Debug, Clone)]
 pub struct TargetLook {
+    /// When it was looked at.
+    pub at: Wall,
     /// Its figures.
     pub sample: TargetSample,
+    /// The same at a glance.
+    pub glance: Glance,
+    /// Its last minutes.
+    pub recent: Recent,
+    /// Its last changes of state, the newest first: what it became, and when.
+    pub changes: Vec<(State, Wall)>,
     /// What its flight recorder holds.
     pub recording: Recording,
 }

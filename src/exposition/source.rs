@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use super::{ProbeSample, TargetLook};
+use super::{Overview, ProbeSample, TargetLook};
 
 /// A running probe, as a scrape sees it.
 pub trait ProbeSource: Send + Sync + 'static {
@@ -16,6 +16,14 @@ pub trait ProbeSource: Send + Sync + 'static {
 
     /// The place of the target of this name in the configuration.
     fn find(&self, name: &str) -> Option<usize>;
+
+    /// Gathers what a list tells of all targets: less than a sample, and cheaper.
+    ///
+    /// The future may be dropped before it is done.
+    ///
+    /// # Errors
+    /// [`Unavailable`] where a worker has ended or does not answer.
+    fn glance(&self) -> Glancing<'_>;
 
     /// Looks closely at the targets at these places, which are few.
     ///
@@ -31,6 +39,9 @@ pub trait ProbeSource: Send + Sync + 'static {
 
 /// A sample on its way.
 pub type Sampling<'a> = Pin<Box<dyn Future<Output = Result<ProbeSample, Unavailable>> + Send + 'a>>;
+
+/// An overview on its way.
+pub type Glancing<'a> = Pin<Box<dyn Future<Output = Result<Overview, Unavailable>> + Send + 'a>>;
 
 /// Targets being looked at, in the order in which they were asked for; without those that are
 /// not there.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Host, Target};
-use crate::exposition::{TargetLook, TargetSample};
+use crate::exposition::{TargetGlance, TargetLook, TargetSample};
 use crate::model::{
     Arrival, IcmpKind, Label, Mono, Stamp, State, UnmatchedReason, UnsentReason, Wall, nanos,
 };
@@ -434,11 +434,25 @@ impl Fleet {
         })
     }
 
+    /// Target `number` at a glance at `now`; `None` past the last.
+    #[must_use]
+    pub fn glance(&self, number: usize, now: Mono) -> Option<TargetGlance> {
+        let Watched { target, session, .. } = self.watched.get(number)?;
+        Some(TargetGlance { target: target.clone(), glance: session.glance(now) })
+    }
+
     /// Target `number`, looked at closely at `now`; `None` past the last.
     #[must_use]
-    pub fn look(&self, number: usize, now: Mono) -> Option<TargetLook> {
-        let recording = self.watched.get(number)?.session.recording();
-        Some(TargetLook { sample: self.sample(number, now)?, recording })
+    pub fn look(&self, number: usize, now: Stamp) -> Option<TargetLook> {
+        let session = &self.watched.get(number)?.session;
+        Some(TargetLook {
+            at: now.wall,
+            sample: self.sample(number, now.mono)?,
+            glance: session.glance(now.mono),
+            recent: session.recent(now.mono),
+            changes: session.changes().collect(),
+            recording: session.recording(),
+        })
     }
 
     /// How late heartbeats left, in nanoseconds.

@@ -10,7 +10,7 @@
 //! - `awaited`: from a transmit timestamp to the heartbeat that it is of;
 //! - `timeline`: kernel timestamps on the monotonic clock;
 //! - `names`: name resolution, beside all this;
-//! - `looking`: a few targets looked at closely, for pages.
+//! - `looking`: targets as pages show them, all at a glance or a few closely.
 
 mod awaited;
 mod fleet;
@@ -36,7 +36,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::config::{Config, Host, Target};
-use crate::exposition::{Looking, ProbeSample, ProbeSource, Sampling, TargetSample, Unavailable};
+use crate::exposition::{
+    Glancing, Looking, ProbeSample, ProbeSource, Sampling, TargetSample, Unavailable,
+};
 use crate::model::{StampSource, Wall};
 use crate::net::{self, BindError};
 
@@ -302,6 +304,10 @@ impl ProbeSource for Probe {
 
     fn find(&self, name: &str) -> Option<usize> {
         self.directory.find(&self.config.targets, name)
+    }
+
+    fn glance(&self) -> Glancing<'_> {
+        Box::pin(self.glance())
     }
 
     fn look(&self, places: Vec<usize>) -> Looking<'_> {

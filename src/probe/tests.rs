@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::parse_target;
+use crate::exposition::TargetGlance;
+use crate::model::State;
 use crate::wire::{self, Arrived};
 
 /// A reflector on a thread of its own, until it is dropped.
@@ -112,6 +114,15 @@ async fn a_few_targets_are_looked_at_in_the_order_in_which_they_are_asked_for() 
         assert_eq!(numbers, (4..20).collect::<Vec<_>>());
     }
     assert!(probe.look(Vec::new()).await.unwrap().is_empty());
+
+    let overview = probe.glance().await.unwrap();
+    assert_eq!(overview.targets.len(), 60);
+    for (n, TargetGlance { target, glance }) in overview.targets.iter().enumerate() {
+        assert_eq!(target.name, format!("target {n}"));
+        assert_eq!((glance.state, glance.changes), (Some(State::Up), 1));
+        assert_eq!(glance.misses.missed, 0);
+        assert!(glance.last_rtt.is_some() && glance.p50 <= glance.p99);
+    }
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ use crate::session::Histogram;
 
 use super::fleet::{Event, Fleet};
 use super::lane::{Lane, Moved};
+use super::looking::{Glances, WorkerGlance};
 use super::timeline::Timeline;
 
 /// How many targets are sampled for a scrape in one round.
@@ -46,6 +47,8 @@ pub(super) enum Command {
     Resolved { number: u32, addresses: Vec<SocketAddr> },
     /// The figures of all targets.
     Sample(oneshot::Sender<WorkerSample>),
+    /// All targets at a glance.
+    Glance(oneshot::Sender<WorkerGlance>),
     /// Some targets, few, looked at closely.
     Look(Vec<usize>, oneshot::Sender<Vec<TargetLook>>),
     /// Send nothing more.
@@ -78,6 +81,7 @@ pub(super) struct Worker {
     /// Scrapes under way, and the targets sampled so far for the first of them.
     scrapes: Vec<oneshot::Sender<WorkerSample>>,
     sampled: Vec<TargetSample>,
+    glances: Glances,
     /// Who waits for everything to be settled.
     settling: Vec<oneshot::Sender<()>>,
 }
@@ -102,6 +106,7 @@ impl Worker {
             ready,
             scrapes: Vec::new(),
             sampled: Vec::new(),
+            glances: Glances::default(),
             settling: Vec::new(),
         })
     }
@@ -114,7 +119,9 @@ impl Worker {
             let sent = self.transmit(now);
             self.report();
             self.answer_scrapes(now.mono);
-            if !received.all || !sent.all || !self.scrapes.is_empty() {
+            self.glances.answer(&self.fleet, now.mono);
+            let asked = !self.scrapes.is_empty() || self.glances.is_wanted();
+            if !received.all || !sent.all || asked {
                 continue;
             }
             if received.datagrams + sent.datagrams >= BUSY {
@@ -229,8 +236,9 @@ impl Worker {
                 self.fleet.handle_resolved(number, &addresses);
             }
             Command::Sample(to) => self.scrapes.push(to),
+            Command::Glance(to) => self.glances.ask(to),
             Command::Look(numbers, to) => {
-                let now = net::now().mono;
+                let now = net::now();
                 let looks = numbers.iter().filter_map(|&number| self.fleet.look(number, now));
                 // Whoever asked may have left.
                 let _ = to.send(looks.collect());

@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::exposition::{
-    Looking, ProbeSample, ProbeSource, ResponderMetrics, Sampling, Unavailable, encode_probe,
-    fixture,
+    Glancing, Looking, ProbeSample, ProbeSource, ResponderMetrics, Sampling, Unavailable,
+    encode_probe, fixture,
 };
 
 /// A probe that answers with a sample made by hand.
@@ -30,6 +30,12 @@ impl ProbeSource for Source {
 
     fn find(&self, name: &str) -> Option<usize> {
         self.sample.targets.iter().position(|sample| sample.target.name == name)
+    }
+
+    fn glance(&self) -> Glancing<'_> {
+        let answers = self.ready();
+        let overview = || fixture::overview(&self.sample);
+        Box::pin(async move { if answers { Ok(overview()) } else { Err(Unavailable) } })
     }
 
     fn look(&self, places: Vec<usize>) -> Looking<'_> {
