@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-use crate::config::{Ratio, ScalarError, Span};
-use crate::impair::{Burst, Outage, Settings};
+use crate::config::{BitRate, Ratio, ScalarError, Span};
+use crate::impair::{Bandwidth, Burst, Direction, Outage, Settings, Shape};
 
 /// What the responder does wrong on purpose.
 #[derive(Debug, Clone, clap::Args)]
@@ -18,13 +18,29 @@ pub(super) struct ImpairmentArgs {
     #[arg(long, value_name = "P,R")]
     burst_loss: Option<BurstArg>,
 
+    /// On which way --loss, --burst-loss and --outage lose: on the way in, so that requests are
+    /// never seen; on the way out, so that replies never arrive; or on both, each on its own
+    /// [default: in]
+    #[arg(long, value_name = "in|out|both")]
+    direction: Option<DirectionArg>,
+
     /// How long every reply is held back
     #[arg(long, value_name = "DURATION")]
     delay: Option<Span>,
 
-    /// How much longer a reply is held back at most: its share is uniform from none to all
+    /// How much longer replies are held back, half of this in the mean
     #[arg(long, value_name = "DURATION")]
     jitter: Option<Span>,
+
+    /// How the jitter is spread: uniform, from none to all of it; normal, most of them close to
+    /// half; or pareto, a few of them far beyond [default: uniform]
+    #[arg(long, value_name = "SHAPE")]
+    jitter_shape: Option<ShapeArg>,
+
+    /// How much leaves in a second, such as 64kbit, headers of IP and UDP included, and how long a
+    /// reply may wait for its turn before it is dropped [QUEUE: 100ms unless given]
+    #[arg(long, value_name = "RATE[,QUEUE]")]
+    bandwidth: Option<BandwidthArg>,
 
     /// Share of replies that are sent twice
     #[arg(long, value_name = "RATIO")]
@@ -34,6 +50,11 @@ pub(super) struct ImpairmentArgs {
     /// [HOLD: 1.1s unless given]
     #[arg(long, value_name = "RATIO[,HOLD]")]
     reorder: Option<ReorderArg>,
+
+    /// Hold such a reply back until so many later ones to the same client have overtaken it, and
+    /// for HOLD at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    reorder_extent: Option<u32>,
 
     /// Share of replies in which one bit flips
     #[arg(long, value_name = "RATIO")]
@@ -53,6 +74,18 @@ pub(super) struct ImpairmentArgs {
 struct BurstArg(Burst);
 
 #[derive(Debug, Clone, Copy)]
+struct DirectionArg(Direction);
+
+#[derive(Debug, Clone, Copy)]
+struct ShapeArg(Shape);
+
+#[derive(Debug, Clone, Copy)]
+struct BandwidthArg {
+    rate: BitRate,
+    queue: Option<Span>,
+}
+
+#[derive(Debug, Clone, Copy)]
 struct ReorderArg {
     share: Ratio,
     hold: Option<Span>,
@@ -66,6 +99,10 @@ struct OutageArg(Outage);
 enum FlagError {
     #[error("must be two ratios, such as 1%,25%")]
     NoBurst,
+    #[error("must be in, out or both")]
+    NoDirection,
+    #[error("must be uniform, normal or pareto")]
+    NoShape,
     #[error("must be such as every=60s,for=20s")]
     NoOutage,
     #[error("the outage must be shorter than its period")]
@@ -83,14 +120,21 @@ impl ImpairmentArgs {
         Settings {
             loss: ratio(self.loss),
             burst_loss: self.burst_loss.map(|BurstArg(burst)| burst),
+            direction: self.direction.map(|DirectionArg(way)| way).unwrap_or_default(),
             delay: span(self.delay),
             jitter: span(self.jitter),
+            jitter_shape: self.jitter_shape.map(|ShapeArg(shape)| shape).unwrap_or_default(),
+            bandwidth: self.bandwidth.map(|BandwidthArg { rate, queue }| Bandwidth {
+                rate: rate.get(),
+                queue: queue.map_or(Settings::QUEUE, Span::duration),
+            }),
             duplicate: ratio(self.duplicate),
             reorder: ratio(self.reorder.map(|reorder| reorder.share)),
             reorder_hold: self
                 .reorder
                 .and_then(|reorder| reorder.hold)
                 .map_or(Settings::REORDER_HOLD, Span::duration),
+            reorder_extent: self.reorder_extent.unwrap_or(0),
             corrupt: ratio(self.corrupt),
             outage: self.outage.map(|OutageArg(outage)| outage),
             seed: self.seed.unwrap_or(seed),
@@ -105,6 +149,36 @@ impl FromStr for BurstArg {
         let (p, r) = text.split_once(',').ok_or(FlagError::NoBurst)?;
         let (p, r): (Ratio, Ratio) = (part("P", p)?, part("R", r)?);
         Ok(Self(Burst { p: p.get(), r: r.get() }))
+    }
+}
+
+impl FromStr for DirectionArg {
+    type Err = FlagError;
+
+    fn from_str(text: &str) -> Result<Self, FlagError> {
+        let known = Direction::ALL.into_iter().find(|direction| direction.name() == text);
+        known.map(Self).ok_or(FlagError::NoDirection)
+    }
+}
+
+impl FromStr for ShapeArg {
+    type Err = FlagError;
+
+    fn from_str(text: &str) -> Result<Self, FlagError> {
+        let known = Shape::ALL.into_iter().find(|shape| shape.name() == text);
+        known.map(Self).ok_or(FlagError::NoShape)
+    }
+}
+
+impl FromStr for BandwidthArg {
+    type Err = FlagError;
+
+    fn from_str(text: &str) -> Result<Self, FlagError> {
+        let (rate, queue) = match text.split_once(',') {
+            Some((rate, queue)) => (rate, Some(part("the queue", queue)?)),
+            None => (text, None),
+        };
+        Ok(Self { rate: part("the rate", rate)?, queue })
     }
 }
 
@@ -146,6 +220,7 @@ fn part<T: FromStr<Err = ScalarError>>(name: &'static str, text: &str) -> Result
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
     use std::time::Duration;
 
     use clap::Parser;
@@ -174,17 +249,25 @@ mod tests {
     #[test]
     fn every_flag_finds_its_setting() {
         let settings = parse(
-            "--loss 30% --burst-loss 1%,0.25 --delay 20ms --jitter 5ms --duplicate 0.01 \
-             --reorder 2% --corrupt 0.1% --outage every=60s,for=20s --seed 7",
+            "--loss 30% --burst-loss 1%,0.25 --direction both --delay 20ms --jitter 5ms \
+             --jitter-shape pareto --bandwidth 64kbit,20ms --duplicate 0.01 --reorder 2% \
+             --reorder-extent 3 --corrupt 0.1% --outage every=60s,for=20s --seed 7",
         );
         let expected = Settings {
             loss: 0.3,
             burst_loss: Some(Burst { p: 0.01, r: 0.25 }),
+            direction: Direction::Both,
             delay: Duration::from_millis(20),
             jitter: Duration::from_millis(5),
+            jitter_shape: Shape::Pareto,
+            bandwidth: Some(Bandwidth {
+                rate: NonZeroU64::new(64_000).unwrap(),
+                queue: Duration::from_millis(20),
+            }),
             duplicate: 0.01,
             reorder: 0.02,
             reorder_hold: Duration::from_millis(1100),
+            reorder_extent: 3,
             corrupt: 0.001,
             outage: Some(Outage {
                 every: Duration::from_secs(60),
@@ -200,6 +283,7 @@ mod tests {
         let settings = parse("--reorder 2%,250ms --outage for=1s,every=1m").unwrap();
         assert_eq!(settings.reorder_hold, Duration::from_millis(250));
         assert_eq!(settings.outage.unwrap().every, Duration::from_secs(60));
+        assert_eq!(parse("--bandwidth 1Mbit").unwrap().bandwidth.unwrap().queue, Settings::QUEUE);
     }
 
     #[test]
@@ -210,6 +294,11 @@ mod tests {
             ("--burst-loss 1%", "must be two ratios"),
             ("--burst-loss 1%,x", "R must be from 0% to 100%"),
             ("--delay 20", "needs a unit"),
+            ("--direction up", "must be in, out or both"),
+            ("--jitter-shape bell", "must be uniform, normal or pareto"),
+            ("--bandwidth 64", "the rate must be from 1bit to 1000Gbit a second"),
+            ("--bandwidth 64kbit,1", "the queue needs a unit"),
+            ("--reorder-extent 0", "not in 1.."),
             ("--reorder 1%,1", "the hold needs a unit"),
             ("--outage 20s", "must be such as every=60s,for=20s"),
             ("--outage every=60s", "must be such as every=60s,for=20s"),

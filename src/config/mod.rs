@@ -33,7 +33,7 @@ pub use address::{Address, AddressError, Host};
 pub use argument::{TargetError, parse_target};
 pub use prefix::Prefix;
 pub use problem::{Problem, Problems};
-pub use scalars::{Interval, LabelName, Ratio, ScalarError, Span, UnknownProtocol};
+pub use scalars::{BitRate, Interval, LabelName, Ratio, ScalarError, Span, UnknownProtocol};
 pub use target::{
     Config, Defaults, DuplicateNames, MAX_IN_FLIGHT, MAX_RECORDER, Target, TooManyInFlight,
     default_rtt_buckets, in_flight,

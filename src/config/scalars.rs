@@ -5,6 +5,7 @@
 //! file, so that a message reads the same wherever the mistake was made.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -35,6 +36,10 @@ pub struct Interval(Duration);
 /// A share from 0 to 1; written `30%` or `0.3`.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default)]
 pub struct Ratio(f64);
+
+/// Bits a second, from 1 to 10¹²; written `64kbit` or `1.5Mbit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BitRate(NonZeroU64);
 
 /// The name of a label that a target may carry: `[a-zA-Z_][a-zA-Z0-9_]*` and not reserved.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +73,9 @@ pub enum ScalarError {
     /// Not a share of a whole.
     #[error("must be from 0% to 100%, or from 0 to 1, not {0:?}")]
     NoRatio(String),
+    /// Not a number of bits a second.
+    #[error("must be from 1bit to 1000Gbit a second, such as 64kbit or 1.5Mbit, not {0:?}")]
+    NoBitRate(String),
     /// Not a network.
     #[error("must be a network, such as 192.0.2.0/24 or 2001:db8::/32, not {0:?}")]
     NoPrefix(String),
@@ -227,6 +235,61 @@ impl fmt::Display for Ratio {
     }
 }
 
+impl BitRate {
+    /// What multiplies the number, and how that is written; the largest first.
+    const UNITS: [(u64, &str); 4] =
+        [(1_000_000_000, "Gbit"), (1_000_000, "Mbit"), (1_000, "kbit"), (1, "bit")];
+
+    /// The largest.
+    const MOST: f64 = 1e12;
+
+    /// Bits a second.
+    #[must_use]
+    pub const fn get(self) -> NonZeroU64 {
+        self.0
+    }
+}
+
+impl From<NonZeroU64> for BitRate {
+    fn from(rate: NonZeroU64) -> Self {
+        Self(rate)
+    }
+}
+
+impl FromStr for BitRate {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, ScalarError> {
+        let parts = Self::UNITS.iter().find_map(|&(factor, unit)| {
+            let (number, end) = text.split_at_checked(text.len().checked_sub(unit.len())?)?;
+            end.eq_ignore_ascii_case(unit).then_some((number.trim_end(), factor))
+        });
+        let rate = parts.and_then(|(number, factor)| {
+            let rate = number.parse::<f64>().ok()? * factor as f64;
+            (1.0..=Self::MOST).contains(&rate).then_some(rate)
+        });
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "from 1 to 10¹²"
+        )]
+        let rate = rate.and_then(|rate| NonZeroU64::new(rate as u64));
+        rate.map(Self).ok_or_else(|| ScalarError::NoBitRate(text.to_owned()))
+    }
+}
+
+/// In the largest unit of which it is a whole number.
+impl fmt::Display for BitRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = self.0.get();
+        let (factor, unit) = Self::UNITS
+            .into_iter()
+            .find(|(factor, _)| rate.is_multiple_of(*factor))
+            .unwrap_or((1, "bit"));
+        f.pad(&format!("{}{unit}", rate / factor))
+    }
+}
+
 impl LabelName {
     /// The name.
     #[must_use]
@@ -284,6 +347,27 @@ mod tests {
 
     fn ratio(text: &str) -> Result<f64, String> {
         text.parse().map(Ratio::get).map_err(|error: ScalarError| error.to_string())
+    }
+
+    #[test]
+    fn bit_rates_are_written_with_units_and_read_back() {
+        let rate =
+            |text: &str| text.parse::<BitRate>().map(|rate| (rate.get().get(), rate.to_string()));
+        for (text, bits, shown) in [
+            ("64kbit", 64_000, "64kbit"),
+            ("1.5Mbit", 1_500_000, "1500kbit"),
+            ("1 gbit", 1_000_000_000, "1Gbit"),
+            ("1bit", 1, "1bit"),
+            ("1000Gbit", 1_000_000_000_000, "1000Gbit"),
+        ] {
+            assert_eq!(rate(text), Ok((bits, shown.to_owned())));
+            assert_eq!(rate(shown), Ok((bits, shown.to_owned())));
+        }
+        for text in ["", "bit", "64", "64k", "0bit", "-1kbit", "1001Gbit", "NaNbit", "infbit", "é"]
+        {
+            let error = rate(text).unwrap_err().to_string();
+            assert!(error.starts_with("must be from 1bit to 1000Gbit a second"), "{error}");
+        }
     }
 
     #[test]

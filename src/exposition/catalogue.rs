@@ -146,9 +146,9 @@ families! {
         RESPONDER_REPLIED = Counter "heartbeat_responder_replied_total" ["protocol"]
             "Requests answered: replies handed to the kernel, without the duplicates made on purpose.";
         RESPONDER_DROPPED = Counter "heartbeat_responder_dropped_total" ["reason"]
-            "Datagrams left unanswered, by reason. loss, burst_loss and outage were asked for on the command line.";
+            "Datagrams left unanswered, by reason. loss, burst_loss, outage and overflow were asked for.";
         RESPONDER_IMPAIRED = Counter "heartbeat_responder_impaired_total" ["kind"]
-            "Replies changed on purpose, by kind, as asked for on the command line.";
+            "Replies changed on purpose, by kind, as asked for.";
         RESPONDER_SEND_ERRORS = Counter "heartbeat_responder_send_errors_total" []
             "Replies that the kernel did not take.";
     }

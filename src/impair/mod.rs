@@ -1,8 +1,9 @@
 //! A network that misbehaves on purpose: the responder's faults, and the link in simulations.
 //!
 //! A packet enters as the moment it is judged; a [`Fate`] leaves: dropped and why, or delivered
-//! as one or two [`Passage`]s, each held back and damaged by so much. Nothing is stored, sent or
-//! changed here, and nothing is allocated.
+//! as one or two [`Passage`]s, each held back and damaged by so much. What is limited in bandwidth
+//! enters once more, with its length ([`Impairment::queue`]). Nothing is stored, sent or changed
+//! here, and nothing is allocated.
 //!
 //! Everything follows from the seed: the same [`Settings`] and the same moments give the same
 //! fates, in every version of this program. Every packet draws the same number of random values,
@@ -13,15 +14,17 @@
 //! burst loss, loss.
 
 mod settings;
+mod shape;
 
 use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::model::{DropReason, ImpairmentKind, Mono, nanos};
+use crate::model::{DropReason, ImpairmentKind, Mono};
 
-pub use settings::{Burst, Outage, Settings};
+pub use settings::{Bandwidth, Burst, Direction, Outage, Settings};
+pub use shape::Shape;
 
 /// A link with faults, and where it stands in its random sequence.
 #[derive(Debug, Clone)]
@@ -30,8 +33,13 @@ pub struct Impairment {
     /// When the first period of the outages began.
     start: Mono,
     draws: ChaCha8Rng,
-    /// Whether the link is in the bad state of the Gilbert–Elliott model.
+    /// Of the losses on the way out, where both ways have their own.
+    return_draws: ChaCha8Rng,
+    /// Whether each way is in the bad state of the Gilbert–Elliott model.
     bad: bool,
+    return_bad: bool,
+    /// When the last packet of a limited bandwidth has left.
+    free: Mono,
 }
 
 /// What becomes of one packet.
@@ -39,6 +47,8 @@ pub struct Impairment {
 pub enum Fate {
     /// It disappears: [`DropReason::Loss`], [`DropReason::BurstLoss`] or [`DropReason::Outage`].
     Drop(DropReason),
+    /// The same, on the way out: it was received, and its answer disappears.
+    DropReply(DropReason),
     /// It arrives, perhaps twice.
     Deliver {
         /// How it passes.
@@ -53,8 +63,13 @@ pub enum Fate {
 pub struct Passage {
     /// The link's delay: [`Settings::delay`] and its share of [`Settings::jitter`].
     pub delay: Duration,
+    /// How long it waits until the bandwidth has room for it, and takes to leave.
+    pub queued: Duration,
     /// How much longer it is held back so that later packets overtake it.
     pub hold: Duration,
+    /// How many later ones are to overtake it: it leaves behind the last of them, but at the end
+    /// of `hold` whatever comes; 0 where the time alone decides.
+    pub overtaken_by: u32,
     /// The bit that flips on the way.
     pub corrupt: Option<BitFlip>,
 }
@@ -70,7 +85,10 @@ impl Impairment {
         // The whole key is spelt out: how a library stretches a short seed is its own affair.
         let mut key = [0; 32];
         key[..8].copy_from_slice(&settings.seed.to_le_bytes());
-        Self { settings, start, draws: ChaCha8Rng::from_seed(key), bad: false }
+        let draws = ChaCha8Rng::from_seed(key);
+        let mut return_draws = draws.clone();
+        return_draws.set_stream(1);
+        Self { settings, start, draws, return_draws, bad: false, return_bad: false, free: start }
     }
 
     /// What becomes of a packet that meets the link at `now`; to be called once for each packet,
@@ -80,71 +98,102 @@ impl Impairment {
             return Fate::UNTOUCHED;
         }
         // Every draw is made before any is looked at, always in this order.
-        let [loss, burst, duplicate] = self.draw();
+        let [loss, burst, duplicate] = draw(&mut self.draws);
         let first = self.passage();
         let second = self.passage();
+        let [return_loss, return_burst] = draw(&mut self.return_draws);
 
-        let burst_loss = self.step_burst(burst);
-        if self.settings.outage.is_some_and(|outage| outage.is_down(now.since(self.start))) {
-            return Fate::Drop(DropReason::Outage);
+        let Settings { direction, outage, .. } = self.settings;
+        let outage = outage.filter(|outage| outage.is_down(now.since(self.start)));
+        let dropped = self.settings.lose(loss, burst, &mut self.bad);
+        let dropped = outage.map(|_| DropReason::Outage).or(dropped);
+        let unreturned = self.settings.lose(return_loss, return_burst, &mut self.return_bad);
+        match (direction, dropped, unreturned) {
+            (Direction::In | Direction::Both, Some(reason), _) => Fate::Drop(reason),
+            (Direction::Out, Some(reason), _) | (Direction::Both, None, Some(reason)) => {
+                Fate::DropReply(reason)
+            }
+            (Direction::In | Direction::Out, None, _) | (Direction::Both, None, None) => {
+                let duplicate = happens(duplicate, self.settings.duplicate).then_some(second);
+                Fate::Deliver { first, duplicate }
+            }
         }
-        if burst_loss {
-            return Fate::Drop(DropReason::BurstLoss);
-        }
-        if happens(loss, self.settings.loss) {
-            return Fate::Drop(DropReason::Loss);
-        }
-        let duplicate = happens(duplicate, self.settings.duplicate).then_some(second);
-        Fate::Deliver { first, duplicate }
     }
 
-    /// One step of the Gilbert–Elliott chain; whether the packet meets the bad state.
-    fn step_burst(&mut self, draw: u64) -> bool {
-        let Some(Burst { p, r }) = self.settings.burst_loss else {
-            return false;
+    /// How one copy of a packet passes, so many octets long with the headers of IP and UDP, where
+    /// the bandwidth is limited; `None` where the queue before it is full. To be called once for
+    /// each copy, in their order.
+    pub fn queue(&mut self, passage: Passage, octets: usize, now: Mono) -> Option<Passage> {
+        let Some(bandwidth) = self.settings.bandwidth else {
+            return Some(passage);
         };
-        self.bad = if self.bad { !happens(draw, r) } else { happens(draw, p) };
-        self.bad
+        let begins = self.free.max(now);
+        if begins.since(now) > bandwidth.queue {
+            return None;
+        }
+        self.free = begins + bandwidth.takes(octets);
+        Some(Passage { queued: self.free.since(now), ..passage })
     }
 
     fn passage(&mut self) -> Passage {
-        let [jitter, reorder, corrupt, bit] = self.draw();
+        let [jitter, reorder, corrupt, bit] = draw(&mut self.draws);
         let settings = &self.settings;
+        let jitter = settings.jitter_shape.share(jitter, settings.jitter);
+        let (hold, overtaken_by) = if happens(reorder, settings.reorder) {
+            (settings.reorder_hold, settings.reorder_extent)
+        } else {
+            (Duration::ZERO, 0)
+        };
         Passage {
-            delay: settings.delay.saturating_add(share(jitter, settings.jitter)),
-            hold: if happens(reorder, settings.reorder) {
-                settings.reorder_hold
-            } else {
-                Duration::ZERO
-            },
+            delay: settings.delay.saturating_add(jitter),
+            queued: Duration::ZERO,
+            hold,
+            overtaken_by,
             corrupt: happens(corrupt, settings.corrupt).then_some(BitFlip(bit)),
         }
     }
+}
 
-    fn draw<const N: usize>(&mut self) -> [u64; N] {
-        std::array::from_fn(|_| self.draws.next_u64())
+impl Settings {
+    /// Why a packet is lost on one way, if it is; `bad` is the state of the Gilbert–Elliott chain
+    /// there, which goes on by one step.
+    fn lose(&self, loss: u64, burst: u64, bad: &mut bool) -> Option<DropReason> {
+        if let Some(Burst { p, r }) = self.burst_loss {
+            *bad = if *bad { !happens(burst, r) } else { happens(burst, p) };
+            if *bad {
+                return Some(DropReason::BurstLoss);
+            }
+        }
+        happens(loss, self.loss).then_some(DropReason::Loss)
     }
 }
 
 impl Fate {
     /// Delivered at once, once, as it was.
-    pub const UNTOUCHED: Self = Self::Deliver {
-        first: Passage { delay: Duration::ZERO, hold: Duration::ZERO, corrupt: None },
-        duplicate: None,
-    };
+    pub const UNTOUCHED: Self = Self::Deliver { first: Passage::UNTOUCHED, duplicate: None };
 }
 
 impl Passage {
-    /// How long the packet is held back in all.
+    /// At once, as it was.
+    pub const UNTOUCHED: Self = Self {
+        delay: Duration::ZERO,
+        queued: Duration::ZERO,
+        hold: Duration::ZERO,
+        overtaken_by: 0,
+        corrupt: None,
+    };
+
+    /// How long the packet is held back in all, if nothing is to overtake it.
     #[must_use]
     pub fn held(&self) -> Duration {
-        self.delay.saturating_add(self.hold)
+        self.queued.saturating_add(self.delay).saturating_add(self.hold)
     }
 
     /// What is done to the packet; a duplicate is not known here but from its [`Fate`].
     pub fn kinds(&self) -> impl Iterator<Item = ImpairmentKind> {
         [
             (!self.delay.is_zero()).then_some(ImpairmentKind::Delay),
+            (!self.queued.is_zero()).then_some(ImpairmentKind::Bandwidth),
             (!self.hold.is_zero()).then_some(ImpairmentKind::Reorder),
             self.corrupt.map(|_| ImpairmentKind::Corrupt),
         ]
@@ -189,9 +238,9 @@ fn happens(draw: u64, probability: f64) -> bool {
     ((draw >> 11) as f64) * (0.5_f64).powi(53) < probability
 }
 
-/// A share of `span`, from none of it to all of it, to the nanosecond.
-fn share(draw: u64, span: Duration) -> Duration {
-    Duration::from_nanos(scale(draw, nanos(span).saturating_add(1)))
+/// The next random numbers.
+fn draw<const N: usize>(draws: &mut ChaCha8Rng) -> [u64; N] {
+    std::array::from_fn(|_| draws.next_u64())
 }
 
 /// A number below `bound`, or 0 where there is none.

@@ -18,7 +18,7 @@ fn fates(settings: Settings, packets: u32) -> Vec<Fate> {
 fn passages(fates: &[Fate]) -> impl Iterator<Item = Passage> + '_ {
     fates.iter().filter_map(|fate| match fate {
         Fate::Deliver { first, .. } => Some(*first),
-        Fate::Drop(_) => None,
+        Fate::Drop(_) | Fate::DropReply(_) => None,
     })
 }
 
@@ -121,10 +121,152 @@ fn jitter_is_uniform_from_none_to_all_on_top_of_the_delay() {
 
 #[test]
 fn jitter_reaches_both_ends() {
+    let share = |draw, span| Shape::Uniform.share(draw, span);
     assert_eq!(share(0, Duration::from_nanos(3)), Duration::ZERO);
     assert_eq!(share(u64::MAX, Duration::from_nanos(3)), Duration::from_nanos(3));
     assert_eq!(share(u64::MAX, Duration::ZERO), Duration::ZERO);
     assert_eq!(share(u64::MAX, Duration::MAX), Duration::from_nanos(u64::MAX - 1));
+    let jitter = Duration::from_secs(1);
+    for shape in Shape::ALL {
+        for draw in [0, 1, u64::MAX / 2, u64::MAX - 1, u64::MAX] {
+            let most = if shape == Shape::Pareto { 100 * jitter } else { jitter };
+            assert!(shape.share(draw, jitter) <= most, "{shape:?} {draw}");
+        }
+        assert_eq!(shape.share(42, Duration::ZERO), Duration::ZERO);
+    }
+    assert_eq!(Shape::Pareto.share(0, jitter), 100 * jitter);
+    assert_eq!(Shape::Pareto.share(u64::MAX, jitter), Duration::ZERO);
+}
+
+/// Where a share lies in the distribution that theory gives it, from 0 to 1.
+fn quantile(shape: Shape, at: f64) -> f64 {
+    match shape {
+        Shape::Uniform => at,
+        Shape::Normal => 0.5 + libm::erf((at - 0.5) * 6.0 / 2.0_f64.sqrt()) / 2.0,
+        Shape::Pareto => 1.0 - (1.0 + at).powi(-3),
+    }
+}
+
+#[test]
+fn every_shape_passes_the_chi_square_test_and_has_the_same_mean() {
+    const BINS: usize = 20;
+    let jitter = Duration::from_millis(10);
+    for (shape, seed) in Shape::ALL.into_iter().zip(20..) {
+        let settings = Settings { jitter, jitter_shape: shape, seed, ..Settings::default() };
+        let shares: Vec<f64> = passages(&fates(settings, PACKETS))
+            .map(|passage| passage.delay.as_secs_f64() / jitter.as_secs_f64())
+            .collect();
+        let mut counts = [0.0; BINS];
+        for &share in &shares {
+            let bin = (0..BINS - 1)
+                .find(|&bin| quantile(shape, share) < (bin + 1) as f64 / BINS as f64)
+                .unwrap_or(BINS - 1);
+            counts[bin] += 1.0;
+        }
+        let expected = f64::from(PACKETS) / BINS as f64;
+        let chi_square: f64 =
+            counts.iter().map(|count: &f64| (count - expected).powi(2) / expected).sum();
+        // Mean 19, standard deviation √38.
+        assert!(chi_square < 19.0 + 5.0 * 38.0_f64.sqrt(), "{shape:?}: {chi_square} {counts:?}");
+
+        // Variances, of Lomax: 3/4 (its fourth moment is infinite, so that five standard
+        // deviations are a generous bound).
+        let deviation: f64 = match shape {
+            Shape::Uniform => 1.0 / 12.0_f64.sqrt(),
+            Shape::Normal => 1.0 / 6.0,
+            Shape::Pareto => 0.75_f64.sqrt(),
+        };
+        let mean = shares.iter().sum::<f64>() / f64::from(PACKETS);
+        let bound = 5.0 * deviation / f64::from(PACKETS).sqrt();
+        assert!((mean - 0.5).abs() <= bound, "{shape:?}: {mean}");
+    }
+}
+
+#[test]
+fn each_way_loses_its_own_share_and_both_lose_independently() {
+    let base = Settings { loss: 0.3, seed: 12, ..Settings::default() };
+    let [into, out, both] =
+        Direction::ALL.map(|direction| fates(Settings { direction, ..base }, PACKETS));
+    let count = |fates: &[Fate], wanted| fates.iter().filter(|&&fate| fate == wanted).count();
+    let (dropped, unanswered) = (Fate::Drop(DropReason::Loss), Fate::DropReply(DropReason::Loss));
+    assert_binomial(count(&into, dropped), into.len(), 0.3);
+    assert_eq!(count(&into, unanswered), 0);
+    // The same packets, whichever way it is.
+    for (into, out) in into.iter().zip(&out) {
+        assert_eq!(*into == dropped, *out == unanswered);
+    }
+    assert_eq!(count(&both, dropped), count(&into, dropped));
+    let arrived = both.len() - count(&both, dropped);
+    assert_binomial(count(&both, unanswered), arrived, 0.3);
+}
+
+#[test]
+fn bursts_and_outages_have_a_direction_as_well() {
+    let second = Duration::from_secs(1);
+    let outage = Outage { every: second, lasting: second };
+    let burst = Burst { p: 0.1, r: 0.3 };
+    for (direction, outage_is_in) in
+        [(Direction::In, true), (Direction::Out, false), (Direction::Both, true)]
+    {
+        let base = Settings { direction, seed: 13, ..Settings::default() };
+        let down = fates(Settings { outage: Some(outage), ..base }, 1)[0];
+        let drop = if outage_is_in { Fate::Drop } else { Fate::DropReply };
+        assert_eq!(down, drop(DropReason::Outage));
+
+        let bursts = fates(Settings { burst_loss: Some(burst), ..base }, PACKETS);
+        let count = |wanted| bursts.iter().filter(|&&fate| fate == wanted).count() as f64;
+        let lost_in = count(Fate::Drop(DropReason::BurstLoss)) / f64::from(PACKETS);
+        let lost_out = count(Fate::DropReply(DropReason::BurstLoss)) / f64::from(PACKETS);
+        let (wanted_in, wanted_out) = match direction {
+            Direction::In => (0.25, 0.0),
+            Direction::Out => (0.0, 0.25),
+            Direction::Both => (0.25, 0.75 * 0.25),
+        };
+        // Five standard deviations of a chain that forgets at the rate 0.6.
+        let bound = 5.0 * (0.25 * 0.75 * 1.6 / 0.4 / f64::from(PACKETS)).sqrt();
+        assert!((lost_in - wanted_in).abs() <= bound, "{direction:?}: {lost_in} in");
+        assert!((lost_out - wanted_out).abs() <= bound, "{direction:?}: {lost_out} out");
+    }
+}
+
+/// A link of 8 kbit/s, which takes a millisecond for an octet, with this queue.
+fn narrow(queue: Duration) -> Impairment {
+    let bandwidth = Some(Bandwidth { rate: std::num::NonZeroU64::new(8000).unwrap(), queue });
+    Impairment::new(Settings { bandwidth, ..Settings::default() }, START)
+}
+
+#[test]
+fn bandwidth_lets_one_packet_out_after_the_other() {
+    let millis = Duration::from_millis;
+    let mut link = narrow(millis(100));
+    let mut queued = |octets, at| {
+        let passage = link.queue(Passage::UNTOUCHED, octets, START + millis(at));
+        passage.map(|passage| passage.queued)
+    };
+    assert_eq!(queued(50, 0), Some(millis(50)));
+    assert_eq!(queued(100, 10), Some(millis(140)));
+    // Waits for 100 ms, as long as it may; the next one would for longer.
+    assert_eq!(queued(1, 50), Some(millis(101)));
+    assert_eq!(queued(1, 50), None);
+    assert_eq!(queued(1, 51), Some(millis(101)));
+    assert_eq!(queued(30, 1000), Some(millis(30)));
+}
+
+#[test]
+fn a_saturated_link_carries_exactly_its_bandwidth() {
+    let mut link = narrow(Duration::from_millis(200));
+    // Three times as many as it carries, for 100 seconds.
+    let passed = (0..3000_u32)
+        .filter_map(|n| {
+            let now = START + Duration::from_micros(33_333) * n;
+            let passage = link.queue(Passage::UNTOUCHED, 100, now)?;
+            assert!(passage.queued <= Duration::from_millis(300));
+            assert!(passage.kinds().eq([ImpairmentKind::Bandwidth]));
+            Some(())
+        })
+        .count();
+    // A packet each 100 ms, and what is queued at the end.
+    assert!((1000..=1003).contains(&passed), "{passed}");
 }
 
 #[test]
@@ -142,7 +284,7 @@ fn duplicates_reordering_and_corruption_are_binomial_and_judged_for_each_copy() 
         .iter()
         .filter_map(|fate| match fate {
             Fate::Deliver { duplicate, .. } => *duplicate,
-            Fate::Drop(_) => None,
+            Fate::Drop(_) | Fate::DropReply(_) => None,
         })
         .collect();
     assert_binomial(seconds.len(), fates.len(), 0.1);
@@ -249,6 +391,24 @@ fn settings_are_told_in_words() {
         outage: Some(Outage { every: Duration::from_secs(60), lasting: Duration::from_secs(20) }),
         ..Settings::default()
     };
+    let bandwidth = Bandwidth {
+        rate: std::num::NonZeroU64::new(64_000).unwrap(),
+        queue: Duration::from_millis(100),
+    };
+    let elaborate = Settings {
+        direction: Direction::Both,
+        jitter_shape: Shape::Pareto,
+        bandwidth: Some(bandwidth),
+        reorder_extent: 3,
+        burst_loss: None,
+        ..settings
+    };
+    assert_eq!(
+        elaborate.to_string(),
+        "loss 30%, delay 20ms, jitter of 2.5ms in the mean, Pareto, bandwidth 64000 bit/s, a queue \
+         of 100ms, duplicates 1%, reordering 2% behind 3 others, within 1.1s, corruption 0.1%, \
+         down for the last 20s of every 60s, losses on both ways"
+    );
     assert_eq!(
         settings.to_string(),
         "loss 30%, burst loss (in the long run 25%, 3.33 packets a burst), delay 20ms, \
@@ -260,32 +420,31 @@ fn settings_are_told_in_words() {
 fn any_settings() -> impl Strategy<Value = Settings> {
     let ratio = || prop_oneof![Just(0.0), Just(1.0), 0.0..1.0_f64];
     let span = || (0..100_u64).prop_map(Duration::from_millis);
+    let base = (ratio(), ratio(), ratio(), ratio(), span(), span(), any::<u64>()).prop_map(
+        |(loss, duplicate, reorder, corrupt, delay, jitter, seed)| Settings {
+            loss,
+            delay,
+            jitter,
+            duplicate,
+            reorder,
+            corrupt,
+            seed,
+            ..Settings::default()
+        },
+    );
     (
-        (ratio(), ratio(), ratio(), ratio()),
+        base,
         proptest::option::of((ratio(), ratio()).prop_map(|(p, r)| Burst { p, r })),
         proptest::option::of(
             (span(), span()).prop_map(|(every, lasting)| Outage { every, lasting }),
         ),
-        (span(), span()),
-        any::<u64>(),
+        prop::sample::select(&Direction::ALL[..]),
+        prop::sample::select(&Shape::ALL[..]),
+        0..4_u32,
     )
-        .prop_map(
-            |((loss, duplicate, reorder, corrupt), burst_loss, outage, (delay, jitter), seed)| {
-                let reorder_hold = Settings::REORDER_HOLD;
-                Settings {
-                    loss,
-                    burst_loss,
-                    delay,
-                    jitter,
-                    duplicate,
-                    reorder,
-                    reorder_hold,
-                    corrupt,
-                    outage,
-                    seed,
-                }
-            },
-        )
+        .prop_map(|(base, burst_loss, outage, direction, jitter_shape, reorder_extent)| {
+            Settings { burst_loss, direction, jitter_shape, reorder_extent, outage, ..base }
+        })
 }
 
 proptest! {
@@ -300,7 +459,8 @@ proptest! {
         let base = Settings { loss: 0.0, burst_loss: None, outage: None, ..settings };
         let all = fates(base, 100);
         for (lossy, whole) in fates(settings, 100).iter().zip(&all) {
-            prop_assert!(matches!(lossy, Fate::Drop(_)) || lossy == whole);
+            let is_lost = matches!(lossy, Fate::Drop(_) | Fate::DropReply(_));
+            prop_assert!(is_lost || lossy == whole);
         }
         let undamaged = fates(Settings { corrupt: 0.0, delay: Duration::from_secs(1), ..base }, 100);
         for (one, other) in passages(&all).zip(passages(&undamaged)) {

@@ -99,6 +99,9 @@ labels! {
         Reflection => "reflection",
         /// The source sent more than its share.
         RateLimited => "rate_limited",
+        /// The queue of a limited bandwidth (`--bandwidth`), or of all replies that are held back,
+        /// was full.
+        Overflow => "overflow",
         /// The source is not allowed, or is no address that can be answered.
         Denied => "denied",
     }
@@ -109,6 +112,8 @@ labels! {
     pub enum ImpairmentKind {
         /// Held back (`--delay`, `--jitter`).
         Delay => "delay",
+        /// Held back for want of bandwidth (`--bandwidth`).
+        Bandwidth => "bandwidth",
         /// Sent twice (`--duplicate`).
         Duplicate => "duplicate",
         /// Held back so that later ones overtake it (`--reorder`).

@@ -1,11 +1,11 @@
 //! Replies on their way: one enters with the moment it is due, and leaves at that moment.
 //!
-//! Replies that are due at the same moment leave in the order they came. The queue is bounded in
-//! replies and in octets, so that a flood of requests cannot take the host's memory; what finds it
-//! full is refused.
+//! Replies that are due at the same moment leave in the order they came. One that is to be
+//! overtaken leaves behind the last of those that overtake it, where they come in time. The queue
+//! is bounded in replies and in octets, so that a flood of requests cannot take the host's memory;
+//! what finds it full is refused.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::model::Mono;
@@ -34,44 +34,107 @@ pub struct Route {
 /// Replies by the moment they are due.
 #[derive(Debug, Default)]
 pub(super) struct DelayQueue {
-    held: BinaryHeap<Reverse<Held>>,
+    held: BTreeMap<Place, Held>,
+    /// Those that are to be overtaken, by whom they go to.
+    waiting: HashMap<SocketAddr, Vec<Waiting>>,
     /// The sum of all payloads' octets.
     octets: usize,
     /// How many replies ever came: the number of the next one.
     pushed: u64,
 }
 
+/// Where a reply stands: by the moment it is due, and among those of one moment by its number.
+type Place = (Mono, u64);
+
 #[derive(Debug)]
 struct Held {
-    due: Mono,
-    number: u64,
     route: Route,
     payload: Box<[u8]>,
+    /// It is among the [`DelayQueue::waiting`].
+    waits: bool,
+}
+
+/// A reply that is to be overtaken by so many others.
+#[derive(Debug)]
+struct Waiting {
+    by: u32,
+    place: Place,
 }
 
 impl DelayQueue {
-    /// Holds a reply until `due`; whether there was room for it.
+    /// Holds a reply until `due`, or until so many others to its peer have overtaken it, if that
+    /// comes earlier; with 0, nothing does. Whether there was room for it.
     #[must_use]
-    pub(super) fn push(&mut self, due: Mono, route: Route, payload: &[u8]) -> bool {
+    pub(super) fn push(
+        &mut self,
+        due: Mono,
+        overtaken_by: u32,
+        route: Route,
+        payload: &[u8],
+    ) -> bool {
         if self.held.len() >= MAX_REPLIES || self.octets + payload.len() > MAX_OCTETS {
             return false;
         }
         self.octets += payload.len();
-        self.held.push(Reverse(Held { due, number: self.pushed, route, payload: payload.into() }));
+        let place = (due, self.pushed);
         self.pushed += 1;
+        let waits = overtaken_by > 0;
+        if waits {
+            let waiting = Waiting { by: overtaken_by, place };
+            self.waiting.entry(route.peer).or_default().push(waiting);
+        }
+        self.held.insert(place, Held { route, payload: payload.into(), waits });
         true
+    }
+
+    /// Takes note that another reply to `peer` leaves at `at`: those that have been overtaken by
+    /// enough leave right behind it. Whether there are such.
+    pub(super) fn overtake(&mut self, peer: SocketAddr, at: Mono) -> bool {
+        if self.waiting.is_empty() {
+            return false;
+        }
+        let Some(waiting) = self.waiting.get_mut(&peer) else {
+            return false;
+        };
+        let (held, pushed) = (&mut self.held, &mut self.pushed);
+        let before = *pushed;
+        waiting.retain_mut(|Waiting { by, place }| {
+            *by -= 1;
+            if *by > 0 {
+                return true;
+            }
+            if at < place.0
+                && let Some(overtaken) = held.remove(place)
+            {
+                held.insert((at, *pushed), Held { waits: false, ..overtaken });
+                *pushed += 1;
+            } else if let Some(overtaken) = held.get_mut(place) {
+                overtaken.waits = false;
+            }
+            false
+        });
+        if waiting.is_empty() {
+            self.waiting.remove(&peer);
+        }
+        self.pushed > before
     }
 
     /// When the next reply is due.
     pub(super) fn next_due(&self) -> Option<Mono> {
-        self.held.peek().map(|Reverse(held)| held.due)
+        self.held.first_key_value().map(|(&(due, _), _)| due)
     }
 
     /// The next reply that is due at `now`, if there is one.
     pub(super) fn pop(&mut self, now: Mono) -> Option<(Route, Box<[u8]>)> {
         self.next_due().filter(|&due| due <= now)?;
-        let Reverse(Held { route, payload, .. }) = self.held.pop()?;
+        let (place, Held { route, payload, waits }) = self.held.pop_first()?;
         self.octets -= payload.len();
+        if waits && let Some(waiting) = self.waiting.get_mut(&route.peer) {
+            waiting.retain(|waiting| waiting.place != place);
+            if waiting.is_empty() {
+                self.waiting.remove(&route.peer);
+            }
+        }
         Some((route, payload))
     }
 
@@ -80,26 +143,6 @@ impl DelayQueue {
         self.held.len()
     }
 }
-
-impl Ord for Held {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.due, self.number).cmp(&(other.due, other.number))
-    }
-}
-
-impl PartialOrd for Held {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Held {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Held {}
 
 #[cfg(test)]
 mod tests {
@@ -122,7 +165,7 @@ mod tests {
         fn replies_leave_when_due_and_in_order(dues in proptest::collection::vec(0..50_u64, 0..40)) {
             let mut queue = DelayQueue::default();
             for (n, &due) in (0_u8..).zip(&dues) {
-                prop_assert!(queue.push(Mono::from_nanos(due), ROUTE, &[n]));
+                prop_assert!(queue.push(Mono::from_nanos(due), 0, ROUTE, &[n]));
             }
             let mut expected: Vec<(u64, u8)> = dues.iter().copied().zip(0..).collect();
             expected.sort_unstable();
@@ -141,17 +184,58 @@ mod tests {
     fn a_full_queue_refuses_by_number_and_by_octets() {
         let due = Mono::from_nanos(1);
         let mut queue = DelayQueue::default();
-        assert!((0..MAX_REPLIES).all(|_| queue.push(due, ROUTE, b"")));
-        assert!(!queue.push(due, ROUTE, b""));
+        assert!((0..MAX_REPLIES).all(|_| queue.push(due, 0, ROUTE, b"")));
+        assert!(!queue.push(due, 0, ROUTE, b""));
         assert!(queue.pop(due).is_some());
-        assert!(queue.push(due, ROUTE, b""));
+        assert!(queue.push(due, 0, ROUTE, b""));
 
         let mut queue = DelayQueue::default();
         let large = [0; 1024];
         let room = MAX_OCTETS / large.len();
-        assert!((0..room).all(|_| queue.push(due, ROUTE, &large)));
-        assert!(!queue.push(due, ROUTE, b"x"));
+        assert!((0..room).all(|_| queue.push(due, 0, ROUTE, &large)));
+        assert!(!queue.push(due, 0, ROUTE, b"x"));
         assert!(queue.pop(due).is_some());
-        assert!(queue.push(due, ROUTE, b"x"));
+        assert!(queue.push(due, 0, ROUTE, b"x"));
+    }
+
+    /// What leaves until the end of time, by its one octet.
+    fn rest(queue: &mut DelayQueue) -> Vec<u8> {
+        let mut left = Vec::new();
+        while let Some((_, payload)) = queue.pop(Mono::from_nanos(u64::MAX)) {
+            left.push(payload[0]);
+        }
+        assert!(queue.waiting.is_empty() && queue.octets == 0);
+        left
+    }
+
+    #[test]
+    fn what_is_overtaken_leaves_right_behind_the_last_of_those() {
+        let at = Mono::from_nanos;
+        let other = Route { peer: "192.0.2.1:7".parse().unwrap(), ..ROUTE };
+        let mut queue = DelayQueue::default();
+        assert!(queue.push(at(1000), 2, ROUTE, b"x"));
+        assert!(queue.push(at(900), 3, ROUTE, b"y"));
+        assert!(queue.push(at(500), 1, other, b"z"));
+        for (due, name) in [(10, b"1"), (20, b"2"), (30, b"3"), (40, b"4")] {
+            assert!(queue.push(at(due), 0, ROUTE, name));
+            queue.overtake(ROUTE.peer, at(due));
+        }
+        assert_eq!(queue.next_due(), Some(at(10)));
+        assert_eq!(rest(&mut queue), b"12x3y4z");
+    }
+
+    #[test]
+    fn what_too_few_overtake_leaves_when_its_time_is_up() {
+        let at = Mono::from_nanos;
+        let mut queue = DelayQueue::default();
+        assert!(queue.push(at(100), 2, ROUTE, b"x"));
+        queue.overtake(ROUTE.peer, at(10));
+        assert!(queue.pop(at(99)).is_none());
+        assert_eq!(queue.pop(at(100)).unwrap().1[..], b"x"[..]);
+        // One that is overtaken later than its own time keeps that.
+        assert!(queue.push(at(200), 1, ROUTE, b"y"));
+        queue.overtake(ROUTE.peer, at(300));
+        assert_eq!(queue.next_due(), Some(at(200)));
+        assert_eq!(rest(&mut queue), b"y");
     }
 }

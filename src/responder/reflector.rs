@@ -1,7 +1,7 @@
 //! The responder without its sockets: a datagram and the time enter, replies leave.
 //!
 //! The order is: let in → recognise → charge → impair → reflect → send or hold. A request that
-//! the impairments lose is never reflected; everything else they do, they do to the reply, as a network behind the
+//! the impairments lose on the way in is never reflected; everything else they do, they do to the reply, as a network behind the
 //! responder would: an injected delay comes after t3 is stamped and shows as round-trip delay, not
 //! as turnaround.
 //!
@@ -27,10 +27,9 @@ use crate::wire::{self, Arrived, MAX_DATAGRAM, PROTOCOLS, Protocol, Recognition}
 /// Recognises requests, and makes and impairs the replies.
 ///
 /// At all times, and counting what every `handle` has been given:
-/// `received = replied + dropped{loss, burst_loss, outage, rate_limited} + held`, where it is for
+/// `received = replied + dropped{loss, burst_loss, outage, rate_limited, overflow} + held`, where it is for
 /// the caller to count a reply as sent, by [`Route::protocol`], unless it is a
-/// [`Route::duplicate`]. A reply that finds the delay queue full counts as `rate_limited` as well:
-/// its sources send more than can be held.
+/// [`Route::duplicate`]. A reply that finds the delay queue full counts as `overflow` as well.
 #[derive(Debug)]
 pub struct Reflector {
     /// Where requests come in.
@@ -142,13 +141,11 @@ impl Reflector {
             return Err(DropReason::RateLimited);
         }
 
-        let (first, duplicate) = match self.impairment.judge(now.mono) {
-            Fate::Deliver { first, duplicate } => (first, duplicate),
-            Fate::Drop(reason) => {
-                self.metrics.received(index);
-                return Err(reason);
-            }
-        };
+        let fate = self.impairment.judge(now.mono);
+        if let Fate::Drop(reason) = fate {
+            self.metrics.received(index);
+            return Err(reason);
+        }
 
         let arrived = Arrived { at: datagram.received.unwrap_or(now.wall), ttl: datagram.ttl };
         self.reply.clear();
@@ -158,6 +155,10 @@ impl Reflector {
             return Err(DropReason::Malformed);
         }
         self.metrics.received(index);
+        let (first, duplicate) = match fate {
+            Fate::Deliver { first, duplicate } => (first, duplicate),
+            Fate::Drop(reason) | Fate::DropReply(reason) => return Err(reason),
+        };
 
         let route = Route {
             listener,
@@ -167,7 +168,7 @@ impl Reflector {
             duplicate: false,
         };
         if !self.pass(route, first, now, send) {
-            return Err(DropReason::RateLimited);
+            return Err(DropReason::Overflow);
         }
         if let Some(second) = duplicate
             && self.pass(Route { duplicate: true, ..route }, second, now, send)
@@ -181,10 +182,14 @@ impl Reflector {
     fn pass(
         &mut self,
         route: Route,
-        mut passage: Passage,
+        passage: Passage,
         now: Stamp,
         send: &mut impl FnMut(Transmit<'_>),
     ) -> bool {
+        let octets = self.reply.len() + headers(route.peer);
+        let Some(mut passage) = self.impairment.queue(passage, octets, now.mono) else {
+            return false;
+        };
         let flipped = passage.corrupt.and_then(|flip| damage(&mut self.reply, flip, now.wall));
         if flipped.is_none() {
             passage.corrupt = None;
@@ -195,10 +200,17 @@ impl Reflector {
             send(Transmit { route, payload: &self.reply });
             true
         } else {
-            self.held.push(now.mono + held, route, &self.reply)
+            self.held.push(now.mono + held, passage.overtaken_by, route, &self.reply)
         };
         if passed {
             passage.kinds().for_each(|kind| self.metrics.impaired(kind));
+        }
+        if passed && passage.hold.is_zero() && !route.duplicate {
+            let overtakes = self.held.overtake(route.peer, now.mono + held);
+            if overtakes && held.is_zero() {
+                // What it was the last to overtake follows it before any other reply does.
+                self.release(now.mono, &mut *send);
+            }
         }
 
         // The other copy is damaged on its own.
@@ -223,6 +235,12 @@ fn recognise(
     })?;
     let index = PROTOCOLS.iter().position(|known| known.name() == protocol.name());
     index.map(|index| (protocol, index)).ok_or(DropReason::Malformed)
+}
+
+/// Octets of the headers of IP and UDP (RFC 791, RFC 8200, RFC 768).
+fn headers(peer: SocketAddr) -> usize {
+    let ip = if peer.ip().to_canonical().is_ipv4() { 20 } else { 40 };
+    ip + 8
 }
 
 /// Flips the drawn bit of a reply, or the next one whose flip makes no request of it: even a

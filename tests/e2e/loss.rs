@@ -135,6 +135,42 @@ fn impaired_replies_are_counted_as_they_were_made() {
     assert!(last.of("bad", "duplicates_total") > 0);
 }
 
+/// Losses on both ways, in bursts and for want of bandwidth, and replies that three others overtake.
+#[test]
+fn whatever_a_bad_network_does_both_sides_count_the_same() {
+    // A reply of 44 octets, and 28 of headers, takes 5.76 ms; one comes each 5 ms.
+    let responder = Running::responder(&[
+        "--loss=5%",
+        "--burst-loss=1%,40%",
+        "--direction=both",
+        "--bandwidth=100kbit,40ms",
+        "--jitter=2ms",
+        "--jitter-shape=normal",
+        "--reorder=5%",
+        "--reorder-extent=3",
+        "--seed=5",
+    ]);
+    let mut probe = Running::probe_of(&format!(
+        "targets: [{{name: bad, address: \"{}\", protocol: stamp, interval: 5ms, timeout: 2s}}]\n",
+        responder.udp[0]
+    ));
+    let mut check = |metrics: &Metrics| metrics.ledger("bad");
+    until("600 heartbeats have been sent", || (check(&probe.metrics()).sent >= 600).then_some(()));
+    let (ledger, last) = settle(&mut probe, &mut check);
+    let truth = responder.metrics();
+    let dropped = |reason| truth.responder("dropped_total", ("reason", reason));
+    assert_eq!(truth.responder("received_total", ("protocol", "stamp")), ledger.sent);
+    assert_eq!(truth.responder("replied_total", ("protocol", "stamp")), ledger.received);
+    let reasons = ["loss", "burst_loss", "overflow"].map(dropped);
+    assert_eq!(reasons.iter().sum::<u64>(), ledger.lost);
+    assert!(reasons.iter().all(|&count| count > 0), "{reasons:?}");
+    assert_eq!((last.of("bad", "late_total"), ledger.in_flight), (0, 0));
+    // Jitter alone reorders none that are 5.76 ms apart; what was held back to be overtaken was.
+    let held = truth.responder("impaired_total", ("kind", "reorder"));
+    let reordered = last.of("bad", "reordered_total");
+    assert!(reordered > 0 && reordered <= held, "{reordered} of {held}");
+}
+
 /// Two targets that share a port and a socket, one of which is not there.
 #[test]
 fn what_happens_to_one_target_is_no_other_s_affair() {

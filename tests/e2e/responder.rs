@@ -50,10 +50,11 @@ fn it_answers_shows_its_figures_and_ends_well_on_sigterm() {
                 "malformed",
                 "reflection",
                 "rate_limited",
+                "overflow",
                 "denied",
             ],
         ),
-        ("impaired_total", "kind", vec!["delay", "duplicate", "reorder", "corrupt"]),
+        ("impaired_total", "kind", vec!["delay", "bandwidth", "duplicate", "reorder", "corrupt"]),
     ] {
         for value in values {
             assert_eq!(metrics.responder(name, (labels, value)), 0, "{name} {value}");

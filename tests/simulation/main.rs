@@ -69,6 +69,7 @@ scenarios! {
     hasty_name,
     late,
     loss,
+    narrow,
     no_stamps,
     no_transmit_stamps,
     outage,
@@ -216,7 +217,8 @@ fn check_ground_truth(figures: &[Figures], responders: &[Counts]) {
     let probe = |count: fn(&Figures) -> u64| figures.iter().map(count).sum::<u64>();
     let responder = |count: fn(&Counts) -> u64| responders.iter().map(count).sum::<u64>();
     let lost_on_purpose = |counts: &Counts| {
-        let reasons = [DropReason::Loss, DropReason::BurstLoss, DropReason::Outage];
+        let reasons =
+            [DropReason::Loss, DropReason::BurstLoss, DropReason::Outage, DropReason::Overflow];
         reasons.iter().map(|reason| counts.dropped[reason.index()]).sum()
     };
     assert_eq!(responder(|counts| counts.received.iter().sum()), probe(|f| f.sent));

@@ -182,11 +182,19 @@ impl Host {
         }
         self.truth.received[protocol] += 1;
         match self.twin.judge(at) {
-            Fate::Drop(reason) => {
+            Fate::Drop(reason) | Fate::DropReply(reason) => {
                 self.truth.dropped[reason.index()] += 1;
                 [None, None]
             }
             Fate::Deliver { first, duplicate } => {
+                // The headers of IP and UDP are limited as well.
+                let headers = if self.address.is_ipv4() { 28 } else { 48 };
+                let octets = request.payload.len() + headers;
+                let Some(first) = self.twin.queue(first, octets, at) else {
+                    self.truth.dropped[DropReason::Overflow.index()] += 1;
+                    return [None, None];
+                };
+                let duplicate = duplicate.and_then(|second| self.twin.queue(second, octets, at));
                 for kind in first.kinds().chain(duplicate.iter().flat_map(Passage::kinds)) {
                     self.truth.impaired[kind.index()] += 1;
                 }

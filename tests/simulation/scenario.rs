@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::time::Duration;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use udp_heartbeat::config::{self, Config};
-use udp_heartbeat::impair::{self, Burst};
+use udp_heartbeat::impair::{self, Burst, Direction, Shape};
 use udp_heartbeat::model::{IcmpKind, InvalidReason, Label, Mono, UnmatchedReason, UnsentReason};
 
 /// One scenario.
@@ -117,6 +118,12 @@ pub(crate) struct Link {
     pub(crate) reorder_hold: Span,
     pub(crate) corrupt: f64,
     pub(crate) outage: Option<Outage>,
+    /// `in`, `out` or `both`; the first unless given.
+    pub(crate) direction: Option<String>,
+    /// `uniform`, `normal` or `pareto`; the first unless given.
+    pub(crate) jitter_shape: Option<String>,
+    /// Of a responder, and only where its replies are as long as their requests.
+    pub(crate) bandwidth: Option<Bandwidth>,
     /// When nothing passes.
     pub(crate) cuts: Vec<Window>,
     /// When everything takes longer.
@@ -128,6 +135,13 @@ pub(crate) struct Link {
 pub(crate) struct Outage {
     every: Span,
     lasting: Span,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Bandwidth {
+    rate: NonZeroU64,
+    queue: Span,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -261,6 +275,12 @@ impl Link {
     /// What the impairment under test does of all this.
     pub(crate) fn settings(&self, seed: u64) -> impair::Settings {
         impair::Settings {
+            direction: by_name(Direction::ALL, Direction::name, self.direction.as_ref()),
+            jitter_shape: by_name(Shape::ALL, Shape::name, self.jitter_shape.as_ref()),
+            bandwidth: self
+                .bandwidth
+                .map(|Bandwidth { rate, queue }| impair::Bandwidth { rate, queue: queue.0 }),
+            reorder_extent: 0,
             loss: self.loss,
             burst_loss: self.burst_loss.map(|(p, r)| Burst { p, r }),
             delay: self.delay.0,
@@ -275,6 +295,18 @@ impl Link {
             seed,
         }
     }
+}
+
+/// The one that is called so, or the default where none is named.
+fn by_name<T: Copy + Default, const N: usize>(
+    all: [T; N],
+    name_of: fn(T) -> &'static str,
+    name: Option<&String>,
+) -> T {
+    name.map_or_else(T::default, |name| {
+        let found = all.into_iter().find(|&one| name_of(one) == name);
+        found.unwrap_or_else(|| panic!("there is no {name}"))
+    })
 }
 
 impl Inject {

@@ -1,13 +1,13 @@
 //! Datagrams in, replies out: no socket, and time as it is told.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::impair::{Burst, Outage, Settings};
+use crate::impair::{Bandwidth, Burst, Direction, Outage, Settings};
 use crate::model::Label;
 use crate::wire::{Request, by_name};
 
@@ -376,13 +376,87 @@ fn a_reordered_reply_is_overtaken_by_those_within_its_hold() {
 }
 
 #[test]
-fn a_full_queue_drops_as_rate_limited_and_the_figures_still_add_up() {
+fn a_reply_is_overtaken_by_exactly_as_many_as_were_asked_for() {
+    for (extent, delay) in [(1, 0), (3, 0), (3, 5)] {
+        let settings = Settings {
+            reorder: 0.2,
+            reorder_hold: Duration::from_secs(60),
+            reorder_extent: extent,
+            delay: delay * MILLISECOND,
+            seed: 5,
+            ..Settings::default()
+        };
+        let mut bench = Bench::new(settings);
+        let ping = by_name("ping").unwrap();
+        let mut now = NOW;
+        let mut held = Vec::new();
+        // By the definition: those that are held leave behind the last of those that overtake.
+        let mut expected = Vec::new();
+        for sequence in 0..200 {
+            let before = bench.metrics.impaired_count(ImpairmentKind::Reorder);
+            bench.release(now.mono);
+            bench.handle(&datagram(&request(ping, sequence, now.wall)), now);
+            if bench.metrics.impaired_count(ImpairmentKind::Reorder) > before {
+                held.push((sequence, extent));
+            } else {
+                expected.push(sequence);
+                for (_, left) in &mut held {
+                    *left -= 1;
+                }
+                expected.extend(held.extract_if(.., |(_, left)| *left == 0).map(|(n, _)| n));
+            }
+            now = now.after(2 * MILLISECOND);
+        }
+        bench.release(now.mono + Duration::from_secs(61));
+        expected.extend(held.iter().map(|&(sequence, _)| sequence));
+        let order: Vec<u32> =
+            bench.sent.iter().map(|(_, reply)| ping.decode(reply).unwrap().sequence).collect();
+        assert_eq!(order, expected, "{extent} at {delay} ms");
+    }
+}
+
+#[test]
+fn a_reply_that_is_lost_on_the_way_out_was_made() {
+    let settings =
+        Settings { loss: 0.3, direction: Direction::Out, seed: 7, ..Settings::default() };
+    let mut bench = Bench::new(settings);
+    for _ in 0..1000 {
+        bench.handle(&datagram(b"Ping 1 x"), NOW);
+    }
+    let lost = bench.metrics.dropped_count(DropReason::Loss);
+    assert!((200..400).contains(&lost), "{lost}");
+    assert_eq!((bench.received(), bench.answered()), (1000, 1000 - lost));
+    // What cannot be answered at all is not lost, but malformed.
+    bench.handle(&datagram(b"garbage"), NOW);
+    assert_eq!(bench.metrics.dropped_count(DropReason::Loss), lost);
+}
+
+#[test]
+fn a_narrow_link_delays_and_then_drops_and_headers_count() {
+    // 36 octets with their headers, and so 36 ms each.
+    let bandwidth = Bandwidth { rate: NonZeroU64::new(8000).unwrap(), queue: 100 * MILLISECOND };
+    let settings = Settings { bandwidth: Some(bandwidth), ..Settings::default() };
+    let mut bench = Bench::new(settings);
+    for _ in 0..10 {
+        assert!(bench.handle(&datagram(b"Ping 1 x"), NOW).is_empty());
+    }
+    // The third waits for 72 ms, the fourth would for 108.
+    assert_eq!(bench.dropped(), [(DropReason::Overflow, 7)]);
+    assert_eq!(bench.impaired(), [(ImpairmentKind::Bandwidth, 3)]);
+    for (at, left) in [(35, 0), (36, 1), (71, 0), (72, 1), (107, 0), (108, 1)] {
+        assert_eq!(bench.release(NOW.mono + at * MILLISECOND), left, "{at} ms");
+    }
+    assert_eq!(bench.received(), 10);
+}
+
+#[test]
+fn a_full_queue_drops_as_overflow_and_the_figures_still_add_up() {
     let mut bench = Bench::new(Settings { delay: MILLISECOND, ..Settings::default() });
     for _ in 0..70_000 {
         bench.handle(&datagram(b"Ping 1 x"), NOW);
     }
     assert_eq!(bench.reflector.held(), 65_536);
-    assert_eq!(bench.dropped(), [(DropReason::RateLimited, 70_000 - 65_536)]);
+    assert_eq!(bench.dropped(), [(DropReason::Overflow, 70_000 - 65_536)]);
     assert_eq!((bench.received(), bench.answered()), (70_000, 0));
     let due = NOW.mono + MILLISECOND;
     assert_eq!(bench.release(due), Reflector::RELEASES);
@@ -404,6 +478,7 @@ fn received_is_replied_and_dropped_by_impairment() {
         corrupt: 0.1,
         outage: Some(Outage { every: 100 * MILLISECOND, lasting: 20 * MILLISECOND }),
         seed: 3,
+        ..Settings::default()
     };
     let mut bench = Bench::new(settings);
     let mut now = NOW;
