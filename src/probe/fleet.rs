@@ -157,7 +157,7 @@ impl Transmit {
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "the wire carries the low 32 bits")]
     pub fn request(&self, at: Wall) -> Request {
-        Request { session: self.session, sequence: self.ticket.sequence as u32, at }
+        Request::new(self.session, self.ticket.sequence as u32, at)
     }
 }
 

@@ -34,7 +34,7 @@ impl Reflector {
                 let now = net::now().wall;
                 let protocol = wire::recognise(&datagram[..len], now).unwrap();
                 let mut reply = Vec::new();
-                let arrived = Arrived { at: now, ttl: None };
+                let arrived = Arrived::new(now, None);
                 protocol.reflect(&datagram[..len], arrived, now, &mut reply);
                 socket.send_to(&reply, peer).unwrap();
             }

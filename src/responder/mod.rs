@@ -11,6 +11,7 @@ mod limiter;
 mod listener;
 mod queue;
 mod reflector;
+mod sessions;
 mod thread;
 mod throttle;
 
@@ -116,6 +117,13 @@ impl Responder {
         let again = || bound.iter().map(|&address| bind(address, true)).collect::<Result<_, _>>();
         let shares = (0..threads.get()).map(|_| again().map(share));
         Ok(Self { shares: shares.collect::<Result<_, _>>()? })
+    }
+
+    /// The same, but as a stateless reflector: see [`Reflector::stateless`].
+    #[must_use]
+    pub fn stateless(self) -> Self {
+        let stateless = |share: Share| Share { reflector: share.reflector.stateless(), ..share };
+        Self { shares: self.shares.into_iter().map(stateless).collect() }
     }
 
     /// The addresses it is really bound to, in the order they were asked for.

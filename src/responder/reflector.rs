@@ -18,6 +18,7 @@ use tracing::trace;
 
 use super::gate::Gate;
 use super::queue::{DelayQueue, Route};
+use super::sessions::{Key, Sessions};
 use crate::exposition::ResponderMetrics;
 use crate::impair::{self, BitFlip, Fate, Impairment, Passage};
 use crate::model::{DropReason, ImpairmentKind, Mono, Stamp, Wall};
@@ -39,6 +40,8 @@ pub struct Reflector {
     held: DelayQueue,
     /// Requests refused since [`take_refused`](Self::take_refused).
     refused: u64,
+    /// None where no state is kept.
+    sessions: Option<Sessions>,
     metrics: ResponderMetrics,
     /// The reply at hand; kept for its memory.
     reply: Vec<u8>,
@@ -73,9 +76,17 @@ impl Reflector {
             impairment: Impairment::new(settings, start),
             held: DelayQueue::default(),
             refused: 0,
+            sessions: Some(Sessions::default()),
             metrics,
             reply: Vec::with_capacity(MAX_DATAGRAM),
         }
+    }
+
+    /// The same, but without any state of sessions: STAMP replies repeat the number of their
+    /// request (RFC 8762 section 4.3.1).
+    #[must_use]
+    pub fn stateless(self) -> Self {
+        Self { sessions: None, ..self }
     }
 
     /// Takes a datagram that came in at the listener with this index and is looked at `now`, and
@@ -147,7 +158,9 @@ impl Reflector {
             return Err(reason);
         }
 
-        let arrived = Arrived { at: datagram.received.unwrap_or(now.wall), ttl: datagram.ttl };
+        let at = datagram.received.unwrap_or(now.wall);
+        let number = self.count(protocol, datagram, listener, now.mono);
+        let arrived = Arrived { number, ..Arrived::new(at, datagram.ttl) };
         self.reply.clear();
         protocol.reflect(datagram.payload, arrived, now.wall, &mut self.reply);
         debug_assert!(self.reply.len() <= datagram.payload.len());
@@ -176,6 +189,20 @@ impl Reflector {
             self.metrics.impaired(ImpairmentKind::Duplicate);
         }
         Ok(())
+    }
+
+    /// The number of the reply to a request, where its protocol has one and state is kept.
+    fn count(
+        &mut self,
+        protocol: &dyn Protocol,
+        datagram: &Datagram<'_>,
+        listener: usize,
+        now: Mono,
+    ) -> Option<u32> {
+        let sessions = self.sessions.as_mut()?;
+        let session = protocol.counted_session(datagram.payload)?;
+        let key = Key { peer: datagram.peer, listener, local: datagram.local, session };
+        Some(sessions.count(key, now))
     }
 
     /// Sends one copy of the reply at hand through the bad network; whether it had room for it.

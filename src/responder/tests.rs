@@ -47,7 +47,7 @@ fn ask(client: &UdpSocket, request: &[u8]) -> Vec<u8> {
 
 fn encoded(protocol: &dyn Protocol, sequence: u32, at: Wall) -> Vec<u8> {
     let mut octets = Vec::new();
-    protocol.encode(&Request { session: 0, sequence, at }, &mut octets);
+    protocol.encode(&Request::new(0, sequence, at), &mut octets);
     octets
 }
 

@@ -43,6 +43,7 @@ fn reply(sequence: u64) -> Reply {
         echo: 0,
         time_difference: None,
         turnaround: None,
+        number: None,
     }
 }
 

@@ -64,6 +64,7 @@ impl Protocol for Heartbeat {
             echo: 0,
             time_difference: Some(nanos(difference)),
             turnaround: None,
+            number: None,
         })
     }
 
@@ -136,13 +137,13 @@ mod tests {
 
     fn encoded(session: u32, sequence: u32, at: Wall) -> String {
         let mut out = Vec::new();
-        Heartbeat.encode(&Request { session, sequence, at }, &mut out);
+        Heartbeat.encode(&Request::new(session, sequence, at), &mut out);
         String::from_utf8(out).unwrap()
     }
 
     fn reflected(request: &str, at: Wall) -> String {
         let mut out = Vec::new();
-        Heartbeat.reflect(request.as_bytes(), Arrived { at, ttl: None }, at, &mut out);
+        Heartbeat.reflect(request.as_bytes(), Arrived::new(at, None), at, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -191,6 +192,7 @@ mod tests {
             echo: 0,
             time_difference: Some(0),
             turnaround: None,
+            number: None,
         };
         assert_eq!(Heartbeat.decode(b"44 0.0"), Ok(reply));
         let reply = Reply { time_difference: Some(-2_568_024_874), ..reply };

@@ -57,6 +57,14 @@ pub struct Request {
     pub at: Wall,
 }
 
+impl Request {
+    /// A heartbeat of a session, with its number, that is sent at `at`.
+    #[must_use]
+    pub const fn new(session: u32, sequence: u32, at: Wall) -> Self {
+        Self { session, sequence, at }
+    }
+}
+
 /// What the Session-Sender learns from one reply.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reply {
@@ -73,6 +81,9 @@ pub struct Reply {
     pub time_difference: Option<i64>,
     /// The responder's dwell (t3 − t2), in nanoseconds; never negative.
     pub turnaround: Option<u64>,
+    /// The reply's own number, where the protocol has one: a stateful reflector counts the replies
+    /// of each session, a stateless one repeats `sequence`.
+    pub number: Option<u32>,
 }
 
 /// A reply that is none.
@@ -87,6 +98,17 @@ pub struct Arrived {
     pub at: Wall,
     /// The hop limit it arrived with, where the kernel told it.
     pub ttl: Option<u8>,
+    /// The number that the reply is to carry, of a reflector that counts; `None` of one that keeps
+    /// no state.
+    pub number: Option<u32>,
+}
+
+impl Arrived {
+    /// A request that arrived at `at` with this hop limit at a reflector that keeps no state.
+    #[must_use]
+    pub const fn new(at: Wall, ttl: Option<u8>) -> Self {
+        Self { at, ttl, number: None }
+    }
 }
 
 /// What a protocol makes of a datagram that came to a responder.
@@ -126,6 +148,13 @@ pub trait Protocol: Send + Sync + fmt::Debug {
 
     /// What a datagram is that came to a responder at `now`.
     fn recognise(&self, datagram: &[u8], now: Wall) -> Recognition;
+
+    /// Which session of its sender a request belongs to, in whatever form the protocol has it,
+    /// where replies carry numbers that are counted by session; `None` where they do not.
+    fn counted_session(&self, request: &[u8]) -> Option<u32> {
+        let _ = request;
+        None
+    }
 
     /// Writes the reply to a request that was recognised as this protocol's to `out`, which is
     /// empty and has room for [`MAX_DATAGRAM`] octets; `now` is when the reply leaves (t3).

@@ -55,6 +55,7 @@ impl Protocol for Ping {
             echo: seconds,
             time_difference: None,
             turnaround: None,
+            number: None,
         })
     }
 
@@ -125,7 +126,7 @@ mod tests {
 
     fn encoded(session: u32, sequence: u32, at: Wall) -> String {
         let mut out = Vec::new();
-        Ping.encode(&Request { session, sequence, at }, &mut out);
+        Ping.encode(&Request::new(session, sequence, at), &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -145,7 +146,7 @@ mod tests {
     #[test]
     fn a_reply_is_the_request_in_capitals() {
         let mut out = Vec::new();
-        let arrived = Arrived { at: AT, ttl: None };
+        let arrived = Arrived::new(AT, None);
         Ping.reflect("Ping 5 ven sep 20 ü\tz".as_bytes(), arrived, AT, &mut out);
         assert_eq!(out, "PING 5 VEN SEP 20 ü\tZ".as_bytes());
     }
@@ -158,6 +159,7 @@ mod tests {
             echo: 1_726_837_939,
             time_difference: None,
             turnaround: None,
+            number: None,
         };
         assert_eq!(Ping.decode(b"PING 5 FRI SEP 20 13:12:19 2024"), Ok(reply));
         assert!(Ping.confirms(&reply, AT));

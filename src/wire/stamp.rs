@@ -20,8 +20,9 @@
 //! | 41–43 | zero | zero |
 //! | 44– | TLVs | TLVs |
 //!
-//! The reflector is stateless: its sequence number is the sender's (RFC 8762 section 4.3). The
-//! SSID is the session + 1, because 0 is what a reflector without RFC 8972 answers.
+//! The reflector's own Sequence Number counts the replies of a session from 0 where it keeps
+//! state, and is the sender's where it keeps none (RFC 8762 section 4.3.1). The SSID is the
+//! session + 1, because 0 is what a reflector without RFC 8972 answers.
 
 #[cfg(test)]
 mod tests;
@@ -82,8 +83,8 @@ impl Protocol for Stamp {
         out.extend_from_slice(&packet);
     }
 
-    /// A reply must repeat our Error Estimate and have left after it was received; TLVs, zeros and
-    /// the reflector's own sequence number are not looked at.
+    /// A reply must repeat our Error Estimate and have left after it was received; TLVs and zeros
+    /// are not looked at.
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Malformed> {
         let packet = datagram.first_chunk::<BASE>().ok_or(Malformed)?;
         if take(packet, offset::SENDER_ERROR_ESTIMATE) != ERROR_ESTIMATE {
@@ -106,6 +107,7 @@ impl Protocol for Stamp {
             echo: sent.0,
             time_difference,
             turnaround: Some(u64::try_from(turnaround).map_err(|_| Malformed)?),
+            number: Some(u32::from_be_bytes(take(packet, offset::SEQUENCE))),
         })
     }
 
@@ -134,6 +136,13 @@ impl Protocol for Stamp {
         Recognition::Request
     }
 
+    /// Sessions are told apart by their SSIDs; 0 is a session as well: the one of a sender without
+    /// RFC 8972.
+    fn counted_session(&self, request: &[u8]) -> Option<u32> {
+        let packet = request.first_chunk::<BASE>()?;
+        Some(u16::from_be_bytes(take(packet, offset::SSID)).into())
+    }
+
     /// The reply is as long as the request. The Session-Sender TTL is 0 where the kernel told
     /// none: no packet arrives with that.
     fn reflect(&self, request: &[u8], arrived: Arrived, now: Wall, out: &mut Vec<u8>) {
@@ -144,7 +153,7 @@ impl Protocol for Stamp {
         let left = now.max(arrived.at);
         let sequence: [u8; 4] = take(packet, offset::SEQUENCE);
         let mut reply = [0; BASE];
-        put(&mut reply, offset::SEQUENCE, sequence);
+        put(&mut reply, offset::SEQUENCE, arrived.number.map_or(sequence, u32::to_be_bytes));
         put(&mut reply, offset::TIMESTAMP, Ntp::from(left).to_octets());
         put(&mut reply, offset::ERROR_ESTIMATE, ERROR_ESTIMATE);
         put::<2>(&mut reply, offset::SSID, take(packet, offset::SSID));

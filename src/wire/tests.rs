@@ -31,8 +31,9 @@ fn request() -> impl Strategy<Value = (&'static dyn Protocol, Request)> {
             let session = if most == u32::MAX { session } else { session % (most + 1) };
             let sessions = prop_oneof![Just(session), Just(0), Just(most)];
             let sequences = prop_oneof![Just(sequence), Just(0), Just(u32::MAX)];
-            (sessions, sequences)
-                .prop_map(move |(session, sequence)| (protocol, Request { session, sequence, at }))
+            (sessions, sequences).prop_map(move |(session, sequence)| {
+                (protocol, Request::new(session, sequence, at))
+            })
         },
     )
 }
@@ -105,7 +106,7 @@ fn the_courses_programs_are_understood() {
     let now = Wall::from_nanos(1_726_820_518_391_909_122);
     let answer = |request: &[u8]| {
         let protocol = recognise(request, now).unwrap();
-        let reply = reflected(protocol, request, Arrived { at: now, ttl: Some(64) }, now);
+        let reply = reflected(protocol, request, Arrived::new(now, Some(64)), now);
         String::from_utf8(reply).unwrap()
     };
     assert_eq!(answer(b"44 1726820518.3919091"), "44 0.0");
@@ -133,7 +134,7 @@ proptest! {
         prop_assert!(octets.len() <= MAX_DATAGRAM);
         prop_assert_eq!(recognise(&octets, at).map(Protocol::name), Ok(protocol.name()));
 
-        let octets = reflected(protocol, &octets, Arrived { at, ttl }, now);
+        let octets = reflected(protocol, &octets, Arrived::new(at, ttl), now);
         let reply = protocol.decode(&octets);
         prop_assert!(reply.is_ok(), "{}", octets.escape_ascii());
         let reply = reply.unwrap();
@@ -162,7 +163,7 @@ proptest! {
         let Ok(protocol) = recognise(&octets, at) else {
             return Ok(());
         };
-        let reply = reflected(protocol, &octets, Arrived { at, ttl }, at + Duration::from_nanos(dwell));
+        let reply = reflected(protocol, &octets, Arrived::new(at, ttl), at + Duration::from_nanos(dwell));
         prop_assert!(reply.len() <= octets.len());
         for now in [at, moved(at, later), moved(at, DAY.cast_signed()), moved(at, -DAY.cast_signed())] {
             prop_assert!(!is_request(&reply, now), "{}", reply.escape_ascii());
@@ -175,7 +176,7 @@ proptest! {
         let Ok(protocol) = recognise(&octets, at) else {
             return Ok(());
         };
-        let reply = reflected(protocol, &octets, Arrived { at, ttl: None }, at);
+        let reply = reflected(protocol, &octets, Arrived::new(at, None), at);
         prop_assert!(!is_request(&reply.to_ascii_uppercase(), at));
     }
 
@@ -186,7 +187,7 @@ proptest! {
             return Ok(());
         };
         if is_text(&octets) {
-            let reply = reflected(protocol, &octets, Arrived { at, ttl: None }, at);
+            let reply = reflected(protocol, &octets, Arrived::new(at, None), at);
             prop_assert!(!is_request(&reply, Wall::from_nanos(nanos)));
         }
     }
@@ -203,7 +204,7 @@ proptest! {
                 protocol.confirms(&reply, sent);
             }
             protocol.recognise(&octets, now);
-            let reply = reflected(protocol, &octets, Arrived { at, ttl }, now);
+            let reply = reflected(protocol, &octets, Arrived::new(at, ttl), now);
             prop_assert!(reply.len() <= octets.len());
         }
     }
@@ -229,8 +230,8 @@ proptest! {
         change in 1..=255u8,
     ) {
         let ping = by_name("ping").unwrap();
-        let octets = encoded(ping, &Request { session, sequence, at });
-        let mut octets = reflected(ping, &octets, Arrived { at, ttl: None }, at);
+        let octets = encoded(ping, &Request::new(session, sequence, at));
+        let mut octets = reflected(ping, &octets, Arrived::new(at, None), at);
         let place = place.index(octets.len());
         octets[place] ^= change;
         let Ok(reply) = ping.decode(&octets) else {

@@ -54,8 +54,8 @@ fn main() {
 fn wire(criterion: &mut Criterion) {
     for protocol in PROTOCOLS {
         let mut group = criterion.benchmark_group(format!("wire/{}", protocol.name()));
-        let request = Request { session: 0, sequence: 123_456, at: START.wall };
-        let arrived = Arrived { at: START.wall + ROUND_TRIP, ttl: Some(64) };
+        let request = Request::new(0, 123_456, START.wall);
+        let arrived = Arrived::new(START.wall + ROUND_TRIP, Some(64));
         let encoded = written(|out| protocol.encode(&request, out));
         let reply = written(|out| protocol.reflect(&encoded, arrived, arrived.at, out));
 
@@ -266,7 +266,7 @@ impl Stream {
         self.fleet.handle_transmitted(transmit.ticket, stamped);
         self.request.clear();
         transmit.protocol.encode(&transmit.request(sent.wall), &mut self.request);
-        let arrived = Arrived { at: sent.wall + ROUND_TRIP / 2, ttl: Some(64) };
+        let arrived = Arrived::new(sent.wall + ROUND_TRIP / 2, Some(64));
         self.reply.clear();
         transmit.protocol.reflect(&self.request, arrived, arrived.at, &mut self.reply);
         let back = sent.after(ROUND_TRIP);
@@ -365,6 +365,7 @@ fn reply(sequence: u64) -> Reply {
         echo: 0,
         time_difference: Some(75_000),
         turnaround: Some(2_000),
+        number: Some(low(sequence)),
     }
 }
 

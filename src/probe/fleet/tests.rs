@@ -58,7 +58,7 @@ impl Driven {
         let (transmit, sent) = self.sent[index];
         let (mut request, mut reply) = (Vec::new(), Vec::new());
         transmit.protocol.encode(&transmit.request(sent.wall), &mut request);
-        let arrived = Arrived { at: sent.wall, ttl: None };
+        let arrived = Arrived::new(sent.wall, None);
         transmit.protocol.reflect(&request, arrived, sent.wall, &mut reply);
         self.fleet.handle_datagram(transmit.peer, &reply, &arrival(millis));
     }

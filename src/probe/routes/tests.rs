@@ -18,8 +18,8 @@ fn peer(text: &str) -> SocketAddr {
 /// A responder's answer to heartbeat `sequence` of a session.
 fn answer(protocol: &dyn Protocol, session: u32, sequence: u32) -> Vec<u8> {
     let (mut request, mut reply) = (Vec::new(), Vec::new());
-    protocol.encode(&Request { session, sequence, at: AT }, &mut request);
-    protocol.reflect(&request, Arrived { at: AT, ttl: None }, AT, &mut reply);
+    protocol.encode(&Request::new(session, sequence, AT), &mut request);
+    protocol.reflect(&request, Arrived::new(AT, None), AT, &mut reply);
     reply
 }
 

@@ -90,7 +90,7 @@ fn datagram(payload: &[u8]) -> Datagram<'_> {
 
 fn request(protocol: &dyn Protocol, sequence: u32, at: Wall) -> Vec<u8> {
     let mut octets = Vec::new();
-    protocol.encode(&Request { session: 0, sequence, at }, &mut octets);
+    protocol.encode(&Request::new(0, sequence, at), &mut octets);
     octets
 }
 
@@ -137,6 +137,43 @@ fn every_protocol_is_answered_where_it_asked_and_counted_as_itself() {
         assert_eq!((bench.dropped(), bench.impaired()), (vec![], vec![]));
         assert_eq!(bench.reflector.next_due(), None);
     }
+}
+
+/// The numbers that replies carry to these requests: who asks, by port, and as which session.
+fn numbers(reflector: Reflector, requests: &[(u16, u32)]) -> Vec<u32> {
+    let stamp = by_name("stamp").unwrap();
+    let mut bench = Bench { reflector, ..Bench::new(Settings::default()) };
+    let number = |&(port, session): &(u16, u32)| {
+        let mut octets = Vec::new();
+        stamp.encode(&Request::new(session, 7, NOW.wall), &mut octets);
+        let datagram = Datagram { peer: SocketAddr::new(PEER.ip(), port), ..datagram(&octets) };
+        stamp.decode(&bench.handle(&datagram, NOW)[0]).unwrap().number.unwrap()
+    };
+    requests.iter().map(number).collect()
+}
+
+#[test]
+fn replies_are_counted_by_session_unless_no_state_is_kept() {
+    let requests = [(1, 0), (1, 0), (1, 1), (2, 0), (1, 0), (2, 0)];
+    let reflector = || Bench::new(Settings::default()).reflector;
+    assert_eq!(numbers(reflector(), &requests), [0, 1, 0, 0, 2, 1]);
+    assert_eq!(numbers(reflector().stateless(), &requests), [7; 6]);
+}
+
+#[test]
+fn a_request_that_is_lost_takes_no_number_and_one_that_is_answered_twice_takes_one() {
+    let stamp = by_name("stamp").unwrap();
+    let settings = Settings { loss: 0.5, duplicate: 0.5, seed: 5, ..Settings::default() };
+    let mut bench = Bench::new(settings);
+    for sequence in 0..100 {
+        bench.handle(&datagram(&request(stamp, sequence, NOW.wall)), NOW);
+    }
+    let mut next = 0;
+    for (route, reply) in &bench.sent {
+        next += u32::from(!route.duplicate);
+        assert_eq!(stamp.decode(reply).unwrap().number, Some(next - 1));
+    }
+    assert!(next < 100 && bench.sent.len() as u64 > bench.answered());
 }
 
 #[test]

@@ -40,6 +40,7 @@ const READ: Reply = Reply {
     echo: 0xEA97_AF26_8000_0000,
     time_difference: Some(500_000_000),
     turnaround: Some(250_000_000),
+    number: Some(44),
 };
 
 fn after(start: Wall, millis: u64) -> Wall {
@@ -48,13 +49,13 @@ fn after(start: Wall, millis: u64) -> Wall {
 
 fn encoded(at: Wall) -> Vec<u8> {
     let mut out = Vec::new();
-    Stamp.encode(&Request { session: 7, sequence: 44, at }, &mut out);
+    Stamp.encode(&Request::new(7, 44, at), &mut out);
     out
 }
 
 fn reflected(request: &[u8], at: Wall, ttl: Option<u8>) -> Vec<u8> {
     let mut out = Vec::new();
-    Stamp.reflect(request, Arrived { at, ttl }, after(at, 250), &mut out);
+    Stamp.reflect(request, Arrived::new(at, ttl), after(at, 250), &mut out);
     out
 }
 
@@ -78,6 +79,17 @@ fn packets_are_laid_out_as_the_rfcs_say() {
     assert_eq!(Stamp.decode(&REPLY), Ok(READ));
     assert!(Stamp.confirms(&READ, AT));
     assert!(!Stamp.confirms(&READ, AT + Duration::from_nanos(1)));
+}
+
+#[test]
+fn a_reflector_that_keeps_state_numbers_its_replies_itself() {
+    let arrived = Arrived { number: Some(0x0102_0304), ..Arrived::new(after(AT, 500), Some(61)) };
+    let mut out = Vec::new();
+    Stamp.reflect(&REQUEST, arrived, after(AT, 750), &mut out);
+    assert_eq!(out, with(REPLY, 0, &[1, 2, 3, 4]));
+    assert_eq!(Stamp.decode(&out), Ok(Reply { number: Some(0x0102_0304), ..READ }));
+    assert_eq!(Stamp.counted_session(&REQUEST), Some(8));
+    assert_eq!(Stamp.counted_session(&REQUEST[..43]), None);
 }
 
 #[test]
@@ -114,7 +126,7 @@ fn what_no_reflector_writes_is_no_reply() {
 
 #[test]
 fn what_a_reflector_is_free_to_write_is_not_looked_at() {
-    let padded = [&with(REPLY, 0, &[9, 9, 9, 9])[..], &[0x40, 1, 0xFF]].concat();
+    let padded = [&REPLY[..], &[0x40, 1, 0xFF]].concat();
     assert_eq!(Stamp.decode(&padded), Ok(READ));
     let other = with(with(REPLY, 12, &[0x80 | 0x3F, 0]), 38, &[1, 1, 0, 1, 1, 1]);
     assert_eq!(Stamp.decode(&other), Ok(READ));
@@ -222,7 +234,7 @@ fn zeros_to_the_end_are_padding() {
 #[test]
 fn a_clock_that_steps_back_makes_no_negative_turnaround() {
     let mut out = Vec::new();
-    Stamp.reflect(&REQUEST, Arrived { at: AT, ttl: None }, AT - Duration::from_secs(5), &mut out);
+    Stamp.reflect(&REQUEST, Arrived::new(AT, None), AT - Duration::from_secs(5), &mut out);
     assert_eq!(Stamp.decode(&out).unwrap().turnaround, Some(0));
 }
 

@@ -21,10 +21,7 @@ fuzz_target!(|input: Input| {
         at
     };
     let now = Wall::from_nanos(at.saturating_add(u64::from(dwell) * 1_000_000));
-    let arrived = Arrived {
-        at: Wall::from_nanos(at),
-        ttl,
-    };
+    let arrived = Arrived::new(Wall::from_nanos(at), ttl);
 
     for protocol in PROTOCOLS {
         let mut reply = Vec::new();

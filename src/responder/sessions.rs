@@ -1,0 +1,146 @@
+//! How many replies each session of a stateful reflector has had: a session enters, the number of
+//! its next reply leaves (RFC 8762 section 4.3.1).
+//!
+//! Bounded: what has been quiet for long is forgotten, and where there are too many, those quiet
+//! for longest. A session that was forgotten begins again from 0.
+//!
+//! Sessions stand in two generations. Whatever is used is in the newer one, or moves there; once
+//! that is full or old, it becomes the older one, and what was left in the older one is gone. So
+//! nothing has to be kept in the order of its use.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::model::Mono;
+
+/// How long a session is remembered at least: REFWAIT of RFC 5357 section 3.1.
+pub(super) const REMEMBERED: Duration = Duration::from_secs(900);
+
+/// How many sessions are remembered at most, in two generations. With some 100 octets each, that
+/// is 26 MB, whoever invents sources.
+pub(super) const MAX_SESSIONS: usize = 262_144;
+
+/// What makes a session: who asks, who is asked, and what the requests themselves say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// Who asks.
+    pub(super) peer: SocketAddr,
+    /// The listener and, where the kernel told it, the address that are asked.
+    pub(super) listener: usize,
+    pub(super) local: Option<IpAddr>,
+    /// [`counted_session`](crate::wire::Protocol::counted_session).
+    pub(super) session: u32,
+}
+
+/// The sessions of one reflector.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    /// The number of the next reply to each session; a session is in one of the two.
+    newer: HashMap<Key, u32>,
+    older: HashMap<Key, u32>,
+    /// When the newer generation began.
+    began: Mono,
+}
+
+impl Sessions {
+    /// The number of the next reply, at `now`, to this session; it counts from 0, and wraps.
+    pub(super) fn count(&mut self, key: Key, now: Mono) -> u32 {
+        if now.since(self.began) >= REMEMBERED {
+            self.turn(now);
+        }
+        if let Some(next) = self.newer.get_mut(&key) {
+            let number = *next;
+            *next = number.wrapping_add(1);
+            return number;
+        }
+        let number = self.older.remove(&key).unwrap_or(0);
+        if self.newer.len() >= MAX_SESSIONS / 2 {
+            self.turn(now);
+        }
+        self.newer.insert(key, number.wrapping_add(1));
+        number
+    }
+
+    /// The newer generation becomes the older one. The room of the other is used again.
+    fn turn(&mut self, now: Mono) {
+        self.older.clear();
+        std::mem::swap(&mut self.newer, &mut self.older);
+        self.began = now;
+    }
+
+    /// How many sessions are remembered.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.newer.len() + self.older.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn key(port: u16, session: u32) -> Key {
+        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Key { peer: SocketAddr::new(ip, port), listener: 0, local: Some(ip), session }
+    }
+
+    fn at(seconds: u64) -> Mono {
+        Mono::default() + Duration::from_secs(100_000 + seconds)
+    }
+
+    #[test]
+    fn every_session_counts_from_zero_on_its_own() {
+        let mut sessions = Sessions::default();
+        let elsewhere = Key { local: Some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2))), ..key(1, 1) };
+        for number in 0..3 {
+            for key in
+                [key(1, 1), key(1, 2), key(2, 1), elsewhere, Key { listener: 1, ..key(1, 1) }]
+            {
+                assert_eq!(sessions.count(key, at(0)), number);
+            }
+        }
+    }
+
+    #[test]
+    fn the_count_wraps() {
+        let mut sessions = Sessions::default();
+        sessions.newer.insert(key(1, 1), u32::MAX);
+        sessions.began = at(0);
+        assert_eq!(sessions.count(key(1, 1), at(0)), u32::MAX);
+        assert_eq!(sessions.count(key(1, 1), at(0)), 0);
+    }
+
+    #[test]
+    fn a_quiet_session_is_remembered_for_so_long_and_no_longer_than_twice_that() {
+        let mut sessions = Sessions::default();
+        assert_eq!(sessions.count(key(1, 1), at(0)), 0);
+        assert_eq!(sessions.count(key(1, 1), at(899)), 1);
+        assert_eq!(sessions.count(key(2, 1), at(900)), 0);
+        assert_eq!(sessions.count(key(1, 1), at(899 + 900)), 2);
+        // One that is used at least so often is never forgotten.
+        for turn in 1..=10 {
+            let now = at(1799 + turn * 899);
+            assert_eq!(u64::from(sessions.count(key(1, 1), now)), turn + 2);
+        }
+        assert_eq!(sessions.count(key(2, 1), at(20_000)), 0);
+        assert_eq!(sessions.count(key(1, 1), at(22_000)), 0);
+        assert_eq!(sessions.len(), 2);
+    }
+
+    #[test]
+    fn there_are_never_more_than_so_many_and_the_busy_ones_stay() {
+        let mut sessions = Sessions::default();
+        let mut busy = 0;
+        for number in 0..3 * u32::try_from(MAX_SESSIONS).unwrap() {
+            sessions.count(key(2, number), at(0));
+            if number % 1000 == 0 {
+                assert_eq!(sessions.count(key(1, 1), at(0)), busy);
+                busy += 1;
+            }
+            assert!(sessions.len() <= MAX_SESSIONS);
+        }
+    }
+}
