@@ -9,7 +9,7 @@ use udp_heartbeat::config;
 use udp_heartbeat::exposition::ResponderMetrics;
 use udp_heartbeat::exposition::catalogue::{self, Family, Kind};
 use udp_heartbeat::model::{
-    DropReason, IcmpKind, ImpairmentKind, InvalidReason, Label, StampSource, State,
+    Direction, DropReason, IcmpKind, ImpairmentKind, InvalidReason, Label, StampSource, State,
     UnmatchedReason, UnsentReason,
 };
 use udp_heartbeat::wire::PROTOCOLS;
@@ -107,6 +107,7 @@ fn values_of_labels_are_all_told() {
     told::<UnsentReason>("### Of each target", &catalogue::UNSENT);
     told::<InvalidReason>("### Of each target", &catalogue::INVALID_REPLIES);
     told::<State>("### Of each target", &catalogue::STATE_CHANGES);
+    told::<Direction>("### Of each target", &catalogue::ONE_WAY_LOST);
     told::<IcmpKind>("### Of each target", &catalogue::ICMP_ERRORS);
     told::<StampSource>("### Of the probe", &catalogue::TIMESTAMPS);
     told::<UnmatchedReason>("### Of the probe", &catalogue::UNMATCHED);

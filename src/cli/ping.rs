@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::config::{self, Config, Defaults, Interval, Span, Target};
 use crate::exposition::TargetSample;
-use crate::model::{IcmpKind, InvalidReason, Label, State, UnsentReason};
+use crate::model::{Direction, IcmpKind, InvalidReason, Label, State, UnsentReason};
 use crate::probe::{Begin, Detail, Event, Happening, Options, Probe};
 use crate::session::Answered;
 
@@ -248,6 +248,8 @@ struct Report {
     late: u64,
     duplicates: u64,
     reordered: u64,
+    /// As far as the numbers of the replies tell it.
+    one_way_lost: BTreeMap<&'static str, u64>,
     invalid: BTreeMap<&'static str, u64>,
     icmp_errors: BTreeMap<&'static str, u64>,
     /// Null where nothing was received.
@@ -283,6 +285,7 @@ impl Report {
             late: record.late,
             duplicates: record.duplicates,
             reordered: record.reordered,
+            one_way_lost: by_label::<Direction>(&record.one_way_lost),
             invalid: by_label::<InvalidReason>(&record.invalid),
             icmp_errors: by_label::<IcmpKind>(&record.icmp_errors),
             rtt_seconds: Rtt::of(log.rtts),
@@ -311,6 +314,7 @@ impl Report {
              {duplicates} duplicated, {reordered} reordered"
         )?;
         for (what, counts) in [
+            ("lost on the way", &self.one_way_lost),
             ("not sent", &self.unsent),
             ("invalid", &self.invalid),
             ("ICMP errors", &self.icmp_errors),

@@ -51,6 +51,11 @@ pub struct Args {
         value_parser = max_requests)]
     max_requests: usize,
 
+    /// Repeat each STAMP request's number in its reply, rather than count the replies of each
+    /// session: less to remember, but senders cannot tell on which way a heartbeat was lost
+    #[arg(long = "stamp.stateless")]
+    stateless: bool,
+
     #[command(flatten)]
     log: LogArgs,
 
@@ -81,7 +86,10 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let terms = Terms { allow: args.allow.clone(), rate_limit, impairments: settings };
     let metrics = ResponderMetrics::new();
     let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let responder = Responder::bind(&args.listen, &terms, threads, &metrics)?;
+    let mut responder = Responder::bind(&args.listen, &terms, threads, &metrics)?;
+    if args.stateless {
+        responder = responder.stateless();
+    }
     let listener = args.web_listen_address.bind().await?;
     let http = listener.local_addr().context("cannot tell where HTTP is served")?;
 

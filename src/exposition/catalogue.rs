@@ -79,6 +79,8 @@ families! {
             "Further answers to a heartbeat that was answered already (RFC 5560).";
         REORDERED = Counter "heartbeat_reordered_total" []
             "Answers to a heartbeat older than one that was answered already (RFC 4737).";
+        ONE_WAY_LOST = Counter "heartbeat_one_way_lost_total" ["direction"]
+            "Lost heartbeats of which it is known on which way they were lost, told by the numbers of a STAMP reflector that keeps state: forward never came to the responder, of backward the reply never came back. Counted up to two timeouts after heartbeat_lost_total, once a later heartbeat is answered.";
         INVALID_REPLIES = Counter "heartbeat_invalid_replies_total" ["reason"]
             "Datagrams from the target's address that answer nothing that was sent, by reason.";
         CONSECUTIVE_MISSES = Gauge "heartbeat_consecutive_misses" []

@@ -69,6 +69,7 @@ pub(crate) fn busy(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> Targe
     record.late = 1;
     record.duplicates = 6;
     record.reordered = 7;
+    record.one_way_lost = [3, 1];
     record.invalid[InvalidReason::Mismatch.index()] = 8;
     record.state_changes = [2, 1];
     record.icmp_errors[IcmpKind::PortUnreachable.index()] = 9;

@@ -11,7 +11,7 @@ use super::family::{
 };
 use super::{ProbeSample, TargetSample};
 use crate::model::{
-    IcmpKind, InvalidReason, Label, StampSource, State, UnmatchedReason, UnsentReason,
+    Direction, IcmpKind, InvalidReason, Label, StampSource, State, UnmatchedReason, UnsentReason,
 };
 
 /// Writes everything that is known of the probe and its targets, and of this process.
@@ -38,6 +38,7 @@ fn per_target(sample: &ProbeSample, families: &mut FamilyWriter<impl io::Write>)
     out.all(&catalogue::LATE, |t| t.session.record.late)?;
     out.all(&catalogue::DUPLICATES, |t| t.session.record.duplicates)?;
     out.all(&catalogue::REORDERED, |t| t.session.record.reordered)?;
+    out.by::<Direction>(&catalogue::ONE_WAY_LOST, |t| &t.session.record.one_way_lost)?;
     out.by::<InvalidReason>(&catalogue::INVALID_REPLIES, |t| &t.session.record.invalid)?;
     out.all(&catalogue::CONSECUTIVE_MISSES, |t| t.session.consecutive_misses)?;
     out.by::<State>(&catalogue::STATE_CHANGES, |t| &t.session.record.state_changes)?;

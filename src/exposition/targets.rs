@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 
 use super::family::{seconds, signed_seconds};
 use super::{ProbeSample, TargetSample};
-use crate::model::{IcmpKind, InvalidReason, Label, UnsentReason, Wall};
+use crate::model::{Direction, IcmpKind, InvalidReason, Label, UnsentReason, Wall};
 
 /// Writes the state and figures of every target.
 ///
@@ -88,6 +88,7 @@ struct TargetDocument<'a> {
     late: u64,
     duplicates: u64,
     reordered: u64,
+    one_way_lost: ByLabel<'a, Direction>,
     invalid: ByLabel<'a, InvalidReason>,
     icmp_errors: ByLabel<'a, IcmpKind>,
     time_difference_seconds: Option<f64>,
@@ -126,6 +127,7 @@ impl<'a> From<&'a TargetSample> for TargetDocument<'a> {
             late: record.late,
             duplicates: record.duplicates,
             reordered: record.reordered,
+            one_way_lost: ByLabel::new(&record.one_way_lost),
             invalid: ByLabel::new(&record.invalid),
             icmp_errors: ByLabel::new(&record.icmp_errors),
             time_difference_seconds: record.time_difference.map(signed_seconds),

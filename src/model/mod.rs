@@ -10,7 +10,7 @@ mod time;
 
 pub use labels::Label;
 pub use outcome::{
-    DropReason, IcmpKind, ImpairmentKind, InvalidReason, StampSource, State, UnmatchedReason,
-    UnsentReason,
+    Direction, DropReason, IcmpKind, ImpairmentKind, InvalidReason, StampSource, State,
+    UnmatchedReason, UnsentReason,
 };
 pub use time::{Arrival, Mono, Stamp, Wall, nanos};

@@ -55,6 +55,17 @@ labels! {
 }
 
 labels! {
+    /// The two ways of a heartbeat (RFC 7680), of which it was lost on one
+    /// (`heartbeat_one_way_lost_total`).
+    pub enum Direction {
+        /// From the probe to the responder.
+        Forward => "forward",
+        /// From the responder to the probe.
+        Backward => "backward",
+    }
+}
+
+labels! {
     /// Where the two stamps of a round-trip delay came from (`heartbeat_probe_timestamps_total`).
     pub enum StampSource {
         /// Both from the kernel: the delay is the network's.

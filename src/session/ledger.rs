@@ -27,6 +27,9 @@ pub(super) struct Ledger {
     /// All before this one are settled; it is the oldest in flight, or `next`.
     oldest: u64,
     in_flight: u64,
+    /// The numbers that first replies carried, in a ring of the same length; empty while none had
+    /// one.
+    numbers: Box<[u32]>,
 }
 
 /// One heartbeat, in 24 octets.
@@ -44,6 +47,9 @@ pub(super) struct Slot {
     /// The hop limit of its answer; 0 where it is not known.
     ttl: u8,
 }
+
+/// Rings are most of what a target takes.
+const _: () = assert!(size_of::<Slot>() == 24);
 
 const NO_STAMP: u32 = u32::MAX;
 
@@ -116,7 +122,14 @@ impl Ledger {
         let remembered = usize::try_from(in_flight * 2).unwrap_or(usize::MAX >> 2);
         let recorder = usize::try_from(recorder).unwrap_or(usize::MAX >> 2);
         let len = remembered.max(recorder).next_power_of_two();
-        Self { slots: vec![Slot::default(); len].into(), timeout, next: 0, oldest: 0, in_flight: 0 }
+        Self {
+            slots: vec![Slot::default(); len].into(),
+            timeout,
+            next: 0,
+            oldest: 0,
+            in_flight: 0,
+            numbers: Box::default(),
+        }
     }
 
     /// The number of the next heartbeat to enter.
@@ -226,6 +239,34 @@ impl Ledger {
                 kernel: slot.transmitted(),
             }),
         }
+    }
+
+    /// The first reply to heartbeat `sequence` carried this number of its own. `sequence` must be
+    /// one that [`sent`](Self::sent) knows.
+    pub(super) fn note_number(&mut self, sequence: u64, number: u32) {
+        if self.numbers.is_empty() {
+            self.numbers = vec![0; self.slots.len()].into();
+        }
+        let index = self.slot(sequence);
+        self.numbers[index] = number;
+    }
+
+    /// The number that was noted of heartbeat `sequence`, if it was answered. `sequence` must be
+    /// less than [`next`](Self::next).
+    pub(super) fn number(&self, sequence: u64) -> Option<u32> {
+        let is_answered = matches!(self.fate(sequence), Fate::Received | Fate::Late);
+        self.numbers.get(self.slot(sequence)).copied().filter(|_| is_answered)
+    }
+
+    /// Whether the fate of heartbeat `sequence` will hardly change any more: it is settled, and
+    /// another timeout has passed, or it will be forgotten when `entering` more come.
+    pub(super) fn is_final(&self, sequence: u64, entering: u64, now: Mono) -> bool {
+        if sequence >= self.oldest {
+            return false;
+        }
+        let first_remembered = (self.next + entering).saturating_sub(self.slots.len() as u64);
+        sequence < first_remembered
+            || self.slots[self.slot(sequence)].mono + self.timeout * 2 <= now
     }
 
     /// An answer to heartbeat `sequence` arrived at `at`. `sequence` must be one that
@@ -376,6 +417,36 @@ mod tests {
 
     fn stamp(millis: u64) -> Stamp {
         Stamp::default().after(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn numbers_are_those_of_first_replies() {
+        let mut ledger = Ledger::new(SECOND, SECOND, 0);
+        ledger.enter_sent(stamp(0));
+        ledger.enter_sent(stamp(0));
+        assert_eq!(ledger.number(0), None);
+        assert_eq!(ledger.answer(1, stamp(1).mono), Answer::InTime);
+        ledger.note_number(1, u32::MAX);
+        assert_eq!((ledger.number(0), ledger.number(1)), (None, Some(u32::MAX)));
+        assert_eq!(ledger.answer(0, stamp(1).mono), Answer::InTime);
+        for _ in 0..ledger.remembers() {
+            ledger.enter_unsent(UnsentReason::Other, stamp(2));
+        }
+        assert_eq!(ledger.number(1), None);
+    }
+
+    #[test]
+    fn a_fate_is_final_a_timeout_after_it_was_settled_or_when_it_is_forgotten() {
+        let mut ledger = Ledger::new(SECOND, SECOND, 0);
+        ledger.enter_sent(stamp(0));
+        assert!(!ledger.is_final(0, 100, stamp(5000).mono), "in flight");
+        assert_eq!(ledger.expire(stamp(1000).mono), Some(0));
+        settle(&mut ledger);
+        let remembers = ledger.remembers() as u64;
+        assert!(!ledger.is_final(0, remembers - 1, stamp(1999).mono));
+        assert!(ledger.is_final(0, remembers, stamp(1999).mono));
+        assert!(ledger.is_final(0, 0, stamp(2000).mono));
+        assert!(!ledger.is_final(1, 16, stamp(9000).mono), "not sent");
     }
 
     fn settle(ledger: &mut Ledger) -> Vec<Fate> {

@@ -13,7 +13,8 @@
 //!   been handed in that arrived until then, so that nobody is booked as lost who answered in time;
 //! - [`poll_change`](Session::poll_change), after each of these: has the verdict changed?
 //!
-//! Inside, a heartbeat passes `schedule` → `ledger` → `liveness` and `record`.
+//! Inside, a heartbeat passes `schedule` → `ledger` → `liveness` and `record`, and, once its fate
+//! is final, `direction`.
 //! [`snapshot`](Session::snapshot) gives the figures of one moment, in which exactly
 //! `sent = received + lost + in_flight`.
 
@@ -22,6 +23,8 @@ mod schedule;
 mod ledger;
 
 mod delay;
+
+mod direction;
 
 mod liveness;
 
@@ -43,6 +46,7 @@ use crate::model::{
 };
 use crate::wire::{Protocol, Reply};
 
+use direction::Directions;
 use history::History;
 use ledger::{Answer, Fate, Ledger, Sent, Unknown};
 use liveness::Liveness;
@@ -95,6 +99,11 @@ pub struct Session {
     newest_answered: Option<u64>,
     /// The last heartbeat answered in time, with its round-trip delay.
     last: Option<(u64, u64)>,
+    directions: Directions,
+    /// All before this one have been shown to `directions`.
+    directed: u64,
+    /// Whether replies carry numbers of their own.
+    has_numbers: bool,
 }
 
 /// What a reply was.
@@ -178,6 +187,9 @@ impl Session {
             loss_burst: 0,
             newest_answered: None,
             last: None,
+            directions: Directions::default(),
+            directed: 0,
+            has_numbers: false,
         }
     }
 
@@ -251,6 +263,7 @@ impl Session {
         }
 
         let answer = self.ledger.answer(sequence, arrival.at);
+        self.note_number(sequence, reply.number, answer);
         if answer == Answer::Duplicate {
             self.record.duplicates += 1;
             return Answered::Duplicate { sequence };
@@ -264,6 +277,7 @@ impl Session {
             self.close_bursts();
             let verdict = self.liveness.answered(sequence, &self.ledger);
             self.note(verdict, Stamp { mono: arrival.at, wall: received_at(arrival) });
+            self.end();
             return Answered::InTime { sequence, rtt };
         }
         self.record.late += 1;
@@ -273,6 +287,7 @@ impl Session {
             self.record.lost += 1;
             self.miss(sequence, arrival.read);
         }
+        self.end();
         Answered::Late { sequence, after }
     }
 
@@ -295,16 +310,19 @@ impl Session {
             self.miss(sequence, now);
             lost(sequence);
         }
+        self.end();
     }
 
     /// Nothing more falls due once `heartbeats` have, counted from the first.
     pub fn limit(&mut self, heartbeats: u64) {
         self.schedule.limit(heartbeats);
+        self.end();
     }
 
     /// Nothing more falls due; what is in flight is still waited for.
     pub fn stop(&mut self) {
         self.schedule.limit(0);
+        self.end();
     }
 
     /// The new verdict, if it has changed since this was last asked.
@@ -398,6 +416,49 @@ impl Session {
         while let Some(lost) = self.ledger.make_room(entering) {
             self.record.lost += 1;
             self.miss(lost, now);
+        }
+        self.direct(|ledger, sequence| ledger.is_final(sequence, entering, now.mono));
+    }
+
+    /// Where nothing more falls due and all is settled, no fate is waited for any more.
+    fn end(&mut self) {
+        if self.schedule.due().is_none() && self.ledger.in_flight() == 0 {
+            self.direct(|ledger, sequence| sequence < ledger.next());
+        }
+    }
+
+    /// Keeps the number that a reply to heartbeat `sequence` carried.
+    fn note_number(&mut self, sequence: u64, number: Option<u32>, answer: Answer) {
+        let Some(number) = number else { return };
+        self.has_numbers = true;
+        if answer != Answer::Duplicate {
+            self.ledger.note_number(sequence, number);
+        } else if self.ledger.number(sequence).is_some_and(|first| first != number) {
+            self.directions.copied(number);
+        }
+    }
+
+    /// Tells on which way heartbeats were lost, of those whose fate is final.
+    #[expect(clippy::cast_possible_truncation, reason = "the wire carries the low 32 bits")]
+    fn direct(&mut self, is_final: impl Fn(&Ledger, u64) -> bool) {
+        if !self.has_numbers {
+            return;
+        }
+        let Self { ledger, directions, record, directed, .. } = self;
+        *directed = (*directed).max(ledger.first_remembered());
+        while is_final(ledger, *directed) {
+            let sequence = *directed;
+            *directed += 1;
+            if let Some(number) = ledger.number(sequence) {
+                let newer = *directed..ledger.next().min(*directed + Directions::EXTENT);
+                let newer = newer.filter_map(|newer| ledger.number(newer));
+                let told = directions.answered(sequence as u32, number, newer);
+                for (lost, newly) in record.one_way_lost.iter_mut().zip(told) {
+                    *lost += newly;
+                }
+            } else if ledger.fate(sequence) == Fate::Lost {
+                directions.lost();
+            }
         }
     }
 

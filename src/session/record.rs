@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{IcmpKind, InvalidReason, Label, StampSource, State, UnsentReason, Wall};
+use crate::model::{
+    Direction, IcmpKind, InvalidReason, Label, StampSource, State, UnsentReason, Wall,
+};
 
 /// Everything counted of one target since it was first configured.
 #[derive(Debug, Clone)]
@@ -22,6 +24,9 @@ pub struct Record {
     pub duplicates: u64,
     /// First answers older than one already seen (RFC 4737).
     pub reordered: u64,
+    /// Lost heartbeats of which a stateful reflector's numbers tell on which way they were lost, by
+    /// [`Direction`].
+    pub one_way_lost: [u64; Direction::COUNT],
     /// Datagrams from the target that answer nothing, by [`InvalidReason`].
     pub invalid: [u64; InvalidReason::COUNT],
     /// Entries into each [`State`].
@@ -61,6 +66,7 @@ impl Record {
             late: 0,
             duplicates: 0,
             reordered: 0,
+            one_way_lost: [0; Direction::COUNT],
             invalid: [0; InvalidReason::COUNT],
             state_changes: [0; State::COUNT],
             icmp_errors: [0; IcmpKind::COUNT],

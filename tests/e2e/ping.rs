@@ -8,6 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
+use udp_heartbeat::impair::{self, Direction, Impairment, Settings};
+use udp_heartbeat::model::Mono;
 
 use crate::loss::drops;
 use crate::program::{Killed, PROBE, Running, own_address, run, until};
@@ -311,4 +313,40 @@ fn the_first_heartbeat_leaves_at_once_whatever_the_interval() {
         let (code, report) = json(&["-c1", interval, "-W1m", &target]);
         assert_eq!((code, count(&report, "sent"), count(&report, "received")), (Some(0), 1, 1));
     }
+}
+
+#[test]
+fn it_tells_on_which_way_heartbeats_are_lost() {
+    const SEED: u64 = 5;
+    let flags = ["--loss=20%", "--direction=both", &format!("--seed={SEED}")];
+    let responder = Running::responder(&flags);
+    let target = format!("stamp://{}", responder.udp[0]);
+    let (code, report) = json(&["-c400", "-i5ms", "-W2s", &target]);
+    assert_eq!(code, Some(0));
+
+    let settings =
+        Settings { loss: 0.2, direction: Direction::Both, seed: SEED, ..Settings::default() };
+    let mut link = Impairment::new(settings, Mono::default());
+    let fates: Vec<impair::Fate> =
+        (0..count(&report, "sent")).map(|_| link.judge(Mono::default())).collect();
+    // What is lost before the first answer and after the last is on neither way.
+    let is_answered = |fate: &impair::Fate| matches!(fate, impair::Fate::Deliver { .. });
+    let begin = fates.iter().position(is_answered).unwrap();
+    let end = fates.iter().rposition(is_answered).unwrap();
+    let of =
+        |is: fn(&impair::Fate) -> bool| fates[begin..end].iter().filter(|fate| is(fate)).count();
+    let forward = of(|fate| matches!(fate, impair::Fate::Drop(_)));
+    let backward = of(|fate| matches!(fate, impair::Fate::DropReply(_)));
+    assert!(forward > 0 && backward > 0);
+    let expected = serde_json::json!({"forward": forward, "backward": backward});
+    assert_eq!(report["one_way_lost"], expected);
+}
+
+#[test]
+fn a_responder_that_keeps_no_state_tells_no_way() {
+    let responder = Running::responder(&["--loss=30%", "--seed=5", "--stamp.stateless"]);
+    let target = format!("stamp://{}", responder.udp[0]);
+    let (_, report) = json(&["-c100", "-i5ms", "-W1s", &target]);
+    assert!(count(&report, "lost") > 0);
+    assert_eq!(report["one_way_lost"], serde_json::json!({"forward": 0, "backward": 0}));
 }

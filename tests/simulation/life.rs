@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use udp_heartbeat::config::{Host, Target};
 use udp_heartbeat::model::{
-    IcmpKind, InvalidReason, Label, Mono, Stamp, StampSource, State, UnsentReason, Wall,
+    Direction, IcmpKind, InvalidReason, Label, Mono, Stamp, StampSource, State, UnsentReason, Wall,
 };
 use udp_heartbeat::probe::Happening;
 use udp_heartbeat::session::{Answered, Summary};
@@ -183,6 +183,25 @@ impl Life {
             }
         }
         bursts
+    }
+
+    /// Heartbeats lost on the way there and back, of those between two that were answered;
+    /// `came` tells which came there. None while those answered have the numbers that they would
+    /// have been given by their sender.
+    pub(crate) fn one_way_lost(&self, came: impl Fn(u64) -> bool) -> [u64; Direction::COUNT] {
+        let is_answered = |beat: &Beat| matches!(beat.fate, Fate::Received | Fate::Late);
+        let Some(first) = self.beats.iter().position(is_answered) else { return [0; 2] };
+        let end = self.beats.iter().rposition(is_answered).unwrap_or(first);
+        if (0..end).all(|n| came(n as u64)) {
+            return [0; 2];
+        }
+        let between = (first..end).filter(|&n| self.beats[n].fate == Fate::Lost);
+        let mut lost = [0; Direction::COUNT];
+        for n in between {
+            let way = if came(n as u64) { Direction::Backward } else { Direction::Forward };
+            lost[way.index()] += 1;
+        }
+        lost
     }
 
     /// Time spent down, up to `now`.

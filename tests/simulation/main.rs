@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use udp_heartbeat::model::{
-    DropReason, IcmpKind, ImpairmentKind, InvalidReason, Label, State, UnsentReason,
+    Direction, DropReason, IcmpKind, ImpairmentKind, InvalidReason, Label, State, UnsentReason,
 };
 
 use clock::START;
@@ -72,6 +72,7 @@ scenarios! {
     narrow,
     no_stamps,
     no_transmit_stamps,
+    one_way,
     outage,
     pipelining,
     reordering,
@@ -195,6 +196,16 @@ fn check_target(
     }
     // Equal to what the probe has shown, by now.
     let life = &world.model.lives[number];
+    if let Some(expected) = &expected.one_way_lost {
+        let came = |n| world.hosts.values().any(|host| host.reflected.contains(&(number, n)));
+        let shown = Figures::by_label::<Direction>(&world.one_way_lost(number));
+        if world.has_numbers(number) {
+            let truth = Figures::by_label::<Direction>(&life.one_way_lost(came));
+            assert_eq!(shown, truth, "{name}: one-way losses");
+        }
+        let expected = expected.iter().map(|(way, &count)| (way.as_str(), count));
+        assert_same(&format!("{name}: one-way losses"), shown, expected.collect());
+    }
     if let Some(bursts) = &expected.loss_bursts {
         assert_eq!(life.loss_bursts(), *bursts, "{name}: loss bursts");
     }

@@ -1,7 +1,7 @@
 //! Everything between the probe's socket and the responders: parcels enter, and leave late, twice,
 //! damaged or not at all. Each carries what was really done to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
@@ -93,6 +93,8 @@ pub(crate) struct Host {
     held: BTreeMap<(Mono, u64), Parcel>,
     ever_held: u64,
     truth: Counts,
+    /// Which heartbeats of which target came here and were answered, whatever became of that.
+    pub(crate) reflected: BTreeSet<(usize, u64)>,
 }
 
 /// What a responder must have counted.
@@ -123,6 +125,7 @@ impl Host {
             held: BTreeMap::new(),
             ever_held: 0,
             truth: Counts::default(),
+            reflected: BTreeSet::new(),
         }
     }
 
@@ -181,7 +184,11 @@ impl Host {
             return [None, None];
         }
         self.truth.received[protocol] += 1;
-        match self.twin.judge(at) {
+        let fate = self.twin.judge(at);
+        if !matches!(fate, Fate::Drop(_)) {
+            self.reflected.insert((request.target, request.sequence));
+        }
+        match fate {
             Fate::Drop(reason) | Fate::DropReply(reason) => {
                 self.truth.dropped[reason.index()] += 1;
                 [None, None]

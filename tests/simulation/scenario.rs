@@ -246,6 +246,8 @@ pub(crate) struct ExpectedTarget {
     pub(crate) icmp: Option<BTreeMap<String, u64>>,
     /// Lengths of the completed loss periods, in their order.
     pub(crate) loss_bursts: Option<Vec<u64>>,
+    /// By direction; held against what was really done, too.
+    pub(crate) one_way_lost: Option<BTreeMap<String, u64>>,
     /// Changes of state, each with the time since the target's first heartbeat was due.
     pub(crate) changes: Option<Vec<BTreeMap<String, Span>>>,
     pub(crate) down: Option<Span>,

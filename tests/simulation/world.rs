@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use udp_heartbeat::config::{self, Target};
-use udp_heartbeat::model::{IcmpKind, Mono, UnmatchedReason, UnsentReason, Wall};
+use udp_heartbeat::model::{Direction, IcmpKind, Mono, UnmatchedReason, UnsentReason, Wall};
 use udp_heartbeat::net::Outbox;
 use udp_heartbeat::probe::{Detail, Fleet, Happening, Ticket, Timeline, Transmit};
 use udp_heartbeat::wire::PROTOCOLS;
@@ -134,6 +134,16 @@ impl<'a> World<'a> {
     pub(crate) fn figures(&self) -> Vec<Figures> {
         let sample = |number| self.fleet.sample(number, self.now);
         (0..).map_while(sample).map(|sample| Figures::shown(&sample)).collect()
+    }
+
+    /// Heartbeats lost on the one way and on the other, as the probe tells them.
+    pub(crate) fn one_way_lost(&self, target: usize) -> [u64; Direction::COUNT] {
+        self.fleet.sample(target, self.now).expect("a target").session.record.one_way_lost
+    }
+
+    /// Whether replies to this target's heartbeats carry numbers of their own.
+    pub(crate) fn has_numbers(&self, target: usize) -> bool {
+        self.targets[target].protocol.name() == "stamp"
     }
 
     /// Datagrams for nobody, as the probe counted them.
