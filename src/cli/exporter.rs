@@ -11,6 +11,7 @@ use crate::config::{Config, Host};
 use crate::probe::{Begin, Detail, Event, Options, Probe};
 use crate::web::{self, Routes};
 
+use super::memory;
 use super::signal::Signals;
 
 /// What is exported, and how.
@@ -40,6 +41,8 @@ impl Exporter {
         let mut signals = Signals::listen()?;
         let options =
             Options { detail: Detail::Changes, begin: Begin::Spread, limit: None, workers };
+        let any_names =
+            config.targets.iter().any(|target| matches!(target.address.host, Host::Name(_)));
         let (probe, mut events) = tokio::select! {
             started = Probe::start(config, options) => started?,
             _ = signals.next() => return Ok(()),
@@ -59,7 +62,10 @@ impl Exporter {
             let _ = closed.await;
         }));
         started(address)?;
-        warn_of_names(&probe).await;
+        if any_names {
+            warn_of_names(&probe).await;
+        }
+        memory::give_back();
 
         let signal = signals.next().await;
         tracing::info!(

@@ -9,6 +9,7 @@ pub mod demo;
 mod exporter;
 mod impairments;
 pub mod logging;
+mod memory;
 pub mod odds;
 pub mod ping;
 pub mod responder;

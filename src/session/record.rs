@@ -132,7 +132,8 @@ fn nanos(seconds: f64) -> u64 {
 #[derive(Debug, Clone)]
 pub struct Histogram {
     buckets: Arc<Buckets>,
-    /// One count a bucket, not cumulative; the last is the one to +Inf.
+    /// One count a bucket, not cumulative; the last is the one to +Inf. Empty before the first
+    /// value: most targets lose nothing, and need no memory to count what they lose.
     counts: Box<[u64]>,
     sum: u64,
 }
@@ -141,31 +142,37 @@ impl Histogram {
     /// An empty histogram.
     #[must_use]
     pub fn new(buckets: Arc<Buckets>) -> Self {
-        let counts = vec![0; buckets.bounds().len() + 1].into();
-        Self { buckets, counts, sum: 0 }
+        Self { buckets, counts: Box::default(), sum: 0 }
     }
 
     /// Counts `value`; a bucket's bound belongs to the bucket.
     pub fn observe(&mut self, value: u64) {
         let bucket = self.buckets.0.partition_point(|&bound| bound < value);
-        self.counts[bucket] += 1;
+        self.counts_mut()[bucket] += 1;
         self.sum = self.sum.saturating_add(value);
     }
 
     /// Adds what another histogram over the same buckets has counted.
     pub fn merge(&mut self, other: &Self) {
         debug_assert_eq!(self.buckets, other.buckets);
-        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+        for (mine, theirs) in self.counts_mut().iter_mut().zip(&other.counts) {
             *mine += theirs;
         }
         self.sum = self.sum.saturating_add(other.sum);
     }
 
+    fn counts_mut(&mut self) -> &mut [u64] {
+        if self.counts.is_empty() {
+            self.counts = vec![0; self.buckets.0.len() + 1].into();
+        }
+        &mut self.counts
+    }
+
     /// Upper bounds with the cumulative count up to each, without +Inf.
     pub fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let mut total = 0;
-        self.buckets.0.iter().zip(&self.counts).map(move |(&bound, &count)| {
-            total += count;
+        self.buckets.0.iter().enumerate().map(move |(bucket, &bound)| {
+            total += self.counts.get(bucket).copied().unwrap_or(0);
             (bound, total)
         })
     }
@@ -241,6 +248,7 @@ mod tests {
     #[test]
     fn a_bound_belongs_to_its_bucket_and_the_rest_to_infinity() {
         let mut histogram = Histogram::new(Arc::new(Buckets::from_counts(&[1, 2, 5])));
+        assert_eq!(histogram.cumulative().collect::<Vec<_>>(), [(1, 0), (2, 0), (5, 0)]);
         for value in [0, 1, 2, 3, 5, 6, 1000] {
             histogram.observe(value);
         }
