@@ -377,6 +377,7 @@ fn variables_are_as_people_know_them() {
         assert_eq!(source["label"], "Data source", "{file}");
         for (name, label) in [("job", "Job"), ("instance", "Instance")] {
             let variable = dashboard.variable(name).unwrap_or_else(|| panic!("{file}: no {name}"));
+            assert_eq!(variable["type"], "query", "{file}: {name}");
             assert_eq!(variable["label"], label, "{file}");
             assert_eq!(variable["multi"], true, "{file}: {name}");
             assert_eq!(variable["includeAll"], true, "{file}: {name}");
