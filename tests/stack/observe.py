@@ -1,0 +1,528 @@
+"""The running demo, seen through the APIs of Prometheus and Alertmanager.
+
+Nothing enters but the name of the compose project; a line for each check leaves, with the figures
+that it went by, and the exit code says whether all held. On the way servers are stopped and started
+again, the probe is paused, and at last everything is taken away, so that every alert has a cause.
+
+Moments are Unix seconds; what a moment is measured against comes from the settings in force: of the
+probe's metrics, Prometheus' targets and its rule groups.
+"""
+
+import datetime
+import json
+import math
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+from queries import dashboards, rules
+
+TOP = Path(__file__).resolve().parents[2]
+RESPONDERS = ["steady", "lossy", "flaky"]
+SERVICES = [*RESPONDERS, "probe", "prometheus", "alertmanager"]
+# As the command lines of flaky (in seconds) and lossy say.
+OUTAGE_EVERY, OUTAGE = 60, 20
+LOSS = 0.3
+# How often the flaky one must have been down: as often as HeartbeatTargetFlapping asks.
+OUTAGES = 3
+# How long the probe is paused; impaired is what skips heartbeats.
+PAUSE = 4
+# For what has no bound of its own.
+PATIENCE = 30
+
+# What the demo cannot bring about, and why; each must be without data, or it is no exception.
+NEVER = {
+    "HeartbeatConfigReloadFailed": "the demo's configuration is sound",
+    "HeartbeatTargetSlow": "it compares with a week ago",
+}
+
+failures = []
+
+
+def main():
+    confined()
+    scraped()
+    settings = Settings()
+    stops(settings)
+    flaps(settings)
+    agrees()
+    dashboards_show()
+    goes_dark(settings)
+    rules_tell()
+    if failures:
+        print(f"{len(failures)} of the checks failed")
+    return int(bool(failures))
+
+
+def check(holds, what, detail=""):
+    """A line for what was looked at; the detail is what was seen."""
+    if not holds:
+        failures.append(what)
+    print(f"{'ok    ' if holds else 'FAILED'}  {what}{': ' if detail else ''}{detail}", flush=True)
+    return holds
+
+
+def within(seconds, ask):
+    """What `ask` answers, as soon as that is something; else what it answered last."""
+    end = time.time() + seconds
+    while True:
+        answer = ask()
+        if answer or time.time() > end:
+            return answer
+        time.sleep(0.25)
+
+
+class Stack:
+    """The containers of a compose project, and the APIs that they serve."""
+
+    def __init__(self, project):
+        self.project = project
+        self.prometheus = f"http://127.0.0.1:{self.port('prometheus', 9090)}"
+        self.alertmanager = f"http://127.0.0.1:{self.port('alertmanager', 9093)}"
+        self.probe = f"http://127.0.0.1:{self.port('probe', 9862)}"
+
+    def container(self, service):
+        labels = [f"project={self.project}", f"service={service}"]
+        filters = [f"--filter=label=com.docker.compose.{label}" for label in labels]
+        return docker("ps", "-aq", *filters).strip()
+
+    def inspect(self, service):
+        return json.loads(docker("inspect", self.container(service)))[0]
+
+    def port(self, service, port):
+        [binding] = self.inspect(service)["NetworkSettings"]["Ports"][f"{port}/tcp"]
+        return binding["HostPort"]
+
+    def address(self, service):
+        [network] = self.inspect(service)["NetworkSettings"]["Networks"].values()
+        return network["IPAddress"]
+
+    def do(self, command, service):
+        docker(command, self.container(service))
+
+    def metrics(self, service):
+        """The series of a service at this moment, by name and labels as they are written."""
+        port = 9862 if service == "probe" else 9863
+        with urllib.request.urlopen(f"http://{self.address(service)}:{port}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+
+
+def docker(*arguments):
+    run = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise RuntimeError(f"docker {' '.join(arguments)}: {run.stderr.strip()}")
+    return run.stdout
+
+
+def get(url, **parameters):
+    if parameters:
+        url += "?" + urllib.parse.urlencode(parameters, doseq=True)
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise RuntimeError(f"{url}: {error.code} {error.read().decode()[:500]}") from error
+
+
+def ask(path, **parameters):
+    return get(f"{stack.prometheus}/api/v1/{path}", **parameters)["data"]
+
+
+def query(expression, **parameters):
+    """The series that an expression gives now, each with its labels and its value."""
+    result = ask("query", query=expression, **parameters)["result"]
+    return [(series["metric"], float(series["value"][1])) for series in result]
+
+
+def value(expression):
+    """The only value of an expression, or None."""
+    series = query(expression)
+    return series[0][1] if len(series) == 1 else None
+
+
+def samples(selector, since):
+    """The stored samples of the only series, from a moment on."""
+    window = math.ceil(time.time() - since) + 1
+    result = ask("query", query=f"{selector}[{window}s]")["result"]
+    pairs = [(when, float(text)) for series in result for when, text in series["values"]]
+    return sorted(pair for pair in pairs if pair[0] >= since)
+
+
+def moment(text):
+    """Of Docker's nanoseconds and Alertmanager's milliseconds alike."""
+    whole, _, rest = text.rstrip("Z").partition(".")
+    begun = datetime.datetime.fromisoformat(whole).replace(tzinfo=datetime.timezone.utc)
+    return begun.timestamp() + float(f"0.{rest or 0}")
+
+
+class Settings:
+    """What the demo goes by, of its own account. In seconds, but for the misses."""
+
+    def __init__(self):
+        targets = get(f"{stack.probe}/api/v1/targets")["targets"]
+        self.targets = {target["name"]: target for target in targets}
+        scrapes = {target["scrapeInterval"] for target in ask("targets")["activeTargets"]}
+        self.scrape = max(float(scrape.rstrip("s")) for scrape in scrapes)
+        groups = {group["name"]: group["interval"] for group in ask("rules")["groups"]}
+        self.evaluation = groups["heartbeat-target"]
+
+    def down_within(self, target):
+        """How long after the last answer its alert fires, and how that comes about."""
+        target = self.targets[target]
+        misses, interval = target["misses"], target["interval_seconds"]
+        parts = [misses * interval, target["timeout_seconds"], self.scrape, self.evaluation]
+        return sum(parts), (
+            f"{misses} misses x {interval:g} s + {parts[1]:g} s timeout + {self.scrape:g} s scrape"
+            f" + {self.evaluation:g} s evaluation = {sum(parts):g} s"
+        )
+
+    def up_within(self, target):
+        target = self.targets[target]
+        recoveries, interval = target["recoveries"], target["interval_seconds"]
+        parts = [recoveries * interval, target["timeout_seconds"], self.scrape, self.evaluation]
+        return sum(parts), (
+            f"{recoveries} answers x {interval:g} s + {parts[1]:g} s timeout + {self.scrape:g} s"
+            f" scrape + {self.evaluation:g} s evaluation = {sum(parts):g} s"
+        )
+
+
+def confined():
+    """Every container is healthy, and can do no more than it must."""
+    for service in SERVICES:
+        is_healthy = within(PATIENCE, lambda: healthy(service))
+        container = stack.inspect(service)
+        host, state = container["HostConfig"], container["State"]
+        lines = Path(f"/proc/{state['Pid']}/status").read_text().splitlines()
+        status = dict(line.split(":", 1) for line in lines)
+        user = int(status["Uid"].split()[0])
+        wrong = [
+            name
+            for name, holds in [
+                ("not healthy", is_healthy),
+                ("runs as root", user != 0),
+                ("its root can be written", host["ReadonlyRootfs"] and not writes(service)),
+                ("is privileged", not host["Privileged"]),
+                ("keeps capabilities", host["CapDrop"] == ["ALL"] and not host["CapAdd"]),
+                ("has capabilities", int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0),
+                ("can gain privileges", status["NoNewPrivs"].strip() == "1"),
+                ("shares a name space", not shared(host)),
+                ("is open to others", on_loopback(host)),
+            ]
+            if not holds
+        ]
+        detail = ", ".join(wrong) or f"user {user}, read-only, no capability"
+        check(not wrong, f"{service} is healthy and confined", detail)
+
+
+def healthy(service):
+    return stack.inspect(service)["State"].get("Health", {}).get("Status") == "healthy"
+
+
+def writes(service):
+    """Whether a file can be made anywhere but in a volume."""
+    for path in ["/x", "/bin/x", "/etc/x", "/tmp/x", "/var/x"]:
+        command = ["docker", "exec", stack.container(service), "/bin/touch", path]
+        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            return True
+    return False
+
+
+def shared(host):
+    modes = [host["NetworkMode"], host["PidMode"], host["IpcMode"], host["UsernsMode"]]
+    return any(mode == "host" or mode.startswith("container:") for mode in modes)
+
+
+def on_loopback(host):
+    bindings = [one for ports in (host["PortBindings"] or {}).values() for one in ports]
+    return all(binding["HostIp"] == "127.0.0.1" for binding in bindings)
+
+
+def scraped():
+    """Every target of prometheus.yml is scraped, and Prometheus knows whom to tell of alerts."""
+    text = (TOP / "deploy/prometheus/prometheus.yml").read_text()
+    lists = re.findall(r"targets: \[(.*)\]", text[text.index("scrape_configs:") :])
+    wanted = {name.strip() for names in lists for name in names.split(",")}
+
+    def seen():
+        return {t["labels"]["instance"]: t["health"] for t in ask("targets")["activeTargets"]}
+
+    up = within(PATIENCE, lambda: seen() == dict.fromkeys(wanted, "up"))
+    detail = ", ".join(f"{name} {health}" for name, health in sorted(seen().items()))
+    check(up and wanted, f"all {len(wanted)} targets are scraped", detail)
+    counted = "heartbeat_up and on () heartbeat_responder_received_total"
+    known = within(PATIENCE, lambda: len(query(counted)) == len(RESPONDERS))
+    check(known, "every server has a verdict, and every responder its counts")
+    managers = within(PATIENCE, lambda: ask("alertmanagers")["activeAlertmanagers"])
+    check(managers, "Prometheus has its Alertmanager", "".join(m["url"] for m in managers))
+
+
+def alert_samples(name, since, **labels):
+    matchers = "".join(f', {label}="{text}"' for label, text in labels.items())
+    return samples(f'ALERTS{{alertname="{name}", alertstate="firing"{matchers}}}', since)
+
+
+def managed(name, **labels):
+    """The alerts of that name that Alertmanager has, with what it does with them."""
+    matchers = [f'alertname="{name}"', *(f'{label}="{text}"' for label, text in labels.items())]
+    return get(f"{stack.alertmanager}/api/v2/alerts", filter=matchers)
+
+
+def inhibited(by, name, **labels):
+    """Whether Alertmanager holds back all alerts of that name, on account of another."""
+    sources = {alert["fingerprint"] for alert in managed(by)}
+    held = managed(name, **labels)
+    return bool(sources) and bool(held) and all(
+        alert["status"]["state"] == "suppressed" and sources & set(alert["status"]["inhibitedBy"])
+        for alert in held
+    )
+
+
+def stops(settings):
+    """A server that is stopped fires its alert in time, which clears once it is back."""
+    before = stack.address("steady")
+    fires(settings, "steady", stops_well("steady"))
+
+    # It had lost nothing before; that is known once the demo has been seen for a while.
+    odds = "with a chance of 0%"
+    known = within(PATIENCE, lambda: odds in told_odds("steady"))
+    check(known, "its alert knows the odds", told_odds("steady"))
+    impairs()
+
+    # Docker forgets the name, which the probe looks up again within a minute.
+    resolved = 'heartbeat_resolved{target="steady"} == 0'
+    unresolved = within(60 + PATIENCE, lambda: query(resolved))
+    check(unresolved, "the name of a stopped container does not resolve")
+
+    stack.do("start", "steady")
+    started = moment(stack.inspect("steady")["State"]["StartedAt"])
+    same = stack.address("steady") == before
+    clears(settings, started, same)
+
+
+def stops_well(service):
+    """Stops a service, which ends by itself; when it had."""
+    stack.do("stop", service)
+    state = stack.inspect(service)["State"]
+    check(state["ExitCode"] == 0, f"{service} ends on SIGTERM", f"exit code {state['ExitCode']}")
+    return moment(state["FinishedAt"])
+
+
+def told_odds(target):
+    alerts = managed("HeartbeatTargetDown", target=target)
+    return " ".join(alert["annotations"]["odds"] for alert in alerts)
+
+
+def fires(settings, target, since):
+    bound, why = settings.down_within(target)
+    name = "HeartbeatTargetDown"
+    fired = within(bound + PATIENCE, lambda: alert_samples(name, since, target=target))
+    if fired:
+        took = fired[0][0] - since
+        check(took <= bound, f"{name} of {target} fires in time", f"after {took:.1f} s; {why}")
+    else:
+        check(False, f"{name} of {target} fires", f"not even {PATIENCE} s after {why}")
+    known = within(PATIENCE, lambda: managed(name, target=target))
+    check(known, f"Alertmanager knows that {target} is down")
+
+
+def clears(settings, since, same_address):
+    bound, why = settings.up_within("steady")
+    if not same_address:
+        # Failed lookups are tried again after 1, 2, 4, ... s: half of the time since the first.
+        bound, why = bound + 60, f"{why} + up to 60 s for its new address"
+
+    name = "HeartbeatTargetDown"
+
+    def cleared():
+        active = [alert["labels"] for alert in ask("alerts")["alerts"]]
+        return not any(a["alertname"] == name and a["target"] == "steady" for a in active)
+
+    is_cleared = within(bound + PATIENCE, cleared)
+    # It is gone with the evaluation after the last that it was seen in.
+    fired = [when for when, _ in alert_samples(name, since, target="steady")]
+    took = max(fired, default=since) + settings.evaluation - since
+    what = "it clears in time after the start"
+    check(is_cleared and took <= bound, what, f"after {took:.1f} s; {why}")
+    gone = within(PATIENCE, lambda: not managed(name, target="steady"))
+    check(gone, "Alertmanager has let go of it")
+
+
+def impairs():
+    """A probe that was held up says so, and its alerts about targets are held back meanwhile."""
+    stack.do("pause", "probe")
+    time.sleep(PAUSE)
+    stack.do("unpause", "probe")
+    impaired = within(PATIENCE, lambda: value("heartbeat_probe_impaired") == 1)
+    skipped = value('sum(heartbeat_unsent_total{reason="skipped"})')
+    check(impaired, f"a probe that was paused for {PAUSE} s is impaired", f"{skipped} skipped")
+    held = within(PATIENCE, lambda: inhibited("HeartbeatProbeImpaired", "HeartbeatTargetDown"))
+    check(held, "Alertmanager holds back what an impaired probe claims", states())
+
+
+def states():
+    """What Alertmanager does with each alert."""
+    words = set()
+    for alert in get(f"{stack.alertmanager}/api/v2/alerts"):
+        labels = [alert["labels"]["alertname"], alert["labels"].get("target")]
+        words.add(" ".join(filter(None, [*labels, alert["status"]["state"]])))
+    return ", ".join(sorted(words))
+
+
+def flaps(settings):
+    """The server that is down for a part of each minute is called down as often as it was."""
+    started = float(stack.metrics("flaky")["process_start_time_seconds"])
+    # A while after the last of its outages, all is settled.
+    end = started + OUTAGES * OUTAGE_EVERY + settings.down_within("flaky")[0]
+    time.sleep(max(0, end - time.time()))
+    now = time.time()
+    outages = outages_told(started)
+    spans = [f"{o[0] - started:.0f} to {o[-1] - started:.0f}" for o in outages]
+    detail = f"scrapes tell of them {', '.join(spans)} s after its start"
+    check(len(outages) == OUTAGES, f"the responder flaky had {OUTAGES} outages", detail)
+    downs = value('heartbeat_state_changes_total{target="flaky", state="down"}')
+    ups = value('heartbeat_state_changes_total{target="flaky", state="up"}')
+    check(downs == len(outages), "the probe counted each of them", f"{downs} times down")
+    check(ups == downs + 1, "and each return", f"{ups} times up, the first included")
+
+    target = settings.targets["flaky"]
+    latest = target["misses"] * target["interval_seconds"] + target["timeout_seconds"]
+    down = value('heartbeat_down_seconds_total{target="flaky"}') / OUTAGES
+    low, high = OUTAGE - latest, OUTAGE + target["interval_seconds"]
+    detail = f"{down:.2f} s each, of {low:g} to {high:g} s"
+    check(low <= down <= high, "and how long it was down", detail)
+    for name in ["HeartbeatTargetFlapping", "HeartbeatTargetBurstLoss"]:
+        fired = within(PATIENCE, lambda: alert_samples(name, now - PATIENCE, target="flaky"))
+        check(fired, f"{name} fires for it")
+
+
+def outages_told(since):
+    """The outages as the responder tells them: runs of scrapes in which its count had grown."""
+    count = 'heartbeat_responder_dropped_total{instance="flaky:9863", reason="outage"}'
+    counts = samples(count, since)
+    outages = []
+    for (_, before), (when, after) in zip(counts, counts[1:]):
+        if after > before and outages and when - outages[-1][-1] < OUTAGE:
+            outages[-1].append(when)
+        elif after > before:
+            outages.append([when])
+    return outages
+
+
+def agrees():
+    """What the probe counted is what the responders did, heartbeat by heartbeat."""
+    for target, reason in [("lossy", "loss"), ("flaky", "outage")]:
+        both = within(PATIENCE, lambda: settled(target, reason))
+        what = f"the losses of {target} are those of its responder"
+        if not both:
+            check(False, what, f"never at rest for {PATIENCE} s")
+            continue
+        measured, truth = both
+        detail = "sent {}, received {}, lost {}".format(*measured)
+        check(measured == truth, what, detail + "; of {} replied {}, dropped {}".format(*truth))
+    for target in RESPONDERS:
+        sent, received, lost, in_flight = (
+            f'heartbeat_{name}{{target="{target}"}}'
+            for name in ["sent_total", "received_total", "lost_total", "in_flight"]
+        )
+        error = value(f"max_over_time(abs({sent} - {received} - {lost} - {in_flight})[10m:1s])")
+        check(error == 0, f"sent = received + lost + in flight of {target}, in every scrape")
+    sent, lost = (value(f'heartbeat_{name}_total{{target="lossy"}}') for name in ["sent", "lost"])
+    # Five standard deviations: by chance, once in a million.
+    bound = 5 * math.sqrt(LOSS * (1 - LOSS) / sent)
+    detail = f"{lost:g} of {sent:g}, {lost / sent:.1%}; {LOSS:.0%} +- {bound:.1%}"
+    check(abs(lost / sent - LOSS) < bound, "the loss of lossy is what it was told to be", detail)
+
+
+def settled(target, reason):
+    """What each side counted, at one moment at which nothing is under way; or None."""
+
+    def responder():
+        series = stack.metrics(target)
+        names = [
+            'received_total{protocol="heartbeat"}',
+            'replied_total{protocol="heartbeat"}',
+            f'dropped_total{{reason="{reason}"}}',
+        ]
+        return [int(series[f"heartbeat_responder_{name}"]) for name in names]
+
+    before = responder()
+    series = stack.metrics("probe")
+    [labels] = [
+        name.removeprefix("heartbeat_in_flight")
+        for name in series
+        if name.startswith("heartbeat_in_flight{") and f'target="{target}"' in name
+    ]
+    names = ["in_flight", "sent_total", "received_total", "lost_total"]
+    in_flight, *measured = (int(series[f"heartbeat_{name}{labels}"]) for name in names)
+    return None if in_flight or responder() != before else (measured, before)
+
+
+def dashboards_show():
+    """Every query of every dashboard has an answer, and every variable offers choices."""
+    for dashboard in dashboards(TOP / "dashboards", ask):
+        silent = [
+            f"{place}: {expressions[0]}"
+            for place, expressions, parameters in dashboard.queries
+            if not any(has_data(expression, parameters) for expression in expressions)
+        ]
+        what = f"all {len(dashboard.queries)} queries of {dashboard.title} give data"
+        check(dashboard.queries and not silent, what, "; ".join(silent))
+        offers = [f"{name} {', '.join(of) or '-'}" for name, of in dashboard.choices.items()]
+        what = f"the variables of {dashboard.title} offer choices"
+        check(all(dashboard.choices.values()), what, "; ".join(offers))
+
+
+def has_data(expression, parameters):
+    """Whether there is a value in what an expression gives, and not just NaN."""
+    path = "query_range" if "step" in parameters else "query"
+    for series in ask(path, query=expression, **parameters)["result"]:
+        for _, text in series.get("values") or [series["value"]]:
+            if not math.isnan(float(text)):
+                return True
+    return False
+
+
+def goes_dark(settings):
+    """All servers gone is one event; the probe gone is another."""
+    for service in RESPONDERS:
+        stops_well(service)
+    since = time.time()
+    bound, why = settings.down_within("lossy")
+    name = "HeartbeatProbeSeesNothing"
+    fired = within(bound + PATIENCE, lambda: alert_samples(name, since))
+    took = fired[0][0] - since if fired else math.inf
+    check(took <= bound, f"{name} fires in time", f"after {took:.1f} s; {why}")
+    held = within(PATIENCE, lambda: inhibited(name, "HeartbeatTargetDown"))
+    check(held, "Alertmanager holds back its targets, one by one", states())
+    stops_well("probe")
+    pending = 'ALERTS{alertname="HeartbeatProbeGone", instance="probe:9862"}'
+    check(within(PATIENCE, lambda: query(pending)), "HeartbeatProbeGone is about to fire")
+
+
+def rules_tell():
+    """Every rule is evaluated without an error, and has told something at some time."""
+    groups = ask("rules")["groups"]
+    for group in groups:
+        broken = [f"{r['name']}: {r['lastError']}" for r in group["rules"] if r["health"] != "ok"]
+        detail = "; ".join(broken) or f"{len(group['rules'])} rules every {group['interval']:g} s"
+        check(not broken, f"the rules of {group['name']} are sound", detail)
+
+    told, silent = set(), set()
+    for rule in rules(groups):
+        has_told = any(not math.isnan(number) for _, number in query(rule.history))
+        (told if has_told else silent).add(rule.name)
+    detail = ", ".join(sorted(silent - NEVER.keys())) or f"{len(told)} have"
+    check(silent <= NEVER.keys(), f"all rules but {len(NEVER)} have told something", detail)
+    for name, reason in NEVER.items():
+        check(name in silent, f"{name} has no cause here", reason)
+
+
+if __name__ == "__main__":
+    stack = Stack(sys.argv[1])
+    sys.exit(main())
