@@ -33,6 +33,7 @@ pub use address::{Address, AddressError, Host};
 pub use argument::{TargetError, parse_target};
 pub use prefix::Prefix;
 pub use problem::{Problem, Problems};
+pub(crate) use scalars::format_duration;
 pub use scalars::{BitRate, Interval, LabelName, Ratio, ScalarError, Span, UnknownProtocol};
 pub use target::{
     Config, Defaults, DuplicateNames, MAX_IN_FLIGHT, MAX_RECORDER, Target, TooManyInFlight,

@@ -171,7 +171,7 @@ impl fmt::Display for Interval {
 }
 
 /// A length of time as it is written in a file: `1m30s`.
-pub(super) fn format_duration(duration: Duration) -> String {
+pub(crate) fn format_duration(duration: Duration) -> String {
     humantime::format_duration(duration).to_string().replace(' ', "")
 }
 

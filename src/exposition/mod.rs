@@ -27,4 +27,5 @@ pub use sample::{Overview, ProbeSample, TargetGlance, TargetLook, TargetSample};
 pub use source::{Glancing, Looking, ProbeSource, Sampling, Unavailable};
 pub use targets::encode_targets;
 
-pub(crate) use targets::rfc3339;
+pub(crate) use heartbeats::outcome;
+pub(crate) use targets::{rfc3339, rfc3339_micros};

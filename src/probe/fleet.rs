@@ -340,7 +340,7 @@ impl Fleet {
     pub fn handle_icmp(&mut self, peer: SocketAddr, kind: IcmpKind, now: Stamp) {
         let members: Vec<Member> = self.routes.at(peer).collect();
         for member in members {
-            self.watched[member.index()].session.handle_icmp(kind);
+            self.watched[member.index()].session.handle_icmp(kind, now.wall);
             self.note(member, now.wall, || Happening::Icmp(kind));
         }
     }

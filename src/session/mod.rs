@@ -298,8 +298,9 @@ impl Session {
     }
 
     /// An ICMP error came back about a heartbeat. It settles nothing: it explains.
-    pub fn handle_icmp(&mut self, kind: IcmpKind) {
+    pub fn handle_icmp(&mut self, kind: IcmpKind, at: Wall) {
         self.record.icmp_errors[kind.index()] += 1;
+        self.record.last_icmp = Some((kind, at));
     }
 
     /// Settles as lost what has waited for the whole timeout at `now`, and shows the number of each

@@ -33,6 +33,8 @@ pub struct Record {
     pub state_changes: [u64; State::COUNT],
     /// ICMP errors about the target, by [`IcmpKind`].
     pub icmp_errors: [u64; IcmpKind::COUNT],
+    /// The last of them, and when it came.
+    pub last_icmp: Option<(IcmpKind, Wall)>,
     /// Round-trip delays by the source of their stamps.
     pub stamps: [u64; StampSource::COUNT],
     /// Round-trip delays (RFC 2681) of heartbeats answered in time, in nanoseconds, the
@@ -70,6 +72,7 @@ impl Record {
             invalid: [0; InvalidReason::COUNT],
             state_changes: [0; State::COUNT],
             icmp_errors: [0; IcmpKind::COUNT],
+            last_icmp: None,
             stamps: [0; StampSource::COUNT],
             rtt: Histogram::new(rtt),
             loss_bursts: Histogram::new(loss_bursts),

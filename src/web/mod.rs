@@ -12,10 +12,12 @@
 mod body;
 mod connection;
 mod negotiate;
+mod overviews;
 mod page;
 mod queue;
 mod routes;
 mod server;
+mod view;
 
 #[cfg(test)]
 mod tests;

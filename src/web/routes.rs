@@ -1,6 +1,5 @@
 //! What stands where: requests enter, answers leave.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -13,12 +12,16 @@ use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
     HeaderValue, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::body::Body;
+use super::overviews::Overviews;
+use super::page::List;
+use super::view::View;
 use super::{negotiate, page};
 use crate::exposition::{
     ProbeSample, ProbeSource, ResponderMetrics, TargetLook, Unavailable, encode_heartbeats,
@@ -33,9 +36,14 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// Nothing is loaded from anywhere, and no other site shows the page as part of its own.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// Nothing is loaded from elsewhere, no script or style stands in a page itself, and no other site
+/// shows the page as part of its own.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; \
+                      frame-ancestors 'none'";
 
 /// The paths of one program, and where its figures come from.
 #[derive(Clone)]
@@ -46,7 +54,7 @@ pub struct Routes {
 
 #[derive(Clone)]
 enum Program {
-    Probe(Arc<dyn ProbeSource>),
+    Probe(Arc<dyn ProbeSource>, Arc<Overviews>),
     Responder(ResponderMetrics, Arc<ResponderStatus>),
 }
 
@@ -63,6 +71,8 @@ pub struct ResponderStatus {
 enum Content {
     /// What is said in a line.
     Text(StatusCode, &'static str),
+    /// What belongs to every page.
+    File(&'static str, &'static str),
     /// What is written once the probe has been asked.
     Asked(&'static str, Asking),
     /// What is written of what is at hand.
@@ -79,14 +89,14 @@ type Encode = Box<dyn FnOnce(Out<'_>) -> io::Result<()> + Send>;
 type Asking = Pin<Box<dyn Future<Output = Result<Encode, Unavailable>> + Send>>;
 
 impl Routes {
-    /// `/`, `/metrics`, `/-/healthy`, `/-/ready`, `/api/v1/targets` and
+    /// `/`, `/targets/NAME`, `/metrics`, `/-/healthy`, `/-/ready`, `/api/v1/targets` and
     /// `/api/v1/targets/NAME/heartbeats` of a probe.
     ///
     /// At most `max_requests` long answers are written at a time: each holds the figures of all
     /// targets.
     #[must_use]
     pub fn probe(source: Arc<dyn ProbeSource>, max_requests: usize) -> Self {
-        Self::new(Program::Probe(source), max_requests)
+        Self::new(Program::Probe(source, Arc::default()), max_requests)
     }
 
     /// `/`, `/metrics`, `/-/healthy` and `/-/ready` of a responder, which is ready from the start;
@@ -104,40 +114,15 @@ impl Routes {
         Self { program, writers: Arc::new(Semaphore::new(max_requests)) }
     }
 
-    /// What stands on `path`.
-    fn content(&self, path: &str) -> Option<Content> {
-        let content = match (path, &self.program) {
-            ("/-/healthy", _) => Content::Text(StatusCode::OK, "healthy\n"),
-            ("/-/ready", Program::Probe(source)) if !source.ready() => {
-                Content::Text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
-            }
-            ("/-/ready", _) => Content::Text(StatusCode::OK, "ready\n"),
-            ("/", Program::Probe(source)) => {
-                Content::Asked(HTML, sampled(source, |sample, out| page::probe(sample, out)))
-            }
-            ("/metrics", Program::Probe(source)) => {
-                Content::Asked(METRICS, sampled(source, |sample, out| encode_probe(sample, out)))
-            }
-            ("/api/v1/targets", Program::Probe(source)) => {
-                Content::Asked(JSON, sampled(source, |sample, out| encode_targets(sample, out)))
-            }
-            ("/", Program::Responder(_, status)) => {
-                let status = status.clone();
-                Content::Written(HTML, Box::new(move |out| page::responder(&status, out)))
-            }
-            ("/metrics", Program::Responder(metrics, _)) => {
-                let metrics = metrics.clone();
-                Content::Written(METRICS, Box::new(move |out| metrics.encode(out)))
-            }
-            (path, Program::Probe(source)) => {
-                let name = path.strip_prefix("/api/v1/targets/")?.strip_suffix("/heartbeats")?;
-                let place = source.find(&decoded(name)?)?;
-                Content::Asked(
-                    JSON,
-                    looked(source, place, |look, out| encode_heartbeats(look, out)),
-                )
-            }
-            (_, Program::Responder(..)) => return None,
+    /// What stands on a path.
+    fn content(&self, uri: &Uri) -> Option<Content> {
+        let content = match uri.path() {
+            "/-/healthy" => Content::Text(StatusCode::OK, "healthy\n"),
+            "/assets/style.css" => Content::File(CSS, include_str!("assets/style.css")),
+            path => match &self.program {
+                Program::Probe(source, overviews) => probe(source, overviews, path, uri.query())?,
+                Program::Responder(metrics, status) => responder(metrics, status, path)?,
+            },
         };
         Some(content)
     }
@@ -156,7 +141,7 @@ impl Routes {
     }
 
     async fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
-        let Some(content) = self.content(request.uri().path()) else {
+        let Some(content) = self.content(request.uri()) else {
             return text(StatusCode::NOT_FOUND, "there is nothing here; try /\n");
         };
         let head = request.method() == Method::HEAD;
@@ -171,6 +156,12 @@ impl Routes {
         let gzip = negotiate::takes_gzip(request.headers());
         match content {
             Content::Text(status, words) => text(status, words),
+            Content::File(content_type, contents) => {
+                let mut response = text(StatusCode::OK, if head { "" } else { contents });
+                let headers = response.headers_mut();
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+                response
+            }
             Content::Asked(content_type, _) | Content::Written(content_type, _) if head => {
                 long(content_type, gzip, Body::Ended)
             }
@@ -204,11 +195,77 @@ impl Routes {
 impl fmt::Debug for Routes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let program = match self.program {
-            Program::Probe(_) => "probe",
+            Program::Probe(..) => "probe",
             Program::Responder(..) => "responder",
         };
         f.debug_tuple("Routes").field(&program).finish()
     }
+}
+
+/// What stands on a path of the probe.
+fn probe(
+    source: &Arc<dyn ProbeSource>,
+    overviews: &Arc<Overviews>,
+    path: &str,
+    query: Option<&str>,
+) -> Option<Content> {
+    let content = match path {
+        "/" => Content::Asked(HTML, listed(source, overviews, View::of_query(query.unwrap_or("")))),
+        "/metrics" => Content::Asked(METRICS, sampled(source, |all, out| encode_probe(all, out))),
+        "/-/ready" if source.ready() => Content::Text(StatusCode::OK, "ready\n"),
+        "/-/ready" => Content::Text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        "/assets/live.js" => Content::File(SCRIPT, include_str!("assets/live.js")),
+        "/api/v1/targets" => {
+            Content::Asked(JSON, sampled(source, |all, out| encode_targets(all, out)))
+        }
+        _ => {
+            if let Some(name) = path.strip_prefix("/targets/") {
+                Content::Asked(HTML, looked(source, name, page::target)?)
+            } else {
+                let name = path.strip_prefix("/api/v1/targets/")?.strip_suffix("/heartbeats")?;
+                Content::Asked(JSON, looked(source, name, |one, out| encode_heartbeats(one, out))?)
+            }
+        }
+    };
+    Some(content)
+}
+
+/// What stands on a path of the responder.
+fn responder(
+    metrics: &ResponderMetrics,
+    status: &Arc<ResponderStatus>,
+    path: &str,
+) -> Option<Content> {
+    let content = match path {
+        "/" => {
+            let status = status.clone();
+            Content::Written(HTML, Box::new(move |out| page::responder(&status, out)))
+        }
+        "/metrics" => {
+            let metrics = metrics.clone();
+            Content::Written(METRICS, Box::new(move |out| metrics.encode(out)))
+        }
+        "/-/ready" => Content::Text(StatusCode::OK, "ready\n"),
+        _ => return None,
+    };
+    Some(content)
+}
+
+/// The list, as `view` has it.
+fn listed(source: &Arc<dyn ProbeSource>, overviews: &Arc<Overviews>, view: View) -> Asking {
+    let (source, overviews) = (source.clone(), overviews.clone());
+    Box::pin(async move {
+        let overview = overviews.recent(&*source).await?;
+        // To sort many targets takes a while, and other requests go on meanwhile.
+        let sorting = spawn_blocking(move || {
+            let selection = view.select(&overview);
+            (view, overview, selection)
+        });
+        let (view, overview, selection) = sorting.await.map_err(|_| Unavailable)?;
+        let looks = source.look(selection.places.clone()).await?;
+        let list = List { view, overview, selection, looks };
+        Ok(Box::new(move |out: Out<'_>| list.write(out)) as Encode)
+    })
 }
 
 /// What `encode` writes of the probe and all its targets.
@@ -223,22 +280,19 @@ fn sampled(
     })
 }
 
-/// What `encode` writes of the target at `place`.
+/// What `encode` writes of the target whose percent-encoded name this is; `None` where there is no
+/// such target.
 fn looked(
     source: &Arc<dyn ProbeSource>,
-    place: usize,
+    name: &str,
     encode: fn(&TargetLook, Out<'_>) -> io::Result<()>,
-) -> Asking {
+) -> Option<Asking> {
+    let place = source.find(&percent_decode_str(name).decode_utf8().ok()?)?;
     let source = source.clone();
-    Box::pin(async move {
+    Some(Box::pin(async move {
         let look = source.look(vec![place]).await?.pop().ok_or(Unavailable)?;
         Ok(Box::new(move |out: Out<'_>| encode(&look, out)) as Encode)
-    })
-}
-
-/// A segment of a path as it was meant; none where that is no UTF-8.
-fn decoded(segment: &str) -> Option<Cow<'_, str>> {
-    percent_decode_str(segment).decode_utf8().ok()
+    }))
 }
 
 /// A body that is written for as long as the turn lasts.

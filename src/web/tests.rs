@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -20,6 +20,8 @@ use crate::exposition::{
 struct Source {
     sample: ProbeSample,
     answers: AtomicBool,
+    /// How often it was asked for an overview.
+    glances: AtomicUsize,
 }
 
 impl ProbeSource for Source {
@@ -33,6 +35,7 @@ impl ProbeSource for Source {
     }
 
     fn glance(&self) -> Glancing<'_> {
+        self.glances.fetch_add(1, Ordering::Relaxed);
         let answers = self.ready();
         let overview = || fixture::overview(&self.sample);
         Box::pin(async move { if answers { Ok(overview()) } else { Err(Unavailable) } })
@@ -65,7 +68,11 @@ impl Running {
     }
 
     async fn with(limits: Limits, sample: ProbeSample) -> Self {
-        let source = Arc::new(Source { sample, answers: AtomicBool::new(true) });
+        let source = Arc::new(Source {
+            sample,
+            answers: AtomicBool::new(true),
+            glances: AtomicUsize::new(0),
+        });
         let routes = Routes::probe(source.clone(), 16);
         let (address, stop, server) = spawn(routes, limits).await;
         Self { address, source, stop, server }
@@ -177,12 +184,54 @@ async fn every_path_of_the_probe_answers() {
     let page = running.ask("GET / HTTP/1.1").await;
     assert!(page.has("content-type: text/html; charset=utf-8"));
     assert!(page.has("x-content-type-options: nosniff"));
-    assert!(page.head.contains("content-security-policy: default-src 'none'"));
+    assert!(page.has(
+        "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; \
+         connect-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; \
+         frame-ancestors 'none'"
+    ));
     assert!(page.text().ends_with("</html>\n"));
 
     assert_eq!(running.ask("GET /-/healthy HTTP/1.1").await.text(), "healthy\n");
     assert_eq!(running.ask("GET /-/ready HTTP/1.1").await.text(), "ready\n");
     assert_eq!(running.ask("GET /metrics/ HTTP/1.1").await.status, 404);
+}
+
+#[tokio::test]
+async fn pages_and_what_belongs_to_them_are_served() {
+    let running = Running::start(Limits::default()).await;
+    let ask = async |path: &str| running.ask(&format!("GET {path} HTTP/1.1")).await;
+    let style = ask("/assets/style.css").await;
+    assert!(style.has("content-type: text/css; charset=utf-8"));
+    assert!(style.text().contains("prefers-color-scheme"));
+    let script = ask("/assets/live.js").await;
+    assert!(script.has("content-type: text/javascript; charset=utf-8"));
+    assert_eq!(running.ask("HEAD /assets/live.js HTTP/1.1").await.body, b"");
+
+    let target = ask("/targets/fra-edge").await;
+    assert!(target.has("content-type: text/html; charset=utf-8"));
+    assert!(target.text().contains("<title>fra-edge: up · heartbeat-probe</title>"));
+    assert!(target.text().contains("href=\"../assets/style.css\""));
+    assert!(target.text().ends_with("</html>\n"));
+    assert_eq!(ask("/targets/").await.status, 404);
+    assert_eq!(ask("/targets/nobody").await.status, 404);
+
+    let found = ask("/?q=site%3Dfra&sort=p99&page=9").await;
+    assert!(found.text().contains("data-key=\"fra-edge\""));
+    assert!(!found.text().contains("data-key=\"new\""));
+    running.source.answers.store(false, Ordering::Relaxed);
+    assert_eq!(ask("/targets/fra-edge").await.status, 503);
+}
+
+#[tokio::test]
+async fn the_probe_is_asked_for_an_overview_once_however_many_look() {
+    let running = Running::start(Limits::default()).await;
+    let ask = || running.ask("GET / HTTP/1.1");
+    let (a, b, c, d) = tokio::join!(ask(), ask(), ask(), ask());
+    for answer in [a, b, c, d] {
+        assert_eq!(answer.status, 200);
+    }
+    // A machine that takes a second for this asks twice.
+    assert!(running.source.glances.load(Ordering::Relaxed) <= 2);
 }
 
 #[tokio::test]
@@ -221,7 +270,8 @@ async fn every_path_of_the_responder_answers() {
     assert!(ask(address, "GET / HTTP/1.1").await.text().contains("heartbeat-responder"));
     assert_eq!(ask(address, "GET /-/healthy HTTP/1.1").await.status, 200);
     assert_eq!(ask(address, "GET /-/ready HTTP/1.1").await.status, 200);
-    for path in ["/api/v1/targets", "/api/v1/targets/a/heartbeats"] {
+    assert_eq!(ask(address, "GET /assets/style.css HTTP/1.1").await.status, 200);
+    for path in ["/api/v1/targets", "/api/v1/targets/a/heartbeats", "/targets/a"] {
         assert_eq!(ask(address, &format!("GET {path} HTTP/1.1")).await.status, 404);
     }
 }

@@ -25,6 +25,8 @@ mod loss;
 
 mod names;
 
+mod pages;
+
 mod ping;
 
 mod replies;

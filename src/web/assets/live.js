@@ -1,0 +1,207 @@
+"use strict";
+// Brings the page up to date: fetches the same URL, and changes what has changed. All that is shown
+// was written by the server, which escapes it; nothing here makes markup of text.
+(() => {
+  const PERIOD = 2000;
+  const live = document.getElementById("live");
+  const stale = document.getElementById("stale");
+  let asking = null;
+  let timer = 0;
+  let last = Date.now();
+  let paused = false;
+
+  // Makes `old` what `fresh` is, node by node, so that focus, selection and what is open stay.
+  function morph(old, fresh) {
+    if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) {
+      old.replaceWith(document.importNode(fresh, true));
+      return;
+    }
+    if (old.nodeType !== Node.ELEMENT_NODE) {
+      if (old.data !== fresh.data) old.data = fresh.data;
+      return;
+    }
+    for (const { name } of [...old.attributes]) {
+      // What somebody opened stays open.
+      if (!fresh.hasAttribute(name) && !(name === "open" && old.nodeName === "DETAILS")) {
+        old.removeAttribute(name);
+      }
+    }
+    for (const { name, value } of fresh.attributes) {
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    }
+    children(old, fresh);
+  }
+
+  function children(old, fresh) {
+    const keyed = new Map();
+    for (const child of old.children) {
+      if (child.dataset.key !== undefined) keyed.set(child.dataset.key, child);
+    }
+    let at = old.firstChild;
+    if (old.dataset.keep > 0) at = kept(old, fresh, keyed);
+    for (const child of [...fresh.childNodes]) {
+      const key = child.dataset?.key;
+      const same = key === undefined ? at : keyed.get(key);
+      if (!same || (key === undefined && same.dataset?.key !== undefined)) {
+        old.insertBefore(document.importNode(child, true), at);
+        continue;
+      }
+      if (same === at) at = at.nextSibling;
+      else old.insertBefore(same, at);
+      keyed.delete(key);
+      morph(same, child);
+    }
+    while (at) {
+      const next = at.nextSibling;
+      at.remove();
+      at = next;
+    }
+  }
+
+  // Keeps of a list in ascending order what the server has forgotten, up to data-keep items; gives
+  // the first that it has not.
+  function kept(old, fresh, keyed) {
+    const first = Number(fresh.firstElementChild?.dataset.key ?? 0);
+    let at = old.firstElementChild;
+    let before = null;
+    while (at && (at.dataset.key === undefined || Number(at.dataset.key) < first)) {
+      before = at;
+      at = at.nextElementSibling;
+    }
+    if (before?.dataset.key !== undefined && Number(before.dataset.key) < first - 1) {
+      const gap = document.createElement("li");
+      gap.className = "gap";
+      gap.title = "not seen";
+      old.insertBefore(gap, at);
+    }
+    const spare = () => old.childElementCount > Number(old.dataset.keep);
+    while (spare() && old.firstElementChild !== at) {
+      keyed.delete(old.firstElementChild.dataset.key);
+      old.firstElementChild.remove();
+    }
+    return at;
+  }
+
+  function say(problem) {
+    if (!problem) {
+      last = Date.now();
+      stale.hidden = true;
+      return;
+    }
+    const since = new Date(last).toLocaleTimeString();
+    const text = `Not up to date since ${since}: ${problem}.`;
+    if (stale.textContent !== text) stale.textContent = text;
+    stale.hidden = false;
+  }
+
+  async function refresh() {
+    clearTimeout(timer);
+    asking?.abort();
+    const mine = (asking = new AbortController());
+    try {
+      const answer = await fetch(location.href, { signal: mine.signal, cache: "no-store" });
+      if (!answer.ok) throw new Error((await answer.text()).trim() || `status ${answer.status}`);
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (mine !== asking) return;
+      show(fresh);
+      say(null);
+    } catch (error) {
+      if (mine !== asking) return;
+      say(error instanceof TypeError ? "the probe cannot be reached" : error.message);
+    }
+    asking = null;
+    if (!paused) timer = setTimeout(refresh, PERIOD);
+  }
+
+  function show(fresh) {
+    const focused = document.activeElement;
+    const scrolled = document.querySelector(".ribbon")?.scrollLeft;
+    morph(live, fresh.getElementById("live"));
+    document.title = fresh.title;
+    if (focused !== document.activeElement && focused?.isConnected) {
+      focused.focus({ preventScroll: true });
+    }
+    if (scrolled !== undefined) newest();
+    live.dataset.updates = Number(live.dataset.updates ?? 0) + 1;
+  }
+
+  // The newest heartbeat is the one to be seen.
+  function newest() {
+    for (const ribbon of document.querySelectorAll(".ribbon")) {
+      ribbon.scrollLeft = ribbon.scrollWidth;
+    }
+  }
+
+  function go(url, replace) {
+    if (replace) history.replaceState(null, "", url);
+    else history.pushState(null, "", url);
+    refresh();
+  }
+
+  // The URL of what the form asks for.
+  function asked(form) {
+    const query = new URLSearchParams(new FormData(form));
+    if (!query.get("q")) query.delete("q");
+    return `?${query}`;
+  }
+
+  live.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-live]");
+    const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey;
+    if (!link || !plain || event.altKey) return;
+    event.preventDefault();
+    go(link.href, false);
+  });
+  live.addEventListener("submit", (event) => {
+    event.preventDefault();
+    go(asked(event.target), false);
+  });
+  let typing = 0;
+  live.addEventListener("input", (event) => {
+    if (event.target.id !== "q") return;
+    clearTimeout(typing);
+    typing = setTimeout(() => go(asked(event.target.form), true), 200);
+  });
+  addEventListener("popstate", () => {
+    const words = document.getElementById("q");
+    if (words) words.value = new URLSearchParams(location.search).get("q") ?? "";
+    refresh();
+  });
+  addEventListener("keydown", (event) => {
+    const words = document.getElementById("q");
+    if (!words || event.metaKey || event.ctrlKey || event.altKey) return;
+    if (event.key === "/" && document.activeElement !== words) {
+      event.preventDefault();
+      words.focus();
+      words.select();
+    } else if (event.key === "Escape" && document.activeElement === words && words.value) {
+      words.value = "";
+      go(asked(words.form), true);
+    }
+  });
+  // A page that nobody sees asks for nothing.
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(timer);
+    if (!document.hidden && !paused) refresh();
+    if (document.hidden) {
+      asking?.abort();
+      asking = null;
+    }
+  });
+
+  const pause = document.createElement("button");
+  pause.type = "button";
+  pause.id = "pause";
+  pause.textContent = "Pause";
+  pause.setAttribute("aria-pressed", "false");
+  pause.addEventListener("click", () => {
+    paused = !paused;
+    pause.setAttribute("aria-pressed", String(paused));
+    clearTimeout(timer);
+    if (!paused) refresh();
+  });
+  document.querySelector("header").append(pause);
+  document.body.classList.add("live");
+  newest();
+  timer = setTimeout(refresh, PERIOD);
+})();

@@ -1,0 +1,367 @@
+//! Which targets a list shows: the query of its URL and an overview enter, the places of a page of
+//! targets leave.
+//!
+//! Whatever the query says, there is a page: what is not understood is as if it were absent.
+
+use std::cmp::{Ordering, Reverse};
+
+use crate::exposition::{Overview, TargetGlance};
+use crate::model::{Label, State, Wall};
+
+/// How many targets a page shows.
+pub(super) const ROWS: usize = 50;
+
+/// What the query of a list's URL asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct View {
+    /// Words that all stand in a target's name, address, protocol or labels, whatever their case.
+    pub(super) words: String,
+    /// In which state.
+    pub(super) state: Option<Standing>,
+    pub(super) sort: Sort,
+    /// Whether the order is the reverse of what [`Sort`] says.
+    pub(super) reversed: bool,
+    /// From 0.
+    pub(super) page: usize,
+}
+
+/// The verdict on a target, or that there is none yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    Down,
+    Unknown,
+    Up,
+}
+
+/// By what the targets are sorted. What is not known of a target puts it last in either order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Sort {
+    /// Those that are down, the latest first; those not known yet; then as configured.
+    #[default]
+    Urgency,
+    Name,
+    /// The latest change first.
+    Since,
+    /// The greatest first, as all below.
+    Loss,
+    Last,
+    P50,
+    P99,
+    Changes,
+}
+
+/// The targets of one page.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Selection {
+    /// Their places in the configuration.
+    pub(super) places: Vec<usize>,
+    /// How many targets there are on all pages.
+    pub(super) matching: usize,
+    /// The page that is shown, from 0: the last where a later one was asked for.
+    pub(super) page: usize,
+    /// How many pages there are; at least one.
+    pub(super) pages: usize,
+}
+
+impl Standing {
+    pub(super) const ALL: [Self; 3] = [Self::Down, Self::Unknown, Self::Up];
+
+    pub(super) fn of(state: Option<State>) -> Self {
+        match state {
+            Some(State::Down) => Self::Down,
+            None => Self::Unknown,
+            Some(State::Up) => Self::Up,
+        }
+    }
+
+    /// The word in URLs, classes and text.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Down => State::Down.label(),
+            Self::Unknown => "unknown",
+            Self::Up => State::Up.label(),
+        }
+    }
+}
+
+impl Sort {
+    const ALL: [Self; 8] = [
+        Self::Urgency,
+        Self::Name,
+        Self::Since,
+        Self::Loss,
+        Self::Last,
+        Self::P50,
+        Self::P99,
+        Self::Changes,
+    ];
+
+    /// The word in URLs.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Urgency => "state",
+            Self::Name => "name",
+            Self::Since => "since",
+            Self::Loss => "loss",
+            Self::Last => "last",
+            Self::P50 => "p50",
+            Self::P99 => "p99",
+            Self::Changes => "changes",
+        }
+    }
+
+    /// What `aria-sort` says of the column.
+    pub(super) fn direction(self, reversed: bool) -> &'static str {
+        let ascends = matches!(self, Self::Urgency | Self::Name);
+        if ascends == reversed { "descending" } else { "ascending" }
+    }
+}
+
+impl View {
+    /// Reads the query of a URL.
+    pub(super) fn of_query(query: &str) -> Self {
+        let mut view = Self::default();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            match key.as_ref() {
+                "q" => value.trim().clone_into(&mut view.words),
+                "state" => {
+                    view.state = Standing::ALL.into_iter().find(|state| state.word() == value);
+                }
+                "sort" => {
+                    let known = Sort::ALL.into_iter().find(|sort| sort.word() == value);
+                    view.sort = known.unwrap_or_default();
+                }
+                "order" => view.reversed = value == "reversed",
+                "page" => view.page = value.parse::<usize>().unwrap_or(1).saturating_sub(1),
+                _ => {}
+            }
+        }
+        view
+    }
+
+    /// The query of the URL that asks for this, with its `?`; `?` alone for all targets, which
+    /// leads there from any other query.
+    pub(super) fn query(&self) -> String {
+        let Self { words, state, sort, reversed, page } = self;
+        let mut query = form_urlencoded::Serializer::new("?".to_owned());
+        if !words.is_empty() {
+            query.append_pair("q", words);
+        }
+        if let Some(state) = state {
+            query.append_pair("state", state.word());
+        }
+        if *sort != Sort::default() {
+            query.append_pair("sort", sort.word());
+        }
+        if *reversed {
+            query.append_pair("order", "reversed");
+        }
+        if *page > 0 {
+            query.append_pair("page", &page.saturating_add(1).to_string());
+        }
+        query.finish().replacen("?&", "?", 1)
+    }
+
+    /// The same, sorted by `sort`: in its own order, or the reverse where it is that already.
+    pub(super) fn sorted_by(&self, sort: Sort) -> Self {
+        let reversed = self.sort == sort && !self.reversed;
+        Self { sort, reversed, page: 0, ..self.clone() }
+    }
+
+    /// The same, of the targets in this state alone.
+    pub(super) fn of_state(&self, state: Option<Standing>) -> Self {
+        Self { state, page: 0, ..self.clone() }
+    }
+
+    /// Another page of the same.
+    pub(super) fn at_page(&self, page: usize) -> Self {
+        Self { page, ..self.clone() }
+    }
+
+    /// The targets of the page.
+    pub(super) fn select(&self, overview: &Overview) -> Selection {
+        let words: Vec<String> = self.words.split_whitespace().map(str::to_lowercase).collect();
+        let targets = &overview.targets;
+        let mut places: Vec<usize> = (0..targets.len())
+            .filter(|&place| {
+                let standing = Standing::of(targets[place].glance.state);
+                self.state.is_none_or(|state| state == standing)
+                    && (words.is_empty() || has_all(&targets[place], &words))
+            })
+            .collect();
+        places.sort_by(|&one, &other| self.order(&targets[one], &targets[other]));
+        let matching = places.len();
+        let pages = matching.div_ceil(ROWS).max(1);
+        let page = self.page.min(pages - 1);
+        let places = places.into_iter().skip(page * ROWS).take(ROWS).collect();
+        Selection { places, matching, page, pages }
+    }
+
+    fn order(&self, one: &TargetGlance, other: &TargetGlance) -> Ordering {
+        let (a, b) = (&one.glance, &other.glance);
+        let loss = |glance: &TargetGlance| glance.glance.misses.ratio().map(share);
+        match self.sort {
+            Sort::Urgency => self.known(&urgency(one), &urgency(other)),
+            Sort::Name => self.known(&one.target.name, &other.target.name),
+            Sort::Since => self.greatest(a.changed, b.changed),
+            Sort::Loss => self.greatest(loss(one), loss(other)),
+            Sort::Last => self.greatest(a.last_rtt, b.last_rtt),
+            Sort::P50 => self.greatest(a.p50, b.p50),
+            Sort::P99 => self.greatest(a.p99, b.p99),
+            Sort::Changes => self.known(&Reverse(a.changes), &Reverse(b.changes)),
+        }
+    }
+
+    fn known<T: Ord>(&self, one: &T, other: &T) -> Ordering {
+        if self.reversed { other.cmp(one) } else { one.cmp(other) }
+    }
+
+    /// The greatest first, and what is not known last in either order.
+    fn greatest<T: Ord>(&self, one: Option<T>, other: Option<T>) -> Ordering {
+        match (one, other) {
+            (Some(one), Some(other)) => self.known(&Reverse(one), &Reverse(other)),
+            (one, other) => other.is_some().cmp(&one.is_some()),
+        }
+    }
+}
+
+/// Down, the latest first; unknown; up.
+fn urgency(target: &TargetGlance) -> (Standing, Option<Reverse<Wall>>) {
+    let standing = Standing::of(target.glance.state);
+    let changed = target.glance.changed.filter(|_| standing == Standing::Down);
+    (standing, changed.map(Reverse))
+}
+
+/// A ratio as a number that can be sorted by.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 1")]
+fn share(ratio: f64) -> u64 {
+    (ratio * 1e12) as u64
+}
+
+/// Whether each of `words`, which are in lower case, stands somewhere in what is configured.
+fn has_all(TargetGlance { target, .. }: &TargetGlance, words: &[String]) -> bool {
+    let mut text = format!("{} {}://{}", target.name, target.protocol.name(), target.address);
+    for (label, value) in &target.labels {
+        text.extend([" ", label, "=", value]);
+    }
+    let text = text.to_lowercase();
+    words.iter().all(|word| text.contains(word.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::exposition::fixture::{self, NOW};
+    use crate::session::{Buckets, Misses};
+
+    /// Targets with these names, each a second after the one before.
+    fn overview(names: &[&str]) -> Overview {
+        let rtt = Arc::new(Buckets::from_seconds(&[1e-3]));
+        let targets = names.iter().map(|name| fixture::fresh(name, ("site", name), &rtt));
+        let mut overview = fixture::overview(&fixture::probe(targets.collect()));
+        for (n, target) in (0..).zip(&mut overview.targets) {
+            target.glance.changed = Some(NOW + Duration::from_secs(n));
+        }
+        overview
+    }
+
+    fn places(query: &str, overview: &Overview) -> Vec<usize> {
+        View::of_query(query).select(overview).places
+    }
+
+    #[test]
+    fn what_is_down_comes_first_the_latest_before_all() {
+        let mut all = overview(&["a", "b", "c", "d", "e"]);
+        let states = [Some(State::Up), Some(State::Down), None, Some(State::Down), Some(State::Up)];
+        for (target, state) in all.targets.iter_mut().zip(states) {
+            target.glance.state = state;
+        }
+        assert_eq!(places("", &all), [3, 1, 2, 0, 4]);
+        assert_eq!(places("order=reversed", &all), [0, 4, 2, 1, 3]);
+        assert_eq!(places("state=down", &all), [3, 1]);
+        assert_eq!(places("state=up&sort=name&order=reversed", &all), [4, 0]);
+        assert_eq!(places("state=nonsense&sort=nonsense&page=x&what=ever", &all).len(), 5);
+    }
+
+    #[test]
+    fn figures_are_sorted_from_the_greatest_and_what_is_unknown_stays_last() {
+        let mut all = overview(&["a", "b", "c"]);
+        for (n, target) in (1..).zip(&mut all.targets[..2]) {
+            let glance = &mut target.glance;
+            (glance.last_rtt, glance.p50, glance.p99) = (Some(n), Some(9 - n), Some(n));
+            glance.misses = Misses { missed: 3 - u32::try_from(n).unwrap(), settled: 3 };
+            glance.changes = n;
+        }
+        for (sort, expected) in [
+            ("last", [1, 0, 2]),
+            ("p50", [0, 1, 2]),
+            ("p99", [1, 0, 2]),
+            ("loss", [0, 1, 2]),
+            ("changes", [1, 0, 2]),
+        ] {
+            assert_eq!(places(&format!("sort={sort}"), &all), expected, "{sort}");
+        }
+        assert_eq!(places("sort=loss&order=reversed", &all), [1, 0, 2]);
+        assert_eq!(places("sort=since", &all), [2, 1, 0]);
+    }
+
+    #[test]
+    fn words_are_found_in_whatever_is_configured() {
+        let all = overview(&["Fra-Edge", "ams-edge", "Zürich"]);
+        assert_eq!(places("q=EDGE", &all), [0, 1]);
+        assert_eq!(places("q=edge+fra", &all), [0]);
+        assert_eq!(places("q=site%3Dams", &all), [1]);
+        assert_eq!(places("q=z%C3%9CRICH", &all), [2]);
+        assert_eq!(places("q=heartbeat:", &all), [0, 1, 2]);
+        assert_eq!(places("q=nowhere", &all), [0_usize; 0]);
+    }
+
+    #[test]
+    fn pages_end_where_the_targets_do() {
+        let names: Vec<String> = (0..=ROWS * 2).map(|n| n.to_string()).collect();
+        let all = overview(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let last = View::of_query("page=3").select(&all);
+        assert_eq!(last, Selection { places: vec![100], matching: 101, page: 2, pages: 3 });
+        assert_eq!(View::of_query("page=18446744073709551615").select(&all), last);
+        assert_eq!(View::of_query("page=0").select(&all).page, 0);
+        let none = View::of_query("q=nowhere&page=7").select(&all);
+        assert_eq!(none, Selection { places: vec![], matching: 0, page: 0, pages: 1 });
+    }
+
+    #[test]
+    fn a_column_is_sorted_the_other_way_when_it_is_chosen_again() {
+        let view = View::of_query("q=a+b&state=up&page=4");
+        let once = view.sorted_by(Sort::Loss);
+        assert_eq!(once.query(), "?q=a+b&state=up&sort=loss");
+        assert_eq!(once.sorted_by(Sort::Loss).query(), "?q=a+b&state=up&sort=loss&order=reversed");
+        assert_eq!(view.sorted_by(Sort::Urgency).query(), "?q=a+b&state=up&order=reversed");
+        assert_eq!(View::default().query(), "?");
+    }
+
+    proptest! {
+        #[test]
+        fn a_query_reads_back(
+            words in any::<String>(), state in 0..4_usize, sort in 0..8_usize,
+            reversed: bool, page in 0..usize::MAX,
+        ) {
+            let view = View {
+                words: words.trim().to_owned(),
+                state: Standing::ALL.get(state).copied(),
+                sort: Sort::ALL[sort],
+                reversed,
+                page,
+            };
+            prop_assert_eq!(View::of_query(&view.query()[1..]), view);
+        }
+
+        #[test]
+        fn any_query_is_a_page(query in any::<String>()) {
+            View::of_query(&query).select(&overview(&["a", "b"]));
+        }
+    }
+}
