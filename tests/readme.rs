@@ -154,6 +154,9 @@ fn the_configuration_is_one_that_is_accepted() {
 fn flags_are_those_that_help_tells() {
     let commands = ["run", "demo", "ping", "check", "odds"];
     let mut helped = flags(&output(RESPONDER, &["--help"]));
+    for action in ["show", "set", "clear"] {
+        helped.extend(flags(&output(RESPONDER, &["faults", action, "--help"])));
+    }
     for command in commands {
         helped.extend(flags(&output(PROBE, &[command, "--help"])));
     }

@@ -1,12 +1,14 @@
 //! The responder's `--loss`, `--delay`, …: flags enter, settings of a bad network leave.
 
+use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use crate::config::{BitRate, Ratio, ScalarError, Span};
 use crate::impair::{Bandwidth, Burst, Direction, Outage, Settings, Shape};
 
 /// What the responder does wrong on purpose.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, PartialEq, Default, clap::Args)]
 #[command(next_help_heading = "Impairments (all off unless asked for; ratios as 30% or 0.3)")]
 pub(super) struct ImpairmentArgs {
     /// Share of requests that are lost, each on its own
@@ -53,8 +55,8 @@ pub(super) struct ImpairmentArgs {
 
     /// Hold such a reply back until so many later ones to the same client have overtaken it, and
     /// for HOLD at most
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    reorder_extent: Option<u32>,
+    #[arg(long, value_name = "N")]
+    reorder_extent: Option<NonZeroU32>,
 
     /// Share of replies in which one bit flips
     #[arg(long, value_name = "RATIO")]
@@ -67,32 +69,38 @@ pub(super) struct ImpairmentArgs {
     /// What all randomness follows from: the same seed gives the same faults [default: another one
     /// each time, which is logged]
     #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    pub(super) seed: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct BurstArg(Burst);
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct BurstArg {
+    p: Ratio,
+    r: Ratio,
+}
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct DirectionArg(Direction);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct ShapeArg(Shape);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct BandwidthArg {
     rate: BitRate,
     queue: Option<Span>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct ReorderArg {
     share: Ratio,
     hold: Option<Span>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct OutageArg(Outage);
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct OutageArg {
+    every: Span,
+    lasting: Span,
+}
 
 /// Why the value of a flag is none.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +127,7 @@ impl ImpairmentArgs {
         let span = |span: Option<Span>| span.map(Span::duration).unwrap_or_default();
         Settings {
             loss: ratio(self.loss),
-            burst_loss: self.burst_loss.map(|BurstArg(burst)| burst),
+            burst_loss: self.burst_loss.map(|BurstArg { p, r }| Burst { p: p.get(), r: r.get() }),
             direction: self.direction.map(|DirectionArg(way)| way).unwrap_or_default(),
             delay: span(self.delay),
             jitter: span(self.jitter),
@@ -134,11 +142,90 @@ impl ImpairmentArgs {
                 .reorder
                 .and_then(|reorder| reorder.hold)
                 .map_or(Settings::REORDER_HOLD, Span::duration),
-            reorder_extent: self.reorder_extent.unwrap_or(0),
+            reorder_extent: self.reorder_extent.map_or(0, NonZeroU32::get),
             corrupt: ratio(self.corrupt),
-            outage: self.outage.map(|OutageArg(outage)| outage),
+            outage: self.outage.map(|OutageArg { every, lasting }| Outage {
+                every: every.duration(),
+                lasting: lasting.duration(),
+            }),
             seed: self.seed.unwrap_or(seed),
         }
+    }
+}
+
+/// Reads and writes the flags by their names with underscores.
+macro_rules! keyed {
+    ($($flag:ident),+) => {
+        impl ImpairmentArgs {
+            const KEYS: &[&str] = &[$(stringify!($flag)),+];
+
+            /// Sets the flag of this name to what the text says.
+            pub(super) fn set(&mut self, key: &str, text: &str) -> Result<(), String> {
+                match key {
+                    $(stringify!($flag) => put(&mut self.$flag, text),)+
+                    _ => Err(format!("no such key (there are {})", Self::KEYS.join(", "))),
+                }
+            }
+
+            /// The flags that were given, by name, each as it is written.
+            pub(super) fn stated(&self) -> Vec<(&'static str, String)> {
+                let mut stated = Vec::new();
+                $(
+                    if let Some(value) = &self.$flag {
+                        stated.push((stringify!($flag), value.to_string()));
+                    }
+                )+
+                stated
+            }
+        }
+    };
+}
+
+keyed! {
+    loss, burst_loss, direction, delay, jitter, jitter_shape, bandwidth, duplicate, reorder,
+    reorder_extent, corrupt, outage, seed
+}
+
+fn put<T: FromStr<Err: fmt::Display>>(slot: &mut Option<T>, text: &str) -> Result<(), String> {
+    *slot = Some(text.parse().map_err(|error: T::Err| error.to_string())?);
+    Ok(())
+}
+
+impl fmt::Display for BurstArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{},{}", self.p, self.r)
+    }
+}
+
+impl fmt::Display for DirectionArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+impl fmt::Display for ShapeArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+impl fmt::Display for BandwidthArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.rate)?;
+        self.queue.map_or(Ok(()), |queue| write!(f, ",{queue}"))
+    }
+}
+
+impl fmt::Display for ReorderArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.share)?;
+        self.hold.map_or(Ok(()), |hold| write!(f, ",{hold}"))
+    }
+}
+
+impl fmt::Display for OutageArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "every={},for={}", self.every, self.lasting)
     }
 }
 
@@ -147,8 +234,7 @@ impl FromStr for BurstArg {
 
     fn from_str(text: &str) -> Result<Self, FlagError> {
         let (p, r) = text.split_once(',').ok_or(FlagError::NoBurst)?;
-        let (p, r): (Ratio, Ratio) = (part("P", p)?, part("R", r)?);
-        Ok(Self(Burst { p: p.get(), r: r.get() }))
+        Ok(Self { p: part("P", p)?, r: part("R", r)? })
     }
 }
 
@@ -210,7 +296,7 @@ impl FromStr for OutageArg {
         if lasting >= every {
             return Err(FlagError::OutageWithoutEnd);
         }
-        Ok(Self(Outage { every: every.duration(), lasting: lasting.duration() }))
+        Ok(Self { every, lasting })
     }
 }
 
@@ -298,7 +384,7 @@ mod tests {
             ("--jitter-shape bell", "must be uniform, normal or pareto"),
             ("--bandwidth 64", "the rate must be from 1bit to 1000Gbit a second"),
             ("--bandwidth 64kbit,1", "the queue needs a unit"),
-            ("--reorder-extent 0", "not in 1.."),
+            ("--reorder-extent 0", "number would be zero"),
             ("--reorder 1%,1", "the hold needs a unit"),
             ("--outage 20s", "must be such as every=60s,for=20s"),
             ("--outage every=60s", "must be such as every=60s,for=20s"),

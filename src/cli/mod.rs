@@ -7,6 +7,7 @@
 pub mod check;
 pub mod demo;
 mod exporter;
+pub mod faults;
 mod impairments;
 pub mod logging;
 mod memory;
@@ -15,6 +16,7 @@ pub mod ping;
 pub mod responder;
 pub mod run;
 mod signal;
+mod stated;
 mod web;
 
 use std::process::ExitCode;

@@ -2,14 +2,17 @@
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context as _;
 use tracing::{info, warn};
 
+use super::faults;
 use super::impairments::ImpairmentArgs;
 use super::logging::LogArgs;
 use super::signal::Signals;
+use super::stated::{Control, Stated};
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress, max_requests};
 use crate::config::Prefix;
 use crate::exposition::ResponderMetrics;
@@ -20,8 +23,11 @@ use crate::web::{self, ResponderStatus, Routes};
 
 /// Answers UDP heartbeats of every protocol on one port, and can behave like a bad network.
 #[derive(Debug, Clone, clap::Parser)]
-#[command(name = "heartbeat-responder", version)]
+#[command(name = "heartbeat-responder", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Where to answer heartbeats.
     #[arg(
         long,
@@ -56,6 +62,10 @@ pub struct Args {
     #[arg(long = "stamp.stateless")]
     stateless: bool,
 
+    /// Let whoever reaches the HTTP port change the faults (/api/v1/faults), on one thread then
+    #[arg(long = "web.enable-lifecycle")]
+    lifecycle: bool,
+
     #[command(flatten)]
     log: LogArgs,
 
@@ -63,11 +73,20 @@ pub struct Args {
     impairments: ImpairmentArgs,
 }
 
-/// Runs the program until SIGTERM or SIGINT.
+#[derive(Debug, Clone, clap::Subcommand)]
+enum Command {
+    /// Tell or change what a running responder does wrong on purpose
+    Faults(faults::Args),
+}
+
+/// Runs the program until SIGTERM or SIGINT, or its subcommand to the end.
 ///
 /// # Errors
-/// An address that cannot be bound to, by its name, or a resource that the system does not give.
+/// Those of the subcommand; else an address that cannot be bound to, by its name, or a resource that the system does not give.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(Command::Faults(args)) = &args.command {
+        return faults::run(args);
+    }
     let _log = args.log.init();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -83,7 +102,12 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let seed = net::now().wall.as_nanos() % 1_000_000_000;
     let settings = args.impairments.settings(seed);
     let rate_limit = NonZeroU32::new(args.rate_limit);
-    let terms = Terms { allow: args.allow.clone(), rate_limit, impairments: settings };
+    let terms = Terms {
+        allow: args.allow.clone(),
+        rate_limit,
+        impairments: settings,
+        changeable: args.lifecycle,
+    };
     let metrics = ResponderMetrics::new();
     let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let mut responder = Responder::bind(&args.listen, &terms, threads, &metrics)?;
@@ -97,6 +121,12 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         ResponderStatus { listeners: responder.local_addrs(), impairments: settings.in_words() };
     announce(&status, http, &settings);
 
+    let mut routes = Routes::responder(metrics, status, args.max_requests);
+    if args.lifecycle {
+        let stated = Stated { all: args.impairments.clone(), ..Stated::default() };
+        routes =
+            routes.with_faults(Arc::new(Control::new(stated, settings.seed, responder.faults())));
+    }
     let responder = responder::spawn(responder).context("cannot start the responder's threads")?;
     let shutdown = async {
         let name = signals.next().await;
@@ -104,7 +134,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         // Only then HTTP ends: the last scrape finds the final figures.
         responder.stop();
     };
-    web::serve(listener, Routes::responder(metrics, status, args.max_requests), shutdown).await;
+    web::serve(listener, routes, shutdown).await;
     info!("stopped");
     Ok(())
 }

@@ -91,6 +91,18 @@ impl Impairment {
         Self { settings, start, draws, return_draws, bad: false, return_bad: false, free: start }
     }
 
+    /// How it works.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Since when it works so.
+    #[must_use]
+    pub fn start(&self) -> Mono {
+        self.start
+    }
+
     /// What becomes of a packet that meets the link at `now`; to be called once for each packet,
     /// in the order of their arrival.
     pub fn judge(&mut self, now: Mono) -> Fate {

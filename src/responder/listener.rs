@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use tracing::warn;
 
+use super::faults::Follower;
 use super::reflector::{Reflector, Transmit};
 use super::throttle::Throttle;
 use crate::exposition::ResponderMetrics;
@@ -74,11 +75,12 @@ impl Listener {
 
     /// Has the reflector answer one batch of requests, if any wait; whether more may. The replies
     /// are queued as by [`send`](Self::send).
-    pub(super) fn serve(&mut self, reflector: &mut Reflector) -> bool {
+    pub(super) fn serve(&mut self, reflector: &mut Reflector, faults: &mut Follower) -> bool {
         if !self.waiting {
             return false;
         }
         let received = self.receive();
+        faults.follow(reflector);
         // Readiness is told once: only an empty batch shows that it will be told again.
         self.waiting = received > 0;
         let mut drops = self.drops;

@@ -6,6 +6,7 @@
 //! its own. Every turn of the loop does a bounded amount of work, so that shutdown is
 //! noticed under any load.
 
+mod faults;
 mod gate;
 mod limiter;
 mod listener;
@@ -29,8 +30,10 @@ use crate::config::Prefix;
 use crate::exposition::ResponderMetrics;
 use crate::impair;
 use crate::net::{self, Alarm, BindError, Options, Readiness, Socket};
+use faults::Follower;
 use listener::Listener;
 
+pub use faults::{FaultSwitch, Faults};
 pub use gate::Gate;
 pub use queue::Route;
 pub use reflector::{Reflector, Transmit};
@@ -57,8 +60,10 @@ pub struct Terms {
     /// How many requests a second are answered to one source prefix (/32 of IPv4, /64 of IPv6); as
     /// many may come at once.
     pub rate_limit: Option<NonZeroU32>,
-    /// What goes wrong on purpose.
+    /// What goes wrong on purpose, at first.
     pub impairments: impair::Settings,
+    /// That may change while it runs.
+    pub changeable: bool,
 }
 
 /// Sockets that are bound, and what is to be done with what comes in.
@@ -66,6 +71,7 @@ pub struct Terms {
 pub struct Responder {
     /// One for each thread; all are bound to the same addresses.
     shares: Vec<Share>,
+    switch: Arc<FaultSwitch>,
 }
 
 /// What one thread answers.
@@ -73,6 +79,7 @@ pub struct Responder {
 struct Share {
     sockets: Vec<Socket>,
     reflector: Reflector,
+    faults: Follower,
     metrics: ResponderMetrics,
 }
 
@@ -81,8 +88,8 @@ impl Responder {
     /// those, IPv6 is done without (and a warning logged) on a host that has none.
     ///
     /// The kernel spreads requests over `threads` by their addresses and ports (`SO_REUSEPORT`,
-    /// socket(7)). With impairments there is one thread, whatever is asked for: one seed decides
-    /// about all packets, in their order.
+    /// socket(7)). With impairments, or where they may come, there is one thread, whatever is asked
+    /// for: one seed decides about all packets, in their order.
     ///
     /// Outages are counted from this moment.
     ///
@@ -101,29 +108,44 @@ impl Responder {
         };
         let bound: Vec<SocketAddr> = sockets.iter().map(Socket::local_addr).collect();
         let start = net::now().mono;
-        let (gate, faults) =
-            (Arc::new(Gate::new(&terms.allow, terms.rate_limit)), terms.impairments);
+        let gate = Arc::new(Gate::new(&terms.allow, terms.rate_limit));
+        let settings = terms.impairments;
+        let switch = FaultSwitch::new(&settings.into(), start);
         let share = |sockets| Share {
             sockets,
-            reflector: Reflector::new(bound.clone(), gate.clone(), faults, start, metrics.clone()),
+            faults: Follower::of(&switch),
+            reflector: Reflector::new(
+                bound.clone(),
+                gate.clone(),
+                settings,
+                start,
+                metrics.clone(),
+            ),
             metrics: metrics.clone(),
         };
-        if threads.get() == 1 || !faults.is_off() {
-            return Ok(Self { shares: vec![share(sockets)] });
+        if threads.get() == 1 || !settings.is_off() || terms.changeable {
+            return Ok(Self { shares: vec![share(sockets)], switch });
         }
         // That these could be bound shows that nobody else is there: sockets that share their port
         // would not notice a second responder.
         drop(sockets);
         let again = || bound.iter().map(|&address| bind(address, true)).collect::<Result<_, _>>();
         let shares = (0..threads.get()).map(|_| again().map(share));
-        Ok(Self { shares: shares.collect::<Result<_, _>>()? })
+        Ok(Self { shares: shares.collect::<Result<_, _>>()?, switch })
+    }
+
+    /// What changes its faults while it runs. To be used where that is among its [`Terms`]: else
+    /// several threads may each have a link of their own.
+    #[must_use]
+    pub fn faults(&self) -> Arc<FaultSwitch> {
+        self.switch.clone()
     }
 
     /// The same, but as a stateless reflector: see [`Reflector::stateless`].
     #[must_use]
     pub fn stateless(self) -> Self {
         let stateless = |share: Share| Share { reflector: share.reflector.stateless(), ..share };
-        Self { shares: self.shares.into_iter().map(stateless).collect() }
+        Self { shares: self.shares.into_iter().map(stateless).collect(), ..self }
     }
 
     /// The addresses it is really bound to, in the order they were asked for.
@@ -147,7 +169,7 @@ impl Share {
     ///
     /// To be run on a current-thread runtime, which knows of the sockets by `watched`.
     async fn serve(self, watched: Watched, shutdown: impl Future<Output = ()>) {
-        let Self { sockets, mut reflector, metrics } = self;
+        let Self { sockets, mut reflector, mut faults, metrics } = self;
         let Watched { sockets: readiness, mut alarm } = watched;
         let mut listeners: Vec<Listener> = sockets
             .into_iter()
@@ -166,7 +188,7 @@ impl Share {
                     return;
                 },
             }
-            let more = turn(&mut listeners, &mut reflector, &mut alarm);
+            let more = turn(&mut listeners, &mut reflector, &mut faults, &mut alarm);
             if more {
                 // The wait would end at once, and the runtime never come to see to its signals.
                 tokio::task::yield_now().await;
@@ -207,7 +229,12 @@ async fn ready(listeners: &mut [Listener], alarm: &mut Alarm) -> io::Result<()> 
 
 /// One bounded piece of work: held replies that are due, then a batch from each listener. Whether
 /// more requests may wait.
-fn turn(listeners: &mut [Listener], reflector: &mut Reflector, alarm: &mut Alarm) -> bool {
+fn turn(
+    listeners: &mut [Listener],
+    reflector: &mut Reflector,
+    faults: &mut Follower,
+    alarm: &mut Alarm,
+) -> bool {
     reflector.release(net::now().mono, |reply| {
         if let Some(listener) = listeners.get_mut(reply.route.listener) {
             listener.send(reply);
@@ -215,7 +242,7 @@ fn turn(listeners: &mut [Listener], reflector: &mut Reflector, alarm: &mut Alarm
     });
     let mut more = false;
     for listener in listeners {
-        more |= listener.serve(reflector);
+        more |= listener.serve(reflector, faults);
         listener.flush();
     }
     if let Err(error) = alarm.set(reflector.next_due()) {

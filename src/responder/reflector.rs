@@ -16,11 +16,12 @@ use std::sync::Arc;
 
 use tracing::trace;
 
+use super::faults::{Dated, Links};
 use super::gate::Gate;
 use super::queue::{DelayQueue, Route};
 use super::sessions::{Key, Sessions};
 use crate::exposition::ResponderMetrics;
-use crate::impair::{self, BitFlip, Fate, Impairment, Passage};
+use crate::impair::{self, BitFlip, Fate, Passage};
 use crate::model::{DropReason, ImpairmentKind, Mono, Stamp, Wall};
 use crate::net::Datagram;
 use crate::wire::{self, Arrived, MAX_DATAGRAM, PROTOCOLS, Protocol, Recognition};
@@ -36,7 +37,7 @@ pub struct Reflector {
     /// Where requests come in.
     listeners: Vec<SocketAddr>,
     gate: Arc<Gate>,
-    impairment: Impairment,
+    links: Links,
     held: DelayQueue,
     /// Requests refused since [`take_refused`](Self::take_refused).
     refused: u64,
@@ -73,7 +74,7 @@ impl Reflector {
         Self {
             listeners,
             gate,
-            impairment: Impairment::new(settings, start),
+            links: Links::new(&Dated::new(&settings.into(), start)),
             held: DelayQueue::default(),
             refused: 0,
             sessions: Some(Sessions::default()),
@@ -105,6 +106,11 @@ impl Reflector {
             trace!(peer = %datagram.peer, octets = datagram.payload.len(), %reason, "not answered");
             self.metrics.dropped(reason);
         }
+    }
+
+    /// Has requests meet these faults; what is held already leaves when it is due.
+    pub(super) fn change_faults(&mut self, faults: &Dated) {
+        self.links.change(faults);
     }
 
     /// Gives to `send` the held replies that are due, at most [`RELEASES`](Self::RELEASES) of
@@ -152,7 +158,7 @@ impl Reflector {
             return Err(DropReason::RateLimited);
         }
 
-        let fate = self.impairment.judge(now.mono);
+        let fate = self.links.to(datagram.peer.ip()).judge(now.mono);
         if let Fate::Drop(reason) = fate {
             self.metrics.received(index);
             return Err(reason);
@@ -214,7 +220,8 @@ impl Reflector {
         send: &mut impl FnMut(Transmit<'_>),
     ) -> bool {
         let octets = self.reply.len() + headers(route.peer);
-        let Some(mut passage) = self.impairment.queue(passage, octets, now.mono) else {
+        let link = self.links.to(route.peer.ip());
+        let Some(mut passage) = link.queue(passage, octets, now.mono) else {
             return false;
         };
         let flipped = passage.corrupt.and_then(|flip| damage(&mut self.reply, flip, now.wall));

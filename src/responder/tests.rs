@@ -270,9 +270,11 @@ fn an_impaired_responder_has_one_thread_so_that_one_seed_decides() {
     let settings = Settings { loss: 0.5, ..Settings::default() };
     let threads = NonZeroUsize::new(3).unwrap();
     let metrics = ResponderMetrics::new();
-    let responder =
-        Responder::bind(&[address("127.0.0.1:0")], &settings.into(), threads, &metrics).unwrap();
-    assert_eq!(responder.shares.len(), 1);
+    for terms in [settings.into(), Terms { changeable: true, ..Terms::default() }] {
+        let responder =
+            Responder::bind(&[address("127.0.0.1:0")], &terms, threads, &metrics).unwrap();
+        assert_eq!(responder.shares.len(), 1);
+    }
 }
 
 #[test]

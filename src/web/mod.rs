@@ -6,11 +6,13 @@
 //!
 //! Nobody who connects is trusted. Connections are bounded in number, the longest idle giving way
 //! to the newest; a header is bounded in size and time, an answer in time and in time without
-//! progress; request bodies are never read; and what is being written is bounded in number, each
+//! progress; request bodies are not
+//! read but for one path of the responder, and bounded there; and what is being written is bounded in number, each
 //! holding a few chunks.
 
 mod body;
 mod connection;
+mod faults;
 mod negotiate;
 mod overviews;
 mod page;
@@ -26,6 +28,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
+pub use faults::FaultControl;
 pub use routes::{ResponderStatus, Routes};
 
 /// Answers what comes to `listener` until `shutdown` resolves; then lets answers under way finish,

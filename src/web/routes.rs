@@ -19,6 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::body::Body;
+use super::faults::{self, FaultControl};
 use super::overviews::Overviews;
 use super::page::List;
 use super::view::View;
@@ -49,6 +50,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 #[derive(Clone)]
 pub struct Routes {
     program: Program,
+    /// What changes the faults of a responder, where that is allowed.
+    faults: Option<Arc<dyn FaultControl>>,
     writers: Arc<Semaphore>,
 }
 
@@ -63,7 +66,8 @@ enum Program {
 pub struct ResponderStatus {
     /// Where it listens for heartbeats.
     pub listeners: Vec<SocketAddr>,
-    /// What it does wrong on purpose, each as a person would say it; empty in production.
+    /// What it does wrong on purpose, each as a person would say it; empty in production. Where
+    /// that may change, what is said here is not shown.
     pub impairments: Vec<String>,
 }
 
@@ -111,7 +115,22 @@ impl Routes {
     }
 
     fn new(program: Program, max_requests: usize) -> Self {
-        Self { program, writers: Arc::new(Semaphore::new(max_requests)) }
+        Self { program, faults: None, writers: Arc::new(Semaphore::new(max_requests)) }
+    }
+
+    /// The same, with `/api/v1/faults`.
+    #[must_use]
+    pub fn with_faults(self, faults: Arc<dyn FaultControl>) -> Self {
+        Self { faults: Some(faults), ..self }
+    }
+
+    /// The status with the faults of the moment.
+    fn newest(&self, status: &Arc<ResponderStatus>) -> Arc<ResponderStatus> {
+        let mut status = status.clone();
+        if let Some(faults) = &self.faults {
+            Arc::make_mut(&mut status).impairments = faults.in_words();
+        }
+        status
     }
 
     /// What stands on a path.
@@ -121,15 +140,23 @@ impl Routes {
             "/assets/style.css" => Content::File(CSS, include_str!("assets/style.css")),
             path => match &self.program {
                 Program::Probe(source, overviews) => probe(source, overviews, path, uri.query())?,
-                Program::Responder(metrics, status) => responder(metrics, status, path)?,
+                Program::Responder(metrics, status) => {
+                    responder(metrics, &self.newest(status), path)?
+                }
             },
         };
         Some(content)
     }
 
-    /// Answers a request, whose body is never read: a connection on which one comes is closed.
-    pub(super) async fn respond(&self, request: Request<Incoming>) -> Response<Body> {
-        let mut response = self.answer(&request).await;
+    /// Answers a request, whose body is not read but on the path of faults: a connection on which
+    /// another one comes is closed.
+    pub(super) async fn respond(&self, mut request: Request<Incoming>) -> Response<Body> {
+        let is_responder = matches!(self.program, Program::Responder(..));
+        let mut response = if is_responder && request.uri().path() == faults::PATH {
+            faults::answer(self.faults.as_deref(), &mut request).await
+        } else {
+            self.answer(&request).await
+        };
         let headers = response.headers_mut();
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));

@@ -147,6 +147,10 @@ fn help_and_version_are_there_for_every_command() {
         assert_eq!((help.code, help.err.as_str()), (Some(0), ""), "{command}");
         assert!(help.out.contains(&format!("Usage: heartbeat-probe {command}")), "{}", help.out);
     }
+    for action in ["show", "set", "clear"] {
+        let help = run(RESPONDER, &["faults", action, "--help"]);
+        assert!(help.out.contains(&format!("Usage: heartbeat-responder faults {action}")));
+    }
     for (program, name) in [(PROBE, "heartbeat-probe"), (RESPONDER, "heartbeat-responder")] {
         let help = run(program, &["--help"]);
         assert_eq!((help.code, help.err.as_str()), (Some(0), ""));

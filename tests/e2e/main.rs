@@ -17,6 +17,8 @@ mod course;
 
 mod exposition;
 
+mod faults;
+
 mod hostile;
 
 mod liveness;
