@@ -9,6 +9,7 @@ probe's metrics, Prometheus' targets and its rule groups.
 """
 
 import datetime
+import functools
 import json
 import math
 import re
@@ -20,7 +21,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from queries import dashboards, rules
+from queries import dashboards, rules, seconds
 
 TOP = Path(__file__).resolve().parents[2]
 RESPONDERS = ["steady", "lossy", "flaky"]
@@ -45,15 +46,20 @@ failures = []
 
 
 def main():
-    confined()
-    scraped()
-    settings = Settings()
-    stops(settings)
-    flaps(settings)
-    agrees()
-    dashboards_show()
-    goes_dark(settings)
-    rules_tell()
+    for look in [
+        confined,
+        scraped,
+        stops,
+        flaps,
+        agrees,
+        dashboards_show,
+        goes_dark,
+        rules_tell,
+    ]:
+        try:
+            look()
+        except (OSError, LookupError, ValueError, subprocess.SubprocessError) as error:
+            check(False, f"{look.__name__} could not be looked at", repr(error))
     if failures:
         print(f"{len(failures)} of the checks failed")
     return int(bool(failures))
@@ -72,7 +78,7 @@ def within(seconds, ask):
     end = time.time() + seconds
     while True:
         answer = ask()
-        if answer or time.time() > end:
+        if answer or not time.time() < end:
             return answer
         time.sleep(0.25)
 
@@ -95,7 +101,7 @@ class Stack:
         return json.loads(docker("inspect", self.container(service)))[0]
 
     def port(self, service, port):
-        [binding] = self.inspect(service)["NetworkSettings"]["Ports"][f"{port}/tcp"]
+        binding, *_ = self.inspect(service)["NetworkSettings"]["Ports"][f"{port}/tcp"]
         return binding["HostPort"]
 
     def address(self, service):
@@ -108,15 +114,17 @@ class Stack:
     def metrics(self, service):
         """The series of a service at this moment, by name and labels as they are written."""
         port = 9862 if service == "probe" else 9863
-        with urllib.request.urlopen(f"http://{self.address(service)}:{port}/metrics") as answer:
+        url = f"http://{self.address(service)}:{port}/metrics"
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             lines = answer.read().decode().splitlines()
         return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
 
 def docker(*arguments):
-    run = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    command = ["docker", *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if run.returncode:
-        raise RuntimeError(f"docker {' '.join(arguments)}: {run.stderr.strip()}")
+        raise ValueError(f"{' '.join(command)}: {run.stderr.strip()}")
     return run.stdout
 
 
@@ -127,23 +135,23 @@ def get(url, **parameters):
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
-        raise RuntimeError(f"{url}: {error.code} {error.read().decode()[:500]}") from error
+        raise ValueError(f"{url}: {error.code} {error.read().decode()[:500]}") from error
 
 
 def ask(path, **parameters):
     return get(f"{stack.prometheus}/api/v1/{path}", **parameters)["data"]
 
 
-def query(expression, **parameters):
+def query(expression):
     """The series that an expression gives now, each with its labels and its value."""
-    result = ask("query", query=expression, **parameters)["result"]
+    result = ask("query", query=expression)["result"]
     return [(series["metric"], float(series["value"][1])) for series in result]
 
 
 def value(expression):
-    """The only value of an expression, or None."""
+    """The only value of an expression; none is NaN, which equals nothing and lies in no bounds."""
     series = query(expression)
-    return series[0][1] if len(series) == 1 else None
+    return series[0][1] if len(series) == 1 else math.nan
 
 
 def samples(selector, since):
@@ -155,7 +163,7 @@ def samples(selector, since):
 
 
 def moment(text):
-    """Of Docker's nanoseconds and Alertmanager's milliseconds alike."""
+    """Of Docker, which tells nanoseconds: more than datetime reads."""
     whole, _, rest = text.rstrip("Z").partition(".")
     begun = datetime.datetime.fromisoformat(whole).replace(tzinfo=datetime.timezone.utc)
     return begun.timestamp() + float(f"0.{rest or 0}")
@@ -168,28 +176,41 @@ class Settings:
         targets = get(f"{stack.probe}/api/v1/targets")["targets"]
         self.targets = {target["name"]: target for target in targets}
         scrapes = {target["scrapeInterval"] for target in ask("targets")["activeTargets"]}
-        self.scrape = max(float(scrape.rstrip("s")) for scrape in scrapes)
+        [self.scrape] = [seconds(scrape) for scrape in scrapes]
         groups = {group["name"]: group["interval"] for group in ask("rules")["groups"]}
-        self.evaluation = groups["heartbeat-target"]
+        self.evaluation = groups["heartbeat-alerts"]
 
     def down_within(self, target):
-        """How long after the last answer its alert fires, and how that comes about."""
+        """How long after the last answer its alert fires at the latest, and why."""
         target = self.targets[target]
-        misses, interval = target["misses"], target["interval_seconds"]
-        parts = [misses * interval, target["timeout_seconds"], self.scrape, self.evaluation]
-        return sum(parts), (
-            f"{misses} misses x {interval:g} s + {parts[1]:g} s timeout + {self.scrape:g} s scrape"
-            f" + {self.evaluation:g} s evaluation = {sum(parts):g} s"
-        )
+        misses = (f"{target['misses']} misses", target["misses"] * target["interval_seconds"])
+        return self.told_after(misses, ("timeout", target["timeout_seconds"]))
 
-    def up_within(self, target):
+    def up_within(self, target, *more):
+        """How long after its return that alert ends at the latest, and why."""
         target = self.targets[target]
-        recoveries, interval = target["recoveries"], target["interval_seconds"]
-        parts = [recoveries * interval, target["timeout_seconds"], self.scrape, self.evaluation]
-        return sum(parts), (
-            f"{recoveries} answers x {interval:g} s + {parts[1]:g} s timeout + {self.scrape:g} s"
-            f" scrape + {self.evaluation:g} s evaluation = {sum(parts):g} s"
-        )
+        answers = target["recoveries"] * target["interval_seconds"]
+        answers = (f"answers: {target['recoveries']}", answers)
+        return self.told_after(answers, ("timeout", target["timeout_seconds"]), *more)
+
+    def told_after(self, *parts):
+        # But for the one that the paused probe answered late.
+        durations = 'scrape_duration_seconds{job="heartbeat-probe"}[10m]'
+        scrape = value(f"quantile_over_time(0.9, {durations})")
+        told = [
+            ("scrape interval", self.scrape),
+            ("scrape", scrape),
+            ("evaluation", self.evaluation),
+        ]
+        parts = [*parts, *told]
+        bound = sum(part for _, part in parts)
+        why = " + ".join(f"{name} {part:.3g} s" for name, part in parts)
+        return bound, f"{why} = {bound:.2f} s"
+
+
+@functools.cache
+def settings():
+    return Settings()
 
 
 def confined():
@@ -283,12 +304,15 @@ def inhibited(by, name, **labels):
     )
 
 
-def stops(settings):
+def stops():
     """A server that is stopped fires its alert in time, which clears once it is back."""
     before = stack.address("steady")
-    fires(settings, "steady", stops_well("steady"))
+    # What it lost before is known once it has been seen for a while.
+    recorded = 'target:heartbeat_down_by_chance:probability1h{target="steady"}'
+    check(within(PATIENCE, lambda: query(recorded)), "the odds of steady are recorded")
+    fires("steady", stops_well("steady"))
 
-    # It had lost nothing before; that is known once the demo has been seen for a while.
+    # As it had lost nothing.
     odds = "with a chance of 0%"
     known = within(PATIENCE, lambda: odds in told_odds("steady"))
     check(known, "its alert knows the odds", told_odds("steady"))
@@ -302,7 +326,7 @@ def stops(settings):
     stack.do("start", "steady")
     started = moment(stack.inspect("steady")["State"]["StartedAt"])
     same = stack.address("steady") == before
-    clears(settings, started, same)
+    clears(started, same)
 
 
 def stops_well(service):
@@ -318,8 +342,8 @@ def told_odds(target):
     return " ".join(alert["annotations"]["odds"] for alert in alerts)
 
 
-def fires(settings, target, since):
-    bound, why = settings.down_within(target)
+def fires(target, since):
+    bound, why = settings().down_within(target)
     name = "HeartbeatTargetDown"
     fired = within(bound + PATIENCE, lambda: alert_samples(name, since, target=target))
     if fired:
@@ -331,12 +355,10 @@ def fires(settings, target, since):
     check(known, f"Alertmanager knows that {target} is down")
 
 
-def clears(settings, since, same_address):
-    bound, why = settings.up_within("steady")
-    if not same_address:
-        # Failed lookups are tried again after 1, 2, 4, ... s: half of the time since the first.
-        bound, why = bound + 60, f"{why} + up to 60 s for its new address"
-
+def clears(since, same_address):
+    # Names are looked up again after a minute at the latest.
+    more = [] if same_address else [("lookup of its new address", 60)]
+    bound, why = settings().up_within("steady", *more)
     name = "HeartbeatTargetDown"
 
     def cleared():
@@ -346,7 +368,7 @@ def clears(settings, since, same_address):
     is_cleared = within(bound + PATIENCE, cleared)
     # It is gone with the evaluation after the last that it was seen in.
     fired = [when for when, _ in alert_samples(name, since, target="steady")]
-    took = max(fired, default=since) + settings.evaluation - since
+    took = max(fired, default=since) + settings().evaluation - since
     what = "it clears in time after the start"
     check(is_cleared and took <= bound, what, f"after {took:.1f} s; {why}")
     gone = within(PATIENCE, lambda: not managed(name, target="steady"))
@@ -360,7 +382,7 @@ def impairs():
     stack.do("unpause", "probe")
     impaired = within(PATIENCE, lambda: value("heartbeat_probe_impaired") == 1)
     skipped = value('sum(heartbeat_unsent_total{reason="skipped"})')
-    check(impaired, f"a probe that was paused for {PAUSE} s is impaired", f"{skipped} skipped")
+    check(impaired, f"a probe that was paused for {PAUSE} s is impaired", f"{skipped:g} skipped")
     held = within(PATIENCE, lambda: inhibited("HeartbeatProbeImpaired", "HeartbeatTargetDown"))
     check(held, "Alertmanager holds back what an impaired probe claims", states())
 
@@ -374,11 +396,11 @@ def states():
     return ", ".join(sorted(words))
 
 
-def flaps(settings):
+def flaps():
     """The server that is down for a part of each minute is called down as often as it was."""
     started = float(stack.metrics("flaky")["process_start_time_seconds"])
     # A while after the last of its outages, all is settled.
-    end = started + OUTAGES * OUTAGE_EVERY + settings.down_within("flaky")[0]
+    end = started + OUTAGES * OUTAGE_EVERY + settings().down_within("flaky")[0]
     time.sleep(max(0, end - time.time()))
     now = time.time()
     outages = outages_told(started)
@@ -387,10 +409,10 @@ def flaps(settings):
     check(len(outages) == OUTAGES, f"the responder flaky had {OUTAGES} outages", detail)
     downs = value('heartbeat_state_changes_total{target="flaky", state="down"}')
     ups = value('heartbeat_state_changes_total{target="flaky", state="up"}')
-    check(downs == len(outages), "the probe counted each of them", f"{downs} times down")
-    check(ups == downs + 1, "and each return", f"{ups} times up, the first included")
+    check(downs == len(outages), "the probe counted each of them", f"{downs:g} times down")
+    check(ups == downs + 1, "and each return", f"{ups:g} times up, the first included")
 
-    target = settings.targets["flaky"]
+    target = settings().targets["flaky"]
     latest = target["misses"] * target["interval_seconds"] + target["timeout_seconds"]
     down = value('heartbeat_down_seconds_total{target="flaky"}') / OUTAGES
     low, high = OUTAGE - latest, OUTAGE + target["interval_seconds"]
@@ -488,16 +510,19 @@ def has_data(expression, parameters):
     return False
 
 
-def goes_dark(settings):
+def goes_dark():
     """All servers gone is one event; the probe gone is another."""
     for service in RESPONDERS:
         stops_well(service)
     since = time.time()
-    bound, why = settings.down_within("lossy")
+    bound, why = settings().down_within("lossy")
     name = "HeartbeatProbeSeesNothing"
     fired = within(bound + PATIENCE, lambda: alert_samples(name, since))
     took = fired[0][0] - since if fired else math.inf
     check(took <= bound, f"{name} fires in time", f"after {took:.1f} s; {why}")
+    alerts = [alert_samples("HeartbeatTargetDown", since, target=target) for target in RESPONDERS]
+    last = max(alert[0][0] if alert else math.inf for alert in alerts)
+    check(fired and fired[0][0] <= last, "with the last of the alerts that it silences")
     held = within(PATIENCE, lambda: inhibited(name, "HeartbeatTargetDown"))
     check(held, "Alertmanager holds back its targets, one by one", states())
     stops_well("probe")
