@@ -87,8 +87,9 @@ pub struct Session {
     history: History,
     /// When the verdict last changed.
     changed: Option<Stamp>,
-    /// When it changed before that, the newest first; the epoch where it did not.
-    changed_before: [Wall; 3],
+    /// When it changed before that, in seconds since the epoch, the newest first; 0 where it did
+    /// not.
+    changed_before: [u32; 3],
     /// A new verdict that has not been asked for yet.
     news: Option<State>,
     /// Time spent down before the present verdict.
@@ -181,7 +182,7 @@ impl Session {
             recorder: Recorder::new(settings.recorder),
             history: History::new(settings.interval, first),
             changed: None,
-            changed_before: [Wall::default(); 3],
+            changed_before: [0; 3],
             news: None,
             down: Duration::ZERO,
             loss_burst: 0,
@@ -396,9 +397,11 @@ impl Session {
         self.history.recent(now)
     }
 
-    /// The last changes of the verdict, four at most, the newest first: what it became, and when.
+    /// The last changes of the verdict, four at most, the newest first: what it became, and when;
+    /// all but the newest to the second.
     pub fn changes(&self) -> impl Iterator<Item = (State, Wall)> + '_ {
-        let before = self.changed_before.into_iter().filter(|&at| at > Wall::default());
+        let known = self.changed_before.into_iter().filter(|&seconds| seconds > 0);
+        let before = known.map(|seconds| Wall::from_nanos(u64::from(seconds) * 1_000_000_000));
         let moments = self.changed.map(|at| at.wall).into_iter().chain(before);
         // One verdict follows on the other.
         let newest = self.liveness.state().unwrap_or(State::Up);
@@ -530,7 +533,8 @@ impl Session {
         }
         if let Some(before) = self.changed {
             self.changed_before.rotate_right(1);
-            self.changed_before[0] = before.wall;
+            let seconds = before.wall.as_nanos() / 1_000_000_000;
+            self.changed_before[0] = u32::try_from(seconds).unwrap_or(u32::MAX);
         }
         self.changed = Some(at);
         self.news = verdict;

@@ -289,7 +289,8 @@ fn listed(source: &Arc<dyn ProbeSource>, overviews: &Arc<Overviews>, view: View)
             (view, overview, selection)
         });
         let (view, overview, selection) = sorting.await.map_err(|_| Unavailable)?;
-        let looks = source.look(selection.places.clone()).await?;
+        let mut looks = source.look(selection.places.clone()).await?;
+        view.arrange(&mut looks);
         let list = List { view, overview, selection, looks };
         Ok(Box::new(move |out: Out<'_>| list.write(out)) as Encode)
     })

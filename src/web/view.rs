@@ -5,8 +5,10 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use crate::exposition::{Overview, TargetGlance};
+use crate::config::Target;
+use crate::exposition::{Overview, TargetGlance, TargetLook};
 use crate::model::{Label, State, Wall};
+use crate::session::Glance;
 
 /// How many targets a page shows.
 pub(super) const ROWS: usize = 50;
@@ -189,7 +191,8 @@ impl View {
                     && (words.is_empty() || has_all(&targets[place], &words))
             })
             .collect();
-        places.sort_by(|&one, &other| self.order(&targets[one], &targets[other]));
+        let figures = |place: usize| (&*targets[place].target, &targets[place].glance);
+        places.sort_by(|&one, &other| self.order(figures(one), figures(other)));
         let matching = places.len();
         let pages = matching.div_ceil(ROWS).max(1);
         let page = self.page.min(pages - 1);
@@ -197,14 +200,23 @@ impl View {
         Selection { places, matching, page, pages }
     }
 
-    fn order(&self, one: &TargetGlance, other: &TargetGlance) -> Ordering {
-        let (a, b) = (&one.glance, &other.glance);
-        let loss = |glance: &TargetGlance| glance.glance.misses.ratio().map(share);
+    /// Puts the targets of a page in order by what is shown of them, which is newer than the
+    /// overview by which they were selected.
+    pub(super) fn arrange(&self, looks: &mut [TargetLook]) {
+        looks.sort_by(|one, other| {
+            let (a, b) = (&one.sample.target, &other.sample.target);
+            self.order((a, &one.glance), (b, &other.glance))
+        });
+    }
+
+    fn order(&self, one: (&Target, &Glance), other: (&Target, &Glance)) -> Ordering {
+        let ((target, a), (other_target, b)) = (one, other);
+        let loss = |glance: &Glance| glance.misses.ratio().map(share);
         match self.sort {
-            Sort::Urgency => self.known(&urgency(one), &urgency(other)),
-            Sort::Name => self.known(&one.target.name, &other.target.name),
+            Sort::Urgency => self.known(&urgency(a), &urgency(b)),
+            Sort::Name => self.known(&target.name, &other_target.name),
             Sort::Since => self.greatest(a.changed, b.changed),
-            Sort::Loss => self.greatest(loss(one), loss(other)),
+            Sort::Loss => self.greatest(loss(a), loss(b)),
             Sort::Last => self.greatest(a.last_rtt, b.last_rtt),
             Sort::P50 => self.greatest(a.p50, b.p50),
             Sort::P99 => self.greatest(a.p99, b.p99),
@@ -226,9 +238,9 @@ impl View {
 }
 
 /// Down, the latest first; unknown; up.
-fn urgency(target: &TargetGlance) -> (Standing, Option<Reverse<Wall>>) {
-    let standing = Standing::of(target.glance.state);
-    let changed = target.glance.changed.filter(|_| standing == Standing::Down);
+fn urgency(glance: &Glance) -> (Standing, Option<Reverse<Wall>>) {
+    let standing = Standing::of(glance.state);
+    let changed = glance.changed.filter(|_| standing == Standing::Down);
     (standing, changed.map(Reverse))
 }
 
@@ -308,6 +320,19 @@ mod tests {
         }
         assert_eq!(places("sort=loss&order=reversed", &all), [1, 0, 2]);
         assert_eq!(places("sort=since", &all), [2, 1, 0]);
+    }
+
+    #[test]
+    fn what_is_shown_is_in_order_though_it_is_newer_than_what_was_selected_by() {
+        let rtt = Arc::new(Buckets::from_seconds(&[1e-3]));
+        let mut looks: Vec<TargetLook> = ["a", "b", "c"]
+            .map(|name| fixture::look(fixture::busy(name, ("site", "x"), &rtt)))
+            .into();
+        looks[1].glance.p99 = Some(u64::MAX);
+        looks[2].glance.p99 = None;
+        View::of_query("sort=p99").arrange(&mut looks);
+        let names: Vec<&str> = looks.iter().map(|look| look.sample.target.name.as_str()).collect();
+        assert_eq!(names, ["b", "a", "c"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@
   let timer = 0;
   let last = Date.now();
   let paused = false;
+  let updates = 0;
 
   // Makes `old` what `fresh` is, node by node, so that focus, selection and what is open stay.
   function morph(old, fresh) {
@@ -122,7 +123,7 @@
       focused.focus({ preventScroll: true });
     }
     if (scrolled !== undefined) newest();
-    live.dataset.updates = Number(live.dataset.updates ?? 0) + 1;
+    live.dataset.updates = ++updates;
   }
 
   // The newest heartbeat is the one to be seen.

@@ -16,7 +16,7 @@ pub(super) fn sparkline(recent: &Recent) -> String {
     let graph = Graph::of(recent, 120.0, 28.0);
     format!(
         "<svg class=spark viewBox=\"0 0 120 28\" preserveAspectRatio=none role=img \
-         aria-label=\"{}\">{}<path class=line d=\"{}\"/></svg>",
+         aria-label=\"{}\"><path class=grid d=\"M0 27.5H120\"/>{}<path class=line d=\"{}\"/></svg>",
         summary(recent),
         graph.bars,
         graph.line,

@@ -8,7 +8,7 @@ use super::text::{ABSENT, Escaped, count, milliseconds, moment, percent, since, 
 use super::{close, href, open, why};
 use crate::config::{Target, format_duration};
 use crate::exposition::{TargetLook, outcome, rfc3339_micros};
-use crate::model::{IcmpKind, InvalidReason, Label, UnsentReason, Wall};
+use crate::model::{Direction, IcmpKind, InvalidReason, Label, UnsentReason, Wall};
 use crate::session::{Heartbeat, Histogram, Outcome, Record, Summary};
 use crate::web::view::Standing;
 
@@ -131,6 +131,9 @@ fn figures(look: &TargetLook, out: &mut dyn Write) -> io::Result<()> {
     figure(out, "sent", &count(record.sent))?;
     figure(out, "received", &count(record.received))?;
     figure(out, "lost", &count(record.lost))?;
+    for (way, &lost) in Direction::ALL.iter().zip(&record.one_way_lost).filter(|(_, n)| **n > 0) {
+        figure(out, &format!("lost {}", way.label()), &count(lost))?;
+    }
     figure(out, "in flight", &count(sample.session.in_flight))?;
     figure(out, "late", &count(record.late))?;
     figure(out, "duplicates", &count(record.duplicates))?;
