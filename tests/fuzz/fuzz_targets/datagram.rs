@@ -1,0 +1,137 @@
+//! The whole way of a datagram through a responder, sockets apart: any octets enter, from anybody,
+//! at any time, under any faults, and what leaves is one reply at most (and its duplicate, where
+//! that was asked for), no longer than what came, and never a request. All of it is counted.
+
+#![no_main]
+
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use libfuzzer_sys::fuzz_target;
+use udp_heartbeat::exposition::ResponderMetrics;
+use udp_heartbeat::impair::{Direction, Settings};
+use udp_heartbeat::model::{DropReason, Label, Mono, Stamp, Wall};
+use udp_heartbeat::net::Datagram;
+use udp_heartbeat::responder::{Gate, Reflector, Transmit};
+use udp_heartbeat::wire::{MAX_DATAGRAM, PROTOCOLS, recognise};
+
+const SECOND: u64 = 1_000_000_000;
+const DAY: u64 = 86_400 * SECOND;
+const LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 12_000);
+
+/// Which reflector; the moment; who asks, of which address, with which hop limit and what.
+type Input<'a> = (u8, u64, (u128, u16), Option<u32>, Option<u8>, &'a [u8]);
+
+/// A reflector with state, as one thread of a responder has it.
+struct Bench {
+    reflector: Reflector,
+    metrics: ResponderMetrics,
+    duplicates: bool,
+}
+
+impl Bench {
+    fn new(settings: Settings, rate_limit: Option<NonZeroU32>) -> Self {
+        let metrics = ResponderMetrics::new();
+        let gate = Arc::new(Gate::new(&[], rate_limit));
+        let start = Mono::from_nanos(0);
+        Self {
+            reflector: Reflector::new(vec![LISTENER], gate, settings, start, metrics.clone()),
+            metrics,
+            duplicates: settings.duplicate > 0.0,
+        }
+    }
+
+    /// Datagrams that are known to be of no further interest, requests, and requests not answered.
+    fn counts(&self) -> (u64, u64, u64) {
+        let dropped = |reasons: &[DropReason]| {
+            reasons.iter().map(|&reason| self.metrics.dropped_count(reason)).sum()
+        };
+        let strange = [DropReason::Malformed, DropReason::Reflection, DropReason::Denied];
+        let other: Vec<_> =
+            DropReason::ALL.iter().copied().filter(|reason| !strange.contains(reason)).collect();
+        let received = (0..PROTOCOLS.len()).map(|index| self.metrics.received_count(index)).sum();
+        (dropped(&strange), received, dropped(&other))
+    }
+}
+
+thread_local! {
+    static BENCHES: RefCell<Vec<Bench>> = RefCell::new(vec![
+        Bench::new(Settings::default(), None),
+        Bench::new(Settings::default(), NonZeroU32::new(1000)),
+        Bench::new(Settings { corrupt: 1.0, seed: 1, ..Settings::default() }, None),
+        Bench::new(
+            Settings {
+                loss: 0.2,
+                direction: Direction::Both,
+                delay: Duration::from_millis(1),
+                jitter: Duration::from_millis(5),
+                duplicate: 0.3,
+                reorder: 0.3,
+                reorder_extent: 2,
+                corrupt: 0.5,
+                seed: 2,
+                ..Settings::default()
+            },
+            None,
+        ),
+    ]);
+}
+
+fuzz_target!(|input: Input| {
+    let (which, at, (ip, port), local, ttl, octets) = input;
+    // In the years in which the octets at hand are requests, or in any.
+    let at = if at % 2 == 0 { 1_700_000_000 * SECOND + at % DAY } else { at };
+    let now = Stamp { mono: Mono::from_nanos(at), wall: Wall::from_nanos(at) };
+    let peer = match u32::try_from(ip) {
+        Ok(v4) => SocketAddr::new(Ipv4Addr::from_bits(v4).into(), port),
+        Err(_) => SocketAddr::new(Ipv6Addr::from_bits(ip).into(), port),
+    };
+    let datagram = Datagram {
+        peer,
+        local: local.map(|ip| Ipv4Addr::from_bits(ip).into()),
+        to_group: which & 0x80 != 0,
+        payload: &octets[..octets.len().min(MAX_DATAGRAM)],
+        truncated: octets.len() > MAX_DATAGRAM,
+        received: (which & 0x40 != 0).then_some(now.wall),
+        ttl,
+        drops: None,
+    };
+
+    BENCHES.with_borrow_mut(|benches| {
+        let count = benches.len();
+        let bench = &mut benches[usize::from(which) % count];
+        let before = bench.counts();
+        let (mut replies, mut duplicates) = (0, 0);
+        let mut check = |transmit: Transmit<'_>| {
+            let Transmit { route, payload } = transmit;
+            if route.duplicate {
+                duplicates += 1;
+            } else {
+                replies += 1;
+            }
+            assert_eq!((route.peer, route.source), (peer, datagram.local));
+            assert!(peer.port() != 0 && !peer.ip().is_unspecified() && !peer.ip().is_multicast());
+            assert!(payload.len() <= datagram.payload.len());
+            for nanos in [at, at.saturating_sub(DAY), at.saturating_add(DAY)] {
+                let is_damaged = usize::from(which) % count >= 2;
+                // Of a reply that was damaged on purpose, this holds at its moment.
+                if nanos == at || !is_damaged {
+                    assert!(recognise(payload, Wall::from_nanos(nanos)).is_err());
+                }
+            }
+        };
+        bench.reflector.handle(&datagram, 0, now, &mut check);
+        bench.reflector.release(Mono::from_nanos(u64::MAX), &mut check);
+        assert_eq!(bench.reflector.held(), 0);
+
+        let after = bench.counts();
+        let strange = after.0 - before.0;
+        let (received, dropped) = (after.1 - before.1, after.2 - before.2);
+        assert_eq!(strange + received, 1);
+        assert_eq!(replies + dropped, received);
+        assert!(duplicates <= replies && (bench.duplicates || duplicates == 0));
+    });
+});
