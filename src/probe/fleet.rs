@@ -53,7 +53,7 @@ struct Watched {
     session: Session,
     route: Option<Route>,
     /// The route before the last change of address: answers may still come that way.
-    former: Option<Route>,
+    former: Option<Box<Route>>,
     resolution: Resolution,
     address_changes: u64,
 }
@@ -370,10 +370,10 @@ impl Fleet {
             return;
         }
         if let Some(former) = watched.former.take() {
-            self.routes.remove(former, protocol);
+            self.routes.remove(*former, protocol);
         }
         watched.address_changes += u64::from(watched.route.is_some());
-        watched.former = watched.route.take();
+        watched.former = watched.route.take().map(Box::new);
         watched.route = self.routes.add(member, peer, protocol);
         if watched.route.is_none() {
             tracing::error!(

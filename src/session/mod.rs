@@ -54,7 +54,7 @@ use recorder::Recorder;
 use schedule::Schedule;
 
 pub use history::{Column, Misses, Recent};
-pub use record::{Buckets, Histogram, Record, Summary};
+pub use record::{Buckets, Histogram, Rare, Record, Summary};
 pub use recorder::{Frozen, Heartbeat, Outcome, Recording};
 pub use schedule::Due;
 

@@ -1,5 +1,6 @@
 //! What is counted of one target: the figures behind its series on `/metrics`.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ pub struct Record {
     /// Heartbeats sent and not answered within the timeout.
     pub lost: u64,
     /// Heartbeats that were due and never left, by [`UnsentReason`].
-    pub unsent: [u64; UnsentReason::COUNT],
+    pub unsent: Rare<{ UnsentReason::COUNT }>,
     /// First answers after the timeout; each also stands in `lost`.
     pub late: u64,
     /// Further answers to one heartbeat (RFC 5560).
@@ -28,11 +29,11 @@ pub struct Record {
     /// [`Direction`].
     pub one_way_lost: [u64; Direction::COUNT],
     /// Datagrams from the target that answer nothing, by [`InvalidReason`].
-    pub invalid: [u64; InvalidReason::COUNT],
+    pub invalid: Rare<{ InvalidReason::COUNT }>,
     /// Entries into each [`State`].
     pub state_changes: [u64; State::COUNT],
     /// ICMP errors about the target, by [`IcmpKind`].
-    pub icmp_errors: [u64; IcmpKind::COUNT],
+    pub icmp_errors: Rare<{ IcmpKind::COUNT }>,
     /// The last of them, and when it came.
     pub last_icmp: Option<(IcmpKind, Wall)>,
     /// Round-trip delays by the source of their stamps.
@@ -64,14 +65,14 @@ impl Record {
             sent: 0,
             received: 0,
             lost: 0,
-            unsent: [0; UnsentReason::COUNT],
+            unsent: Rare::default(),
             late: 0,
             duplicates: 0,
             reordered: 0,
             one_way_lost: [0; Direction::COUNT],
-            invalid: [0; InvalidReason::COUNT],
+            invalid: Rare::default(),
             state_changes: [0; State::COUNT],
-            icmp_errors: [0; IcmpKind::COUNT],
+            icmp_errors: Rare::default(),
             last_icmp: None,
             stamps: [0; StampSource::COUNT],
             rtt: Histogram::new(rtt),
@@ -93,6 +94,24 @@ impl Record {
             .filter(|&&reason| reason != UnsentReason::Skipped)
             .map(|reason| self.unsent[reason.index()])
             .sum()
+    }
+}
+
+/// Counts of what does not happen to most targets; they take memory once one is changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rare<const N: usize>(Option<Box<[u64; N]>>);
+
+impl<const N: usize> Deref for Rare<N> {
+    type Target = [u64];
+
+    fn deref(&self) -> &[u64] {
+        self.0.as_deref().unwrap_or(const { &[0; N] })
+    }
+}
+
+impl<const N: usize> DerefMut for Rare<N> {
+    fn deref_mut(&mut self) -> &mut [u64] {
+        &mut self.0.get_or_insert_with(|| Box::new([0; N]))[..]
     }
 }
 
