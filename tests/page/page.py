@@ -272,7 +272,8 @@ def a_target_lives(browser, probe):
 def every_width_and_scheme(browser, probe):
     papers = set()
     for scheme in ("light", "dark"):
-        for name, width, height in (("phone", 390, 844), ("small", 320, 600), ("desktop", 1280, 800)):
+        for name, width, height in (("phone", 390, 844), ("small", 320, 600), ("tablet", 800, 800),
+                                    ("narrow", 1100, 800), ("desktop", 1280, 800)):
             size = {"width": width, "height": height}
             motion = "reduce" if name == "phone" else "no-preference"
             with looking(browser, probe.web, viewport=size, color_scheme=scheme,
@@ -280,6 +281,9 @@ def every_width_and_scheme(browser, probe):
                 page.goto(probe.web)
                 expect(page.get_by_role("row")).to_have_count(11)
                 fits(page)
+                row, head = (page.locator(f"tr.down{cell}").first.bounding_box()["width"]
+                             for cell in ("", " th"))
+                assert head > row * (0.5 if width < 1000 else 0.15), f"{head} of {row} px"
                 legible(page, ".soft", "tr.up td.state b", "tr.down td.state b", ".some", "th small",
                         ".why", ".changes .up", ".changes .down", ".chips a", ".lead b")
                 papers.add((scheme, page.evaluate("getComputedStyle(document.body).backgroundColor")))
