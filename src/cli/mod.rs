@@ -13,6 +13,7 @@ pub mod logging;
 mod memory;
 pub mod odds;
 pub mod ping;
+mod priority;
 pub mod responder;
 pub mod run;
 mod signal;

@@ -13,7 +13,7 @@ use crate::probe::{Event, Happening};
 
 use super::exporter::Exporter;
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress, max_requests};
-use super::{USAGE, failed};
+use super::{USAGE, failed, priority};
 
 /// The command line of `run`.
 #[derive(Debug, clap::Args)]
@@ -58,7 +58,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Err(error) = net::raise_descriptor_limit() {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // The threads that this starts are those of blocking work alone.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_start(priority::give_way)
+        .build()?;
     runtime.block_on(async {
         let listener = args.listen_address.bind().await?;
         let targets = config.targets.len();
