@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::exposition::TargetSample;
 use crate::model::{Direction, IcmpKind, InvalidReason, Label, State, UnsentReason};
 use crate::probe::{Begin, Detail, Event, Happening, Options, Probe};
 use crate::session::Answered;
+use crate::wire;
 
 use super::signal::Signals;
 
@@ -34,6 +36,9 @@ pub struct Args {
     /// How long an answer may take; may exceed the interval
     #[arg(short = 'W', long, value_name = "DURATION", default_value = "1s")]
     timeout: Span,
+    /// A file with the key, in hexadecimal, that authenticates STAMP packets
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
     /// End once the target is down
     #[arg(long)]
     until_down: bool,
@@ -67,6 +72,11 @@ fn target(args: &Args) -> anyhow::Result<Target> {
     target.timeout = args.timeout.duration();
     target.misses = args.misses;
     config::in_flight(target.interval, target.timeout)?;
+    if let Some(file) = &args.key_file {
+        let protocol = target.protocol;
+        target.protocol = wire::with_key(protocol, config::load_key(file)?)
+            .with_context(|| format!("{} has no keys: ping stamp://…", protocol.name()))?;
+    }
     Ok(target)
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
@@ -14,7 +15,7 @@ use super::logging::LogArgs;
 use super::signal::Signals;
 use super::stated::{Control, Stated};
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress, max_requests};
-use crate::config::Prefix;
+use crate::config::{self, KeyFileError, Prefix};
 use crate::exposition::ResponderMetrics;
 use crate::impair::Settings;
 use crate::net;
@@ -62,6 +63,15 @@ pub struct Args {
     #[arg(long = "stamp.stateless")]
     stateless: bool,
 
+    /// A file with a key, in hexadecimal, that authenticates STAMP packets; may be given several
+    /// times
+    #[arg(long = "stamp.key-file", value_name = "FILE", value_parser = key_file)]
+    key_files: Vec<PathBuf>,
+
+    /// Answer nothing but what one of the keys authenticates
+    #[arg(long = "stamp.require-auth", requires = "key_files")]
+    require_auth: bool,
+
     /// Let whoever reaches the HTTP port change the faults (/api/v1/faults), on one thread then
     #[arg(long = "web.enable-lifecycle")]
     lifecycle: bool,
@@ -102,9 +112,13 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let seed = net::now().wall.as_nanos() % 1_000_000_000;
     let settings = args.impairments.settings(seed);
     let rate_limit = NonZeroU32::new(args.rate_limit);
+    let keys =
+        args.key_files.iter().map(|file| config::load_key(file)).collect::<Result<_, _>>()?;
     let terms = Terms {
         allow: args.allow.clone(),
         rate_limit,
+        keys,
+        require_auth: args.require_auth,
         impairments: settings,
         changeable: args.lifecycle,
     };
@@ -149,6 +163,12 @@ fn announce(status: &ResponderStatus, http: SocketAddr, settings: &Settings) {
         let seed = settings.seed;
         warn!(seed, "this responder behaves badly on purpose: {settings}");
     }
+}
+
+/// A file that holds a key; it is read again once there is a log that can be warned in.
+fn key_file(text: &str) -> Result<PathBuf, KeyFileError> {
+    let path = PathBuf::from(text);
+    config::load_key(&path).map(|_| path)
 }
 
 fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {

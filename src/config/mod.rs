@@ -18,6 +18,7 @@
 
 mod address;
 mod argument;
+mod key;
 mod node;
 mod place;
 mod prefix;
@@ -31,6 +32,7 @@ use std::path::Path;
 
 pub use address::{Address, AddressError, Host};
 pub use argument::{TargetError, parse_target};
+pub use key::{KeyFileError, load_key};
 pub use prefix::Prefix;
 pub use problem::{Problem, Problems};
 pub(crate) use scalars::format_duration;
@@ -57,7 +59,8 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
     parse(&file, text)
 }
 
-/// Checks the text of a configuration file called `file`, which is named in problems and not read.
+/// Checks the text of a configuration file called `file`, which is named in problems and not read;
+/// the key files that the text names are, relative to its folder.
 ///
 /// A file without targets is no problem: others may come from the command line.
 ///
@@ -68,5 +71,6 @@ pub fn parse(file: &str, text: &str) -> Result<Config, Problems> {
         let at = fault.at.unwrap_or((1, 1));
         Problems::of_file(file, Lines::of(text).clamp(at), fault.message)
     })?;
-    schema::check(&root).map_err(|findings| Problems::locate(file, text, findings))
+    let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+    schema::check(&root, folder).map_err(|findings| Problems::locate(file, text, findings))
 }

@@ -9,17 +9,19 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
 use std::fmt::{Debug, Display};
 use std::hash::Hash;
+use std::path::Path as Folder;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::Address;
+use super::key::load_key;
 use super::node::Node;
 use super::place::Path;
 use super::problem::Finding;
 use super::scalars::{Interval, Span, did_you_mean};
 use super::target::{Config, Defaults, Target, in_flight};
 use super::values;
-use crate::wire::Protocol;
+use crate::wire::{self, Key, Protocol};
 
 /// A mapping whose keys are known.
 struct Level {
@@ -43,21 +45,24 @@ static TARGET: Level = Level {
     keys: &[
         "name", "address", "labels",
         "protocol", "port", "interval", "timeout", "misses", "recoveries",
-        "recorder",
+        "recorder", "key_file",
     ],
 };
 
-/// Checks a whole file.
-pub(super) fn check(root: &Node) -> Result<Config, Vec<Finding>> {
-    let mut checker = Checker::default();
+/// Checks a whole file, which stands in `folder`.
+pub(super) fn check(root: &Node, folder: &Folder) -> Result<Config, Vec<Finding>> {
+    let mut checker = Checker { findings: Vec::new(), folder, keys: HashMap::new() };
     let config = checker.file(&Path::Root, root);
     if checker.findings.is_empty() { Ok(config) } else { Err(checker.findings) }
 }
 
 /// Collects what is wrong while the tree is walked.
-#[derive(Default)]
-struct Checker {
+struct Checker<'f> {
     findings: Vec<Finding>,
+    /// What paths of other files are relative to.
+    folder: &'f Folder,
+    /// The keys that have been read, or why not, by the paths of their files.
+    keys: HashMap<String, Result<Key, String>>,
 }
 
 /// The entries of a [`Level`] in a file.
@@ -93,7 +98,7 @@ struct Settings {
     recorder: Option<u32>,
 }
 
-impl Checker {
+impl Checker<'_> {
     fn file(&mut self, path: &Path<'_>, node: &Node) -> Config {
         let mut config = Config::default();
         let Some(fields) = self.fields(path, node, &FILE) else {
@@ -163,11 +168,44 @@ impl Checker {
             None => BTreeMap::new(),
         };
         let name = self.name(path, &fields);
+        let settings = settings.or(defaults);
+        let protocol = self.with_key(path, &fields, settings.protocol);
         let target = name.as_ref().zip(address).map(|(name, address)| Target {
+            protocol,
             labels,
-            ..settings.or(defaults).target(name.text.clone(), address)
+            ..settings.target(name.text.clone(), address)
         });
         Candidate { name, target }
+    }
+
+    /// The protocol of a target, with its key where it has one.
+    fn with_key(
+        &mut self,
+        path: &Path<'_>,
+        fields: &Fields<'_>,
+        protocol: &'static dyn Protocol,
+    ) -> &'static dyn Protocol {
+        let Some(file) = self.value(path, fields, "key_file", |node| {
+            let file = values::text(node)?;
+            if file.is_empty() { Err("must not be empty".to_owned()) } else { Ok(file.to_owned()) }
+        }) else {
+            return protocol;
+        };
+        let folder = self.folder;
+        let key = self.keys.entry(file).or_insert_with_key(|file| {
+            load_key(&folder.join(file)).map_err(|error| error.to_string())
+        });
+        let found = key.clone().and_then(|key| {
+            wire::with_key(protocol, key).ok_or_else(|| {
+                format!("{} has no keys: the protocol must be stamp", protocol.name())
+            })
+        });
+        found.unwrap_or_else(|message| {
+            if let Some((path, _)) = fields.entry(path, "key_file") {
+                self.report(&path, message);
+            }
+            protocol
+        })
     }
 
     /// The settings of a target, or of `defaults`; `fallback` holds where they are silent.

@@ -25,6 +25,8 @@ labels! {
     pub enum InvalidReason {
         /// Not a reply of the target's protocol.
         Malformed => "malformed",
+        /// The key does not vouch for it.
+        Unauthenticated => "unauthenticated",
         /// A sequence number that has not been sent.
         UnknownSequence => "unknown_sequence",
         /// A heartbeat settled so long ago that it is no longer remembered.
@@ -113,6 +115,8 @@ labels! {
         /// The queue of a limited bandwidth (`--bandwidth`), or of all replies that are held back,
         /// was full.
         Overflow => "overflow",
+        /// No key vouches for it, and one should (`--stamp.key-file`).
+        Unauthenticated => "unauthenticated",
         /// The source is not allowed, or is no address that can be answered.
         Denied => "denied",
     }

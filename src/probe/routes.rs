@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::model::{InvalidReason, UnmatchedReason};
-use crate::wire::{Protocol, Reply};
+use crate::wire::{self, Protocol, Reply, Unreadable};
 
 /// A target's place in its worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,7 +64,7 @@ impl Routes {
         protocol: &'static dyn Protocol,
     ) -> Option<Route> {
         let groups = self.peers.entry(peer).or_insert_with(|| Vec::with_capacity(1));
-        let known = groups.iter().position(|group| group.protocol.name() == protocol.name());
+        let known = groups.iter().position(|group| wire::is_same(group.protocol, protocol));
         let index = known.unwrap_or(groups.len());
         if known.is_none() {
             groups.push(Sharers { protocol, members: Vec::with_capacity(1), holes: 0 });
@@ -76,7 +76,7 @@ impl Routes {
     /// Takes a route back.
     pub(super) fn remove(&mut self, route: Route, protocol: &'static dyn Protocol) {
         let Some(groups) = self.peers.get_mut(&route.peer) else { return };
-        for group in groups.iter_mut().filter(|group| group.protocol.name() == protocol.name()) {
+        for group in groups.iter_mut().filter(|group| wire::is_same(group.protocol, protocol)) {
             if let Some(place) = group.members.get_mut(route.session as usize)
                 && place.take().is_some()
             {
@@ -94,8 +94,17 @@ impl Routes {
         let Some(groups) = self.peers.get(&peer) else {
             return Delivery::Unmatched(UnmatchedReason::UnknownAddress);
         };
+        let mut invalid = InvalidReason::Malformed;
         for group in groups {
-            let Ok(reply) = group.protocol.decode(datagram) else { continue };
+            let reply = match group.protocol.decode(datagram) {
+                Ok(reply) => reply,
+                Err(unreadable) => {
+                    if unreadable == Unreadable::Unauthenticated {
+                        invalid = InvalidReason::Unauthenticated;
+                    }
+                    continue;
+                }
+            };
             let member = match reply.session {
                 Some(session) => group.members.get(session as usize).copied().flatten(),
                 None => group.only(),
@@ -107,7 +116,7 @@ impl Routes {
             };
         }
         match sole(groups) {
-            Some(member) => Delivery::Invalid(member, InvalidReason::Malformed),
+            Some(member) => Delivery::Invalid(member, invalid),
             None => Delivery::Unmatched(UnmatchedReason::UnknownSession),
         }
     }

@@ -30,6 +30,7 @@ use crate::config::Prefix;
 use crate::exposition::ResponderMetrics;
 use crate::impair;
 use crate::net::{self, Alarm, BindError, Options, Readiness, Socket};
+use crate::wire::Key;
 use faults::Follower;
 use listener::Listener;
 
@@ -60,6 +61,10 @@ pub struct Terms {
     /// How many requests a second are answered to one source prefix (/32 of IPv4, /64 of IPv6); as
     /// many may come at once.
     pub rate_limit: Option<NonZeroU32>,
+    /// Who may vouch for authenticated requests.
+    pub keys: Arc<[Key]>,
+    /// Whether none but those are answered.
+    pub require_auth: bool,
     /// What goes wrong on purpose, at first.
     pub impairments: impair::Settings,
     /// That may change while it runs.
@@ -120,7 +125,8 @@ impl Responder {
                 settings,
                 start,
                 metrics.clone(),
-            ),
+            )
+            .authenticating(terms.keys.clone(), terms.require_auth),
             metrics: metrics.clone(),
         };
         if threads.get() == 1 || !settings.is_off() || terms.changeable {

@@ -1,15 +1,16 @@
 //! The responder without its sockets: a datagram and the time enter, replies leave.
 //!
-//! The order is: let in → recognise → charge → impair → reflect → send or hold. A request that
-//! the impairments lose on the way in is never reflected; everything else they do, they do to the reply, as a network behind the
-//! responder would: an injected delay comes after t3 is stamped and shows as round-trip delay, not
-//! as turnaround.
+//! The order is: let in → recognise → charge → impair → authenticate → reflect → send or hold. A
+//! request that the impairments lose on the way in is never reflected, nor counted in its session;
+//! everything else they do, they do to the reply, as a network behind the responder would: an
+//! injected delay comes after t3 is stamped and shows as round-trip delay, not as turnaround.
 //!
 //! What never gets an answer: replies ([`DropReason::Reflection`]), datagrams of no protocol or
 //! beyond [`MAX_DATAGRAM`] octets ([`DropReason::Malformed`]), datagrams whose answer could go to
 //! nobody, to many, or back to the responder, or that come from somebody who may not ask
-//! ([`DropReason::Denied`]), and requests from whoever asks too often
-//! ([`DropReason::RateLimited`]).
+//! ([`DropReason::Denied`]), requests from whoever asks too often
+//! ([`DropReason::RateLimited`]), and those that no key vouches for where one should
+//! ([`DropReason::Unauthenticated`]).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,19 +20,22 @@ use tracing::trace;
 use super::faults::{Dated, Links};
 use super::gate::Gate;
 use super::queue::{DelayQueue, Route};
-use super::sessions::{Key, Sessions};
+use super::sessions::{Identity, Sessions};
 use crate::exposition::ResponderMetrics;
 use crate::impair::{self, BitFlip, Fate, Passage};
 use crate::model::{DropReason, ImpairmentKind, Mono, Stamp, Wall};
 use crate::net::Datagram;
-use crate::wire::{self, Arrived, MAX_DATAGRAM, PROTOCOLS, Protocol, Recognition};
+use crate::wire::{
+    self, Arrived, Authenticity, Key, MAX_DATAGRAM, PROTOCOLS, Protocol, Recognition,
+    Unauthenticated,
+};
 
 /// Recognises requests, and makes and impairs the replies.
 ///
 /// At all times, and counting what every `handle` has been given:
-/// `received = replied + dropped{loss, burst_loss, outage, rate_limited, overflow} + held`, where it is for
-/// the caller to count a reply as sent, by [`Route::protocol`], unless it is a
-/// [`Route::duplicate`]. A reply that finds the delay queue full counts as `overflow` as well.
+/// `received = replied + dropped + held`, where of those dropped the malformed, reflections and the
+/// denied do not count, and it is for the caller to count a reply as sent, by [`Route::protocol`],
+/// unless it is a [`Route::duplicate`]. A reply that finds the delay queue full counts as `overflow` as well.
 #[derive(Debug)]
 pub struct Reflector {
     /// Where requests come in.
@@ -43,6 +47,9 @@ pub struct Reflector {
     refused: u64,
     /// None where no state is kept.
     sessions: Option<Sessions>,
+    /// Who may vouch for requests, and whether somebody must.
+    keys: Arc<[Key]>,
+    require_auth: bool,
     metrics: ResponderMetrics,
     /// The reply at hand; kept for its memory.
     reply: Vec<u8>,
@@ -78,6 +85,8 @@ impl Reflector {
             held: DelayQueue::default(),
             refused: 0,
             sessions: Some(Sessions::default()),
+            keys: Arc::default(),
+            require_auth: false,
             metrics,
             reply: Vec::with_capacity(MAX_DATAGRAM),
         }
@@ -88,6 +97,13 @@ impl Reflector {
     #[must_use]
     pub fn stateless(self) -> Self {
         Self { sessions: None, ..self }
+    }
+
+    /// The same, but one that answers authenticated requests, too, where one of `keys` vouches for
+    /// them; and no others where that is `required`.
+    #[must_use]
+    pub fn authenticating(self, keys: Arc<[Key]>, required: bool) -> Self {
+        Self { keys, require_auth: required, ..self }
     }
 
     /// Takes a datagram that came in at the listener with this index and is looked at `now`, and
@@ -164,9 +180,21 @@ impl Reflector {
             return Err(reason);
         }
 
+        let (key, voucher) = match protocol.authenticate(datagram.payload, &self.keys) {
+            Ok(Authenticity::By { place, key }) => (Some(place), Some(key)),
+            Ok(Authenticity::Open) if !self.require_auth => (None, None),
+            Ok(Authenticity::Open) | Err(Unauthenticated) => {
+                self.metrics.received(index);
+                return Err(DropReason::Unauthenticated);
+            }
+        };
+        let number = self.sessions.as_mut().and_then(|sessions| {
+            let session = protocol.counted_session(datagram.payload)?;
+            let Datagram { peer, local, .. } = *datagram;
+            Some(sessions.count(Identity { peer, listener, local, session, key }, now.mono))
+        });
         let at = datagram.received.unwrap_or(now.wall);
-        let number = self.count(protocol, datagram, listener, now.mono);
-        let arrived = Arrived { number, ..Arrived::new(at, datagram.ttl) };
+        let arrived = Arrived { number, key: voucher, ..Arrived::new(at, datagram.ttl) };
         self.reply.clear();
         protocol.reflect(datagram.payload, arrived, now.wall, &mut self.reply);
         debug_assert!(self.reply.len() <= datagram.payload.len());
@@ -195,20 +223,6 @@ impl Reflector {
             self.metrics.impaired(ImpairmentKind::Duplicate);
         }
         Ok(())
-    }
-
-    /// The number of the reply to a request, where its protocol has one and state is kept.
-    fn count(
-        &mut self,
-        protocol: &dyn Protocol,
-        datagram: &Datagram<'_>,
-        listener: usize,
-        now: Mono,
-    ) -> Option<u32> {
-        let sessions = self.sessions.as_mut()?;
-        let session = protocol.counted_session(datagram.payload)?;
-        let key = Key { peer: datagram.peer, listener, local: datagram.local, session };
-        Some(sessions.count(key, now))
     }
 
     /// Sends one copy of the reply at hand through the bad network; whether it had room for it.

@@ -23,29 +23,31 @@ pub(super) const MAX_SESSIONS: usize = 262_144;
 
 /// What makes a session: who asks, who is asked, and what the requests themselves say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct Identity {
     /// Who asks.
     pub(super) peer: SocketAddr,
     /// The listener and, where the kernel told it, the address that are asked.
     pub(super) listener: usize,
     pub(super) local: Option<IpAddr>,
     /// [`counted_session`](crate::wire::Protocol::counted_session).
-    pub(super) session: u32,
+    pub(super) session: u16,
+    /// Which key vouches for it.
+    pub(super) key: Option<usize>,
 }
 
 /// The sessions of one reflector.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     /// The number of the next reply to each session; a session is in one of the two.
-    newer: HashMap<Key, u32>,
-    older: HashMap<Key, u32>,
+    newer: HashMap<Identity, u32>,
+    older: HashMap<Identity, u32>,
     /// When the newer generation began.
     began: Mono,
 }
 
 impl Sessions {
     /// The number of the next reply, at `now`, to this session; it counts from 0, and wraps.
-    pub(super) fn count(&mut self, key: Key, now: Mono) -> u32 {
+    pub(super) fn count(&mut self, key: Identity, now: Mono) -> u32 {
         if now.since(self.began) >= REMEMBERED {
             self.turn(now);
         }
@@ -82,9 +84,15 @@ mod tests {
 
     use super::*;
 
-    fn key(port: u16, session: u32) -> Key {
+    fn identity(port: u16, session: u16) -> Identity {
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Key { peer: SocketAddr::new(ip, port), listener: 0, local: Some(ip), session }
+        Identity {
+            peer: SocketAddr::new(ip, port),
+            listener: 0,
+            local: Some(ip),
+            session,
+            key: None,
+        }
     }
 
     fn at(seconds: u64) -> Mono {
@@ -94,11 +102,19 @@ mod tests {
     #[test]
     fn every_session_counts_from_zero_on_its_own() {
         let mut sessions = Sessions::default();
-        let elsewhere = Key { local: Some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2))), ..key(1, 1) };
+        let elsewhere =
+            Identity { local: Some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2))), ..identity(1, 1) };
         for number in 0..3 {
-            for key in
-                [key(1, 1), key(1, 2), key(2, 1), elsewhere, Key { listener: 1, ..key(1, 1) }]
-            {
+            let other_listener = Identity { listener: 1, ..identity(1, 1) };
+            let with_key = Identity { key: Some(0), ..identity(1, 1) };
+            for key in [
+                identity(1, 1),
+                identity(1, 2),
+                identity(2, 1),
+                elsewhere,
+                other_listener,
+                with_key,
+            ] {
                 assert_eq!(sessions.count(key, at(0)), number);
             }
         }
@@ -107,26 +123,26 @@ mod tests {
     #[test]
     fn the_count_wraps() {
         let mut sessions = Sessions::default();
-        sessions.newer.insert(key(1, 1), u32::MAX);
+        sessions.newer.insert(identity(1, 1), u32::MAX);
         sessions.began = at(0);
-        assert_eq!(sessions.count(key(1, 1), at(0)), u32::MAX);
-        assert_eq!(sessions.count(key(1, 1), at(0)), 0);
+        assert_eq!(sessions.count(identity(1, 1), at(0)), u32::MAX);
+        assert_eq!(sessions.count(identity(1, 1), at(0)), 0);
     }
 
     #[test]
     fn a_quiet_session_is_remembered_for_so_long_and_no_longer_than_twice_that() {
         let mut sessions = Sessions::default();
-        assert_eq!(sessions.count(key(1, 1), at(0)), 0);
-        assert_eq!(sessions.count(key(1, 1), at(899)), 1);
-        assert_eq!(sessions.count(key(2, 1), at(900)), 0);
-        assert_eq!(sessions.count(key(1, 1), at(899 + 900)), 2);
+        assert_eq!(sessions.count(identity(1, 1), at(0)), 0);
+        assert_eq!(sessions.count(identity(1, 1), at(899)), 1);
+        assert_eq!(sessions.count(identity(2, 1), at(900)), 0);
+        assert_eq!(sessions.count(identity(1, 1), at(899 + 900)), 2);
         // One that is used at least so often is never forgotten.
         for turn in 1..=10 {
             let now = at(1799 + turn * 899);
-            assert_eq!(u64::from(sessions.count(key(1, 1), now)), turn + 2);
+            assert_eq!(u64::from(sessions.count(identity(1, 1), now)), turn + 2);
         }
-        assert_eq!(sessions.count(key(2, 1), at(20_000)), 0);
-        assert_eq!(sessions.count(key(1, 1), at(22_000)), 0);
+        assert_eq!(sessions.count(identity(2, 1), at(20_000)), 0);
+        assert_eq!(sessions.count(identity(1, 1), at(22_000)), 0);
         assert_eq!(sessions.len(), 2);
     }
 
@@ -135,9 +151,11 @@ mod tests {
         let mut sessions = Sessions::default();
         let mut busy = 0;
         for number in 0..3 * u32::try_from(MAX_SESSIONS).unwrap() {
-            sessions.count(key(2, number), at(0));
+            let [a, b, session @ ..] = number.to_be_bytes();
+            let port = 2 + u16::from_be_bytes([a, b]);
+            sessions.count(identity(port, u16::from_be_bytes(session)), at(0));
             if number % 1000 == 0 {
-                assert_eq!(sessions.count(key(1, 1), at(0)), busy);
+                assert_eq!(sessions.count(identity(1, 1), at(0)), busy);
                 busy += 1;
             }
             assert!(sessions.len() <= MAX_SESSIONS);

@@ -10,7 +10,8 @@
 //! zero: no reply is a request, whenever it is read.
 
 use super::{
-    Arrived, MAX_DATAGRAM, Malformed, Protocol, Recognition, Reply, Request, is_text, number,
+    Arrived, MAX_DATAGRAM, Malformed, Protocol, Recognition, Reply, Request, Unreadable, is_text,
+    number,
 };
 use crate::model::Wall;
 
@@ -46,7 +47,7 @@ impl Protocol for Heartbeat {
     /// A reply has one space, no leading zeros, and its difference as [`number::write_within`]
     /// writes it into as many octets: a changed octet that is no digit is noticed. A second number
     /// as large as a timestamp makes it a request, as an echo server sends it back: no reply.
-    fn decode(&self, datagram: &[u8]) -> Result<Reply, Malformed> {
+    fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
         let (sequence, difference) = fields(datagram).ok_or(Malformed)?;
         if difference >= EARLIEST {
             return Err(Malformed);
@@ -83,7 +84,7 @@ impl Protocol for Heartbeat {
 
     /// The difference is written in full where the timestamp and the space around it left room,
     /// else with fewer digits.
-    fn reflect(&self, request: &[u8], arrived: Arrived, _now: Wall, out: &mut Vec<u8>) {
+    fn reflect(&self, request: &[u8], arrived: Arrived<'_>, _now: Wall, out: &mut Vec<u8>) {
         let Some((sequence, timestamp)) = fields(request) else {
             return;
         };

@@ -18,6 +18,7 @@
 //! decides nothing.
 
 mod heartbeat;
+mod key;
 mod number;
 mod ping;
 mod stamp;
@@ -26,8 +27,12 @@ mod stamp;
 mod tests;
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use crate::model::Wall;
+
+pub use Unreadable::Malformed;
+pub use key::{Key, KeyError};
 
 /// The longest datagram that any protocol sends, answers or recognises, in octets.
 ///
@@ -42,6 +47,30 @@ pub static PROTOCOLS: [&dyn Protocol; 3] = [&heartbeat::Heartbeat, &ping::Ping, 
 #[must_use]
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
     PROTOCOLS.into_iter().find(|protocol| protocol.name() == name)
+}
+
+/// Whether both are the same protocol, with the same key or without one.
+#[must_use]
+pub fn is_same(a: &dyn Protocol, b: &dyn Protocol) -> bool {
+    a.name() == b.name() && std::ptr::addr_eq(a, b)
+}
+
+/// The protocol `protocol` with a key for it; `None` where it cannot have one.
+///
+/// It lives as long as the program, and is the same for the same key.
+#[must_use]
+pub fn with_key(protocol: &dyn Protocol, key: Key) -> Option<&'static dyn Protocol> {
+    static KNOWN: Mutex<Vec<&'static stamp::AuthenticatedStamp>> = Mutex::new(Vec::new());
+    if protocol.name() != stamp::Stamp.name() {
+        return None;
+    }
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(&found) = known.iter().find(|found| found.0.is_same(&key)) {
+        return Some(found);
+    }
+    let new: &'static _ = Box::leak(Box::new(stamp::AuthenticatedStamp(key)));
+    known.push(new);
+    Some(new)
 }
 
 /// What the Session-Sender says in one heartbeat.
@@ -88,12 +117,37 @@ pub struct Reply {
 
 /// A reply that is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a reply of the protocol")]
-pub struct Malformed;
+pub enum Unreadable {
+    /// The octets are no reply of the protocol.
+    #[error("not a reply of the protocol")]
+    Malformed,
+    /// It may be one, and the key does not vouch for it.
+    #[error("not authenticated by the key")]
+    Unauthenticated,
+}
+
+/// A request that no key vouches for, although it says that one does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not authenticated by any of the keys")]
+pub struct Unauthenticated;
+
+/// Who vouches for a request.
+#[derive(Debug, Clone, Copy)]
+pub enum Authenticity<'k> {
+    /// Nobody: it is of the open mode, or of a protocol that has no other.
+    Open,
+    /// Whoever has this key.
+    By {
+        /// The place of the key among those that were given.
+        place: usize,
+        /// The key.
+        key: &'k Key,
+    },
+}
 
 /// What the Session-Reflector knows of a request beside its octets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Arrived {
+#[derive(Debug, Clone, Copy)]
+pub struct Arrived<'k> {
     /// When the request was received (t2).
     pub at: Wall,
     /// The hop limit it arrived with, where the kernel told it.
@@ -101,13 +155,16 @@ pub struct Arrived {
     /// The number that the reply is to carry, of a reflector that counts; `None` of one that keeps
     /// no state.
     pub number: Option<u32>,
+    /// The key that vouches for it, and is to vouch for the reply.
+    pub key: Option<&'k Key>,
 }
 
-impl Arrived {
-    /// A request that arrived at `at` with this hop limit at a reflector that keeps no state.
+impl Arrived<'_> {
+    /// A request that arrived at `at` with this hop limit at a reflector that keeps no state, and
+    /// that nobody vouches for.
     #[must_use]
     pub const fn new(at: Wall, ttl: Option<u8>) -> Self {
-        Self { at, ttl, number: None }
+        Self { at, ttl, number: None, key: None }
     }
 }
 
@@ -139,8 +196,8 @@ pub trait Protocol: Send + Sync + fmt::Debug {
     /// Reads a reply.
     ///
     /// # Errors
-    /// [`Malformed`] where the octets are no reply of this protocol; never panics.
-    fn decode(&self, datagram: &[u8]) -> Result<Reply, Malformed>;
+    /// [`Unreadable`] where the octets are no reply of this protocol; never panics.
+    fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable>;
 
     /// Whether `reply` repeats what was sent at `sent` (t1): false for a corrupted or invented
     /// reply. True where the format repeats nothing that could be compared.
@@ -149,9 +206,22 @@ pub trait Protocol: Send + Sync + fmt::Debug {
     /// What a datagram is that came to a responder at `now`.
     fn recognise(&self, datagram: &[u8], now: Wall) -> Recognition;
 
+    /// Who of `keys` vouches for a request.
+    ///
+    /// # Errors
+    /// Where the request is one that somebody should vouch for, and none of them does.
+    fn authenticate<'k>(
+        &self,
+        request: &[u8],
+        keys: &'k [Key],
+    ) -> Result<Authenticity<'k>, Unauthenticated> {
+        let _ = (request, keys);
+        Ok(Authenticity::Open)
+    }
+
     /// Which session of its sender a request belongs to, in whatever form the protocol has it,
     /// where replies carry numbers that are counted by session; `None` where they do not.
-    fn counted_session(&self, request: &[u8]) -> Option<u32> {
+    fn counted_session(&self, request: &[u8]) -> Option<u16> {
         let _ = request;
         None
     }
@@ -160,7 +230,7 @@ pub trait Protocol: Send + Sync + fmt::Debug {
     /// empty and has room for [`MAX_DATAGRAM`] octets; `now` is when the reply leaves (t3).
     ///
     /// `out` stays empty where no reply can be made that is no longer than the request.
-    fn reflect(&self, request: &[u8], arrived: Arrived, now: Wall, out: &mut Vec<u8>);
+    fn reflect(&self, request: &[u8], arrived: Arrived<'_>, now: Wall, out: &mut Vec<u8>);
 }
 
 /// The protocol that `datagram` is a request of, for a responder that serves all on one port.

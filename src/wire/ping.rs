@@ -12,7 +12,8 @@ use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 
 use super::{
-    Arrived, MAX_DATAGRAM, Malformed, Protocol, Recognition, Reply, Request, is_text, number,
+    Arrived, MAX_DATAGRAM, Malformed, Protocol, Recognition, Reply, Request, Unreadable, is_text,
+    number,
 };
 use crate::model::Wall;
 
@@ -40,7 +41,7 @@ impl Protocol for Ping {
         write(number::join(request.session, request.sequence), seconds(request.at), out);
     }
 
-    fn decode(&self, datagram: &[u8]) -> Result<Reply, Malformed> {
+    fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
         let (number, seconds) = read(datagram).ok_or(Malformed)?;
         let mut canonical = Vec::with_capacity(datagram.len());
         write(number, seconds, &mut canonical);
@@ -77,7 +78,7 @@ impl Protocol for Ping {
         }
     }
 
-    fn reflect(&self, request: &[u8], _arrived: Arrived, _now: Wall, out: &mut Vec<u8>) {
+    fn reflect(&self, request: &[u8], _arrived: Arrived<'_>, _now: Wall, out: &mut Vec<u8>) {
         out.extend_from_slice(request);
         out.make_ascii_uppercase();
     }

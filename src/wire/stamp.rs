@@ -1,5 +1,5 @@
-//! `stamp`: the Simple Two-way Active Measurement Protocol, unauthenticated (RFC 8762), with the
-//! session identifiers and the TLVs of RFC 8972.
+//! `stamp`: the Simple Two-way Active Measurement Protocol (RFC 8762), open and authenticated, with
+//! the session identifiers and the TLVs of RFC 8972.
 //!
 //! A test packet of 44 octets leaves as a request; a packet of the same length, with the
 //! reflector's three stamps and a copy of the sender's, comes back. Octets in both directions, all
@@ -20,31 +20,74 @@
 //! | 41–43 | zero | zero |
 //! | 44– | TLVs | TLVs |
 //!
+//! With a key, packets have 112 octets: the same fields with more zeros between them, and at the
+//! end the first 16 octets of their HMAC-SHA-256 (RFC 8762 sections 4.2.2, 4.3.2 and 4.4). Which of
+//! the two a packet is, it says itself: where the open one has its timestamp, which is never zero,
+//! the authenticated one has zeros.
+//!
 //! The reflector's own Sequence Number counts the replies of a session from 0 where it keeps
 //! state, and is the sender's where it keeps none (RFC 8762 section 4.3.1). The SSID is the
 //! session + 1, because 0 is what a reflector without RFC 8972 answers.
 
+mod tlv;
+
 #[cfg(test)]
 mod tests;
 
-use super::{Arrived, MAX_DATAGRAM, Malformed, Protocol, Recognition, Reply, Request, is_text};
+use super::key::{Key, TAG};
+use super::{
+    Arrived, Authenticity, MAX_DATAGRAM, Malformed, Protocol, Recognition, Reply, Request,
+    Unauthenticated, Unreadable, is_text,
+};
 use crate::model::Wall;
 
-/// The length of a packet without TLVs, the same in both directions.
-const BASE: usize = 44;
-
-/// Where the fields begin.
-mod offset {
-    pub(super) const SEQUENCE: usize = 0;
-    pub(super) const TIMESTAMP: usize = 4;
-    pub(super) const ERROR_ESTIMATE: usize = 12;
-    pub(super) const SSID: usize = 14;
-    pub(super) const RECEIVE_TIMESTAMP: usize = 16;
-    pub(super) const SENDER_SEQUENCE: usize = 24;
-    pub(super) const SENDER_TIMESTAMP: usize = 28;
-    pub(super) const SENDER_ERROR_ESTIMATE: usize = 36;
-    pub(super) const SENDER_TTL: usize = 40;
+/// Where the fields of a packet stand, in either of the two modes.
+#[derive(Debug)]
+struct Layout {
+    /// How long it is without TLVs, in both directions.
+    length: usize,
+    timestamp: usize,
+    error_estimate: usize,
+    ssid: usize,
+    receive_timestamp: usize,
+    sender_sequence: usize,
+    sender_timestamp: usize,
+    sender_error_estimate: usize,
+    sender_ttl: usize,
 }
+
+/// Where the Sequence Number stands, in both modes.
+const SEQUENCE: usize = 0;
+
+/// Of the authenticated mode alone: what its tag covers, and what stands before the timestamp.
+const COVERED: usize = 96;
+const ZERO: std::ops::Range<usize> = 4..16;
+
+/// The unauthenticated mode.
+static OPEN: Layout = Layout {
+    length: 44,
+    timestamp: 4,
+    error_estimate: 12,
+    ssid: 14,
+    receive_timestamp: 16,
+    sender_sequence: 24,
+    sender_timestamp: 28,
+    sender_error_estimate: 36,
+    sender_ttl: 40,
+};
+
+/// The authenticated mode.
+static AUTHENTICATED: Layout = Layout {
+    length: COVERED + TAG,
+    timestamp: 16,
+    error_estimate: 24,
+    ssid: 26,
+    receive_timestamp: 32,
+    sender_sequence: 48,
+    sender_timestamp: 64,
+    sender_error_estimate: 72,
+    sender_ttl: 80,
+};
 
 /// What this end says of its clock (RFC 4656 section 4.1.2): not known to be synchronised to UTC
 /// (S = 0), NTP format (Z = 0, RFC 8186), and 1 × 2³⁶ × 2⁻³² = 16 s off: that is the error at
@@ -54,9 +97,13 @@ const ERROR_ESTIMATE: [u8; 2] = [36, 1];
 /// The bit of the Error Estimate's first octet that says PTP format (RFC 8186 section 2.3).
 const PTP: u8 = 0x40;
 
-/// The protocol `stamp`.
+/// The protocol `stamp`: as a sender, without a key; as a reflector, both modes.
 #[derive(Debug)]
 pub(super) struct Stamp;
+
+/// The protocol `stamp` of a sender that has a key.
+#[derive(Debug)]
+pub(super) struct AuthenticatedStamp(pub(super) Key);
 
 impl Protocol for Stamp {
     fn name(&self) -> &'static str {
@@ -73,42 +120,13 @@ impl Protocol for Stamp {
     }
 
     fn encode(&self, request: &Request, out: &mut Vec<u8>) {
-        debug_assert!(request.session <= self.max_session());
-        let ssid = u16::try_from(request.session.saturating_add(1)).unwrap_or(u16::MAX);
-        let mut packet = [0; BASE];
-        put(&mut packet, offset::SEQUENCE, request.sequence.to_be_bytes());
-        put(&mut packet, offset::TIMESTAMP, Ntp::from(request.at).to_octets());
-        put(&mut packet, offset::ERROR_ESTIMATE, ERROR_ESTIMATE);
-        put(&mut packet, offset::SSID, ssid.to_be_bytes());
-        out.extend_from_slice(&packet);
+        encode(&OPEN, request, out);
     }
 
     /// A reply must repeat our Error Estimate and have left after it was received; TLVs and zeros
     /// are not looked at.
-    fn decode(&self, datagram: &[u8]) -> Result<Reply, Malformed> {
-        let packet = datagram.first_chunk::<BASE>().ok_or(Malformed)?;
-        if take(packet, offset::SENDER_ERROR_ESTIMATE) != ERROR_ESTIMATE {
-            return Err(Malformed);
-        }
-        let sent = Ntp::from_octets(take(packet, offset::SENDER_TIMESTAMP));
-        let received = take(packet, offset::RECEIVE_TIMESTAMP);
-        let replied = take(packet, offset::TIMESTAMP);
-        let [precision, _] = take(packet, offset::ERROR_ESTIMATE);
-        let (time_difference, turnaround) = if precision & PTP == 0 {
-            let (received, replied) = (Ntp::from_octets(received), Ntp::from_octets(replied));
-            (Some(received.nanos_since(sent)), replied.nanos_since(received))
-        } else {
-            // PTP counts TAI or UTC, as its domain likes: no difference to our clock is sure.
-            (None, ptp_nanos_between(received, replied).ok_or(Malformed)?)
-        };
-        Ok(Reply {
-            session: u32::from(u16::from_be_bytes(take(packet, offset::SSID))).checked_sub(1),
-            sequence: u32::from_be_bytes(take(packet, offset::SENDER_SEQUENCE)),
-            echo: sent.0,
-            time_difference,
-            turnaround: Some(u64::try_from(turnaround).map_err(|_| Malformed)?),
-            number: Some(u32::from_be_bytes(take(packet, offset::SEQUENCE))),
-        })
+    fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
+        decode(&OPEN, datagram)
     }
 
     /// Whether the reply repeats the timestamp to the last bit.
@@ -120,14 +138,14 @@ impl Protocol for Stamp {
     /// wrong, or counts in PTP format, or the packet was mangled by a server that upper-cases it,
     /// then one close to the packet's own Timestamp. A sender leaves it zero.
     fn recognise(&self, datagram: &[u8], now: Wall) -> Recognition {
-        let Some(packet) = datagram.first_chunk::<BASE>() else {
+        let Some(layout) = layout(datagram) else {
             return Recognition::Foreign;
         };
         if datagram.len() > MAX_DATAGRAM || is_text(datagram) {
             return Recognition::Foreign;
         }
-        let received = Ntp::from_octets(take(packet, offset::RECEIVE_TIMESTAMP));
-        let left = Ntp::from_octets(take(packet, offset::TIMESTAMP));
+        let received = Ntp::from_octets(take(datagram, layout.receive_timestamp));
+        let left = Ntp::from_octets(take(datagram, layout.timestamp));
         if received != Ntp::NONE
             && (received.is_within_a_day_of(now.into()) || received.is_within_a_day_of(left))
         {
@@ -136,82 +154,199 @@ impl Protocol for Stamp {
         Recognition::Request
     }
 
-    /// Sessions are told apart by their SSIDs; 0 is a session as well: the one of a sender without
-    /// RFC 8972.
-    fn counted_session(&self, request: &[u8]) -> Option<u32> {
-        let packet = request.first_chunk::<BASE>()?;
-        Some(u16::from_be_bytes(take(packet, offset::SSID)).into())
+    fn authenticate<'k>(
+        &self,
+        request: &[u8],
+        keys: &'k [Key],
+    ) -> Result<Authenticity<'k>, Unauthenticated> {
+        if !layout(request).is_some_and(Layout::is_authenticated) {
+            return Ok(Authenticity::Open);
+        }
+        let place = keys.iter().position(|key| is_tagged(request, key)).ok_or(Unauthenticated)?;
+        Ok(Authenticity::By { place, key: &keys[place] })
     }
 
-    /// The reply is as long as the request. The Session-Sender TTL is 0 where the kernel told
-    /// none: no packet arrives with that.
-    fn reflect(&self, request: &[u8], arrived: Arrived, now: Wall, out: &mut Vec<u8>) {
-        let Some((packet, tlvs)) = request.split_first_chunk::<BASE>() else {
-            return;
+    /// Sessions are told apart by their SSIDs; 0 is a session as well: the one of a sender without
+    /// RFC 8972.
+    fn counted_session(&self, request: &[u8]) -> Option<u16> {
+        let layout = layout(request)?;
+        Some(u16::from_be_bytes(take(request, layout.ssid)))
+    }
+
+    /// The reply is as long as the request, and of the same mode. The Session-Sender TTL is 0 where
+    /// the kernel told none: no packet arrives with that. `out` stays empty where an authenticated
+    /// request would have to be answered without its key.
+    fn reflect(&self, request: &[u8], arrived: Arrived<'_>, now: Wall, out: &mut Vec<u8>) {
+        let Some(layout) = layout(request) else { return };
+        let key = match (layout.is_authenticated(), arrived.key) {
+            (false, _) => None,
+            (true, Some(key)) => Some(key),
+            (true, None) => return,
         };
+        let (packet, tlvs) = request.split_at(layout.length);
         // A clock that stepped back between the two stamps must not make the turnaround negative.
         let left = now.max(arrived.at);
-        let sequence: [u8; 4] = take(packet, offset::SEQUENCE);
-        let mut reply = [0; BASE];
-        put(&mut reply, offset::SEQUENCE, arrived.number.map_or(sequence, u32::to_be_bytes));
-        put(&mut reply, offset::TIMESTAMP, Ntp::from(left).to_octets());
-        put(&mut reply, offset::ERROR_ESTIMATE, ERROR_ESTIMATE);
-        put::<2>(&mut reply, offset::SSID, take(packet, offset::SSID));
-        put(&mut reply, offset::RECEIVE_TIMESTAMP, Ntp::from(arrived.at).to_octets());
-        put(&mut reply, offset::SENDER_SEQUENCE, sequence);
-        put::<8>(&mut reply, offset::SENDER_TIMESTAMP, take(packet, offset::TIMESTAMP));
-        put::<2>(&mut reply, offset::SENDER_ERROR_ESTIMATE, take(packet, offset::ERROR_ESTIMATE));
-        put(&mut reply, offset::SENDER_TTL, [arrived.ttl.unwrap_or(0)]);
-        out.extend_from_slice(&reply);
+        let sequence: [u8; 4] = take(packet, SEQUENCE);
+        let number = arrived.number.map_or(sequence, u32::to_be_bytes);
+        let mut reply = [0; AUTHENTICATED.length];
+        let reply = &mut reply[..layout.length];
+        put(reply, SEQUENCE, number);
+        put(reply, layout.timestamp, Ntp::from(left).to_octets());
+        put(reply, layout.error_estimate, ERROR_ESTIMATE);
+        put::<2>(reply, layout.ssid, take(packet, layout.ssid));
+        put(reply, layout.receive_timestamp, Ntp::from(arrived.at).to_octets());
+        put(reply, layout.sender_sequence, sequence);
+        put::<8>(reply, layout.sender_timestamp, take(packet, layout.timestamp));
+        put::<2>(reply, layout.sender_error_estimate, take(packet, layout.error_estimate));
+        put(reply, layout.sender_ttl, [arrived.ttl.unwrap_or(0)]);
+        if let Some(key) = key {
+            tag(reply, key);
+        }
+        out.extend_from_slice(reply);
         out.extend_from_slice(tlvs);
-        if let Some(tlvs) = out.get_mut(BASE..) {
-            answer_tlvs(tlvs);
+        match (out.get_mut(layout.length..), key) {
+            (None | Some([]), _) => {}
+            (Some(tlvs), None) => tlv::answer(tlvs),
+            (Some(tlvs), Some(key)) => tlv::answer_authenticated(tlvs, key, sequence, number),
         }
     }
 }
 
-/// A field of a packet; `offset` is one of [`offset`], so that the field lies in the packet.
-fn take<const N: usize>(packet: &[u8; BASE], offset: usize) -> [u8; N] {
+/// All but what is sent and what comes back is that of [`Stamp`].
+impl Protocol for AuthenticatedStamp {
+    fn name(&self) -> &'static str {
+        Stamp.name()
+    }
+
+    fn summary(&self) -> &'static str {
+        Stamp.summary()
+    }
+
+    fn max_session(&self) -> u32 {
+        Stamp.max_session()
+    }
+
+    fn encode(&self, request: &Request, out: &mut Vec<u8>) {
+        let start = out.len();
+        encode(&AUTHENTICATED, request, out);
+        if let Some(packet) = out.get_mut(start..) {
+            tag(packet, &self.0);
+        }
+    }
+
+    /// Nothing is read of a reply before its tag is known to be right.
+    fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
+        if datagram.len() < AUTHENTICATED.length {
+            return Err(Malformed);
+        }
+        if !is_tagged(datagram, &self.0) {
+            return Err(Unreadable::Unauthenticated);
+        }
+        decode(&AUTHENTICATED, datagram)
+    }
+
+    fn confirms(&self, reply: &Reply, sent: Wall) -> bool {
+        Stamp.confirms(reply, sent)
+    }
+
+    fn recognise(&self, datagram: &[u8], now: Wall) -> Recognition {
+        Stamp.recognise(datagram, now)
+    }
+
+    fn authenticate<'k>(
+        &self,
+        request: &[u8],
+        keys: &'k [Key],
+    ) -> Result<Authenticity<'k>, Unauthenticated> {
+        Stamp.authenticate(request, keys)
+    }
+
+    fn counted_session(&self, request: &[u8]) -> Option<u16> {
+        Stamp.counted_session(request)
+    }
+
+    fn reflect(&self, request: &[u8], arrived: Arrived<'_>, now: Wall, out: &mut Vec<u8>) {
+        Stamp.reflect(request, arrived, now, out);
+    }
+}
+
+impl Layout {
+    const fn is_authenticated(&self) -> bool {
+        self.length == AUTHENTICATED.length
+    }
+}
+
+/// Of which mode a packet is; `None` where it is too short for either.
+fn layout(packet: &[u8]) -> Option<&'static Layout> {
+    let is_zero = |octets: &[u8]| octets.iter().all(|&octet| octet == 0);
+    if packet.len() >= AUTHENTICATED.length && packet.get(ZERO).is_some_and(is_zero) {
+        return Some(&AUTHENTICATED);
+    }
+    (packet.len() >= OPEN.length).then_some(&OPEN)
+}
+
+/// Writes a sender's packet, without a tag.
+fn encode(layout: &Layout, request: &Request, out: &mut Vec<u8>) {
+    debug_assert!(request.session <= Stamp.max_session());
+    let ssid = u16::try_from(request.session.saturating_add(1)).unwrap_or(u16::MAX);
+    let mut packet = [0; AUTHENTICATED.length];
+    let packet = &mut packet[..layout.length];
+    put(packet, SEQUENCE, request.sequence.to_be_bytes());
+    put(packet, layout.timestamp, Ntp::from(request.at).to_octets());
+    put(packet, layout.error_estimate, ERROR_ESTIMATE);
+    put(packet, layout.ssid, ssid.to_be_bytes());
+    out.extend_from_slice(packet);
+}
+
+fn decode(layout: &Layout, datagram: &[u8]) -> Result<Reply, Unreadable> {
+    let packet = datagram.get(..layout.length).ok_or(Malformed)?;
+    if take(packet, layout.sender_error_estimate) != ERROR_ESTIMATE {
+        return Err(Malformed);
+    }
+    let sent = Ntp::from_octets(take(packet, layout.sender_timestamp));
+    let received = take(packet, layout.receive_timestamp);
+    let replied = take(packet, layout.timestamp);
+    let [precision, _] = take(packet, layout.error_estimate);
+    let (time_difference, turnaround) = if precision & PTP == 0 {
+        let (received, replied) = (Ntp::from_octets(received), Ntp::from_octets(replied));
+        (Some(received.nanos_since(sent)), replied.nanos_since(received))
+    } else {
+        // PTP counts TAI or UTC, as its domain likes: no difference to our clock is sure.
+        (None, ptp_nanos_between(received, replied).ok_or(Malformed)?)
+    };
+    Ok(Reply {
+        session: u32::from(u16::from_be_bytes(take(packet, layout.ssid))).checked_sub(1),
+        sequence: u32::from_be_bytes(take(packet, layout.sender_sequence)),
+        echo: sent.0,
+        time_difference,
+        turnaround: Some(u64::try_from(turnaround).map_err(|_| Malformed)?),
+        number: Some(u32::from_be_bytes(take(packet, SEQUENCE))),
+    })
+}
+
+/// Writes the tag of an authenticated packet to its end.
+fn tag(packet: &mut [u8], key: &Key) {
+    if let Some((covered, rest)) = packet.split_at_mut_checked(COVERED)
+        && let Some(place) = rest.first_chunk_mut::<TAG>()
+    {
+        *place = key.tag(&[covered]);
+    }
+}
+
+/// Whether the tag of an authenticated packet is right.
+fn is_tagged(packet: &[u8], key: &Key) -> bool {
+    packet.split_at_checked(COVERED).is_some_and(|(covered, rest)| {
+        rest.first_chunk().is_some_and(|tag| key.verifies(&[covered], tag))
+    })
+}
+
+/// A field of a packet; `offset` is one of the packet's layout, so that the field lies in it.
+fn take<const N: usize>(packet: &[u8], offset: usize) -> [u8; N] {
     std::array::from_fn(|octet| packet[offset + octet])
 }
 
-fn put<const N: usize>(packet: &mut [u8; BASE], offset: usize, field: [u8; N]) {
+fn put<const N: usize>(packet: &mut [u8], offset: usize, field: [u8; N]) {
     packet[offset..offset + N].copy_from_slice(&field);
-}
-
-/// The type of an Extra Padding TLV, the one that is understood here (RFC 8972 section 4.1).
-const EXTRA_PADDING: u8 = 1;
-
-/// The flag of a TLV that was not understood.
-const UNRECOGNISED: u8 = 0x80;
-
-/// The flag of a TLV that reaches beyond the packet.
-const MALFORMED: u8 = 0x40;
-
-/// Turns a request's TLVs into its reply's: all as they came, but for the flags (RFC 8972
-/// section 4).
-///
-/// A TLV is an octet of flags, one of type and two of the length of what follows. Nothing can be
-/// told apart behind a malformed one, so that what follows it stays untouched. So do zeros to the
-/// end: they are no TLV (type 0 is reserved) but the padding of TWAMP Light (RFC 8762 section
-/// 4.6).
-fn answer_tlvs(mut rest: &mut [u8]) {
-    while rest.iter().any(|&octet| octet != 0) {
-        if let [flags] | [flags, _] | [flags, _, _] = rest {
-            *flags = UNRECOGNISED | MALFORMED;
-            return;
-        }
-        let Some(([flags, kind, length @ ..], after)) = rest.split_first_chunk_mut::<4>() else {
-            return;
-        };
-        *flags = if *kind == EXTRA_PADDING { 0 } else { UNRECOGNISED };
-        let length = usize::from(u16::from_be_bytes(*length));
-        let Some((_, next)) = after.split_at_mut_checked(length) else {
-            *flags |= MALFORMED;
-            return;
-        };
-        rest = next;
-    }
 }
 
 /// Nanoseconds in a second.

@@ -13,8 +13,14 @@ const YEARS: std::ops::Range<u64> = 631_152_000_000_000_000..4_102_444_800_000_0
 
 const DAY: u64 = 86_400_000_000_000;
 
+fn key() -> Key {
+    Key::from_hex(&[b'7'; 32]).unwrap()
+}
+
+/// Every protocol, and STAMP with a key.
 fn protocol() -> impl Strategy<Value = &'static dyn Protocol> {
-    proptest::sample::select(PROTOCOLS.to_vec())
+    let with_key = with_key(by_name("stamp").unwrap(), key()).unwrap();
+    proptest::sample::select([&PROTOCOLS[..], &[with_key]].concat())
 }
 
 fn wall() -> impl Strategy<Value = Wall> {
@@ -75,9 +81,16 @@ fn encoded(protocol: &dyn Protocol, request: &Request) -> Vec<u8> {
     out
 }
 
-fn reflected(protocol: &dyn Protocol, request: &[u8], arrived: Arrived, now: Wall) -> Vec<u8> {
+/// The reply of a reflector that has the key, if it gives one.
+fn reflected(protocol: &dyn Protocol, request: &[u8], arrived: Arrived<'_>, now: Wall) -> Vec<u8> {
+    let keys = [key()];
+    let key = match protocol.authenticate(request, &keys) {
+        Ok(Authenticity::By { key, .. }) => Some(key),
+        Ok(Authenticity::Open) => None,
+        Err(Unauthenticated) => return Vec::new(),
+    };
     let mut out = Vec::with_capacity(MAX_DATAGRAM);
-    protocol.reflect(request, arrived, now, &mut out);
+    protocol.reflect(request, Arrived { key, ..arrived }, now, &mut out);
     out
 }
 

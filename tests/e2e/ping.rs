@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -349,4 +351,64 @@ fn a_responder_that_keeps_no_state_tells_no_way() {
     let (_, report) = json(&["-c100", "-i5ms", "-W1s", &target]);
     assert!(count(&report, "lost") > 0);
     assert_eq!(report["one_way_lost"], serde_json::json!({"forward": 0, "backward": 0}));
+}
+
+#[test]
+fn only_who_has_the_key_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let key_file = |name: &str, digit: &str, mode: u32| {
+        let path = folder.path().join(name).display().to_string();
+        std::fs::write(&path, digit.repeat(64)).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let (key, another, foreign) = (
+        key_file("key", "a", 0o600),
+        key_file("another", "b", 0o644),
+        key_file("foreign", "c", 0o600),
+    );
+    let flags = ["--stamp.key-file", &key, "--stamp.key-file", &another, "--stamp.require-auth"];
+    let responder = Running::responder(&flags);
+    let target = format!("stamp://{}", responder.udp[0]);
+    let received = |flags: &[&str]| {
+        let few = ["-c5", "-i5ms", "-W500ms", &target];
+        let (_, report) = json(&[&few[..], flags].concat());
+        assert_eq!(count(&report, "sent"), 5);
+        count(&report, "received")
+    };
+    assert_eq!(received(&["--key-file", &key]), 5);
+    // The other key, which anybody may read.
+    let ended = run(PROBE, &["ping", "-c5", "-i5ms", "--key-file", &another, &target]);
+    assert_eq!(ended.code, Some(0));
+    assert!(ended.err.contains("anybody on this machine may read this key"), "{}", ended.err);
+    assert!(ended.out.contains("5 sent, 5 received"), "{}", ended.out);
+    assert_eq!(received(&["--key-file", &foreign]), 0);
+    assert_eq!(received(&[]), 0);
+    let metrics = responder.metrics();
+    assert_eq!(metrics.responder("dropped_total", ("reason", "unauthenticated")), 10);
+    assert_eq!(metrics.responder("received_total", ("protocol", "stamp")), 20);
+    assert_eq!(metrics.responder("replied_total", ("protocol", "stamp")), 10);
+    // Nothing in the log is a key; that anybody may read the files is.
+    let (_, log) = responder.end("TERM");
+    let log = format!("{log:?}");
+    assert!(log.contains("anybody on this machine may read this key"), "{log}");
+    assert!(!log.contains(&"a".repeat(8)) && !log.contains(&"b".repeat(8)), "{log}");
+}
+
+#[test]
+fn a_key_that_is_none_is_told_before_anything_is_sent() {
+    for (arguments, said) in [
+        (["ping", "--key-file", "/none", "stamp://127.0.0.1"], "/none cannot be read"),
+        (["ping", "--key-file", "/dev/null", "stamp://127.0.0.1"], "a key of 0 octets"),
+    ] {
+        let ended = run(PROBE, &arguments);
+        assert_eq!(ended.code, Some(2), "{}", ended.err);
+        assert!(ended.err.contains(said), "{}", ended.err);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key").display().to_string();
+    std::fs::write(&path, "a".repeat(64)).unwrap();
+    let ended = run(PROBE, &["ping", "--key-file", &path, "ping://127.0.0.1"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.err.contains("ping has no keys"), "{}", ended.err);
 }

@@ -51,6 +51,7 @@ fn it_answers_shows_its_figures_and_ends_well_on_sigterm() {
                 "reflection",
                 "rate_limited",
                 "overflow",
+                "unauthenticated",
                 "denied",
             ],
         ),

@@ -3,7 +3,7 @@
 use super::*;
 
 use crate::model::Wall;
-use crate::wire::{self, Arrived, Malformed, Recognition, Request};
+use crate::wire::{self, Arrived, Key, Malformed, Recognition, Request, Unreadable};
 
 const AT: Wall = Wall::from_nanos(1_767_225_600_000_000_000);
 
@@ -198,7 +198,7 @@ impl Protocol for Narrow {
 
     fn encode(&self, _request: &Request, _out: &mut Vec<u8>) {}
 
-    fn decode(&self, _datagram: &[u8]) -> Result<Reply, Malformed> {
+    fn decode(&self, _datagram: &[u8]) -> Result<Reply, Unreadable> {
         Err(Malformed)
     }
 
@@ -210,7 +210,7 @@ impl Protocol for Narrow {
         Recognition::Foreign
     }
 
-    fn reflect(&self, _request: &[u8], _arrived: Arrived, _now: Wall, _out: &mut Vec<u8>) {}
+    fn reflect(&self, _request: &[u8], _arrived: Arrived<'_>, _now: Wall, _out: &mut Vec<u8>) {}
 }
 
 #[test]
@@ -225,4 +225,43 @@ fn no_more_targets_share_an_address_than_the_protocol_can_tell_apart() {
     routes.remove(first, &Narrow);
     assert_eq!(routes.add(Member(4), there, &Narrow).map(|route| route.session), Some(0));
     assert_eq!(routes.add(Member(5), there, &Narrow), None);
+}
+
+/// An authenticated answer to heartbeat 7, by a reflector with this key.
+fn authenticated(key: &Key) -> Vec<u8> {
+    let sender = wire::with_key(protocol("stamp"), key.clone()).unwrap();
+    let (mut request, mut reply) = (Vec::new(), Vec::new());
+    sender.encode(&Request::new(0, 7, AT), &mut request);
+    let arrived = Arrived { key: Some(key), ..Arrived::new(AT, None) };
+    sender.reflect(&request, arrived, AT, &mut reply);
+    reply
+}
+
+#[test]
+fn targets_at_one_address_have_keys_of_their_own() {
+    let there = peer("192.0.2.1:12000");
+    let keys = ["a", "b", "c"].map(|digit| Key::from_hex(digit.repeat(32).as_bytes()).unwrap());
+    let with_key = |place: usize| wire::with_key(protocol("stamp"), keys[place].clone()).unwrap();
+    let mut routes = Routes::default();
+    let first = routes.add(Member(0), there, with_key(0)).unwrap();
+    assert_eq!(replied(routes.deliver(there, &authenticated(&keys[0]))), Some((0, 7)));
+    for unauthenticated in [&authenticated(&keys[1]), &authenticated(&keys[2])] {
+        assert_eq!(
+            routes.deliver(there, unauthenticated),
+            Delivery::Invalid(Member(0), InvalidReason::Unauthenticated)
+        );
+    }
+    assert_eq!(
+        routes.deliver(there, &answer(protocol("stamp"), 0, 7)),
+        Delivery::Invalid(Member(0), InvalidReason::Malformed)
+    );
+
+    routes.add(Member(1), there, with_key(1)).unwrap();
+    routes.add(Member(2), there, protocol("stamp")).unwrap();
+    assert_eq!(replied(routes.deliver(there, &authenticated(&keys[0]))), Some((0, 7)));
+    assert_eq!(replied(routes.deliver(there, &authenticated(&keys[1]))), Some((1, 7)));
+    assert_eq!(replied(routes.deliver(there, &answer(protocol("stamp"), 0, 7))), Some((2, 7)));
+    assert_eq!(replied(routes.deliver(there, &authenticated(&keys[2]))), None);
+    routes.remove(first, with_key(0));
+    assert_eq!(replied(routes.deliver(there, &authenticated(&keys[0]))), None);
 }

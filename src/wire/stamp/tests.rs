@@ -68,8 +68,8 @@ fn with(packet: [u8; 44], offset: usize, field: &[u8]) -> [u8; 44] {
 /// What becomes of `tlvs` on reflection.
 fn answered(tlvs: &[u8]) -> Vec<u8> {
     let reply = reflected(&[&REQUEST, tlvs].concat(), after(AT, 500), Some(61));
-    assert_eq!(reply[..BASE], REPLY);
-    reply[BASE..].to_vec()
+    assert_eq!(reply[..OPEN.length], REPLY);
+    reply[OPEN.length..].to_vec()
 }
 
 #[test]
@@ -246,4 +246,161 @@ fn differences_are_rounded_to_the_nanosecond() {
         assert_eq!(Ntp::from(later).nanos_since(Ntp::from(AT)), nanos);
         assert_eq!(Ntp::from(AT).nanos_since(Ntp::from(later)), -nanos);
     }
+}
+
+/// A sender's packet with the key `000102…0f`, its tag computed by another implementation of
+/// HMAC-SHA-256 (Python's).
+#[rustfmt::skip]
+const AUTHENTICATED_REQUEST: [u8; 112] = [
+    0, 0, 0, 44,                                            // Sequence Number
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,                     // zero
+    0xEA, 0x97, 0xAF, 0x26, 0x80, 0, 0, 0,                  // Timestamp
+    0x24, 0x01,                                             // Error Estimate
+    0, 8,                                                   // SSID
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0xD7, 0x53, 0xB2, 0xD9, 0xAF, 0x92, 0xD6, 0x65, 0xA9, 0x6E, 0xA7, 0x66, 0x2F, 0xD2, 0xB0, 0x3E, // HMAC
+];
+
+/// What a stateful reflector answers to it.
+#[rustfmt::skip]
+const AUTHENTICATED_REPLY: [u8; 112] = [
+    0, 0, 0, 5,                                             // Sequence Number
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,                     // zero
+    0xEA, 0x97, 0xAF, 0x27, 0x40, 0, 0, 0,                  // Timestamp: t1 + 0.75 s
+    0x24, 0x01,                                             // Error Estimate
+    0, 8,                                                   // SSID
+    0, 0, 0, 0,                                             // zero
+    0xEA, 0x97, 0xAF, 0x27, 0, 0, 0, 0,                     // Receive Timestamp: t1 + 0.5 s
+    0, 0, 0, 0, 0, 0, 0, 0,                                 // zero
+    0, 0, 0, 44,                                            // Session-Sender Sequence Number
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,                     // zero
+    0xEA, 0x97, 0xAF, 0x26, 0x80, 0, 0, 0,                  // Session-Sender Timestamp
+    0x24, 0x01,                                             // Session-Sender Error Estimate
+    0, 0, 0, 0, 0, 0,                                       // zero
+    61,                                                     // Session-Sender TTL
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,            // zero
+    0xDF, 0x31, 0x3C, 0x5C, 0x34, 0xF7, 0xC2, 0x1A, 0x26, 0x4E, 0x21, 0x5D, 0xF2, 0x0C, 0xC6, 0xDA, // HMAC
+];
+
+fn key(first: u8) -> Key {
+    Key::from_hex(format!("{first:02x}0102030405060708090a0b0c0d0e0f").as_bytes()).unwrap()
+}
+
+/// What a reflector with this key answers.
+fn reflected_with(key: &Key, request: &[u8]) -> Vec<u8> {
+    let arrived = Arrived { number: Some(5), ..Arrived::new(after(AT, 500), Some(61)) };
+    let mut out = Vec::new();
+    Stamp.reflect(request, Arrived { key: Some(key), ..arrived }, after(AT, 750), &mut out);
+    out
+}
+
+#[test]
+fn authenticated_packets_are_laid_out_as_the_rfcs_say() {
+    let sender = AuthenticatedStamp(key(0));
+    let mut request = Vec::new();
+    sender.encode(&Request::new(7, 44, AT), &mut request);
+    assert_eq!(request, AUTHENTICATED_REQUEST);
+    let reply = reflected_with(&key(0), &request);
+    assert_eq!(reply, AUTHENTICATED_REPLY);
+    let read = Reply { number: Some(5), ..READ };
+    assert_eq!(sender.decode(&reply), Ok(read));
+    assert!(sender.confirms(&read, AT));
+    assert_eq!(Stamp.counted_session(&request), Some(8));
+    assert_eq!(Stamp.recognise(&request, AT), Recognition::Request);
+    assert_eq!(Stamp.recognise(&reply, AT), Recognition::Reply);
+    assert_eq!(Stamp.recognise(&reply, AT + Duration::from_secs(365 * 86_400)), Recognition::Reply);
+}
+
+#[test]
+fn a_request_is_vouched_for_by_its_own_key_alone() {
+    let keys = [key(1), key(0)];
+    let by = |request: &[u8], keys: &[Key]| match Stamp.authenticate(request, keys) {
+        Ok(Authenticity::By { place, .. }) => Ok(Some(place)),
+        Ok(Authenticity::Open) => Ok(None),
+        Err(unauthenticated) => Err(unauthenticated),
+    };
+    assert_eq!(by(&AUTHENTICATED_REQUEST, &keys), Ok(Some(1)));
+    assert_eq!(by(&AUTHENTICATED_REQUEST, &keys[..1]), Err(Unauthenticated));
+    assert_eq!(by(&AUTHENTICATED_REQUEST, &[]), Err(Unauthenticated));
+    assert_eq!(by(&REQUEST, &keys), Ok(None));
+    for octet in (0..112).filter(|octet| !ZERO.contains(octet)) {
+        let mut wrong = AUTHENTICATED_REQUEST;
+        wrong[octet] ^= 0x10;
+        assert_eq!(by(&wrong, &keys), Err(Unauthenticated), "octet {octet}");
+    }
+    let mut out = Vec::new();
+    Stamp.reflect(&AUTHENTICATED_REQUEST, Arrived::new(AT, None), AT, &mut out);
+    assert!(out.is_empty(), "without a key there is no answer");
+}
+
+#[test]
+fn a_reply_without_the_right_tag_is_not_read() {
+    let sender = AuthenticatedStamp(key(0));
+    assert_eq!(
+        AuthenticatedStamp(key(1)).decode(&AUTHENTICATED_REPLY),
+        Err(Unreadable::Unauthenticated)
+    );
+    for octet in 0..112 {
+        let mut wrong = AUTHENTICATED_REPLY;
+        wrong[octet] ^= 1;
+        assert_eq!(sender.decode(&wrong), Err(Unreadable::Unauthenticated), "octet {octet}");
+    }
+    assert_eq!(sender.decode(&AUTHENTICATED_REPLY[..111]), Err(Malformed));
+    assert_eq!(sender.decode(&REPLY), Err(Malformed));
+    assert_eq!(Stamp.decode(&AUTHENTICATED_REPLY), Err(Malformed));
+}
+
+/// What becomes of the TLVs of an authenticated request.
+fn answered_with(tlvs: &[u8]) -> Vec<u8> {
+    let reply = reflected_with(&key(0), &[&AUTHENTICATED_REQUEST, tlvs].concat());
+    assert_eq!(reply[..112], AUTHENTICATED_REPLY);
+    reply[112..].to_vec()
+}
+
+/// An HMAC TLV behind `tlvs`, of a packet with this Sequence Number.
+fn hmac_tlv(flags: u8, sequence: u8, tlvs: &[u8]) -> Vec<u8> {
+    [&[flags, 8, 0, 16][..], &key(0).tag(&[&[0, 0, 0, sequence], tlvs])].concat()
+}
+
+#[test]
+fn tlvs_of_an_authenticated_packet_are_vouched_for_there_and_back() {
+    let (padding, unknown) = ([0x80, 1, 0, 1, 7], [0x80, 200, 0, 1, 9]);
+    let (padded, known) = ([0, 1, 0, 1, 7], [0x80, 200, 0, 1, 9]);
+    // A single Extra Padding needs no tag of its own.
+    assert_eq!(answered_with(&padding), padded);
+    assert!(answered_with(&[]).is_empty());
+    assert_eq!(answered_with(&[0; 9]), [0; 9]);
+    // Everything else does, and padding may follow it.
+    let sent = [&unknown[..], &hmac_tlv(0x80, 44, &unknown), &padding].concat();
+    let back = [&known[..], &hmac_tlv(0, 5, &known), &padded].concat();
+    assert_eq!(answered_with(&sent), back);
+    // Without it, with a wrong one, and where it stands elsewhere, all are flagged.
+    let flagged = |tlvs: &[&[u8]]| {
+        let answer = answered_with(&tlvs.concat());
+        let mut expected = tlvs.iter().map(|tlv| tlv.to_vec()).collect::<Vec<_>>();
+        for tlv in &mut expected {
+            tlv[0] = 0x20;
+        }
+        assert_eq!(answer, expected.concat());
+    };
+    flagged(&[&unknown]);
+    flagged(&[&padding, &padding]);
+    flagged(&[&unknown, &hmac_tlv(0x80, 45, &unknown)]);
+    flagged(&[&unknown, &hmac_tlv(0x80, 44, &unknown), &unknown]);
+    flagged(&[&unknown, &hmac_tlv(0x80, 44, &unknown), &hmac_tlv(0x80, 44, &unknown)]);
+    // One that reaches beyond the packet is malformed as well.
+    assert_eq!(answered_with(&[0x80, 8, 0, 16, 1]), [0x60, 8, 0, 16, 1]);
+}
+
+#[test]
+fn a_key_is_one_protocol_wherever_it_is_read() {
+    let [a, b, other] =
+        [key(0), key(0), key(1)].map(|key| crate::wire::with_key(&Stamp, key).unwrap());
+    assert!(crate::wire::is_same(a, b));
+    assert!(!crate::wire::is_same(a, other));
+    assert!(!crate::wire::is_same(a, crate::wire::by_name("stamp").unwrap()));
+    let ping = crate::wire::by_name("ping").unwrap();
+    assert!(crate::wire::with_key(ping, key(0)).is_none());
+    assert_eq!(format!("{a:?}"), "AuthenticatedStamp(Key(…))");
 }

@@ -1,0 +1,95 @@
+//! Key files: a path enters, a key leaves.
+//!
+//! A key file holds the octets of one key in hexadecimal, as text.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::wire::{Key, KeyError};
+
+/// More octets than any key file has.
+const MOST: usize = 1024;
+
+/// The permission that anybody may read a file.
+const OTHERS_MAY_READ: u32 = 0o004;
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// The file cannot be read.
+    #[error("{file} cannot be read: {error}")]
+    Unreadable {
+        /// Its path, as it was opened.
+        file: String,
+        /// Why.
+        #[source]
+        error: io::Error,
+    },
+    /// What it holds is no key.
+    #[error("{file} {error}")]
+    NoKey {
+        /// Its path, as it was opened.
+        file: String,
+        /// Why.
+        #[source]
+        error: KeyError,
+    },
+}
+
+/// Reads the key in the file at `path`; warns in the log where anybody may read it.
+///
+/// # Errors
+/// Where the file cannot be read, or holds no key.
+pub fn load_key(path: &Path) -> Result<Key, KeyFileError> {
+    let file = path.display().to_string();
+    let (text, mode) = match read(path) {
+        Ok(read) => read,
+        Err(error) => return Err(KeyFileError::Unreadable { file, error }),
+    };
+    let key = match Key::from_hex(&text) {
+        Ok(key) => key,
+        Err(error) => return Err(KeyFileError::NoKey { file, error }),
+    };
+    if mode & OTHERS_MAY_READ != 0 {
+        tracing::warn!(file, "anybody on this machine may read this key: chmod 600 it");
+    }
+    Ok(key)
+}
+
+/// What the file holds, as far as it may be a key, and its mode.
+fn read(path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, u32)> {
+    let file = File::open(path)?;
+    let mode = file.metadata()?.permissions().mode();
+    // Room for all, so that no copy is left behind by growing.
+    let mut text = Zeroizing::new(Vec::with_capacity(MOST + 1));
+    file.take(MOST as u64).read_to_end(&mut text)?;
+    Ok((text, mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_file_is_read_and_what_is_wrong_with_it_is_told_without_its_contents() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let error = |text: &[u8]| {
+            std::fs::write(&path, text).unwrap();
+            load_key(&path).unwrap_err().to_string()
+        };
+        assert!(
+            error(b"00112233").ends_with("key holds a key of 4 octets, and a key has 16 to 64")
+        );
+        assert!(error(b"secret").ends_with("nothing else"));
+        assert!(!error(b"secret").contains("secret"));
+        std::fs::write(&path, "00112233445566778899aabbccddeeff\n").unwrap();
+        load_key(&path).unwrap();
+        let error = load_key(&folder.path().join("none")).unwrap_err().to_string();
+        assert!(error.ends_with("none cannot be read: No such file or directory (os error 2)"));
+    }
+}

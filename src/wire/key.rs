@@ -1,0 +1,135 @@
+//! Shared keys: hexadecimal text enters; tags, and whether a tag is right, leave.
+//!
+//! HMAC-SHA-256 truncated to 16 octets, as RFC 8762 section 4.4 has it. A key is never shown: not
+//! in logs, not on pages, not by `{:?}`.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+/// The length of a tag in octets.
+pub(super) const TAG: usize = 16;
+
+/// The lengths that a key may have, in octets: no weaker than its tags, and no longer than what
+/// the hash takes in at once.
+const LENGTHS: std::ops::RangeInclusive<usize> = TAG..=64;
+
+/// A key that both ends know.
+#[derive(Clone)]
+pub struct Key(Hmac<Sha256>);
+
+/// Why a text is no key. The text itself is never told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// There is something else than hexadecimal digits, or half an octet.
+    #[error("is no key: it must be hexadecimal digits, two for each octet, and nothing else")]
+    NotHexadecimal,
+    /// It has another length than keys have.
+    #[error("holds a key of {0} octets, and a key has 16 to 64")]
+    Length(usize),
+}
+
+impl Key {
+    /// Reads a key from its octets in hexadecimal; space around it is passed over.
+    ///
+    /// # Errors
+    /// Where it is something else, or has fewer than 16 octets or more than 64.
+    pub fn from_hex(text: &[u8]) -> Result<Self, KeyError> {
+        let text = text.trim_ascii();
+        let mut octets = Zeroizing::new(Vec::with_capacity(text.len() / 2));
+        for pair in text.chunks(2) {
+            let &[high, low] = pair else { return Err(KeyError::NotHexadecimal) };
+            let digit = |digit: u8| char::from(digit).to_digit(16).ok_or(KeyError::NotHexadecimal);
+            let octet = digit(high)? << 4 | digit(low)?;
+            octets.push(u8::try_from(octet).map_err(|_| KeyError::NotHexadecimal)?);
+        }
+        if !LENGTHS.contains(&octets.len()) {
+            return Err(KeyError::Length(octets.len()));
+        }
+        let state = Hmac::new_from_slice(&octets).map_err(|_| KeyError::Length(octets.len()))?;
+        Ok(Self(state))
+    }
+
+    /// Whether both are the same key.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.verifies(&[], &other.tag(&[]))
+    }
+
+    /// The tag of these octets, one part behind the other.
+    pub(super) fn tag(&self, parts: &[&[u8]]) -> [u8; TAG] {
+        let full = self.of(parts).finalize().into_bytes();
+        std::array::from_fn(|octet| full[octet])
+    }
+
+    /// Whether `tag` is theirs, in a time that does not depend on where it is wrong.
+    pub(super) fn verifies(&self, parts: &[&[u8]], tag: &[u8; TAG]) -> bool {
+        self.of(parts).verify_truncated_left(tag).is_ok()
+    }
+
+    fn of(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
+        let mut state = self.0.clone();
+        for part in parts {
+            state.update(part);
+        }
+        state
+    }
+}
+
+/// Nothing of the key.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Result<Key, KeyError> {
+        Key::from_hex(text.as_bytes())
+    }
+
+    /// Test case 1 of RFC 4231.
+    #[test]
+    fn tags_are_those_of_the_standard_cut_short() {
+        let key = key(&"0b".repeat(20)).unwrap();
+        let tag = [
+            0xb0, 0x34, 0x4c, 0x61, 0xd8, 0xdb, 0x38, 0x53, 0x5c, 0xa8, 0xaf, 0xce, 0xaf, 0x0b,
+            0xf1, 0x2b,
+        ];
+        assert_eq!(key.tag(&[b"Hi ", b"There"]), tag);
+        assert!(key.verifies(&[b"Hi There"], &tag));
+        for octet in 0..TAG {
+            let mut wrong = tag;
+            wrong[octet] ^= 1;
+            assert!(!key.verifies(&[b"Hi There"], &wrong));
+        }
+        assert!(!key.verifies(&[b"Hi there"], &tag));
+    }
+
+    #[test]
+    fn a_key_is_hexadecimal_and_long_enough() {
+        let text = "000102030405060708090a0b0c0d0e0F";
+        let tag = key(text).unwrap().tag(&[b"x"]);
+        assert_eq!(key(&format!("  {text}\r\n")).unwrap().tag(&[b"x"]), tag);
+        assert_eq!(key(&text[1..]).unwrap_err(), KeyError::NotHexadecimal);
+        assert_eq!(key(&text.replace('7', "g")).unwrap_err(), KeyError::NotHexadecimal);
+        assert_eq!(key(&text.replacen('0', "+", 1)).unwrap_err(), KeyError::NotHexadecimal);
+        assert_eq!(key(&text[2..]).unwrap_err(), KeyError::Length(15));
+        assert_eq!(key("").unwrap_err(), KeyError::Length(0));
+        assert!(key(&"ab".repeat(64)).is_ok());
+        assert_eq!(key(&"ab".repeat(65)).unwrap_err(), KeyError::Length(65));
+        assert_eq!(
+            KeyError::Length(15).to_string(),
+            "holds a key of 15 octets, and a key has 16 to 64"
+        );
+    }
+
+    #[test]
+    fn a_key_is_not_shown() {
+        assert_eq!(format!("{:?}", key(&"ab".repeat(16)).unwrap()), "Key(…)");
+    }
+}

@@ -1,0 +1,133 @@
+//! What follows a packet (RFC 8972 section 4): a request's TLVs enter, those of its reply leave.
+//!
+//! A TLV is an octet of flags, one of type and two of the length of what follows.
+
+use super::super::key::{Key, TAG};
+
+/// The type of an Extra Padding TLV, the one that is understood here (section 4.1).
+const EXTRA_PADDING: u8 = 1;
+
+/// The type of an HMAC TLV (section 4.8).
+const HMAC: u8 = 8;
+
+/// The flag of a TLV that was not understood.
+const UNRECOGNISED: u8 = 0x80;
+
+/// The flag of a TLV that reaches beyond the packet.
+const MALFORMED: u8 = 0x40;
+
+/// The flag of TLVs that no key vouches for.
+const INTEGRITY: u8 = 0x20;
+
+/// The octets before a TLV's value.
+const HEADER: usize = 4;
+
+/// Turns a request's TLVs into its reply's: all as they came, but for the flags.
+///
+/// Nothing can be told apart behind a malformed one, so that what follows it stays untouched. So do
+/// zeros to the end: they are no TLV (type 0 is reserved) but the padding of TWAMP Light (RFC 8762
+/// section 4.6).
+pub(super) fn answer(mut rest: &mut [u8]) {
+    while let Some(tlv) = split(rest) {
+        let (flags, kind) = (tlv.flags, tlv.kind);
+        *flags = if kind == EXTRA_PADDING { 0 } else { UNRECOGNISED };
+        let Some(next) = tlv.rest else {
+            *flags |= MALFORMED;
+            return;
+        };
+        rest = next;
+    }
+}
+
+/// The same, of an authenticated request, whose TLVs an HMAC TLV vouches for, with one for the
+/// reply. `request` and `reply` are the Sequence Numbers that they cover as well.
+///
+/// Where it is wrong, missing, or not the last but for Extra Padding, all are flagged, and nothing
+/// else is done to them. A single Extra Padding needs none.
+pub(super) fn answer_authenticated(tlvs: &mut [u8], key: &Key, request: [u8; 4], reply: [u8; 4]) {
+    let Some(place) = hmac(tlvs) else {
+        if is_padding_alone(tlvs) {
+            answer(tlvs);
+        } else {
+            flag(tlvs);
+        }
+        return;
+    };
+    let (covered, tag) = tlvs.split_at(place);
+    let is_right = tag
+        .get(HEADER..)
+        .and_then(<[u8]>::first_chunk)
+        .is_some_and(|tag| key.verifies(&[&request, covered], tag));
+    if !is_right {
+        flag(tlvs);
+        return;
+    }
+    answer(tlvs);
+    let (covered, own) = tlvs.split_at_mut(place);
+    let tag = key.tag(&[&reply, covered]);
+    if let Some((header, value)) = own.split_at_mut_checked(HEADER) {
+        header[0] = 0;
+        value[..TAG].copy_from_slice(&tag);
+    }
+}
+
+/// One TLV, and what follows it: none where it reaches beyond the packet.
+struct Tlv<'p> {
+    flags: &'p mut u8,
+    kind: u8,
+    length: usize,
+    rest: Option<&'p mut [u8]>,
+}
+
+/// The first TLV; none where there are but zeros.
+fn split(octets: &mut [u8]) -> Option<Tlv<'_>> {
+    if octets.iter().all(|&octet| octet == 0) {
+        return None;
+    }
+    let length = octets.len();
+    match octets {
+        [flags, kind, high, low, rest @ ..] => {
+            let length = usize::from(u16::from_be_bytes([*high, *low]));
+            let rest = rest.get_mut(length..);
+            Some(Tlv { flags, kind: *kind, length, rest })
+        }
+        // Too short for a header: of no type that is known.
+        [flags, ..] => Some(Tlv { flags, kind: 0, length, rest: None }),
+        [] => None,
+    }
+}
+
+/// Flags every TLV as one that no key vouches for.
+fn flag(mut rest: &mut [u8]) {
+    while let Some(tlv) = split(rest) {
+        *tlv.flags = INTEGRITY;
+        let Some(next) = tlv.rest else {
+            *tlv.flags |= MALFORMED;
+            return;
+        };
+        rest = next;
+    }
+}
+
+/// Where the HMAC TLV stands, if it stands where it must.
+fn hmac(tlvs: &mut [u8]) -> Option<usize> {
+    let (mut rest, mut place, mut found) = (&mut *tlvs, 0, None);
+    while let Some(Tlv { kind, length, rest: next, .. }) = split(rest) {
+        let is_hmac = kind == HMAC && length == TAG && found.is_none();
+        if is_hmac {
+            found = Some(place);
+        } else if kind == HMAC || (found.is_some() && kind != EXTRA_PADDING) {
+            return None;
+        }
+        place += HEADER + length;
+        rest = next?;
+    }
+    found
+}
+
+/// Whether there is nothing, or one Extra Padding.
+fn is_padding_alone(tlvs: &mut [u8]) -> bool {
+    split(tlvs).is_none_or(|Tlv { kind, rest, .. }| {
+        kind == EXTRA_PADDING && rest.is_some_and(|rest| split(rest).is_none())
+    })
+}

@@ -1,0 +1,250 @@
+"""Has our programs and stamp-suite talk to each other, and holds what each says against the other.
+
+usage: talk.py STAMP-SUITE HEARTBEAT-PROBE HEARTBEAT-RESPONDER
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+SUITE, PROBE, RESPONDER = sys.argv[1:]
+COUNT = 50
+INTERVAL = "10ms"
+# Round trips on loopback, also on a machine that does other things, in milliseconds.
+LONG = 20
+
+checks = 0
+
+
+def check(condition, *what):
+    global checks
+    checks += 1
+    if not condition:
+        sys.exit(f"FAILED: {' '.join(map(str, what))}")
+
+
+def is_about(what, found, expected):
+    check(found == expected, f"{what}: {found}, and not {expected}")
+
+
+@contextlib.contextmanager
+def running(command, log):
+    with open(log, "w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_for(log, pattern):
+    for _ in range(500):
+        found = re.findall(pattern, pathlib.Path(log).read_text())
+        if found:
+            return found
+        time.sleep(0.02)
+    sys.exit(f"FAILED: no {pattern} in {log}:\n{pathlib.Path(log).read_text()}")
+
+
+def free_port(ip):
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as one:
+        one.bind((ip, 0))
+        return one.getsockname()[1]
+
+
+class Responder:
+    """Ours, with what it counted since it was last asked."""
+
+    def __init__(self, folder, *flags):
+        self.log = f"{folder}/responder.log"
+        self.command = [RESPONDER, "--listen=127.0.0.1:0", "--listen=[::1]:0", "--rate-limit=0",
+                        "--web.listen-address=127.0.0.1:0", "--log.format=json", *flags]
+        self.before = {}
+
+    def ready(self):
+        wait_for(self.log, "serving HTTP")
+        lines = [json.loads(line) for line in pathlib.Path(self.log).read_text().splitlines()]
+        def addresses(message):
+            return [str(line["fields"]["address"]) for line in lines
+                    if line["fields"].get("message") == message]
+        self.ports = [int(a.rsplit(":", 1)[1]) for a in addresses("answering heartbeats over UDP")]
+        self.http = addresses("serving HTTP")[0]
+        self.counted()
+        return self
+
+    def counted(self):
+        with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+        found = re.findall(r'^heartbeat_responder_(\w+)_total\{\w+="(\w+)"\} (\d+)', text, re.M)
+        now = {(name, label): int(value) for name, label, value in found}
+        since = {key: value - self.before.get(key, 0) for key, value in now.items()}
+        self.before = now
+        return since
+
+
+def suite_sends(ip, port, *flags):
+    """Their sender's figures."""
+    ours = "::" if ":" in ip else "0.0.0.0"
+    command = [SUITE, "-S", ours, "-r", ip, "-p", str(port), "-c", str(COUNT), "-d", INTERVAL,
+               "-L", "1", "--ssid", "7", "--output-format", "json", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    check(lines, command, done.stdout, done.stderr)
+    return json.loads(lines[-1])
+
+
+def probe_pings(ip, port, *flags):
+    """Our probe's figures."""
+    host = f"[{ip}]" if ":" in ip else ip
+    command = [PROBE, "ping", "--json", "-c", str(COUNT), "-i", INTERVAL, "-W", "1s", *flags,
+               f"stamp://{host}:{port}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    check(done.stdout, command, done.stderr)
+    return json.loads(done.stdout)
+
+
+def all_came_back(what, theirs):
+    is_about(f"{what}: sent", theirs["packets_sent"], COUNT)
+    is_about(f"{what}: received", theirs["packets_received"], COUNT)
+    more = theirs["measurements"]
+    is_about(f"{what}: duplicates", more["duplicate_replies"], 0)
+    is_about(f"{what}: reordered", more["reordered_replies"], 0)
+    check(0 < theirs["min_rtt_ms"] < LONG, what, "shortest", theirs["min_rtt_ms"])
+
+
+def suite_against_our_responder(folder, key, other):
+    flags = [f"--stamp.key-file={key}"]
+    responder = Responder(folder, *flags)
+    with running(responder.command, responder.log):
+        responder.ready()
+        modes = {"open": [], "authenticated": ["-A", "A", "--hmac-key-file", key]}
+        for ip, port in zip(["127.0.0.1", "::1"], responder.ports):
+            for mode, auth in modes.items():
+                what = f"their sender, {mode}, {ip}"
+                theirs = suite_sends(ip, port, *auth)
+                all_came_back(what, theirs)
+                is_about(f"{what}: our last number",
+                         theirs["measurements"]["last_reflector_sequence"], COUNT - 1)
+                ours = responder.counted()
+                is_about(f"{what}: we received", ours["received", "stamp"], COUNT)
+                is_about(f"{what}: we replied", ours["replied", "stamp"], COUNT)
+
+                padded = suite_sends(ip, port, *auth, "--extra-padding", "20")
+                all_came_back(f"{what}, padding", padded)
+                flags = padded["measurements"]["tlv_validation"]["flags"]
+                is_about(f"{what}: padding flagged U", flags["unrecognized"], 0)
+
+                unknown = suite_sends(ip, port, *auth, "--location", "--extra-padding", "20")
+                all_came_back(f"{what}, a TLV that we do not know", unknown)
+                tlvs = unknown["measurements"]["tlv_validation"]
+                is_about(f"{what}: flagged U", tlvs["flags"]["unrecognized"], COUNT)
+                is_about(f"{what}: flagged M", tlvs["flags"]["malformed"], 0)
+                is_about(f"{what}: flagged I", tlvs["flags"]["integrity_failed"], 0)
+                is_about(f"{what}: TLV HMACs verified", tlvs["hmac"]["verified"],
+                         COUNT if auth else 0)
+                if not auth:
+                    bad = suite_sends(ip, port, "--malformed", "bad-length")
+                    all_came_back(f"{what}, a malformed TLV", bad)
+                responder.counted()
+
+            wrong = suite_sends(ip, port, "-A", "A", "--hmac-key-file", other)
+            is_about(f"their sender with another key, {ip}", wrong["packets_received"], 0)
+            ours = responder.counted()
+            is_about("we refused", ours["dropped", "unauthenticated"], COUNT)
+            is_about("we replied", ours["replied", "stamp"], 0)
+
+    with running([*responder.command, "--stamp.require-auth"], responder.log):
+        responder.before = {}
+        responder.ready()
+        refused = suite_sends("127.0.0.1", responder.ports[0])
+        is_about("their sender without a key", refused["packets_received"], 0)
+        is_about("we refused", responder.counted()["dropped", "unauthenticated"], COUNT)
+
+    with running([*responder.command, "--loss=30%", "--direction=both", "--seed=3"],
+                 responder.log):
+        responder.before = {}
+        responder.ready()
+        theirs = suite_sends("::1", responder.ports[1])
+        ours = responder.counted()
+        is_about("they lost", theirs["packets_lost"], ours["dropped", "loss"])
+        is_about("they received", theirs["packets_received"], ours["replied", "stamp"])
+        check(theirs["packets_lost"] > 0, "nothing was lost")
+
+
+def both_reflectors_answer_tlvs_alike(folder):
+    """Extra Padding, one that nobody knows, and two that reach beyond the packet."""
+    responder, port, log = Responder(folder), free_port("127.0.0.1"), f"{folder}/suite.log"
+    suite = [SUITE, "-i", "-S", "127.0.0.1", "-o", str(port)]
+    with running(responder.command, responder.log), running(suite, log):
+        wait_for(log, "listening on")
+        ours = responder.ready().ports[0]
+        for tlvs in ["80010002aabb", "80c80001aa", "80010002aabb80c80000", "8001ffff00000000",
+                     "80010001aa80c800050102"]:
+            seconds = int(time.time()) + 2_208_988_800
+            packet = (bytes(4) + seconds.to_bytes(4, "big") + bytes(4) + b"\x00\x01\x00\x07"
+                      + bytes(28) + bytes.fromhex(tlvs))
+            answers = []
+            for peer in [ours, port]:
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+                    one.settimeout(5)
+                    one.sendto(packet, ("127.0.0.1", peer))
+                    answers.append(one.recv(2048)[44:].hex())
+            is_about(f"TLVs {tlvs} come back", *answers)
+
+
+def our_probe_against_their_reflector(folder, key, other):
+    for ip in ["127.0.0.1", "::1"]:
+        for state in ([], ["--stateful-reflector"]):
+            for auth in ([], ["-A", "A", "--hmac-key-file", key]):
+                port, log = free_port(ip), f"{folder}/suite.log"
+                command = [SUITE, "-i", "-S", ip, "-o", str(port), *state, *auth]
+                with running(command, log):
+                    wait_for(log, "listening on")
+                    what = f"our probe, {ip} {' '.join(state)} {'authenticated' if auth else ''}"
+                    ours = probe_pings(ip, port, *(["--key-file", key] if auth else []))
+                    # A busy machine makes it skip some.
+                    sent = COUNT - ours["unsent"]["skipped"]
+                    check(sent > COUNT / 2, what, "skipped", COUNT - sent)
+                    for word, count in [("sent", sent), ("received", sent), ("lost", 0),
+                                        ("late", 0), ("duplicates", 0)]:
+                        is_about(f"{what}: {word}", ours[word], count)
+                    is_about(f"{what}: invalid", set(ours["invalid"].values()), {0})
+                    theirs = suite_sends(ip, port, *auth)
+                    all_came_back(f"their sender, {what[11:]}", theirs)
+                    # One after the other, on a busy machine: only the shortest are comparable.
+                    apart = abs(ours["rtt_seconds"]["min"] * 1e3 - theirs["min_rtt_ms"])
+                    check(apart < 1, what, "shortest apart by", apart, "ms")
+                    if auth:
+                        wrong = probe_pings(ip, port, "--key-file", other)
+                        is_about(f"{what}, another key", wrong["received"], 0)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for name in ["key", "other"]:
+            files.append(f"{folder}/{name}")
+            with open(os.open(files[-1], os.O_CREAT | os.O_WRONLY, 0o600), "w") as out:
+                out.write(secrets.token_hex(32) + "\n")
+        suite_against_our_responder(folder, *files)
+        both_reflectors_answer_tlvs_alike(folder)
+        our_probe_against_their_reflector(folder, *files)
+    print(f"{checks} checks passed")
+
+
+main()
