@@ -29,7 +29,6 @@ TARGETS = 1_000
 # In seconds.
 INTERVAL = 0.1
 TIMEOUT = 1
-ADDRESSES = 4
 # Of heartbeats, before the scrape.
 SECONDS = 8
 # How long a program may take for anything else.
@@ -86,17 +85,18 @@ def measure(arguments, directory, busy):
     with Processes() as processes:
         responder = processes.start(
             [arguments.responder, "--log.format=json", "--web.listen-address=127.0.0.1:0"]
-            + ["--rate-limit=0"]
-            + [f"--listen=127.0.0.{host}:0" for host in range(1, ADDRESSES + 1)]
+            + ["--rate-limit=0", "--listen=0.0.0.0:0", "--allow=127.0.0.0/8"]
         )
-        peers, _ = served(responder)
+        [anywhere], _ = served(responder)
+        port = anywhere.rsplit(":", 1)[1]
+        # Each target has an address of its own, by which the capture tells it from the others.
+        peers = [f"127.0.{n // 250}.{n % 250 + 1}:{port}" for n in range(TARGETS)]
         config = directory / "heartbeat.yml"
         config.write_text(configuration(peers))
 
         capture = directory / "capture.pcapng"
-        ports = " or ".join(f"udp port {peer.rsplit(':', 1)[1]}" for peer in peers)
         dumpcap = processes.start(
-            ["dumpcap", "-q", "-i", "lo", "-f", ports, "-s", "128", "-B", "64", "-w", capture]
+            ["dumpcap", "-q", "-i", "lo", "-f", f"udp port {port}", "-s", "128", "-B", "64", "-w", capture]
         )
         wait_for(dumpcap, "File:")
         if busy:
@@ -125,10 +125,7 @@ def configuration(peers):
         f"defaults: {{protocol: stamp, interval: {INTERVAL * 1000:.0f}ms, timeout: {TIMEOUT}s}}",
         "targets:",
     ]
-    for number in range(TARGETS):
-        # Round after round through the addresses: the SSID counts the targets at each from 1.
-        peer, ssid = peers[number % len(peers)], number // len(peers) + 1
-        lines.append(f'  - {{name: "{peer}/{ssid}", address: "{peer}"}}')
+    lines += [f'  - {{name: "{peer}", address: "{peer}"}}' for peer in peers]
     return "\n".join(lines) + "\n"
 
 
@@ -163,22 +160,21 @@ def round_trips(capture, peers):
     for stamp, source, destination, payload in datagrams(capture):
         if len(payload) < STAMP:
             continue
-        (ssid,) = struct.unpack_from(">H", payload, 14)
         if destination in names:
             (sequence,) = struct.unpack_from(">I", payload, 0)
-            heartbeat = destination, ssid, sequence
+            heartbeat = destination, sequence
             if heartbeat in requests:
                 raise Wrong("a request was captured twice")
             requests[heartbeat] = stamp
         elif source in names:
             (t3,) = struct.unpack_from(">Q", payload, 4)
             t2, sequence = struct.unpack_from(">QI", payload, 16)
-            sent = requests.get((source, ssid, sequence))
+            sent = requests.get((source, sequence))
             if sent is None:
                 raise Wrong("a reply was captured, and its request was not")
             if stamp - sent <= TIMEOUT * 1e9:
                 turnaround = (t3 - t2) * 1e9 / 2**32
-                delays[f"{names[source]}/{ssid}"].append(stamp - sent - turnaround)
+                delays[names[source]].append(stamp - sent - turnaround)
     return delays
 
 
