@@ -3,6 +3,8 @@
 // was written by the server, which escapes it; nothing here makes markup of text.
 (() => {
   const PERIOD = 2000;
+  // How long an answer may take, in milliseconds.
+  const PATIENCE = 10000;
   const live = document.getElementById("live");
   const stale = document.getElementById("stale");
   let asking = null;
@@ -99,6 +101,8 @@
     clearTimeout(timer);
     asking?.abort();
     const mine = (asking = new AbortController());
+    const patience = setTimeout(
+      () => mine.abort(new Error("the probe does not answer")), PATIENCE);
     try {
       const answer = await fetch(location.href, { signal: mine.signal, cache: "no-store" });
       if (!answer.ok) throw new Error((await answer.text()).trim() || `status ${answer.status}`);
@@ -110,6 +114,7 @@
       if (mine !== asking) return;
       say(error instanceof TypeError ? "the probe cannot be reached" : error.message);
     }
+    clearTimeout(patience);
     asking = null;
     if (!paused) timer = setTimeout(refresh, PERIOD);
   }
