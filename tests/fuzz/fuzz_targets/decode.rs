@@ -5,12 +5,14 @@
 
 use libfuzzer_sys::fuzz_target;
 use udp_heartbeat::model::Wall;
-use udp_heartbeat::wire::PROTOCOLS;
+use udp_heartbeat::wire::{Key, PROTOCOLS, by_name, with_key};
 
 fuzz_target!(|input: (u64, &[u8])| {
     let (sent, datagram) = input;
     let mut readers = 0;
-    for protocol in PROTOCOLS {
+    let key = Key::from_hex(&[b'7'; 32]).expect("a key");
+    let stamp = by_name("stamp").expect("a protocol");
+    for protocol in PROTOCOLS.into_iter().chain(with_key(stamp, key)) {
         let Ok(reply) = protocol.decode(datagram) else {
             continue;
         };

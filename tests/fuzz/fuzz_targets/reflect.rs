@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use udp_heartbeat::model::Wall;
-use udp_heartbeat::wire::{Arrived, PROTOCOLS, recognise};
+use udp_heartbeat::wire::{Arrived, Key, PROTOCOLS, recognise};
 
 /// The moment, the dwell in milliseconds, the hop limit and the octets.
 type Input<'a> = (u64, u16, Option<u8>, &'a [u8]);
@@ -23,6 +23,12 @@ fuzz_target!(|input: Input| {
     let now = Wall::from_nanos(at.saturating_add(u64::from(dwell) * 1_000_000));
     let arrived = Arrived::new(Wall::from_nanos(at), ttl);
 
+    // As if the key had vouched for it: no tag is ever found by chance.
+    let key = Key::from_hex(&[b'7'; 32]).expect("a key");
+    let arrived = Arrived {
+        key: Some(&key),
+        ..arrived
+    };
     for protocol in PROTOCOLS {
         let mut reply = Vec::new();
         protocol.reflect(request, arrived, now, &mut reply);
