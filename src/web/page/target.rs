@@ -45,7 +45,7 @@ fn head(look: &TargetLook, out: &mut dyn Write) -> io::Result<()> {
     write!(
         out,
         "<nav class=back><a href=\"../\">All targets</a></nav><div class=head><h2 class=name>{}\
-         </h2><p class=lead role=status><b class=\"big {state}\">{state}</b>",
+         </h2><p class=lead><b class=\"big {state}\" role=status>{state}</b>",
         Escaped(&sample.target.name)
     )?;
     if let Some(changed) = glance.changed {
