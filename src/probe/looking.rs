@@ -109,18 +109,11 @@ impl Probe {
     /// # Errors
     /// [`Unavailable`] where a worker does not answer within five seconds.
     pub async fn glance(&self) -> Result<Overview, Unavailable> {
-        let mut asked = Vec::new();
-        for hand in &self.crew {
-            let (to, glances) = oneshot::channel();
-            hand.commands.send(Command::Glance(to)).map_err(|_| Unavailable)?;
-            asked.push(glances);
-        }
+        let answers = self.ask(Command::Glance).await?;
         let mut targets: Vec<Option<TargetGlance>> = Vec::new();
         targets.resize_with(self.config.targets.len(), || None);
         let mut impaired = false;
-        for (glances, hand) in asked.into_iter().zip(&self.crew) {
-            let glances = timeout(SAMPLE_PATIENCE, glances).await;
-            let glances = glances.map_err(|_| Unavailable)?.map_err(|_| Unavailable)?;
+        for (glances, hand) in answers.into_iter().zip(&self.crew) {
             impaired |= glances.impaired;
             for (glance, &place) in glances.targets.into_iter().zip(&hand.share) {
                 targets[place] = Some(glance);

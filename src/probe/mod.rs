@@ -166,21 +166,28 @@ impl Probe {
     /// # Errors
     /// [`Unavailable`] where a worker does not answer within five seconds.
     pub async fn sample(&self) -> Result<ProbeSample, Unavailable> {
-        let mut samples = Vec::new();
+        self.whole(self.ask(Command::Sample).await?).ok_or(Unavailable)
+    }
+
+    /// Asks all workers the same, and gives their answers in the order of the crew.
+    async fn ask<T>(
+        &self,
+        question: impl Fn(oneshot::Sender<T>) -> Command,
+    ) -> Result<Vec<T>, Unavailable> {
+        let mut asked = Vec::new();
         for hand in &self.crew {
-            let (to, sample) = oneshot::channel();
-            hand.commands.send(Command::Sample(to)).map_err(|_| Unavailable)?;
-            samples.push(sample);
+            let (to, answer) = oneshot::channel();
+            hand.commands.send(question(to)).map_err(|_| Unavailable)?;
+            asked.push(answer);
         }
         let answers = async {
             let mut answers = Vec::new();
-            for sample in samples {
-                answers.push(sample.await.map_err(|_| Unavailable)?);
+            for answer in asked {
+                answers.push(answer.await.map_err(|_| Unavailable)?);
             }
             Ok(answers)
         };
-        let answers = tokio::time::timeout(SAMPLE_PATIENCE, answers).await;
-        self.whole(answers.map_err(|_| Unavailable)??).ok_or(Unavailable)
+        tokio::time::timeout(SAMPLE_PATIENCE, answers).await.map_err(|_| Unavailable)?
     }
 
     /// Whether the first heartbeat of every target that can be resolved has been settled.
