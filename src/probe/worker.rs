@@ -33,8 +33,8 @@ const SAMPLED_PER_ROUND: usize = 256;
 const BATCHES_PER_ROUND: usize = 8;
 
 /// How long a worker pauses after a busy round. Arrivals carry the kernel's stamps, so they can
-/// wait, and what falls due leaves late by at most this; it makes batches of what would be a
-/// system call each.
+/// wait, and what falls due leaves late by little more than this (the kernel's timer slack, 50 µs,
+/// and the round itself); it makes batches of what would be a system call each.
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// A round that moves this many datagrams is a busy one.
@@ -121,14 +121,14 @@ impl Worker {
             self.answer_scrapes(now.mono);
             self.glances.answer(&self.fleet, now.mono);
             let asked = !self.scrapes.is_empty() || self.glances.is_wanted();
-            if !received.all || !sent.all || asked {
+            if asked || !sent.all {
                 continue;
             }
             if received.datagrams + sent.datagrams >= BUSY {
                 // Of the whole thread: were the sockets watched meanwhile, as the runtime does,
                 // every datagram would wake it.
                 thread::sleep(PAUSE);
-            } else if !self.sleep().await {
+            } else if received.all && !self.sleep().await {
                 return;
             }
         }
