@@ -123,10 +123,13 @@ impl Protocol for Stamp {
         encode(&OPEN, request, out);
     }
 
-    /// A reply must repeat our Error Estimate and have left after it was received; TLVs and zeros
-    /// are not looked at.
+    /// A reply must be of this mode, repeat our Error Estimate and have left after it was received;
+    /// TLVs and zeros are not looked at.
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
-        decode(&OPEN, datagram)
+        match layout(datagram) {
+            Some(mode) if !mode.is_authenticated() => decode(mode, datagram),
+            Some(_) | None => Err(Malformed),
+        }
     }
 
     /// Whether the reply repeats the timestamp to the last bit.

@@ -59,7 +59,7 @@ fn reflected(request: &[u8], at: Wall, ttl: Option<u8>) -> Vec<u8> {
     out
 }
 
-fn with(packet: [u8; 44], offset: usize, field: &[u8]) -> [u8; 44] {
+fn with<const N: usize>(packet: [u8; N], offset: usize, field: &[u8]) -> [u8; N] {
     let mut packet = packet;
     packet[offset..offset + field.len()].copy_from_slice(field);
     packet
@@ -349,6 +349,9 @@ fn a_reply_without_the_right_tag_is_not_read() {
     assert_eq!(sender.decode(&AUTHENTICATED_REPLY[..111]), Err(Malformed));
     assert_eq!(sender.decode(&REPLY), Err(Malformed));
     assert_eq!(Stamp.decode(&AUTHENTICATED_REPLY), Err(Malformed));
+    // Once in 65,536, what stands where open packets have our Error Estimate looks like it.
+    let alike = with(AUTHENTICATED_REPLY, OPEN.sender_error_estimate, &ERROR_ESTIMATE);
+    assert_eq!(Stamp.decode(&alike), Err(Malformed));
 }
 
 /// What becomes of the TLVs of an authenticated request.
