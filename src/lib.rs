@@ -8,7 +8,8 @@
 //! └──────────────────────── probe drives all of it ───────────────────────┘
 //! ```
 //!
-//! and the responder's as another: receive → recognise → [`impair`] → reflect → send.
+//! and the responder's as another: receive → let in → recognise → authenticate → charge →
+//! [`impair`] → reflect → send.
 //!
 //! # Layers
 //!

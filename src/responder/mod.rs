@@ -1,10 +1,10 @@
 //! The responder: requests of any protocol enter on any of its addresses, replies leave from the
 //! address that was asked.
 //!
-//! Receive → let in → recognise → impair → reflect → send, in batches. [`Reflector`] is all of it but the
-//! sockets and the clock; [`Responder`] is the loop around it, which [`spawn`] runs on threads of
-//! its own. Every turn of the loop does a bounded amount of work, so that shutdown is
-//! noticed under any load.
+//! Receive → let in → recognise → authenticate → charge → impair → reflect → send, in batches.
+//! [`Reflector`] is all of it but the sockets and the clock; [`Responder`] is the loop around it,
+//! which [`spawn`] runs on threads of its own. Every turn of the loop does a bounded amount of
+//! work, so that shutdown is noticed under any load.
 
 mod faults;
 mod gate;

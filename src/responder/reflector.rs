@@ -1,9 +1,11 @@
 //! The responder without its sockets: a datagram and the time enter, replies leave.
 //!
-//! The order is: let in → recognise → charge → impair → authenticate → reflect → send or hold. A
-//! request that the impairments lose on the way in is never reflected, nor counted in its session;
-//! everything else they do, they do to the reply, as a network behind the responder would: an
-//! injected delay comes after t3 is stamped and shows as round-trip delay, not as turnaround.
+//! The order is: let in → recognise → authenticate → charge → impair → reflect → send or hold. What
+//! no key vouches for, where one should, neither counts against the source it claims to come from
+//! nor takes a step in the sequence of a seed. A request that the impairments lose on the way in is
+//! never reflected, nor counted in its session; everything else they do, they do to the reply, as a
+//! network behind the responder would: an injected delay comes after t3 is stamped and shows as
+//! round-trip delay, not as turnaround.
 //!
 //! What never gets an answer: replies ([`DropReason::Reflection`]), datagrams of no protocol or
 //! beyond [`MAX_DATAGRAM`] octets ([`DropReason::Malformed`]), datagrams whose answer could go to
@@ -35,7 +37,8 @@ use crate::wire::{
 /// At all times, and counting what every `handle` has been given:
 /// `received = replied + dropped + held`, where of those dropped the malformed, reflections and the
 /// denied do not count, and it is for the caller to count a reply as sent, by [`Route::protocol`],
-/// unless it is a [`Route::duplicate`]. A reply that finds the delay queue full counts as `overflow` as well.
+/// unless it is a [`Route::duplicate`]. A reply that finds the delay queue full counts as `overflow`
+/// as well.
 #[derive(Debug)]
 pub struct Reflector {
     /// Where requests come in.
@@ -168,6 +171,14 @@ impl Reflector {
             return Err(DropReason::Denied);
         }
         let (protocol, index) = recognise(datagram, now.wall)?;
+        let (key, voucher) = match protocol.authenticate(datagram.payload, &self.keys) {
+            Ok(Authenticity::By { place, key }) => (Some(place), Some(key)),
+            Ok(Authenticity::Open) if !self.require_auth => (None, None),
+            Ok(Authenticity::Open) | Err(Unauthenticated) => {
+                self.metrics.received(index);
+                return Err(DropReason::Unauthenticated);
+            }
+        };
         if !self.gate.admits(datagram.peer.ip(), now.mono) {
             self.metrics.received(index);
             self.refused += 1;
@@ -180,14 +191,6 @@ impl Reflector {
             return Err(reason);
         }
 
-        let (key, voucher) = match protocol.authenticate(datagram.payload, &self.keys) {
-            Ok(Authenticity::By { place, key }) => (Some(place), Some(key)),
-            Ok(Authenticity::Open) if !self.require_auth => (None, None),
-            Ok(Authenticity::Open) | Err(Unauthenticated) => {
-                self.metrics.received(index);
-                return Err(DropReason::Unauthenticated);
-            }
-        };
         let number = self.sessions.as_mut().and_then(|sessions| {
             let session = protocol.counted_session(datagram.payload)?;
             let Datagram { peer, local, .. } = *datagram;

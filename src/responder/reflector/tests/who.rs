@@ -1,0 +1,135 @@
+//! Who is answered at all: whom the gate lets in, how often, and whom a key vouches for.
+
+use super::*;
+
+#[test]
+fn nobody_many_and_the_responder_itself_are_denied() {
+    let peers = [
+        "198.51.100.7:0",
+        "0.0.0.0:40001",
+        "224.0.0.1:40001",
+        "255.255.255.255:40001",
+        "[::]:40001",
+        "[ff02::1]:40001",
+        "[::ffff:224.0.0.1]:40001",
+        "192.0.2.1:12000",
+    ];
+    let mut bench = Bench::new(Settings::default());
+    for peer in peers {
+        let peer = peer.parse().unwrap();
+        let datagram = Datagram { peer, ..datagram(b"Ping 1 Fri Sep 20 13:12:19 2024") };
+        assert!(bench.handle(&datagram, NOW).is_empty(), "{peer}");
+    }
+    let to_all = Datagram {
+        local: Some(Ipv4Addr::new(224, 0, 0, 1).into()),
+        ..datagram(b"Ping 1 Fri Sep 20 13:12:19 2024")
+    };
+    assert!(bench.handle(&to_all, NOW).is_empty());
+    // To 192.0.2.255, say: what is told is the address that an answer could leave from.
+    let to_network = Datagram { to_group: true, ..datagram(b"Ping 1 Fri Sep 20 13:12:19 2024") };
+    assert!(bench.handle(&to_network, NOW).is_empty());
+    assert_eq!(bench.dropped(), [(DropReason::Denied, 10)]);
+}
+
+#[test]
+fn who_is_not_allowed_is_denied_whatever_he_says() {
+    let allow = ["198.51.100.0/29", "2001:db8::/32"].map(|prefix| prefix.parse().unwrap());
+    let mut bench = Bench::behind(Gate::new(&allow, None), Settings::default());
+    for (peer, answers) in [
+        ("198.51.100.7:1", 1),
+        ("198.51.100.8:1", 0),
+        ("[::ffff:198.51.100.1]:1", 1),
+        ("[2001:db8::1]:1", 1),
+        ("[2001:db9::1]:1", 0),
+    ] {
+        let datagram =
+            Datagram { peer: peer.parse().unwrap(), local: None, ..datagram(b"Ping 1 x") };
+        assert_eq!(bench.handle(&datagram, NOW).len(), answers, "{peer}");
+    }
+    let garbage = Datagram { peer: "203.0.113.1:1".parse().unwrap(), ..datagram(b"garbage") };
+    bench.handle(&garbage, NOW);
+    assert_eq!(bench.dropped(), [(DropReason::Denied, 3)]);
+    assert_eq!(bench.received(), 3);
+}
+
+#[test]
+fn who_asks_too_often_is_refused_and_what_is_no_request_costs_nothing() {
+    let limit = NonZeroU32::new(10);
+    let mut bench =
+        Bench::behind(Gate::new(&[], limit), Settings { loss: 0.5, ..Settings::default() });
+    for _ in 0..100 {
+        bench.handle(&datagram(b"garbage"), NOW);
+        bench.handle(&datagram(b"PING 1 X"), NOW);
+    }
+    for _ in 0..25 {
+        bench.handle(&datagram(b"Ping 1 x"), NOW);
+    }
+    assert_eq!(bench.reflector.take_refused(), 15);
+    assert_eq!(bench.reflector.take_refused(), 0);
+    let refused = bench.metrics.dropped_count(DropReason::RateLimited);
+    let lost = bench.metrics.dropped_count(DropReason::Loss);
+    assert_eq!((bench.received(), refused), (25, 15));
+    assert_eq!(bench.answered() + lost, 10);
+
+    let other = Datagram { peer: "198.51.100.8:1".parse().unwrap(), ..datagram(b"Ping 1 x") };
+    let later = NOW.after(100 * MILLISECOND);
+    for (source, at, left) in [(other, NOW, 10), (datagram(b"Ping 1 x"), later, 1)] {
+        let before = bench.metrics.dropped_count(DropReason::RateLimited);
+        for _ in 0..12 {
+            bench.handle(&source, at);
+        }
+        let refused = bench.metrics.dropped_count(DropReason::RateLimited) - before;
+        assert_eq!(refused, 12 - left);
+    }
+}
+
+#[test]
+fn what_no_key_vouches_for_costs_its_source_nothing_and_draws_no_fate() {
+    let hex = |octet: &str| Key::from_hex(octet.repeat(32).as_bytes()).unwrap();
+    let stamp = by_name("stamp").unwrap();
+    let [vouched, forged] = ["11", "22"].map(|octet| wire::with_key(stamp, hex(octet)).unwrap());
+    let settings = Settings { loss: 0.5, seed: 7, ..Settings::default() };
+    let answered = |strangers: usize| -> Vec<bool> {
+        let mut bench = Bench::behind(Gate::new(&[], NonZeroU32::new(50)), settings);
+        bench.reflector = bench.reflector.authenticating([hex("11")].into(), true);
+        let fates = (0..50).map(|sequence| {
+            for stranger in [stamp, forged, by_name("ping").unwrap()].iter().take(strangers) {
+                bench.handle(&datagram(&request(*stranger, sequence, NOW.wall)), NOW);
+            }
+            !bench.handle(&datagram(&request(vouched, sequence, NOW.wall)), NOW).is_empty()
+        });
+        let fates = fates.collect();
+        assert_eq!(bench.metrics.dropped_count(DropReason::RateLimited), 0);
+        let unauthenticated = bench.metrics.dropped_count(DropReason::Unauthenticated);
+        assert_eq!(unauthenticated, 50 * strangers as u64);
+        fates
+    };
+    let alone = answered(0);
+    assert!(alone.contains(&true) && alone.contains(&false));
+    assert_eq!(answered(3), alone);
+}
+
+#[test]
+fn the_address_that_was_asked_is_the_responders_own_also_behind_the_unspecified_one() {
+    let metrics = ResponderMetrics::new();
+    let listener = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 12_000);
+    let gate = Arc::default();
+    let mut reflector =
+        Reflector::new(vec![listener], gate, Settings::default(), NOW.mono, metrics.clone());
+    let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let elsewhere = IpAddr::from([127, 0, 0, 9]);
+    for (ip, port, denied) in [
+        (loopback, 12_000, 1),
+        (loopback, 12_001, 1),
+        (elsewhere, 12_000, 2),
+        (PEER.ip(), 12_000, 2),
+    ] {
+        let datagram = Datagram {
+            peer: SocketAddr::new(ip, port),
+            local: Some(loopback),
+            ..datagram(b"Ping 1 Fri Sep 20 13:12:19 2024")
+        };
+        reflector.handle(&datagram, 0, NOW, |_| ());
+        assert_eq!(metrics.dropped_count(DropReason::Denied), denied, "{ip}:{port}");
+    }
+}
