@@ -20,6 +20,7 @@ pub(super) const REMEMBERED: Duration = Duration::from_secs(900);
 /// How many sessions are remembered at most, in two generations. Each fills a table of 131,072
 /// places to its limit of 7/8; with some 90 octets a place, both are 24 MB, whoever invents sources.
 pub(super) const MAX_SESSIONS: usize = 229_376;
+const _: () = assert!(size_of::<(Identity, u32)>() <= 88);
 
 /// What makes a session: who asks, who is asked, and what the requests themselves say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
