@@ -324,8 +324,13 @@ def a_page_says_when_it_is_stale(browser, probe):
     page = context.new_page()
     page.goto(probe.web)
     updated(page)
+    probe.child.send_signal(signal.SIGSTOP)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("the probe does not answer")
+    probe.child.send_signal(signal.SIGCONT)
+    expect(alert).to_be_hidden(timeout=1000 * PATIENCE)
     probe.end()
-    expect(page.get_by_role("alert")).to_contain_text("the probe cannot be reached")
+    expect(alert).to_contain_text("the probe cannot be reached")
     context.close()
 
 
