@@ -1,6 +1,7 @@
 //! The whole way of a datagram through a responder, sockets apart: any octets enter, from anybody,
-//! at any time, under any faults, and what leaves is one reply at most (and its duplicate, where
-//! that was asked for), no longer than what came, and never a request. All of it is counted.
+//! at any time, with or without a key that vouches for them, under any faults, and what leaves is one
+//! reply at most (and its duplicate, where that was asked for), no longer than what came, and never a
+//! request. All of it is counted.
 
 #![no_main]
 
@@ -16,13 +17,14 @@ use udp_heartbeat::impair::{Direction, Settings};
 use udp_heartbeat::model::{DropReason, Label, Mono, Stamp, Wall};
 use udp_heartbeat::net::Datagram;
 use udp_heartbeat::responder::{Gate, Reflector, Transmit};
-use udp_heartbeat::wire::{MAX_DATAGRAM, PROTOCOLS, recognise};
+use udp_heartbeat::wire::{Key, MAX_DATAGRAM, PROTOCOLS, Request, by_name, recognise, with_key};
 
 const SECOND: u64 = 1_000_000_000;
 const DAY: u64 = 86_400 * SECOND;
 const LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 12_000);
 
-/// Which reflector; the moment; who asks, of which address, with which hop limit and what.
+/// Which reflector, and what else the kernel says; the moment; who asks, of which address, with which
+/// hop limit and what.
 type Input<'a> = (u8, u64, (u128, u16), Option<u32>, Option<u8>, &'a [u8]);
 
 /// A reflector with state, as one thread of a responder has it.
@@ -44,6 +46,11 @@ impl Bench {
         }
     }
 
+    /// The same, but one that has the key, and answers nobody else where that is `required`.
+    fn authenticating(self, required: bool) -> Self {
+        Self { reflector: self.reflector.authenticating(Arc::new([key()]), required), ..self }
+    }
+
     /// Datagrams that are known to be of no further interest, requests, and requests not answered.
     fn counts(&self) -> (u64, u64, u64) {
         let dropped = |reasons: &[DropReason]| {
@@ -57,28 +64,51 @@ impl Bench {
     }
 }
 
-thread_local! {
-    static BENCHES: RefCell<Vec<Bench>> = RefCell::new(vec![
-        Bench::new(Settings::default(), None),
-        Bench::new(Settings::default(), NonZeroU32::new(1000)),
-        Bench::new(Settings { corrupt: 1.0, seed: 1, ..Settings::default() }, None),
-        Bench::new(
-            Settings {
-                loss: 0.2,
-                direction: Direction::Both,
-                delay: Duration::from_millis(1),
-                jitter: Duration::from_millis(5),
-                duplicate: 0.3,
-                reorder: 0.3,
-                reorder_extent: 2,
-                corrupt: 0.5,
-                seed: 2,
-                ..Settings::default()
-            },
-            None,
-        ),
-    ]);
+fn key() -> Key {
+    Key::from_hex(&[b'7'; 32]).expect("a key")
 }
+
+/// An authenticated request that the key vouches for, with whatever octets behind it.
+fn vouched(at: Wall, octets: &[u8]) -> Vec<u8> {
+    let stamp = by_name("stamp").expect("a protocol");
+    let protocol = with_key(stamp, key()).expect("an authenticated mode");
+    let mut request = Vec::new();
+    protocol.encode(&Request::new(1, 2, at), &mut request);
+    request.extend(octets);
+    request
+}
+
+thread_local! {
+    static BENCHES: RefCell<Vec<Bench>> = RefCell::new({
+        let open = Settings::default();
+        let damaging = Settings { corrupt: 1.0, seed: 1, ..open };
+        let everything = Settings {
+            loss: 0.2,
+            direction: Direction::Both,
+            delay: Duration::from_millis(1),
+            jitter: Duration::from_millis(5),
+            duplicate: 0.3,
+            reorder: 0.3,
+            reorder_extent: 2,
+            corrupt: 0.5,
+            seed: 2,
+            ..open
+        };
+        vec![
+            Bench::new(open, None),
+            Bench::new(open, NonZeroU32::new(1000)),
+            Bench::new(open, None).authenticating(false),
+            Bench::new(open, None).authenticating(true),
+            Bench::new(damaging, None),
+            Bench::new(everything, None),
+            Bench::new(damaging, None).authenticating(false),
+            Bench::new(everything, None).authenticating(true),
+        ]
+    });
+}
+
+/// How many of them damage nothing; they stand first.
+const HONEST: usize = 4;
 
 fuzz_target!(|input: Input| {
     let (which, at, (ip, port), local, ttl, octets) = input;
@@ -89,6 +119,8 @@ fuzz_target!(|input: Input| {
         Ok(v4) => SocketAddr::new(Ipv4Addr::from_bits(v4).into(), port),
         Err(_) => SocketAddr::new(Ipv6Addr::from_bits(ip).into(), port),
     };
+    let vouched = (which & 0x20 != 0).then(|| vouched(now.wall, octets));
+    let octets = vouched.as_deref().unwrap_or(octets);
     let datagram = Datagram {
         peer,
         local: local.map(|ip| Ipv4Addr::from_bits(ip).into()),
@@ -116,7 +148,7 @@ fuzz_target!(|input: Input| {
             assert!(peer.port() != 0 && !peer.ip().is_unspecified() && !peer.ip().is_multicast());
             assert!(payload.len() <= datagram.payload.len());
             for nanos in [at, at.saturating_sub(DAY), at.saturating_add(DAY)] {
-                let is_damaged = usize::from(which) % count >= 2;
+                let is_damaged = usize::from(which) % count >= HONEST;
                 // Of a reply that was damaged on purpose, this holds at its moment.
                 if nanos == at || !is_damaged {
                     assert!(recognise(payload, Wall::from_nanos(nanos)).is_err());
