@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::config::{self, Config, Defaults, Interval, Span, Target};
+use crate::config::{self, Config, Defaults, Interval, KeyFile, Span, Target};
 use crate::exposition::TargetSample;
 use crate::model::{Direction, IcmpKind, InvalidReason, Label, State, UnsentReason};
 use crate::probe::{Begin, Detail, Event, Happening, Options, Probe};
@@ -74,7 +74,7 @@ fn target(args: &Args) -> anyhow::Result<Target> {
     config::in_flight(target.interval, target.timeout)?;
     if let Some(file) = &args.key_file {
         let protocol = target.protocol;
-        target.protocol = wire::with_key(protocol, config::load_key(file)?)
+        target.protocol = wire::with_key(protocol, KeyFile::read(file)?.into_key())
             .with_context(|| format!("{} has no keys: ping stamp://…", protocol.name()))?;
     }
     Ok(target)

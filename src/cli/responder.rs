@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
@@ -15,7 +15,7 @@ use super::logging::LogArgs;
 use super::signal::Signals;
 use super::stated::{Control, Stated};
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress, max_requests};
-use crate::config::{self, KeyFileError, Prefix};
+use crate::config::{KeyFile, KeyFileError, Prefix};
 use crate::exposition::ResponderMetrics;
 use crate::impair::Settings;
 use crate::net;
@@ -63,14 +63,14 @@ pub struct Args {
     #[arg(long = "stamp.stateless")]
     stateless: bool,
 
-    /// A file with a key, in hexadecimal, that authenticates STAMP packets; may be given several
-    /// times
+    /// Answer authenticated STAMP where the key in this file, in hexadecimal, vouches for it, and
+    /// nothing else; may be given several times
     #[arg(long = "stamp.key-file", value_name = "FILE", value_parser = key_file)]
-    key_files: Vec<PathBuf>,
+    key_files: Vec<KeyFile>,
 
-    /// Answer nothing but what one of the keys authenticates
-    #[arg(long = "stamp.require-auth", requires = "key_files")]
-    require_auth: bool,
+    /// Answer open requests as well, of every protocol: while not all probes have a key yet
+    #[arg(long = "stamp.allow-unauthenticated", requires = "key_files")]
+    allow_unauthenticated: bool,
 
     /// Let whoever reaches the HTTP port change the faults (/api/v1/faults), on one thread then
     #[arg(long = "web.enable-lifecycle")]
@@ -83,6 +83,13 @@ pub struct Args {
     impairments: ImpairmentArgs,
 }
 
+impl Args {
+    /// Whether nobody is answered but whom a key vouches for.
+    fn require_auth(&self) -> bool {
+        !self.key_files.is_empty() && !self.allow_unauthenticated
+    }
+}
+
 #[derive(Debug, Clone, clap::Subcommand)]
 enum Command {
     /// Tell or change what a running responder does wrong on purpose
@@ -92,7 +99,8 @@ enum Command {
 /// Runs the program until SIGTERM or SIGINT, or its subcommand to the end.
 ///
 /// # Errors
-/// Those of the subcommand; else an address that cannot be bound to, by its name, or a resource that the system does not give.
+/// Those of the subcommand; else an address that cannot be bound to, by its name, or a resource that
+/// the system does not give.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(Command::Faults(args)) = &args.command {
         return faults::run(args);
@@ -112,13 +120,11 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let seed = net::now().wall.as_nanos() % 1_000_000_000;
     let settings = args.impairments.settings(seed);
     let rate_limit = NonZeroU32::new(args.rate_limit);
-    let keys =
-        args.key_files.iter().map(|file| config::load_key(file)).collect::<Result<_, _>>()?;
     let terms = Terms {
         allow: args.allow.clone(),
         rate_limit,
-        keys,
-        require_auth: args.require_auth,
+        keys: args.key_files.iter().cloned().map(KeyFile::into_key).collect(),
+        require_auth: args.require_auth(),
         impairments: settings,
         changeable: args.lifecycle,
     };
@@ -165,10 +171,8 @@ fn announce(status: &ResponderStatus, http: SocketAddr, settings: &Settings) {
     }
 }
 
-/// A file that holds a key; it is read again once there is a log that can be warned in.
-fn key_file(text: &str) -> Result<PathBuf, KeyFileError> {
-    let path = PathBuf::from(text);
-    config::load_key(&path).map(|_| path)
+fn key_file(path: &str) -> Result<KeyFile, KeyFileError> {
+    KeyFile::read(Path::new(path))
 }
 
 fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
@@ -205,6 +209,23 @@ mod tests {
     fn allow_may_be_repeated() {
         let args = parse(&["--allow=192.0.2.0/24", "--allow", "::1"]).unwrap();
         assert_eq!(args.allow, ["192.0.2.0/24".parse().unwrap(), "::1/128".parse().unwrap()]);
+    }
+
+    #[test]
+    fn whoever_gives_keys_and_no_more_has_nobody_answered_without_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key").display().to_string();
+        std::fs::write(&file, "0".repeat(32)).unwrap();
+        let keyed = ["--stamp.key-file", &file];
+        for (flags, required) in [
+            (&[][..], false),
+            (&keyed, true),
+            (&[keyed[0], keyed[1], "--stamp.allow-unauthenticated"], false),
+        ] {
+            assert_eq!(parse(flags).unwrap().require_auth(), required, "{flags:?}");
+        }
+        let error = parse(&["--stamp.allow-unauthenticated"]).unwrap_err();
+        assert!(error.contains("--stamp.key-file <FILE>"), "{error}");
     }
 
     #[test]

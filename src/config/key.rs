@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -40,24 +40,40 @@ pub enum KeyFileError {
     },
 }
 
-/// Reads the key in the file at `path`; warns in the log where anybody may read it.
+/// A key, and where it comes from.
 ///
-/// # Errors
-/// Where the file cannot be read, or holds no key.
-pub fn load_key(path: &Path) -> Result<Key, KeyFileError> {
-    let file = path.display().to_string();
-    let (text, mode) = match read(path) {
-        Ok(read) => read,
-        Err(error) => return Err(KeyFileError::Unreadable { file, error }),
-    };
-    let key = match Key::from_hex(&text) {
-        Ok(key) => key,
-        Err(error) => return Err(KeyFileError::NoKey { file, error }),
-    };
-    if mode & OTHERS_MAY_READ != 0 {
-        tracing::warn!(file, "anybody on this machine may read this key: chmod 600 it");
+/// A file is read once, so it may be a pipe: `--key-file <(…)`.
+#[derive(Debug, Clone)]
+pub struct KeyFile {
+    path: PathBuf,
+    key: Key,
+    /// Whether anybody on this machine may read it.
+    exposed: bool,
+}
+
+impl KeyFile {
+    /// Reads the key in the file at `path`.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or holds no key.
+    pub fn read(path: &Path) -> Result<Self, KeyFileError> {
+        let file = || path.display().to_string();
+        let (text, mode) =
+            read(path).map_err(|error| KeyFileError::Unreadable { file: file(), error })?;
+        let key =
+            Key::from_hex(&text).map_err(|error| KeyFileError::NoKey { file: file(), error })?;
+        Ok(Self { path: path.to_owned(), key, exposed: mode & OTHERS_MAY_READ != 0 })
     }
-    Ok(key)
+
+    /// The key; warns in the log where anybody may read it, so there should be one by now.
+    #[must_use]
+    pub fn into_key(self) -> Key {
+        if self.exposed {
+            let file = self.path.display();
+            tracing::warn!(%file, "anybody on this machine may read this key: chmod 600 it");
+        }
+        self.key
+    }
 }
 
 /// What the file holds, as far as it may be a key, and its mode.
@@ -80,7 +96,7 @@ mod tests {
         let path = folder.path().join("key");
         let error = |text: &[u8]| {
             std::fs::write(&path, text).unwrap();
-            load_key(&path).unwrap_err().to_string()
+            KeyFile::read(&path).unwrap_err().to_string()
         };
         assert!(
             error(b"00112233").ends_with("key holds a key of 4 octets, and a key has 16 to 64")
@@ -88,8 +104,8 @@ mod tests {
         assert!(error(b"secret").ends_with("nothing else"));
         assert!(!error(b"secret").contains("secret"));
         std::fs::write(&path, "00112233445566778899aabbccddeeff\n").unwrap();
-        load_key(&path).unwrap();
-        let error = load_key(&folder.path().join("none")).unwrap_err().to_string();
+        KeyFile::read(&path).unwrap();
+        let error = KeyFile::read(&folder.path().join("none")).unwrap_err().to_string();
         assert!(error.ends_with("none cannot be read: No such file or directory (os error 2)"));
     }
 }

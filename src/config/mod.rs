@@ -32,7 +32,7 @@ use std::path::Path;
 
 pub use address::{Address, AddressError, Host};
 pub use argument::{TargetError, parse_target};
-pub use key::{KeyFileError, load_key};
+pub use key::{KeyFile, KeyFileError};
 pub use prefix::Prefix;
 pub use problem::{Problem, Problems};
 pub(crate) use scalars::format_duration;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::Address;
-use super::key::load_key;
+use super::key::KeyFile;
 use super::node::Node;
 use super::place::Path;
 use super::problem::Finding;
@@ -193,7 +193,8 @@ impl Checker<'_> {
         };
         let folder = self.folder;
         let key = self.keys.entry(file).or_insert_with_key(|file| {
-            load_key(&folder.join(file)).map_err(|error| error.to_string())
+            let read = KeyFile::read(&folder.join(file));
+            read.map(KeyFile::into_key).map_err(|error| error.to_string())
         });
         let found = key.clone().and_then(|key| {
             wire::with_key(protocol, key).ok_or_else(|| {

@@ -367,7 +367,7 @@ fn only_who_has_the_key_is_answered() {
         key_file("another", "b", 0o644),
         key_file("foreign", "c", 0o600),
     );
-    let flags = ["--stamp.key-file", &key, "--stamp.key-file", &another, "--stamp.require-auth"];
+    let flags = ["--stamp.key-file", &key, "--stamp.key-file", &another];
     let responder = Running::responder(&flags);
     let target = format!("stamp://{}", responder.udp[0]);
     let received = |flags: &[&str]| {
@@ -384,8 +384,10 @@ fn only_who_has_the_key_is_answered() {
     assert!(ended.out.contains("5 sent, 5 received"), "{}", ended.out);
     assert_eq!(received(&["--key-file", &foreign]), 0);
     assert_eq!(received(&[]), 0);
+    let open = format!("ping://{}", responder.udp[0]);
+    assert_eq!(run(PROBE, &["ping", "-c1", "-W200ms", &open]).code, Some(1));
     let metrics = responder.metrics();
-    assert_eq!(metrics.responder("dropped_total", ("reason", "unauthenticated")), 10);
+    assert_eq!(metrics.responder("dropped_total", ("reason", "unauthenticated")), 11);
     assert_eq!(metrics.responder("received_total", ("protocol", "stamp")), 20);
     assert_eq!(metrics.responder("replied_total", ("protocol", "stamp")), 10);
     // Nothing in the log is a key; that anybody may read the files is.
