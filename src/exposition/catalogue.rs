@@ -96,7 +96,7 @@ families! {
         LOSS_BURST_LENGTH = Histogram "heartbeat_loss_burst_length" []
             "Lengths of completed runs of consecutive lost heartbeats, in heartbeats (RFC 3357 loss periods).";
         ICMP_ERRORS = Counter "heartbeat_icmp_errors_total" ["kind"]
-            "ICMP errors about heartbeats to the target's address, by kind; targets that share an address count each other's. They explain losses and settle nothing: port_unreachable means that the host is alive and nothing listens.";
+            "ICMP errors about the target's heartbeats, by kind. Of several targets at one address it is the one that the error quotes. They explain losses and settle nothing: port_unreachable means that the host is alive and nothing listens.";
         TIME_DIFFERENCE = Gauge "heartbeat_time_difference_seconds" []
             "Responder's receive time minus the probe's send time, as last answered, in seconds: forward delay plus the offset between the two clocks, so it may be negative. Absent where the protocol does not tell it.";
         TURNAROUND = Summary "heartbeat_turnaround_seconds" []
@@ -132,7 +132,7 @@ families! {
         IMPAIRED = Gauge "heartbeat_probe_impaired" []
             "1 while the probe itself is late or drops datagrams, so that its figures cannot be believed, else 0.";
         UNMATCHED = Counter "heartbeat_probe_unmatched_total" ["reason"]
-            "Datagrams that belong to no target, by reason.";
+            "Datagrams that belong to no target, and ICMP errors that quote the heartbeat of none, by reason.";
         CONFIG_RELOAD_SUCCESSFUL = Gauge "heartbeat_config_last_reload_successful" []
             "1 if the last attempt to load the configuration succeeded, else 0: an older one is still in force.";
         CONFIG_RELOAD_TIMESTAMP = Gauge "heartbeat_config_last_reload_success_timestamp_seconds" []

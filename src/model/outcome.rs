@@ -39,9 +39,10 @@ labels! {
 labels! {
     /// Why a datagram belongs to no target (`heartbeat_probe_unmatched_total`).
     pub enum UnmatchedReason {
-        /// It came from an address that is not probed.
+        /// It came from an address that is not probed, or is an ICMP error about one.
         UnknownAddress => "unknown_address",
-        /// The address is probed, but several targets share it and the reply names none of them.
+        /// The address is probed, but several targets share it and the reply, or what the ICMP error
+        /// quotes, names none of them.
         UnknownSession => "unknown_session",
     }
 }

@@ -1,5 +1,6 @@
 //! The error queue's messages: a name and control messages enter, a [`Notice`] leaves. Pure.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use nix::libc;
@@ -11,8 +12,8 @@ use crate::model::{IcmpKind, Wall};
 const SCM_TSTAMP_SND: u32 = 0;
 
 /// What the kernel learned about datagrams that were sent earlier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Notice {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice<'a> {
     /// A datagram was handed to the device.
     Transmitted {
         /// The id that `send` gave.
@@ -26,22 +27,42 @@ pub enum Notice {
         peer: SocketAddr,
         /// What the error says.
         kind: IcmpKind,
+        /// What the error quotes of the datagram: all of it, its beginning or nothing.
+        quote: Cow<'a, [u8]>,
     },
 }
 
-/// Reads a message of the error queue; `name` is where the datagram had been sent to.
+impl Notice<'_> {
+    /// The same, for keeping.
+    pub(super) fn into_owned(self) -> Notice<'static> {
+        match self {
+            Self::Transmitted { id, at } => Notice::Transmitted { id, at },
+            Self::Icmp { peer, kind, quote } => {
+                Notice::Icmp { peer, kind, quote: quote.into_owned().into() }
+            }
+        }
+    }
+}
+
+/// Reads a message of the error queue; `name` is where the datagram had been sent to, and `quote`
+/// what an error brings back of it.
 ///
 /// The id of a transmit timestamp is the kernel's. `None` for what is neither a timestamp nor an
 /// error about a known destination.
-pub(super) fn read(name: Option<SocketAddr>, control: &[u8]) -> Option<Notice> {
+pub(super) fn read<'a>(
+    name: Option<SocketAddr>,
+    control: &[u8],
+    quote: &'a [u8],
+) -> Option<Notice<'a>> {
+    let told = |kind| name.map(|peer| Notice::Icmp { peer, kind, quote: Cow::Borrowed(quote) });
     let facts = cmsg::read(control);
     let error = facts.error?;
     match error.origin {
         libc::SO_EE_ORIGIN_TIMESTAMPING if error.info == SCM_TSTAMP_SND => {
             Some(Notice::Transmitted { id: error.data, at: facts.stamp? })
         }
-        libc::SO_EE_ORIGIN_ICMP => Some(Notice::Icmp { peer: name?, kind: icmp(error) }),
-        libc::SO_EE_ORIGIN_ICMP6 => Some(Notice::Icmp { peer: name?, kind: icmp6(error) }),
+        libc::SO_EE_ORIGIN_ICMP => told(icmp(error)),
+        libc::SO_EE_ORIGIN_ICMP6 => told(icmp6(error)),
         // Of what the kernel itself refuses (SO_EE_ORIGIN_LOCAL), the send tells.
         _ => None,
     }
@@ -98,15 +119,15 @@ mod tests {
         let sent = Notice::Transmitted { id: 4_000_000_000, at: Wall::from_nanos(5_000_000_006) };
         for v6 in [false, true] {
             let control = [kernel::stamps(5, 6), kernel::error(v6, error)].concat();
-            assert_eq!(read(None, &control), Some(sent));
-            assert_eq!(read(None, &kernel::error(v6, error)), None, "no time in it");
+            assert_eq!(read(None, &control, b"").as_ref(), Some(&sent));
+            assert_eq!(read(None, &kernel::error(v6, error), b""), None, "no time in it");
             for cut in 0..control.len() - if v6 { 28 } else { 16 } - 4 {
-                assert_eq!(read(None, &control[..cut]), None, "cut to {cut} octets");
+                assert_eq!(read(None, &control[..cut], b""), None, "cut to {cut} octets");
             }
         }
         let scheduled = ExtendedError { info: 1, ..error };
         let control = [kernel::stamps(5, 6), kernel::error(false, scheduled)].concat();
-        assert_eq!(read(None, &control), None, "SCM_TSTAMP_SCHED is another stamp");
+        assert_eq!(read(None, &control, b""), None, "SCM_TSTAMP_SCHED is another stamp");
     }
 
     #[test]
@@ -114,8 +135,12 @@ mod tests {
         let kind = |v6, kind, code| {
             let origin = if v6 { libc::SO_EE_ORIGIN_ICMP6 } else { libc::SO_EE_ORIGIN_ICMP };
             let control = kernel::error(v6, ExtendedError { origin, kind, code, ..PLAIN });
-            match read(Some(peer(v6)), &control) {
-                Some(Notice::Icmp { peer: about, kind }) if about == peer(v6) => kind,
+            match read(Some(peer(v6)), &control, b"quoted") {
+                Some(Notice::Icmp { peer: about, kind, quote })
+                    if about == peer(v6) && *quote == *b"quoted" =>
+                {
+                    kind
+                }
                 other => panic!("{other:?}"),
             }
         };
@@ -165,12 +190,12 @@ mod tests {
     #[test]
     fn an_error_about_nobody_or_of_unknown_origin_is_none() {
         let error = ExtendedError { origin: libc::SO_EE_ORIGIN_ICMP, kind: 3, code: 3, ..PLAIN };
-        assert_eq!(read(None, &kernel::error(false, error)), None);
+        assert_eq!(read(None, &kernel::error(false, error), b""), None);
         for origin in [libc::SO_EE_ORIGIN_NONE, libc::SO_EE_ORIGIN_LOCAL, 5] {
             let error = ExtendedError { origin, ..error };
-            assert_eq!(read(Some(peer(false)), &kernel::error(false, error)), None);
+            assert_eq!(read(Some(peer(false)), &kernel::error(false, error), b""), None);
         }
-        assert_eq!(read(Some(peer(false)), &[]), None);
+        assert_eq!(read(Some(peer(false)), &[], b""), None);
     }
 
     proptest! {
@@ -179,7 +204,7 @@ mod tests {
             octets in prop::collection::vec(any::<u8>(), 0..300),
             about: Option<SocketAddr>,
         ) {
-            let _ = read(about, &octets);
+            let _ = read(about, &octets, b"");
         }
 
         #[test]
@@ -193,7 +218,7 @@ mod tests {
                 info: 0,
                 data: u32::from_ne_bytes(rest[2]),
             };
-            let _ = read(Some(peer(v6)), &kernel::error(v6, error));
+            let _ = read(Some(peer(v6)), &kernel::error(v6, error), b"");
         }
     }
 }

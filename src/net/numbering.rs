@@ -38,7 +38,7 @@ impl Numbering {
 
     /// `notice` with the id of its datagram in place of the kernel's number; `None` where it
     /// cannot be known.
-    pub(super) fn translate(&mut self, notice: Notice) -> Option<Notice> {
+    pub(super) fn translate<'a>(&mut self, notice: Notice<'a>) -> Option<Notice<'a>> {
         match (self, notice) {
             (Self::Counted(counted), Notice::Transmitted { id, at }) => {
                 Some(Notice::Transmitted { id: counted.stamped(id, at)?, at })
@@ -217,7 +217,7 @@ mod tests {
         let notice = Notice::Transmitted { id: 9, at: NOON };
         let mut carried = Numbering::Carried(u32::MAX);
         assert_eq!((carried.sent(), carried.sent()), (u32::MAX, 0));
-        assert_eq!(carried.translate(notice), Some(notice));
+        assert_eq!(carried.translate(notice.clone()), Some(notice.clone()));
         assert_eq!(Numbering::Unstamped(0).translate(notice), None);
     }
 

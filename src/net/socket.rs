@@ -3,7 +3,6 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::iter::repeat_with;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
@@ -32,6 +31,9 @@ const TRANSMIT_STAMPS: TimestampingFlag = TimestampingFlag::SOF_TIMESTAMPING_TX_
 
 /// `MSG_PROBE` of linux/socket.h: do everything but send.
 const MSG_PROBE: MsgFlags = MsgFlags::from_bits_retain(0x10);
+
+/// How many octets are read of what an ICMP error quotes: more than any protocol's requests have.
+const QUOTE: usize = 128;
 
 /// How often a datagram is tried again after an error that may be another's.
 const RETRIES: u32 = 2;
@@ -74,9 +76,10 @@ pub struct Socket {
     stamps: TimestampingFlag,
     numbering: Numbering,
     /// What was read from the error queue while sending.
-    stash: Vec<Notice>,
-    /// Room for messages of the error queue.
+    stash: Vec<Notice<'static>>,
+    /// Room for messages of the error queue, and for what they quote.
     heads: Box<[Head]>,
+    quotes: Box<[[u8; QUOTE]]>,
 }
 
 impl Socket {
@@ -106,8 +109,15 @@ impl Socket {
         } else {
             Numbering::Counted(Counted::default())
         };
-        let heads = vec![Head::EMPTY; BATCH].into();
-        Ok(Self { inner: socket, local, stamps, numbering, stash: Vec::new(), heads })
+        Ok(Self {
+            inner: socket,
+            local,
+            stamps,
+            numbering,
+            stash: Vec::new(),
+            heads: vec![Head::EMPTY; BATCH].into(),
+            quotes: vec![[0; QUOTE]; BATCH].into(),
+        })
     }
 
     /// The address it is really bound to.
@@ -196,20 +206,20 @@ impl Socket {
     }
 
     /// Reads the error queue until it is empty, and tells of each message in it.
-    pub fn notices(&mut self, mut each: impl FnMut(Notice)) {
+    pub fn notices(&mut self, mut each: impl FnMut(Notice<'_>)) {
         self.stash.drain(..).for_each(&mut each);
         self.drain(each);
     }
 
-    fn drain(&mut self, mut each: impl FnMut(Notice)) {
+    fn drain(&mut self, mut each: impl FnMut(Notice<'_>)) {
         loop {
-            // The octets of the datagrams are of no interest.
-            let nowhere = repeat_with(<&mut [u8]>::default);
+            let quotes = self.quotes.iter_mut().map(<[u8; QUOTE]>::as_mut_slice);
             let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
             let count =
-                mmsg::receive(self.inner.as_fd(), &mut self.heads, nowhere, flags).unwrap_or(0);
-            for head in &self.heads[..count] {
-                let notice = notice::read(head.name.address(), head.control());
+                mmsg::receive(self.inner.as_fd(), &mut self.heads, quotes, flags).unwrap_or(0);
+            for (head, quote) in self.heads[..count].iter().zip(&self.quotes) {
+                let quote = quote.get(..head.len).unwrap_or(quote);
+                let notice = notice::read(head.name.address(), head.control(), quote);
                 if let Some(notice) = notice.and_then(|notice| self.numbering.translate(notice)) {
                     each(notice);
                 }
@@ -228,7 +238,7 @@ impl Socket {
         }
         // What is in the queue carries numbers of the old count.
         let mut stash = std::mem::take(&mut self.stash);
-        self.drain(|notice| stash.push(notice));
+        self.drain(|notice| stash.push(notice.into_owned()));
         self.stash = stash;
         // Switching the numbers on sets the count to 0.
         let off = self.stamps - TimestampingFlag::SOF_TIMESTAMPING_OPT_ID;

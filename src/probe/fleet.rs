@@ -336,12 +336,15 @@ impl Fleet {
         self.handle_datagram(peer, &[], arrival);
     }
 
-    /// An ICMP error came back about what was sent to `peer`: it explains for every target there.
-    pub fn handle_icmp(&mut self, peer: SocketAddr, kind: IcmpKind, now: Stamp) {
-        let members: Vec<Member> = self.routes.at(peer).collect();
-        for member in members {
-            self.watched[member.index()].session.handle_icmp(kind, now.wall);
-            self.note(member, now.wall, || Happening::Icmp(kind));
+    /// An ICMP error came back about a heartbeat that was sent to `peer`, and quotes as much of it
+    /// as its sender cared to: it explains for the target whose heartbeat that was.
+    pub fn handle_icmp(&mut self, peer: SocketAddr, quote: &[u8], kind: IcmpKind, now: Stamp) {
+        match self.routes.return_to(peer, quote) {
+            Ok(member) => {
+                self.watched[member.index()].session.handle_icmp(kind, now.wall);
+                self.note(member, now.wall, || Happening::Icmp(kind));
+            }
+            Err(reason) => self.unmatched[reason.index()] += 1,
         }
     }
 

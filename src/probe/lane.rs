@@ -134,7 +134,7 @@ impl Lane {
                     fleet.handle_transmitted(ticket, at);
                 }
             }
-            Notice::Icmp { peer, kind } => fleet.handle_icmp(peer, kind, now),
+            Notice::Icmp { peer, kind, quote } => fleet.handle_icmp(peer, &quote, kind, now),
         });
     }
 

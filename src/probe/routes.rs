@@ -106,7 +106,7 @@ impl Routes {
                 }
             };
             let member = match reply.session {
-                Some(session) => group.members.get(session as usize).copied().flatten(),
+                Some(session) => group.member(session),
                 None => group.only(),
             };
             return match (member, sole(groups)) {
@@ -121,10 +121,17 @@ impl Routes {
         }
     }
 
-    /// All the targets at `peer`.
-    pub(super) fn at(&self, peer: SocketAddr) -> impl Iterator<Item = Member> + '_ {
-        let groups = self.peers.get(&peer).into_iter().flatten();
-        groups.flat_map(|group| group.members.iter().copied().flatten())
+    /// Whose request to `peer` it was that an ICMP error quotes; where a target is alone there, it
+    /// is its, whatever the error quotes.
+    pub(super) fn return_to(
+        &self,
+        peer: SocketAddr,
+        quote: &[u8],
+    ) -> Result<Member, UnmatchedReason> {
+        let groups = self.peers.get(&peer).ok_or(UnmatchedReason::UnknownAddress)?;
+        let quoted = |group: &Sharers| group.member(group.protocol.quoted_session(quote)?);
+        let found = sole(groups).or_else(|| groups.iter().find_map(quoted));
+        found.ok_or(UnmatchedReason::UnknownSession)
     }
 }
 
@@ -143,6 +150,10 @@ impl Sharers {
         }
         self.members.push(Some(member));
         Some(session)
+    }
+
+    fn member(&self, session: u32) -> Option<Member> {
+        self.members.get(session as usize).copied().flatten()
     }
 
     fn only(&self) -> Option<Member> {

@@ -74,6 +74,11 @@ impl Protocol for Heartbeat {
         true
     }
 
+    fn quoted_session(&self, request: &[u8]) -> Option<u32> {
+        let (sequence, _) = fields(request).filter(|&(_, seconds)| seconds >= EARLIEST)?;
+        Some(number::split(sequence).0)
+    }
+
     fn recognise(&self, datagram: &[u8], now: Wall) -> Recognition {
         match fields(datagram) {
             None => Recognition::Foreign,
@@ -158,6 +163,16 @@ mod tests {
         assert_eq!(encoded(0, 0, Wall::from_nanos(1_726_820_518_000_000_000)), "0 1726820518.0");
         assert_eq!(encoded(1, 2, AT), "4294967298 1726820518.3919091");
         assert_eq!(encoded(u32::MAX, u32::MAX, AT), "18446744073709551615 1726820518.3919091");
+    }
+
+    #[test]
+    fn a_request_that_comes_back_tells_its_session() {
+        let quoted = |text: &str| Heartbeat.quoted_session(text.as_bytes());
+        assert_eq!(quoted("44 1726820518.3919091"), Some(0));
+        assert_eq!(quoted(&encoded(u32::MAX, 2, AT)), Some(u32::MAX));
+        for text in ["", "44", "44 ", "44 0.0", "Ping 5 Fri Sep 20 13:12:19 2024"] {
+            assert_eq!(quoted(text), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -203,6 +203,11 @@ pub trait Protocol: Send + Sync + fmt::Debug {
     /// reply. True where the format repeats nothing that could be compared.
     fn confirms(&self, reply: &Reply, sent: Wall) -> bool;
 
+    /// Which session a request of this end was of, of which an ICMP error brings back as much as its
+    /// sender cared to quote (RFC 1812 section 4.3.2.3); `None` where that tells none, or is of
+    /// another protocol.
+    fn quoted_session(&self, request: &[u8]) -> Option<u32>;
+
     /// What a datagram is that came to a responder at `now`.
     fn recognise(&self, datagram: &[u8], now: Wall) -> Recognition;
 

@@ -65,6 +65,13 @@ impl Protocol for Ping {
         reply.echo == seconds(sent)
     }
 
+    fn quoted_session(&self, request: &[u8]) -> Option<u32> {
+        let rest = request.strip_prefix(b"Ping ")?;
+        let end = rest.iter().position(|&octet| octet == b' ')?;
+        let number = number::parse_whole(&rest[..end])?.checked_sub(1)?;
+        Some(number::split(u64::try_from(number).ok()?).0)
+    }
+
     fn recognise(&self, datagram: &[u8], _now: Wall) -> Recognition {
         if datagram.len() > MAX_DATAGRAM || !is_text(datagram) {
             return Recognition::Foreign;
@@ -142,6 +149,19 @@ mod tests {
             encoded(u32::MAX, u32::MAX, Wall::from_nanos(u64::MAX)),
             "Ping 18446744073709551616 Sun Jul 21 23:34:33 2554"
         );
+    }
+
+    #[test]
+    fn a_request_that_comes_back_tells_its_session_however_short_it_is_cut() {
+        let quoted = |text: &str| Ping.quoted_session(text.as_bytes());
+        assert_eq!(quoted(&encoded(7, 4, AT)), Some(7));
+        assert_eq!(quoted("Ping 5 Fri"), Some(0));
+        let last = encoded(u32::MAX, u32::MAX, AT);
+        assert_eq!(quoted(&last), Some(u32::MAX));
+        assert_eq!(quoted(&last[..25]), None, "there may be more digits");
+        for text in ["", "Ping ", "Ping 0 Fri", "PING 5 FRI", "Ping five", "5 1726820518.3919091"] {
+            assert_eq!(quoted(text), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -137,6 +137,10 @@ impl Protocol for Stamp {
         reply.echo == Ntp::from(sent).0
     }
 
+    fn quoted_session(&self, request: &[u8]) -> Option<u32> {
+        quoted_session(&OPEN, request)
+    }
+
     /// A reflected packet has a Receive Timestamp of now, by the reflector's clock; if that is
     /// wrong, or counts in PTP format, or the packet was mangled by a server that upper-cases it,
     /// then one close to the packet's own Timestamp. A sender leaves it zero.
@@ -252,6 +256,10 @@ impl Protocol for AuthenticatedStamp {
         Stamp.confirms(reply, sent)
     }
 
+    fn quoted_session(&self, request: &[u8]) -> Option<u32> {
+        quoted_session(&AUTHENTICATED, request)
+    }
+
     fn recognise(&self, datagram: &[u8], now: Wall) -> Recognition {
         Stamp.recognise(datagram, now)
     }
@@ -286,6 +294,12 @@ fn layout(packet: &[u8]) -> Option<&'static Layout> {
         return Some(&AUTHENTICATED);
     }
     (packet.len() >= OPEN.length).then_some(&OPEN)
+}
+
+/// The session of a sender's packet of this mode, which the SSID tells.
+fn quoted_session(mode: &Layout, request: &[u8]) -> Option<u32> {
+    let found = layout(request).filter(|found| found.length == mode.length)?;
+    u32::from(u16::from_be_bytes(take(request, found.ssid))).checked_sub(1)
 }
 
 /// Writes a sender's packet, without a tag.

@@ -238,18 +238,10 @@ impl Life {
         Answered::Invalid(reason)
     }
 
-    /// An ICMP error about what was sent to `about`.
-    pub(crate) fn explain(
-        &mut self,
-        about: SocketAddr,
-        kind: IcmpKind,
-        now: Stamp,
-        told: &mut Vec<Told>,
-    ) {
-        if self.is_known_at(about) {
-            self.icmp[kind.index()] += 1;
-            told.push((now.wall, Happening::Icmp(kind)));
-        }
+    /// An ICMP error about one of its heartbeats.
+    pub(crate) fn explain(&mut self, kind: IcmpKind, now: Stamp, told: &mut Vec<Told>) {
+        self.icmp[kind.index()] += 1;
+        told.push((now.wall, Happening::Icmp(kind)));
     }
 
     /// A datagram came from where the target is or was.

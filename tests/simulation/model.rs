@@ -15,7 +15,7 @@ use crate::figures::Figures;
 use crate::life::{Life, Seen};
 use crate::machine::Machine;
 use crate::scenario::{Foreign, Scenario};
-use crate::truth::{Deeds, Delivered, Round, Says, Told};
+use crate::truth::{Deeds, Delivered, Returned, Round, Says, Told};
 
 /// How long the probe calls itself impaired.
 const IMPAIRED_FOR: Duration = Duration::from_secs(60);
@@ -53,7 +53,7 @@ impl Model {
     pub(crate) fn round(&mut self, round: &Round) -> Deeds {
         let now = round.at.mono;
         let inputs = round.lookups.iter().map(|(at, ..)| *at);
-        let inputs = inputs.chain(round.icmp.iter().map(|(at, ..)| *at));
+        let inputs = inputs.chain(round.icmp.iter().map(|error| error.at));
         for at in inputs.chain(round.arrivals.iter().map(|arrival| arrival.at)) {
             self.machine.check_prompt(at, now);
         }
@@ -61,10 +61,8 @@ impl Model {
         for (_, target, found) in &round.lookups {
             self.lives[*target].look_up(found);
         }
-        for (_, about, kind) in &round.icmp {
-            for (life, told) in self.lives.iter_mut().zip(&mut told) {
-                life.explain(*about, *kind, round.at, told);
-            }
+        for error in &round.icmp {
+            self.explain(error, round.at, &mut told);
         }
         for arrival in &round.arrivals {
             self.arrive(arrival, round.at, &mut told);
@@ -85,6 +83,20 @@ impl Model {
     /// The figures of a target at `now`.
     pub(crate) fn figures(&self, number: usize, now: Mono, rtt_buckets: &[f64]) -> Figures {
         self.lives[number].figures(now, &self.machine, rtt_buckets)
+    }
+
+    /// An ICMP error explains for the one target at its address, or for the one it quotes of several.
+    fn explain(&mut self, error: &Returned, now: Stamp, told: &mut [Vec<Told>]) {
+        let here: Vec<usize> =
+            (0..self.lives.len()).filter(|&n| self.lives[n].is_known_at(error.about)).collect();
+        match (here.as_slice(), error.target) {
+            ([], _) => self.unmatched[UnmatchedReason::UnknownAddress.index()] += 1,
+            (&[target], _) => self.lives[target].explain(error.kind, now, &mut told[target]),
+            (here, Some(target)) if here.contains(&target) => {
+                self.lives[target].explain(error.kind, now, &mut told[target]);
+            }
+            _ => self.unmatched[UnmatchedReason::UnknownSession.index()] += 1,
+        }
     }
 
     fn arrive(&mut self, arrival: &Delivered, now: Stamp, told: &mut [Vec<Told>]) {

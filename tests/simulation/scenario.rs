@@ -185,12 +185,14 @@ pub(crate) struct SendFailure {
     pub(crate) reason: UnsentReason,
 }
 
-/// An ICMP error about what was sent to an address.
+/// An ICMP error about what was sent to an address, which quotes the last heartbeat of a target, or
+/// nothing.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Icmp {
     pub(crate) at: Span,
     pub(crate) about: SocketAddr,
+    pub(crate) quotes: Option<String>,
     #[serde(deserialize_with = "label")]
     pub(crate) kind: IcmpKind,
 }

@@ -16,11 +16,22 @@ pub(crate) struct Round {
     pub(crate) stopped: bool,
     /// What the names of these targets were found to mean, and when.
     pub(crate) lookups: Vec<(Mono, usize, Vec<SocketAddr>)>,
-    /// ICMP errors about what was sent to an address.
-    pub(crate) icmp: Vec<(Mono, SocketAddr, IcmpKind)>,
+    /// ICMP errors.
+    pub(crate) icmp: Vec<Returned>,
     pub(crate) arrivals: Vec<Delivered>,
     /// Why the kernel takes no heartbeat of each target at present.
     pub(crate) refusals: Vec<Option<UnsentReason>>,
+}
+
+/// An ICMP error about a heartbeat.
+#[derive(Debug, Clone)]
+pub(crate) struct Returned {
+    pub(crate) at: Mono,
+    pub(crate) about: SocketAddr,
+    pub(crate) kind: IcmpKind,
+    /// Whose heartbeat comes back with it, if one does.
+    pub(crate) target: Option<usize>,
+    pub(crate) quote: Vec<u8>,
 }
 
 /// A datagram that arrived at the probe.

@@ -24,7 +24,7 @@ use crate::model::Model;
 use crate::network::{Host, Link, Parcel};
 use crate::ping_text;
 use crate::scenario::Scenario;
-use crate::truth::{Deeds, Delivered, Round, Says};
+use crate::truth::{Deeds, Delivered, Returned, Round, Says};
 
 /// How often, in the course of a scenario, all figures are held against the model's.
 const CHECKPOINTS: u32 = 12;
@@ -44,6 +44,8 @@ pub(crate) struct World<'a> {
     /// Who sends with this session number to this address.
     senders: HashMap<(SocketAddr, &'static str, u32), usize>,
     links: Vec<(Link, Link)>,
+    /// What each target sent last.
+    last_sent: Vec<Vec<u8>>,
     pub(crate) hosts: BTreeMap<SocketAddr, Host>,
     pub(crate) model: Model,
     /// What the probe did in every round.
@@ -57,7 +59,7 @@ struct Waiting {
     since: Option<Mono>,
     last_round: Option<Mono>,
     lookups: Vec<(Mono, usize, Vec<SocketAddr>)>,
-    icmp: Vec<(Mono, SocketAddr, IcmpKind)>,
+    icmp: Vec<Returned>,
     arrivals: Vec<Delivered>,
     transmit_stamps: VecDeque<(Mono, Ticket)>,
     stop: bool,
@@ -73,7 +75,7 @@ enum Event {
     Release(SocketAddr),
     Arrival(Delivered),
     Lookup(usize, Vec<SocketAddr>),
-    Icmp(SocketAddr, IcmpKind),
+    Icmp(SocketAddr, Option<usize>, IcmpKind),
     Checkpoint,
     Stop,
 }
@@ -115,6 +117,7 @@ impl<'a> World<'a> {
             hosts: hosts.map(host).collect(),
             senders,
             links: targets.iter().zip(seeds).map(link).collect(),
+            last_sent: vec![Vec::new(); targets.len()],
             model: Model::new(scenario, &firsts),
             deeds: Vec::new(),
         };
@@ -193,7 +196,10 @@ impl<'a> World<'a> {
             }
         }
         for error in icmp {
-            self.plan(START + error.at.0, Event::Icmp(error.about, error.kind));
+            let quoted = |target: &Arc<Target>| Some(&target.name) == error.quotes.as_ref();
+            let target = self.targets.iter().position(quoted);
+            assert_eq!(target.is_some(), error.quotes.is_some(), "{error:?} quotes no target");
+            self.plan(START + error.at.0, Event::Icmp(error.about, target, error.kind));
         }
         for inject in inject {
             let name = inject.target.as_deref();
@@ -228,8 +234,11 @@ impl<'a> World<'a> {
                 self.waiting.lookups.push((self.now, target, found));
                 self.wake();
             }
-            Event::Icmp(about, kind) => {
-                self.waiting.icmp.push((self.now, about, kind));
+            Event::Icmp(about, target, kind) => {
+                let quote = target.map(|target| self.last_sent[target].clone());
+                let quote = quote.unwrap_or_default();
+                let at = self.now;
+                self.waiting.icmp.push(Returned { at, about, kind, target, quote });
                 self.wake();
             }
             Event::Checkpoint => self.check_figures(),
@@ -326,8 +335,8 @@ impl<'a> World<'a> {
         for (at, ticket) in waiting.transmit_stamps.drain(..told) {
             fleet.handle_transmitted(ticket, self.machine.clock.wall(at));
         }
-        for (_, about, kind) in &round.icmp {
-            fleet.handle_icmp(*about, *kind, now);
+        for Returned { about, quote, kind, .. } in &round.icmp {
+            fleet.handle_icmp(*about, quote, *kind, now);
         }
         for delivered in &round.arrivals {
             let has_stamps = self.machine.has_receive_stamps;
@@ -380,6 +389,7 @@ impl<'a> World<'a> {
         }
         let mut payload = Vec::new();
         transmit.protocol.encode(&transmit.request(at), &mut payload);
+        self.last_sent[target].clone_from(&payload);
         let parcel = Parcel {
             target,
             sequence,

@@ -220,8 +220,9 @@ fn mixed(near: &mut Socket) {
         until("timestamps", || {
             near.notices(|notice| match notice {
                 Notice::Transmitted { id, at } => assert_eq!(moments.insert(id, at), None),
-                Notice::Icmp { peer, kind } => {
+                Notice::Icmp { peer, kind, quote } => {
                     assert_eq!((peer, kind), (nobody, IcmpKind::PortUnreachable));
+                    assert_eq!(*quote, [0; 10], "all of a short datagram comes back");
                     icmp += 1;
                 }
             });
@@ -284,8 +285,9 @@ fn an_icmp_error_is_told_of_its_peer_and_held_against_no_other() {
             assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
             assert_eq!(near.receive(&mut inbox).unwrap(), 0, "no standing error");
             near.notices(|notice| {
-                if let Notice::Icmp { peer, kind } = notice {
+                if let Notice::Icmp { peer, kind, quote } = notice {
                     assert_eq!((peer, kind), (nobody, IcmpKind::PortUnreachable));
+                    assert_eq!(*quote, *b"x");
                     told = true;
                 }
             });

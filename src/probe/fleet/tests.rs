@@ -196,19 +196,31 @@ fn without_an_address_heartbeats_fall_due_and_are_misses() {
 }
 
 #[test]
-fn an_icmp_error_explains_for_every_target_at_its_address_and_settles_nothing() {
+fn an_icmp_error_explains_for_the_target_whose_heartbeat_it_quotes_and_settles_nothing() {
     let mut driven = Driven::new(&["192.0.2.1", "ping://192.0.2.1", "192.0.2.2"]);
     driven.run_to(999);
-    driven.fleet.handle_icmp(peer("192.0.2.1:12000"), IcmpKind::PortUnreachable, at(1_000));
-    driven.fleet.handle_icmp(peer("192.0.2.1:12001"), IcmpKind::PortUnreachable, at(1_000));
-    for (number, told) in [1, 1, 0].into_iter().enumerate() {
+    let quote = b"Ping 1 Thu Jan  1 00:00:00 1970";
+    for (about, quote) in [
+        ("192.0.2.1:12000", &quote[..]),
+        ("192.0.2.1:12000", &quote[..8]),
+        ("192.0.2.1:12000", b""),
+        ("192.0.2.1:12001", quote),
+        ("192.0.2.2:12000", b""),
+    ] {
+        driven.fleet.handle_icmp(peer(about), quote, IcmpKind::PortUnreachable, at(1_000));
+    }
+    for (number, told) in [0, 2, 1].into_iter().enumerate() {
         let session = driven.sample(number, 1_000).session;
         assert_eq!(session.record.icmp_errors[IcmpKind::PortUnreachable.index()], told);
         assert_eq!((session.record.lost, session.in_flight), (0, 1));
     }
     let icmp = Happening::Icmp(IcmpKind::PortUnreachable);
-    let expected = [("192.0.2.1".to_owned(), icmp), ("ping://192.0.2.1".to_owned(), icmp)];
-    assert_eq!(driven.happenings(), expected);
+    let expected = ["ping://192.0.2.1", "ping://192.0.2.1", "192.0.2.2"];
+    assert_eq!(driven.happenings(), expected.map(|target| (target.to_owned(), icmp)));
+    let mut unmatched = [0; UnmatchedReason::COUNT];
+    unmatched[UnmatchedReason::UnknownSession.index()] = 1;
+    unmatched[UnmatchedReason::UnknownAddress.index()] = 1;
+    assert_eq!(driven.fleet.unmatched(), unmatched);
 }
 
 #[test]

@@ -162,18 +162,23 @@ fn numbers_that_became_free_are_given_again() {
 #[test]
 fn a_route_is_taken_back_once_and_an_address_goes_with_its_last() {
     let there = peer("192.0.2.1:12000");
-    let (mut routes, added) = routes_at(there, &["ping", "ping", "stamp"]);
-    let at = |routes: &Routes| routes.at(there).collect::<Vec<_>>();
-    assert_eq!(at(&routes), [Member(0), Member(1), Member(2)]);
+    let names = ["ping", "ping", "stamp"];
+    let (mut routes, added) = routes_at(there, &names);
+    let at = |routes: &Routes| -> Vec<u32> {
+        let answers = added.iter().zip(names);
+        let answers = answers.map(|(route, name)| answer(protocol(name), route.session, 0));
+        answers.filter_map(|answer| Some(replied(routes.deliver(there, &answer))?.0)).collect()
+    };
+    assert_eq!(at(&routes), [0, 1, 2]);
     routes.remove(added[0], protocol("ping"));
     routes.remove(added[0], protocol("ping"));
-    assert_eq!(at(&routes), [Member(1), Member(2)]);
+    assert_eq!(at(&routes), [1, 2]);
     routes.remove(added[2], protocol("stamp"));
-    assert_eq!(at(&routes), [Member(1)]);
+    assert_eq!(at(&routes), [1]);
     let malformed = Delivery::Invalid(Member(1), InvalidReason::Malformed);
     assert_eq!(routes.deliver(there, b"garbage"), malformed, "it is alone now");
     routes.remove(added[1], protocol("ping"));
-    assert_eq!(at(&routes), []);
+    assert_eq!(at(&routes), [0_u32; 0]);
     let unknown = Delivery::Unmatched(UnmatchedReason::UnknownAddress);
     assert_eq!(routes.deliver(there, b"garbage"), unknown);
     routes.remove(added[1], protocol("ping"));
@@ -204,6 +209,10 @@ impl Protocol for Narrow {
 
     fn confirms(&self, _reply: &Reply, _sent: Wall) -> bool {
         true
+    }
+
+    fn quoted_session(&self, _request: &[u8]) -> Option<u32> {
+        None
     }
 
     fn recognise(&self, _datagram: &[u8], _now: Wall) -> Recognition {

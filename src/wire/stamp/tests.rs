@@ -89,6 +89,8 @@ fn a_reflector_that_keeps_state_numbers_its_replies_itself() {
     assert_eq!(out, with(REPLY, 0, &[1, 2, 3, 4]));
     assert_eq!(Stamp.decode(&out), Ok(Reply { number: Some(0x0102_0304), ..READ }));
     assert_eq!(Stamp.counted_session(&REQUEST), Some(8));
+    assert_eq!(Stamp.quoted_session(&REQUEST), Some(7));
+    assert_eq!(Stamp.quoted_session(&REQUEST[..43]), None);
     assert_eq!(Stamp.counted_session(&REQUEST[..43]), None);
 }
 
@@ -307,6 +309,9 @@ fn authenticated_packets_are_laid_out_as_the_rfcs_say() {
     assert_eq!(sender.decode(&reply), Ok(read));
     assert!(sender.confirms(&read, AT));
     assert_eq!(Stamp.counted_session(&request), Some(8));
+    assert_eq!(sender.quoted_session(&request), Some(7));
+    assert_eq!(sender.quoted_session(&REQUEST), None, "it is open");
+    assert_eq!(Stamp.quoted_session(&request), None, "it is not");
     assert_eq!(Stamp.recognise(&request, AT), Recognition::Request);
     assert_eq!(Stamp.recognise(&reply, AT), Recognition::Reply);
     assert_eq!(Stamp.recognise(&reply, AT + Duration::from_secs(365 * 86_400)), Recognition::Reply);
