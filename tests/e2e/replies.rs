@@ -139,7 +139,10 @@ fn a_broken_stamp_reply_is_no_answer() {
             4 => reply[14..16].fill(0),
             5 => reply[26] += 1,
             // It left an hour before it came.
-            6 => reply[6] = reply[6].wrapping_sub(14),
+            6 => {
+                let left = u32::from_be_bytes(reply[4..8].try_into().unwrap());
+                reply[4..8].copy_from_slice(&left.wrapping_sub(3600).to_be_bytes());
+            }
             7 => reply.copy_from_slice(request),
             _ => {}
         }
