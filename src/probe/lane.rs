@@ -52,12 +52,15 @@ pub(super) struct Moved {
 pub(super) struct Lane {
     family: Family,
     socket: Socket,
-    readiness: Readiness,
+    /// None while nobody waits for it.
+    readiness: Option<Readiness>,
     outbox: Outbox,
     /// Whose the datagrams in the outbox are.
     tickets: Vec<Ticket>,
     /// Whose transmit timestamps are still to come.
     awaited: Awaited,
+    /// Whether a heartbeat has ever left here.
+    used: bool,
     /// The kernel's count of dropped datagrams as last told, and what it has come to in all.
     told_drops: u32,
     drops: u64,
@@ -79,11 +82,12 @@ impl Lane {
         advise(&socket, buffer);
         Ok(Self {
             family,
-            readiness: Readiness::of(&socket)?,
+            readiness: Some(Readiness::of(&socket)?),
             socket,
             outbox: Outbox::new(),
             tickets: Vec::with_capacity(Outbox::CAPACITY),
             awaited: Awaited::default(),
+            used: false,
             told_drops: 0,
             drops: 0,
         })
@@ -113,6 +117,7 @@ impl Lane {
         if count == 0 {
             return 0;
         }
+        self.used = true;
         let Self { socket, outbox, tickets, awaited, .. } = self;
         socket.send(outbox, |index, sent| match sent {
             Ok(id) => {
@@ -179,8 +184,27 @@ impl Lane {
     }
 
     /// Whether there is something new to read; if not, the task is woken once there is.
-    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.readiness.poll_readable(context).map(|_| ())
+    pub(super) fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.readiness.is_none() {
+            // What is there already is told at once (epoll(7)).
+            self.readiness = Readiness::of(&self.socket).ok();
+        }
+        match &self.readiness {
+            Some(readiness) => readiness.poll_readable(context).map(|_| ()),
+            // Not to be waited for, so it is read at once.
+            None => Poll::Ready(()),
+        }
+    }
+
+    /// Spares the kernel telling of every datagram and timestamp, until
+    /// [`poll_readable`](Self::poll_readable) asks again.
+    pub(super) fn stop_watching(&mut self) {
+        self.readiness = None;
+    }
+
+    /// Whether nothing is to be expected, as nothing has ever left here.
+    pub(super) fn is_unused(&self) -> bool {
+        !self.used
     }
 }
 

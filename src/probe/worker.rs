@@ -40,6 +40,10 @@ const PAUSE: Duration = Duration::from_micros(200);
 /// A round that moves this many datagrams is a busy one.
 const BUSY: usize = 8;
 
+/// After how many busy rounds in a row the kernel is asked to tell no more of what arrives: only
+/// who sleeps need be told, and it costs at both ends of every datagram.
+const STEADY: u32 = 64;
+
 /// What others may ask of a worker.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -75,6 +79,8 @@ pub(super) struct Worker {
     inbox: Inbox,
     timeline: Timeline,
     alarm: Alarm,
+    /// Busy rounds in a row.
+    busy: u32,
     commands: UnboundedReceiver<Command>,
     events: UnboundedSender<Event>,
     ready: Arc<AtomicBool>,
@@ -101,6 +107,7 @@ impl Worker {
             inbox: Inbox::new(),
             timeline: Timeline::new(net::now()),
             alarm: Alarm::new()?,
+            busy: 0,
             commands,
             events,
             ready,
@@ -125,11 +132,18 @@ impl Worker {
                 continue;
             }
             if received.datagrams + sent.datagrams >= BUSY {
+                self.busy = self.busy.saturating_add(1);
+                if self.busy == STEADY {
+                    self.lanes.iter_mut().for_each(Lane::stop_watching);
+                }
                 // Of the whole thread: were the sockets watched meanwhile, as the runtime does,
                 // every datagram would wake it.
                 thread::sleep(PAUSE);
-            } else if received.all && !self.sleep().await {
-                return;
+            } else {
+                self.busy = 0;
+                if received.all && !self.sleep().await {
+                    return;
+                }
             }
         }
     }
@@ -138,7 +152,8 @@ impl Worker {
     fn receive(&mut self, now: Stamp) -> Moved {
         self.timeline.begin_round(now);
         let mut moved = Moved { datagrams: 0, all: true };
-        for lane in &mut self.lanes {
+        let glance = self.busy.is_multiple_of(STEADY);
+        for lane in self.lanes.iter_mut().filter(|lane| glance || !lane.is_unused()) {
             lane.read_notices(&mut self.fleet, now);
             let Moved { datagrams, all } =
                 lane.receive(&mut self.inbox, &self.timeline, &mut self.fleet, now);
@@ -258,9 +273,11 @@ impl Worker {
         }
         let woken = poll_fn(|context| {
             // All are asked, so that each wakes the task.
-            let due = alarm.poll(context).is_ready();
-            let readable = lanes.iter().filter(|lane| lane.poll_readable(context).is_ready());
-            if readable.count() > 0 || due { Poll::Ready(()) } else { Poll::Pending }
+            let mut woken = alarm.poll(context).is_ready();
+            for lane in lanes.iter_mut() {
+                woken |= lane.poll_readable(context).is_ready();
+            }
+            if woken { Poll::Ready(()) } else { Poll::Pending }
         });
         tokio::select! {
             command = commands.recv() => match command {
