@@ -27,17 +27,18 @@ impl Gate {
     /// Whether an answer to the datagram would go to one host that may ask, and not to the
     /// responder itself.
     ///
-    /// `own` is the address that the listener is bound to. Requests to a multicast or broadcast
+    /// `own` are the addresses that the listeners are bound to; what comes from another address of
+    /// this host and the port of one that is bound to all gets an answer, which gets none. Requests to a multicast or broadcast
     /// address are not answered either: one datagram would be answered by every responder around.
     /// That the peer is the broadcast address of a network of ours, the kernel alone knows: it
     /// sends nothing there (socket(7), `SO_BROADCAST`).
-    pub(super) fn lets_in(&self, datagram: &Datagram<'_>, own: Option<SocketAddr>) -> bool {
+    pub(super) fn lets_in(&self, datagram: &Datagram<'_>, own: &[SocketAddr]) -> bool {
         let (peer, local) = (datagram.peer, datagram.local);
         peer.port() != 0
             && is_one_host(peer.ip())
             && !datagram.to_group
             && local.is_none_or(is_one_host)
-            && !own.is_some_and(|own| is_own(peer, local, own))
+            && !own.iter().any(|&own| is_own(peer, local, own))
             && self.allows(peer.ip())
     }
 
@@ -52,7 +53,7 @@ impl Gate {
     }
 }
 
-/// Whether `peer` is the socket itself, which is bound to `own` and was asked at `local`.
+/// Whether `peer` is the socket that is bound to `own`; a socket of ours was asked at `local`.
 fn is_own(peer: SocketAddr, local: Option<IpAddr>, own: SocketAddr) -> bool {
     let (ip, every) = (peer.ip(), own.ip().is_unspecified());
     peer.port() == own.port()

@@ -167,7 +167,7 @@ impl Reflector {
         now: Stamp,
         send: &mut impl FnMut(Transmit<'_>),
     ) -> Result<(), DropReason> {
-        if !self.gate.lets_in(datagram, self.listeners.get(listener).copied()) {
+        if !self.gate.lets_in(datagram, &self.listeners) {
             return Err(DropReason::Denied);
         }
         let (protocol, index) = recognise(datagram, now.wall)?;

@@ -112,17 +112,19 @@ fn what_no_key_vouches_for_costs_its_source_nothing_and_draws_no_fate() {
 #[test]
 fn the_address_that_was_asked_is_the_responders_own_also_behind_the_unspecified_one() {
     let metrics = ResponderMetrics::new();
-    let listener = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 12_000);
+    let listeners =
+        [12_000, 12_007].map(|port| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)).into();
     let gate = Arc::default();
     let mut reflector =
-        Reflector::new(vec![listener], gate, Settings::default(), NOW.mono, metrics.clone());
+        Reflector::new(listeners, gate, Settings::default(), NOW.mono, metrics.clone());
     let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
     let elsewhere = IpAddr::from([127, 0, 0, 9]);
     for (ip, port, denied) in [
         (loopback, 12_000, 1),
         (loopback, 12_001, 1),
         (elsewhere, 12_000, 2),
-        (PEER.ip(), 12_000, 2),
+        (loopback, 12_007, 3),
+        (PEER.ip(), 12_000, 3),
     ] {
         let datagram = Datagram {
             peer: SocketAddr::new(ip, port),
