@@ -184,20 +184,23 @@ impl Lane {
     }
 
     /// Whether there is something new to read; if not, the task is woken once there is.
-    pub(super) fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.readiness.is_none() {
-            // What is there already is told at once (epoll(7)).
-            self.readiness = Readiness::of(&self.socket).ok();
-        }
-        match &self.readiness {
-            Some(readiness) => readiness.poll_readable(context).map(|_| ()),
-            // Not to be waited for, so it is read at once.
-            None => Poll::Ready(()),
-        }
+    ///
+    /// To be asked while the socket is [watched](Self::watch); else never ready.
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(readiness) = &self.readiness else { return Poll::Pending };
+        readiness.poll_readable(context).map(|_| ())
     }
 
-    /// Spares the kernel telling of every datagram and timestamp, until
-    /// [`poll_readable`](Self::poll_readable) asks again.
+    /// Has the kernel tell of what arrives, what is there already among it (epoll(7)); false where
+    /// the system has no descriptor or watch to give at present.
+    pub(super) fn watch(&mut self) -> bool {
+        if self.readiness.is_none() {
+            self.readiness = Readiness::of(&self.socket).ok();
+        }
+        self.readiness.is_some()
+    }
+
+    /// Spares the kernel telling of every datagram and timestamp, until [`watch`](Self::watch).
     pub(super) fn stop_watching(&mut self) {
         self.readiness = None;
     }

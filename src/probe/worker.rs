@@ -266,15 +266,17 @@ impl Worker {
     /// Sleeps until something arrives or falls due. False once nobody can send commands any more.
     async fn sleep(&mut self) -> bool {
         let Self { fleet, lanes, alarm, commands, .. } = self;
-        // The kernel takes every time there is; if it did not, to go round at once would lose
-        // nothing but the sleep.
-        if alarm.set(fleet.poll_timeout()).is_err() {
+        // The kernel takes every time there is, and has nearly always a watch to give; where it does
+        // not, a pause takes the place of sleep.
+        let watched = lanes.iter_mut().all(Lane::watch);
+        if !watched || alarm.set(fleet.poll_timeout()).is_err() {
+            thread::sleep(PAUSE);
             return true;
         }
         let woken = poll_fn(|context| {
             // All are asked, so that each wakes the task.
             let mut woken = alarm.poll(context).is_ready();
-            for lane in lanes.iter_mut() {
+            for lane in lanes.iter() {
                 woken |= lane.poll_readable(context).is_ready();
             }
             if woken { Poll::Ready(()) } else { Poll::Pending }
