@@ -75,7 +75,9 @@ impl Protocol for Heartbeat {
     }
 
     fn quoted_session(&self, request: &[u8]) -> Option<u32> {
-        let (sequence, _) = fields(request).filter(|&(_, seconds)| seconds >= EARLIEST)?;
+        // A router may pad what it quotes with zeros (RFC 4884 section 5.1).
+        let text = request.split(|&octet| octet == 0).next()?;
+        let (sequence, _) = fields(text).filter(|&(_, seconds)| seconds >= EARLIEST)?;
         Some(number::split(sequence).0)
     }
 
@@ -170,6 +172,7 @@ mod tests {
         let quoted = |text: &str| Heartbeat.quoted_session(text.as_bytes());
         assert_eq!(quoted("44 1726820518.3919091"), Some(0));
         assert_eq!(quoted(&encoded(u32::MAX, 2, AT)), Some(u32::MAX));
+        assert_eq!(quoted("4294967298 1726820518.3919091\0\0\0\0\x20\0"), Some(1), "padded");
         for text in ["", "44", "44 ", "44 0.0", "Ping 5 Fri Sep 20 13:12:19 2024"] {
             assert_eq!(quoted(text), None, "{text:?}");
         }

@@ -138,7 +138,10 @@ impl Protocol for Stamp {
     }
 
     fn quoted_session(&self, request: &[u8]) -> Option<u32> {
-        quoted_session(&OPEN, request)
+        // As far as to the SSID, where it is no text and not of the other mode.
+        let head = request.get(..OPEN.receive_timestamp).filter(|head| !is_text(head))?;
+        let is_open = head.get(ZERO)?.iter().any(|&octet| octet != 0);
+        is_open.then(|| session(take(head, OPEN.ssid))).flatten()
     }
 
     /// A reflected packet has a Receive Timestamp of now, by the reflector's clock; if that is
@@ -257,7 +260,9 @@ impl Protocol for AuthenticatedStamp {
     }
 
     fn quoted_session(&self, request: &[u8]) -> Option<u32> {
-        quoted_session(&AUTHENTICATED, request)
+        // Of the packets of another key, the SSIDs are counted apart.
+        let is_ours = request.len() >= AUTHENTICATED.length && is_tagged(request, &self.0);
+        is_ours.then(|| session(take(request, AUTHENTICATED.ssid))).flatten()
     }
 
     fn recognise(&self, datagram: &[u8], now: Wall) -> Recognition {
@@ -296,10 +301,9 @@ fn layout(packet: &[u8]) -> Option<&'static Layout> {
     (packet.len() >= OPEN.length).then_some(&OPEN)
 }
 
-/// The session of a sender's packet of this mode, which the SSID tells.
-fn quoted_session(mode: &Layout, request: &[u8]) -> Option<u32> {
-    let found = layout(request).filter(|found| found.length == mode.length)?;
-    u32::from(u16::from_be_bytes(take(request, found.ssid))).checked_sub(1)
+/// The session that an SSID stands for.
+fn session(ssid: [u8; 2]) -> Option<u32> {
+    u32::from(u16::from_be_bytes(ssid)).checked_sub(1)
 }
 
 /// Writes a sender's packet, without a tag.

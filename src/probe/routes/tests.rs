@@ -184,6 +184,33 @@ fn a_route_is_taken_back_once_and_an_address_goes_with_its_last() {
     routes.remove(added[1], protocol("ping"));
 }
 
+#[test]
+fn an_error_returns_to_whose_request_it_quotes() {
+    let there = peer("192.0.2.1:862");
+    let stamp = protocol("stamp");
+    let key = |digit: &str| Key::from_hex(digit.repeat(32).as_bytes()).unwrap();
+    let keyed = |digit| wire::with_key(stamp, key(digit)).unwrap();
+    let speaking = [keyed("1"), keyed("2"), stamp, stamp, protocol("heartbeat"), protocol("ping")];
+    let mut routes = Routes::default();
+    let add = |(number, spoken)| routes.add(Member(number), there, spoken).unwrap();
+    let added: Vec<Route> = (0..).zip(speaking).map(add).collect();
+    for ((number, spoken), route) in (0..).zip(speaking).zip(added) {
+        let mut quote = Vec::new();
+        spoken.encode(&Request::new(route.session, 7, AT), &mut quote);
+        assert_eq!(routes.return_to(there, &quote), Ok(Member(number)));
+        // What a router adds.
+        quote.resize(128, 0);
+        assert_eq!(routes.return_to(there, &quote), Ok(Member(number)), "{}", spoken.name());
+        let nowhere = routes.return_to(peer("192.0.2.1:863"), &quote);
+        assert_eq!(nowhere, Err(UnmatchedReason::UnknownAddress));
+    }
+    let mut strange = Vec::new();
+    keyed("3").encode(&Request::new(0, 7, AT), &mut strange);
+    for quote in [&b""[..], b"Ping 1", &strange] {
+        assert_eq!(routes.return_to(there, quote), Err(UnmatchedReason::UnknownSession));
+    }
+}
+
 /// A protocol that can tell two sessions apart, 0 and 1.
 #[derive(Debug)]
 struct Narrow;

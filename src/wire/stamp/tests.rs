@@ -90,7 +90,10 @@ fn a_reflector_that_keeps_state_numbers_its_replies_itself() {
     assert_eq!(Stamp.decode(&out), Ok(Reply { number: Some(0x0102_0304), ..READ }));
     assert_eq!(Stamp.counted_session(&REQUEST), Some(8));
     assert_eq!(Stamp.quoted_session(&REQUEST), Some(7));
-    assert_eq!(Stamp.quoted_session(&REQUEST[..43]), None);
+    assert_eq!(Stamp.quoted_session(&REQUEST[..16]), Some(7), "the SSID is in it");
+    assert_eq!(Stamp.quoted_session(&REQUEST[..15]), None);
+    assert_eq!(Stamp.quoted_session(b"Ping 1 Thu Jan  1 00:00:00 1970"), None);
+    assert_eq!(Stamp.quoted_session(&[0; 44]), None, "no timestamp, and no SSID");
     assert_eq!(Stamp.counted_session(&REQUEST[..43]), None);
 }
 
@@ -310,6 +313,8 @@ fn authenticated_packets_are_laid_out_as_the_rfcs_say() {
     assert!(sender.confirms(&read, AT));
     assert_eq!(Stamp.counted_session(&request), Some(8));
     assert_eq!(sender.quoted_session(&request), Some(7));
+    assert_eq!(sender.quoted_session(&request[..111]), None, "the tag is not whole");
+    assert_eq!(AuthenticatedStamp(key(1)).quoted_session(&request), None, "another's key");
     assert_eq!(sender.quoted_session(&REQUEST), None, "it is open");
     assert_eq!(Stamp.quoted_session(&request), None, "it is not");
     assert_eq!(Stamp.recognise(&request, AT), Recognition::Request);
