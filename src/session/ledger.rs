@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::model::{Label, Mono, Stamp, UnsentReason, Wall};
 
-use super::recorder::{Heartbeat, Outcome};
+use super::heartbeat::{Heartbeat, Outcome};
 
 /// The heartbeats of one target.
 #[derive(Debug)]

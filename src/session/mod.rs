@@ -20,6 +20,8 @@
 
 mod schedule;
 
+mod heartbeat;
+
 mod ledger;
 
 mod delay;
@@ -53,9 +55,10 @@ use liveness::Liveness;
 use recorder::Recorder;
 use schedule::Schedule;
 
+pub use heartbeat::{Heartbeat, Outcome};
 pub use history::{Column, Misses, Recent};
 pub use record::{Buckets, Histogram, Rare, Record, Summary};
-pub use recorder::{Frozen, Heartbeat, Outcome, Recording};
+pub use recorder::{Frozen, Recording};
 pub use schedule::Due;
 
 /// How a target is probed and judged.
