@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::reflector::Reflector;
 use crate::config::Prefix;
 use crate::impair::{Impairment, Settings};
 use crate::model::Mono;
@@ -134,14 +133,11 @@ impl Follower {
         Self { switch: switch.clone(), seen: 0 }
     }
 
-    /// Tells the reflector of new faults, where there are any.
-    pub(super) fn follow(&mut self, reflector: &mut Reflector) {
+    /// The newest faults, where they have changed since this was last asked.
+    pub(super) fn changed(&mut self) -> Option<Dated> {
         let changes = self.switch.changes.load(Ordering::Acquire);
-        if changes != self.seen {
-            self.seen = changes;
-            let newest = self.switch.newest.lock().unwrap_or_else(PoisonError::into_inner);
-            reflector.change_faults(&newest);
-        }
+        (std::mem::replace(&mut self.seen, changes) != changes)
+            .then(|| self.switch.newest.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 }
 

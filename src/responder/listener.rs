@@ -80,7 +80,9 @@ impl Listener {
             return false;
         }
         let received = self.receive();
-        faults.follow(reflector);
+        if let Some(newest) = faults.changed() {
+            reflector.change_faults(&newest);
+        }
         // Readiness is told once: only an empty batch shows that it will be told again.
         self.waiting = received > 0;
         let mut drops = self.drops;
