@@ -9,8 +9,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::command::{Command, WorkerGlance};
 use super::fleet::Fleet;
-use super::worker::Command;
 use super::{Probe, SAMPLE_PATIENCE};
 use crate::config::Target;
 use crate::exposition::{Overview, TargetGlance, TargetLook, Unavailable};
@@ -24,13 +24,6 @@ const GLANCED_PER_ROUND: usize = 512;
 pub(super) struct Glances {
     wanted: Vec<oneshot::Sender<WorkerGlance>>,
     glanced: Vec<TargetGlance>,
-}
-
-/// The targets of one worker at a glance.
-#[derive(Debug)]
-pub(super) struct WorkerGlance {
-    targets: Vec<TargetGlance>,
-    impaired: bool,
 }
 
 impl Glances {

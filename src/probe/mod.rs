@@ -4,6 +4,7 @@
 //! [`Probe::sample`] gives the figures of a moment. Inside, in the order of a heartbeat's way:
 //!
 //! - `worker`: the loop of one thread, the only place that reads a clock;
+//! - `command`: what is asked of it from other threads;
 //! - [`Fleet`]: the targets of one worker and their agenda, pure;
 //! - `routes`: from a datagram to the target it is for;
 //! - `lane`: a socket, with what is to leave on it and what has arrived;
@@ -13,6 +14,7 @@
 //! - `looking`: targets as pages show them, all at a glance or a few closely.
 
 mod awaited;
+mod command;
 mod fleet;
 mod lane;
 mod looking;
@@ -42,10 +44,11 @@ use crate::exposition::{
 use crate::model::{StampSource, Wall};
 use crate::net::{self, BindError};
 
+use command::{Command, WorkerSample};
 use lane::{Family, Lane, LaneError};
 use looking::Directory;
 use names::{Listener, Names};
-use worker::{Command, Worker, WorkerSample};
+use worker::Worker;
 
 pub use fleet::{Detail, Event, Fleet, Happening, Ticket, Transmit};
 pub use timeline::Timeline;

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::net;
 
-use super::worker::Command;
+use super::command::Command;
 
 /// How long a lookup may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(10);

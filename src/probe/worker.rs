@@ -6,7 +6,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -16,14 +15,14 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
-use crate::exposition::{TargetLook, TargetSample};
-use crate::model::{Mono, Stamp, UnmatchedReason, UnsentReason};
+use crate::exposition::TargetSample;
+use crate::model::{Mono, Stamp, UnsentReason};
 use crate::net::{self, Alarm, Inbox};
-use crate::session::Histogram;
 
+use super::command::{Command, WorkerSample};
 use super::fleet::{Event, Fleet};
 use super::lane::{Lane, Moved};
-use super::looking::{Glances, WorkerGlance};
+use super::looking::Glances;
 use super::timeline::Timeline;
 
 /// How many targets are sampled for a scrape in one round.
@@ -43,33 +42,6 @@ const BUSY: usize = 8;
 /// After how many busy rounds in a row the kernel is asked to tell no more of what arrives: only
 /// who sleeps need be told, and it costs at both ends of every datagram.
 const STEADY: u32 = 64;
-
-/// What others may ask of a worker.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// The addresses of a target's name; none where the lookup failed.
-    Resolved { number: u32, addresses: Vec<SocketAddr> },
-    /// The figures of all targets.
-    Sample(oneshot::Sender<WorkerSample>),
-    /// All targets at a glance.
-    Glance(oneshot::Sender<WorkerGlance>),
-    /// Some targets, few, looked at closely.
-    Look(Vec<usize>, oneshot::Sender<Vec<TargetLook>>),
-    /// Send nothing more.
-    Stop,
-    /// Say when nothing more falls due and all is settled.
-    Settle(oneshot::Sender<()>),
-}
-
-/// The figures of one worker.
-#[derive(Debug)]
-pub(super) struct WorkerSample {
-    pub(super) targets: Vec<TargetSample>,
-    pub(super) schedule_lag: Histogram,
-    pub(super) receive_drops: u64,
-    pub(super) unmatched: [u64; UnmatchedReason::COUNT],
-    pub(super) impaired: bool,
-}
 
 /// A thread's targets and sockets.
 #[derive(Debug)]
