@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -211,6 +211,65 @@ fn imports_go_downwards_only_and_none_within_a_line() {
         below += named(&program, &source.module).len();
     }
     assert!(below > 100, "{below} imports were found");
+}
+
+/// The modules beside it that a program names, by `super::X`.
+fn beside(program: &str) -> BTreeSet<&str> {
+    let tokens = tokens(program);
+    let mut beside = BTreeSet::new();
+    for at in 0..tokens.len() {
+        let continues = at > 0 && tokens[at - 1] == "::";
+        if !continues && tokens[at..].starts_with(&["super", "::"]) {
+            heads(&tokens[at + 2..], &mut beside);
+        }
+    }
+    beside
+}
+
+/// Those of a room's modules that import each other in a circle, or one that does: each comes with
+/// the names that it imports.
+fn circles<'a>(mut room: BTreeMap<&'a str, BTreeSet<&str>>) -> Vec<&'a str> {
+    loop {
+        let left: BTreeSet<_> = room.keys().copied().collect();
+        // Whoever needs nobody that is left can be read.
+        room.retain(|_, imports| imports.iter().any(|name| left.contains(name)));
+        if room.len() == left.len() {
+            return room.into_keys().collect();
+        }
+    }
+}
+
+#[test]
+fn no_files_of_one_folder_import_each_other_in_a_circle() {
+    let sources = sources();
+    let programs: Vec<_> = sources
+        .iter()
+        .filter(|source| !source.is_test() && !source.path.ends_with("mod.rs"))
+        .filter_map(|source| Some((source.module.split_last()?, program(&source.text))))
+        .collect();
+    let mut rooms: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+    for ((name, folder), program) in &programs {
+        rooms.entry(folder).or_default().insert(name.as_str(), beside(program));
+    }
+    let imports = rooms.values().flat_map(BTreeMap::values).map(BTreeSet::len).sum::<usize>();
+    assert!(imports > 100, "{imports} imports were found");
+    for (folder, room) in rooms {
+        let circles = circles(room);
+        assert!(circles.is_empty(), "src/{}: {circles:?}", folder.join("/"));
+    }
+}
+
+#[test]
+fn a_circle_is_caught() {
+    let room = |programs: &[(&'static str, &'static str)]| -> BTreeMap<_, _> {
+        programs.iter().map(|&(name, program)| (name, beside(program))).collect()
+    };
+    let straight = room(&[("a", "use super::b::B;"), ("b", "use super::c;"), ("c", "")]);
+    assert_eq!(circles(straight), [""; 0]);
+    // In a group, in a path, and through a third; but not by what only continues a path.
+    let bent = [("a", "use super::{b::B, d};"), ("b", "fn f() { super::c::g() }")];
+    assert_eq!(circles(room(&[&bent[..], &[("c", "use super::a;")]].concat())), ["a", "b", "c"]);
+    assert_eq!(circles(room(&[&bent[..], &[("c", "use super::super::a;")]].concat())), [""; 0]);
 }
 
 #[test]
