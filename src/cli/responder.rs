@@ -106,6 +106,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return faults::run(args);
     }
     let _log = args.log.init();
+    // Each thread takes some, and there is one for each core.
+    if let Err(error) = net::raise_descriptor_limit() {
+        warn!(%error, "cannot raise the limit of open files");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -139,15 +143,14 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
 
     let status =
         ResponderStatus { listeners: responder.local_addrs(), impairments: settings.in_words() };
-    announce(&status, http, &settings);
-
-    let mut routes = Routes::responder(metrics, status, args.max_requests);
+    let mut routes = Routes::responder(metrics, status.clone(), args.max_requests);
     if args.lifecycle {
         let stated = Stated { all: args.impairments.clone(), ..Stated::default() };
         routes =
             routes.with_faults(Arc::new(Control::new(stated, settings.seed, responder.faults())));
     }
     let responder = responder::spawn(responder).context("cannot start the responder's threads")?;
+    announce(&status, http, &settings);
     let shutdown = async {
         let name = signals.next().await;
         info!(signal = %name, "stopping");

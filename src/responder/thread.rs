@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
 use tokio::sync::watch;
@@ -33,18 +34,29 @@ pub fn spawn(responder: Responder) -> io::Result<Handle> {
 }
 
 fn start(share: Share, mut stopped: watch::Receiver<()>) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let watched = {
-        let _context = runtime.enter();
-        Watched::of(&share)?
-    };
+    let (opened, outcome) = sync_channel(1);
     let shutdown = async move {
         // Nothing is ever sent: this ends, with an error, when the sender is dropped.
         let _ = stopped.changed().await;
     };
-    std::thread::Builder::new()
-        .name("responder".to_owned())
-        .spawn(move || runtime.block_on(share.serve(watched, shutdown)))
+    // A runtime must not be dropped where another one runs, so this one begins and ends there.
+    let thread = std::thread::Builder::new().name("responder".to_owned()).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(opened.send(Err(error))),
+        };
+        runtime.block_on(async {
+            match Watched::of(&share) {
+                Ok(watched) => {
+                    drop(opened.send(Ok(())));
+                    share.serve(watched, shutdown).await;
+                }
+                Err(error) => drop(opened.send(Err(error))),
+            }
+        });
+    })?;
+    outcome.recv().unwrap_or_else(|gone| Err(io::Error::other(gone)))?;
+    Ok(thread)
 }
 
 impl Handle {

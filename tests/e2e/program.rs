@@ -206,7 +206,8 @@ impl Killed {
         (self.wait(), text)
     }
 
-    fn wait(&mut self) -> Option<i32> {
+    /// Waits for the end; the exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         self.0.wait().unwrap().code()
     }
 }

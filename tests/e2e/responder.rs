@@ -1,11 +1,13 @@
 //! `heartbeat-responder`: answers, figures, faults that are asked for, and bytes that nobody asked.
 
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
+use std::process::{Command, Stdio};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::program::{PATIENCE, RESPONDER, Running, message, run, until};
+use crate::program::{Killed, PATIENCE, RESPONDER, Running, message, run, until};
 
 fn client(server: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -190,6 +192,27 @@ fn an_address_that_is_taken_ends_it_with_1_and_is_named() {
         ended.err,
         format!("error: cannot bind {taken}: Address already in use (os error 98)\n")
     );
+}
+
+#[test]
+fn it_serves_or_says_why_not_however_few_descriptors_there_are() {
+    const FEW: u32 = 12;
+    for limit in FEW.. {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"ulimit -n "$1"; shift; exec "$@""#, "sh", &limit.to_string()]);
+        command.args([RESPONDER, "--listen=127.0.0.1:0", "--web.listen-address=127.0.0.1:0"]);
+        let (mut child, _) = Killed::spawn(&mut command, Stdio::null());
+        let mut last = String::new();
+        for line in BufReader::new(child.stderr()).lines().map_while(Result::ok) {
+            last = line;
+            if last.contains("serving HTTP") {
+                assert!(limit > FEW);
+                return;
+            }
+        }
+        assert!(last.starts_with("error: ") && last.contains("Too many open files"), "{last}");
+        assert_eq!(child.wait(), Some(1), "{limit}");
+    }
 }
 
 #[test]
