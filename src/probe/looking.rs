@@ -1,60 +1,18 @@
 //! Targets as pages show them: all at a glance, and a few looked at closely.
 //!
-//! A worker glances at some targets in each of its rounds, as it samples them for a scrape, and
-//! looks at few in one go: no page holds up a heartbeat. Of those that are looked at closely, only
-//! their workers are asked, and each for these alone.
+//! A worker glances at some targets in each of its rounds, as it samples them for a scrape
+//! (`gathering`), and looks at few in one go: no page holds up a heartbeat. Of those that are looked
+//! at closely, only their workers are asked, and each for these alone.
 
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::command::{Command, WorkerGlance};
-use super::fleet::Fleet;
+use super::command::Command;
 use super::{Probe, SAMPLE_PATIENCE};
 use crate::config::Target;
 use crate::exposition::{Overview, TargetGlance, TargetLook, Unavailable};
-use crate::model::Mono;
-
-/// How many targets a worker glances at in one round: some tenths of a microsecond each.
-const GLANCED_PER_ROUND: usize = 512;
-
-/// Who wants a worker's targets at a glance, and those glanced at so far for the first of them.
-#[derive(Debug, Default)]
-pub(super) struct Glances {
-    wanted: Vec<oneshot::Sender<WorkerGlance>>,
-    glanced: Vec<TargetGlance>,
-}
-
-impl Glances {
-    /// Somebody wants them.
-    pub(super) fn ask(&mut self, to: oneshot::Sender<WorkerGlance>) {
-        self.wanted.push(to);
-    }
-
-    /// Whether somebody waits.
-    pub(super) fn is_wanted(&self) -> bool {
-        !self.wanted.is_empty()
-    }
-
-    /// Glances at some targets of `fleet` for those who wait, and answers once it has seen all.
-    pub(super) fn answer(&mut self, fleet: &Fleet, now: Mono) {
-        if self.wanted.is_empty() {
-            return;
-        }
-        let next = self.glanced.len();
-        self.glanced.reserve_exact(fleet.len().saturating_sub(next));
-        let some = (next..next + GLANCED_PER_ROUND).map_while(|n| fleet.glance(n, now));
-        self.glanced.extend(some);
-        if self.glanced.len() < fleet.len() {
-            return;
-        }
-        let targets = std::mem::take(&mut self.glanced);
-        // Whoever asked may have left.
-        let _ =
-            self.wanted.remove(0).send(WorkerGlance { targets, impaired: fleet.is_impaired(now) });
-    }
-}
 
 /// Where to find targets: four octets for each name, eight for each place.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 //!
 //! - `worker`: the loop of one thread, the only place that reads a clock;
 //! - `command`: what is asked of it from other threads;
+//! - `gathering`: what of that is about all targets, answered little by little;
 //! - [`Fleet`]: the targets of one worker and their agenda, pure;
 //! - `routes`: from a datagram to the target it is for;
 //! - `lane`: a socket, with what is to leave on it and what has arrived;
@@ -16,6 +17,7 @@
 mod awaited;
 mod command;
 mod fleet;
+mod gathering;
 mod lane;
 mod looking;
 mod names;

@@ -15,18 +15,21 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
-use crate::exposition::TargetSample;
+use crate::exposition::{TargetGlance, TargetSample};
 use crate::model::{Mono, Stamp, UnsentReason};
 use crate::net::{self, Alarm, Inbox};
 
-use super::command::{Command, WorkerSample};
+use super::command::{Command, WorkerGlance, WorkerSample};
 use super::fleet::{Event, Fleet};
+use super::gathering::Gathering;
 use super::lane::{Lane, Moved};
-use super::looking::Glances;
 use super::timeline::Timeline;
 
 /// How many targets are sampled for a scrape in one round.
 const SAMPLED_PER_ROUND: usize = 256;
+
+/// How many are glanced at for a page in one round: some tenths of a microsecond each.
+const GLANCED_PER_ROUND: usize = 512;
 
 /// How many batches are sent in one round before arrivals are looked at again.
 const BATCHES_PER_ROUND: usize = 8;
@@ -56,10 +59,8 @@ pub(super) struct Worker {
     commands: UnboundedReceiver<Command>,
     events: UnboundedSender<Event>,
     ready: Arc<AtomicBool>,
-    /// Scrapes under way, and the targets sampled so far for the first of them.
-    scrapes: Vec<oneshot::Sender<WorkerSample>>,
-    sampled: Vec<TargetSample>,
-    glances: Glances,
+    scrapes: Gathering<TargetSample, WorkerSample>,
+    glances: Gathering<TargetGlance, WorkerGlance>,
     /// Who waits for everything to be settled.
     settling: Vec<oneshot::Sender<()>>,
 }
@@ -83,9 +84,8 @@ impl Worker {
             commands,
             events,
             ready,
-            scrapes: Vec::new(),
-            sampled: Vec::new(),
-            glances: Glances::default(),
+            scrapes: Gathering::default(),
+            glances: Gathering::default(),
             settling: Vec::new(),
         })
     }
@@ -97,9 +97,8 @@ impl Worker {
             let received = self.receive(now);
             let sent = self.transmit(now);
             self.report();
-            self.answer_scrapes(now.mono);
-            self.glances.answer(&self.fleet, now.mono);
-            let asked = !self.scrapes.is_empty() || self.glances.is_wanted();
+            self.answer(now.mono);
+            let asked = self.scrapes.is_under_way() || self.glances.is_under_way();
             if asked || !sent.all {
                 continue;
             }
@@ -181,25 +180,27 @@ impl Worker {
         }
     }
 
-    /// Samples some targets for the scrapes that wait, and answers them once all are sampled.
-    fn answer_scrapes(&mut self, now: Mono) {
-        if self.scrapes.is_empty() {
-            return;
-        }
-        let next = self.sampled.len();
-        let some = (next..next + SAMPLED_PER_ROUND).map_while(|n| self.fleet.sample(n, now));
-        self.sampled.extend(some);
-        if self.sampled.len() < self.fleet.len() {
-            return;
-        }
-        let scrape = self.scrapes.remove(0);
-        let _ = scrape.send(WorkerSample {
-            targets: std::mem::take(&mut self.sampled),
-            schedule_lag: self.fleet.schedule_lag().clone(),
-            receive_drops: self.lanes.iter().map(Lane::drops).sum(),
-            unmatched: self.fleet.unmatched(),
-            impaired: self.fleet.is_impaired(now),
-        });
+    /// Samples and glances at some targets for those who wait.
+    fn answer(&mut self, now: Mono) {
+        let Self { fleet, lanes, scrapes, glances, .. } = self;
+        scrapes.gather(
+            fleet.len(),
+            SAMPLED_PER_ROUND,
+            |number| fleet.sample(number, now),
+            |targets| WorkerSample {
+                targets,
+                schedule_lag: fleet.schedule_lag().clone(),
+                receive_drops: lanes.iter().map(Lane::drops).sum(),
+                unmatched: fleet.unmatched(),
+                impaired: fleet.is_impaired(now),
+            },
+        );
+        glances.gather(
+            fleet.len(),
+            GLANCED_PER_ROUND,
+            |number| fleet.glance(number, now),
+            |targets| WorkerGlance { targets, impaired: fleet.is_impaired(now) },
+        );
     }
 
     /// Carries out what is asked; false once nobody can ask any more.
@@ -222,7 +223,7 @@ impl Worker {
                 addresses.sort_by_key(|&address| !lanes.iter().any(|lane| lane.carries(address)));
                 self.fleet.handle_resolved(number, &addresses);
             }
-            Command::Sample(to) => self.scrapes.push(to),
+            Command::Sample(to) => self.scrapes.ask(to),
             Command::Glance(to) => self.glances.ask(to),
             Command::Look(numbers, to) => {
                 let now = net::now();
