@@ -9,7 +9,8 @@ use ipnet::IpNet;
 use super::ScalarError;
 
 /// All addresses that begin with the same bits. What is written behind those bits is not kept:
-/// `192.0.2.7/24` is `192.0.2.0/24`. An address alone is a network of one.
+/// `192.0.2.7/24` is `192.0.2.0/24`. An address alone is a network of one, and IPv4 that is written
+/// as IPv6 is IPv4: `::ffff:192.0.2.0/120` is `192.0.2.0/24`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix(IpNet);
 
@@ -34,10 +35,21 @@ impl FromStr for Prefix {
     fn from_str(text: &str) -> Result<Self, ScalarError> {
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         match network {
-            Ok(network) => Ok(Self(network.trunc())),
+            Ok(network) => Ok(Self(canonical(network.trunc()))),
             Err(_) => Err(ScalarError::NoPrefix(text.to_owned())),
         }
     }
+}
+
+/// A network of IPv4 addresses that are mapped into IPv6 (RFC 4291 section 2.5.5.2) as one of IPv4.
+fn canonical(network: IpNet) -> IpNet {
+    const MAPPED: u8 = 96;
+    let length = network.prefix_len().checked_sub(MAPPED);
+    let unmapped = length.and_then(|length| {
+        let address = network.addr().to_canonical();
+        address.is_ipv4().then(|| IpNet::new(address, length).ok()).flatten()
+    });
+    unmapped.unwrap_or(network)
 }
 
 impl fmt::Display for Prefix {
@@ -63,6 +75,10 @@ mod tests {
             ("0.0.0.0/0", "0.0.0.0/0"),
             ("2001:db8::1/32", "2001:db8::/32"),
             ("::1", "::1/128"),
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
+            ("::ffff:192.0.2.7/120", "192.0.2.0/24"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:0:0/95", "::fffe:0:0/95"),
         ] {
             assert_eq!(prefix(text), Ok(network.to_owned()));
         }
