@@ -26,7 +26,6 @@ pub enum KeyFileError {
         /// Its path, as it was opened.
         file: String,
         /// Why.
-        #[source]
         error: io::Error,
     },
     /// What it holds is no key.
@@ -35,7 +34,6 @@ pub enum KeyFileError {
         /// Its path, as it was opened.
         file: String,
         /// Why.
-        #[source]
         error: KeyError,
     },
 }
@@ -82,7 +80,10 @@ fn read(path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, u32)> {
     let mode = file.metadata()?.permissions().mode();
     // Room for all, so that no copy is left behind by growing.
     let mut text = Zeroizing::new(Vec::with_capacity(MOST + 1));
-    file.take(MOST as u64).read_to_end(&mut text)?;
+    file.take(MOST as u64 + 1).read_to_end(&mut text)?;
+    if text.len() > MOST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than any key"));
+    }
     Ok((text, mode))
 }
 
@@ -103,6 +104,8 @@ mod tests {
         );
         assert!(error(b"secret").ends_with("nothing else"));
         assert!(!error(b"secret").contains("secret"));
+        let long = [b"00112233445566778899aabbccddeeff", " ".repeat(MOST).as_bytes()].concat();
+        assert!(error(&long).ends_with("key cannot be read: it is longer than any key"));
         std::fs::write(&path, "00112233445566778899aabbccddeeff\n").unwrap();
         KeyFile::read(&path).unwrap();
         let error = KeyFile::read(&folder.path().join("none")).unwrap_err().to_string();
