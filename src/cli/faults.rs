@@ -136,7 +136,9 @@ impl Web {
             StatusCode::OK => Stated::parse(&text).map_err(|problem| {
                 anyhow::anyhow!("{} says what is no list of faults: {problem}", self.0)
             }),
-            StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => bail!("{}", text.trim_end()),
+            StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => {
+                bail!("{}", text.trim_end())
+            }
             _ => bail!("{} is no responder with faults: it answers {status}", self.0),
         }
     }

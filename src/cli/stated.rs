@@ -16,6 +16,10 @@ use crate::net;
 use crate::responder::{FaultSwitch, Faults};
 use crate::web::FaultControl;
 
+/// Sources that may have faults of their own: for each datagram, they are gone through one by one.
+/// With all that may be said of each, they fit into a request.
+const MAX_SOURCES: usize = 1000;
+
 /// What was asked for, of all and of some sources.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Stated {
@@ -40,6 +44,9 @@ impl Stated {
                         let path = format!("sources.{network:?}");
                         let prefix: Prefix =
                             network.parse().map_err(|error| format!("{path}: {error}"))?;
+                        if stated.sources.len() == MAX_SOURCES {
+                            return Err(format!("sources: there are more than {MAX_SOURCES}"));
+                        }
                         if stated.sources.insert(prefix, read(&path, value)?).is_some() {
                             return Err(format!("{path}: {prefix} stands there twice"));
                         }
@@ -143,7 +150,11 @@ impl FaultControl for Control {
         *stated = wanted;
         match stated.in_words() {
             words if words.is_empty() => warn!("faults were changed: there are none"),
-            words => warn!(seed = self.seed, "faults were changed: {}", words.join(", ")),
+            words => {
+                // What makes them happen again, seeds and all.
+                let faults = stated.clone().with_seed(self.seed).to_json();
+                warn!(%faults, "faults were changed: {}", words.join(", "));
+            }
         }
         Ok(())
     }

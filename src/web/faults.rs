@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -15,7 +15,7 @@ use super::body::Body;
 pub(super) const PATH: &str = "/api/v1/faults";
 
 /// How many octets a request says what it wants in, at most.
-const LARGEST: usize = 64 << 10;
+const LARGEST: usize = 1 << 20;
 
 /// How long it may take to say so.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -47,7 +47,8 @@ pub(super) async fn answer(
         );
     };
     match *request.method() {
-        Method::GET => json(faults),
+        // The server leaves the body of an answer to HEAD away.
+        Method::GET | Method::HEAD => json(faults),
         Method::PUT => match read(request).await {
             Ok(wanted) => match faults.change(&wanted) {
                 Ok(()) => json(faults),
@@ -56,8 +57,8 @@ pub(super) async fn answer(
             Err(refusal) => refusal,
         },
         _ => {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and PUT");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, PUT"));
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and PUT");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, PUT"));
             response
         }
     }
@@ -69,10 +70,14 @@ async fn read(request: &mut Request<Incoming>) -> Result<String, Response<Body>>
     let Ok(collected) = timeout(PATIENCE, body.collect()).await else {
         return Err(text(StatusCode::REQUEST_TIMEOUT, "the faults did not come in time"));
     };
-    let Ok(collected) = collected else {
-        let words = format!("faults have at most {LARGEST} octets");
-        return Err(text(StatusCode::PAYLOAD_TOO_LARGE, &words));
-    };
+    let collected = collected.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            let words = format!("faults have at most {LARGEST} octets");
+            text(StatusCode::PAYLOAD_TOO_LARGE, &words)
+        } else {
+            text(StatusCode::BAD_REQUEST, &format!("the faults broke off: {error}"))
+        }
+    })?;
     String::from_utf8(collected.to_bytes().into())
         .map_err(|_| text(StatusCode::BAD_REQUEST, "not JSON: not UTF-8"))
 }

@@ -78,7 +78,11 @@ fn faults_come_change_and_go_while_it_runs() {
     // The seed is that of the start, and its first packet is the first from now on.
     let lossy = put(&responder, &json!({"all": {"loss": 0.3}}));
     assert_eq!(lossy, json!({"all": {"loss": "30%", "seed": 7}, "sources": {}}));
-    assert_eq!(responder.logged("faults were changed: loss 30%")["level"], "WARN");
+    let logged = responder.logged("faults were changed: loss 30%");
+    assert_eq!(logged["level"], "WARN");
+    // What is logged can be asked for again.
+    let faults = logged["fields"]["faults"].as_str().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(faults).unwrap(), lossy);
     assert!(responder.get("/").body.contains("on purpose: loss 30%."));
     assert_eq!(fates(&responder, &client), SEVEN);
     // The same again changes nothing: the sequence goes on.
@@ -112,7 +116,10 @@ fn a_source_may_have_faults_of_its_own() {
 fn what_is_wrong_is_refused_with_its_key_and_changes_nothing() {
     let responder = Running::responder(&["--web.enable-lifecycle", "--loss=30%", "--seed=7"]);
     let before = responder.get("/api/v1/faults").body;
-    let large = format!("{{\"all\": \"{}\"}}", "x".repeat(100_000));
+    let large = format!("{{\"all\": \"{}\"}}", "x".repeat(1 << 20));
+    let sources: Vec<_> =
+        (0..1001).map(|n| format!("\"10.0.{}.{}\": {{}}", n / 256, n % 256)).collect();
+    let many = format!("{{\"sources\": {{{}}}}}", sources.join(", "));
     for (request, body, status, answer) in [
         ("PUT", "{\"all\": {", 400, "not JSON: EOF while parsing an object at line 1 column 9"),
         (
@@ -128,15 +135,47 @@ fn what_is_wrong_is_refused_with_its_key_and_changes_nothing() {
             "sources.\"10.0.0.0/8\".outage: must be such as every=60s,for=20s",
         ),
         ("PUT", "", 400, "not JSON: EOF while parsing a value at line 1 column 0"),
-        ("PUT", &large, 413, "faults have at most 65536 octets"),
-        ("POST", "{}", 405, "only GET and PUT"),
-        ("DELETE", "", 405, "only GET and PUT"),
+        ("PUT", &large, 413, "faults have at most 1048576 octets"),
+        ("PUT", &many, 400, "sources: there are more than 1000"),
+        ("POST", "{}", 405, "only GET, HEAD and PUT"),
+        ("DELETE", "", 405, "only GET, HEAD and PUT"),
+        ("HEAD", "", 200, ""),
     ] {
         let (shown, text) = asked(&responder, request, body);
         assert_eq!((shown, text.trim_end()), (status, answer), "{body:.50}");
     }
+    let mut broken = TcpStream::connect(responder.http).unwrap();
+    broken.set_read_timeout(Some(PATIENCE)).unwrap();
+    let put =
+        "PUT /api/v1/faults HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n";
+    broken.write_all(put.as_bytes()).unwrap();
+    let mut answer = String::new();
+    broken.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("\r\n\r\nthe faults broke off: "), "{answer}");
+
     assert_eq!(responder.get("/api/v1/faults").body, before);
     assert_eq!(fates(&responder, &client("127.0.0.1:0", responder.udp[0])), SEVEN);
+}
+
+#[test]
+fn all_that_may_be_said_of_as_many_sources_as_there_may_be_is_taken_and_shown() {
+    let responder = Running::responder(&["--web.enable-lifecycle"]);
+    let settings = json!({"loss": "12.3456789%", "burst_loss": "12.3456789%,12.3456789%",
+        "direction": "both", "delay": "123456789ns", "jitter": "123456789ns",
+        "jitter_shape": "uniform", "bandwidth": "123456789bit,123456789ns",
+        "duplicate": "12.3456789%", "reorder": "12.3456789%,123456789ns",
+        "reorder_extent": 65_535, "corrupt": "12.3456789%",
+        "outage": "every=12345678ms,for=1234567ms", "seed": u64::MAX});
+    let network =
+        |n: u32| format!("2001:db8:1111:2222:3333:4444:{:x}:{:x}/128", n + 0x1000, 0xffff);
+    let sources: serde_json::Map<String, Value> =
+        (0..1000).map(|n| (network(n), settings.clone())).collect();
+    let shown = put(&responder, &json!({"sources": sources}));
+    assert_eq!(put(&responder, &shown), shown);
+    let web = format!("--web=http://{}", responder.http);
+    let Ended { code, err, .. } = run(RESPONDER, &["faults", &web, "set", "--loss=1%"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
 }
 
 #[test]
