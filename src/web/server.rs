@@ -12,9 +12,14 @@ use tokio::time::{sleep, timeout};
 
 use super::queue::Queue;
 use super::{Limits, Routes, connection};
+use crate::model::Mono;
+use crate::net;
 
 /// How long to leave a listener alone that the kernel has no resources for.
 const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// How long it must have had them again until that is said.
+const RECOVERED: Duration = Duration::from_secs(10);
 
 /// Accepts until `shutdown` resolves, then drains.
 pub(super) async fn run(
@@ -45,8 +50,8 @@ struct Server {
     queue: Arc<Queue>,
     connections: JoinSet<()>,
     shutdown: watch::Sender<bool>,
-    /// Whether the last accept failed for want of resources: it is said once.
-    starved: bool,
+    /// When accept last failed for want of resources, until that is over: it is said once.
+    starved: Option<Mono>,
 }
 
 impl Server {
@@ -57,13 +62,13 @@ impl Server {
             queue: Arc::default(),
             connections: JoinSet::new(),
             shutdown: watch::Sender::new(false),
-            starved: false,
+            starved: None,
         }
     }
 
     /// Serves a new connection, in place of the longest idle where there are too many.
     async fn admit(&mut self, stream: TcpStream) {
-        if std::mem::take(&mut self.starved) {
+        if self.starved.take_if(|last| net::now().mono.since(*last) >= RECOVERED).is_some() {
             tracing::info!("accepting HTTP connections again");
         }
         while self.connections.try_join_next().is_some() {}
@@ -99,7 +104,7 @@ impl Server {
         ) {
             return;
         }
-        if !std::mem::replace(&mut self.starved, true) {
+        if self.starved.replace(net::now().mono).is_none() {
             tracing::warn!(%error, "cannot accept HTTP connections");
         }
         self.queue.evict();
@@ -134,9 +139,9 @@ mod tests {
         server.queue.join(door.clone());
 
         server.recover(&Errno::ECONNABORTED.into()).await;
-        assert!(!server.starved);
+        assert_eq!(server.starved, None);
         server.recover(&Errno::EMFILE.into()).await;
-        assert!(server.starved);
+        assert!(server.starved.is_some());
         door.notified().await;
         assert!(!server.queue.evict());
     }
