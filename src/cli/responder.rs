@@ -1,6 +1,6 @@
 //! `heartbeat-responder`: arguments enter; a responder and its HTTP run until a signal.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
 use std::sync::Arc;
@@ -178,8 +178,20 @@ fn key_file(path: &str) -> Result<KeyFile, KeyFileError> {
     KeyFile::read(Path::new(path))
 }
 
-fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse().map_err(|_| "must be ADDR:PORT, such as 192.0.2.1:12000 or [::1]:12000")
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| {
+        let zone = if text.contains('%') {
+            "; a zone is the number of its interface, [fe80::1%2]:12000"
+        } else {
+            ""
+        };
+        format!("must be ADDR:PORT, such as 192.0.2.1:12000 or [::1]:12000{zone}")
+    })?;
+    let ip = address.ip().to_canonical();
+    if ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Err("is a group: what is sent to many is answered by nobody".to_owned());
+    }
+    Ok(address)
 }
 
 #[cfg(test)]
@@ -236,6 +248,10 @@ mod tests {
         for (argument, message) in [
             ("--listen=12000", "must be ADDR:PORT"),
             ("--listen=localhost:12000", "must be ADDR:PORT"),
+            ("--listen=[fe80::1%eth0]:1", "a zone is the number of its interface"),
+            ("--listen=224.0.0.1:12000", "is a group"),
+            ("--listen=[ff02::1%1]:12000", "is a group"),
+            ("--listen=255.255.255.255:12000", "is a group"),
             ("--web.listen-address=9863", "must be :PORT or HOST:PORT"),
             ("--allow=fra.example", "must be a network, such as 192.0.2.0/24"),
             ("--rate-limit=-1", "invalid value"),
