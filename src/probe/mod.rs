@@ -386,10 +386,11 @@ fn open_lanes(rate: f64) -> Result<Vec<Lane>, StartError> {
     for family in [Family::V4, Family::V6] {
         match Lane::open(family, rate) {
             Ok(lane) => lanes.push(lane),
-            Err(LaneError::Bind(error)) => {
-                tracing::info!(%error, "probing without this address family");
+            Err(LaneError::Bind(error)) if error.is_unsupported_family() => {
+                tracing::info!(%error, "this machine has no such address family");
                 refused = refused.or(Some(error));
             }
+            Err(LaneError::Bind(error)) => return Err(error.into()),
             Err(LaneError::Watch(error)) => return Err(error.into()),
         }
     }
