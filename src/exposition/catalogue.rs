@@ -153,6 +153,8 @@ families! {
             "Replies changed on purpose, by kind, as asked for.";
         RESPONDER_SEND_ERRORS = Counter "heartbeat_responder_send_errors_total" []
             "Replies that the kernel did not take.";
+        RESPONDER_RECEIVE_DROPS = Counter "heartbeat_responder_receive_drops_total" []
+            "Datagrams that the kernel dropped on the responder's own sockets, as far as later ones tell.";
     }
 }
 

@@ -30,6 +30,7 @@ struct Counters {
     /// By [`ImpairmentKind`].
     impaired: Vec<IntCounter>,
     send_errors: Vec<IntCounter>,
+    receive_drops: Vec<IntCounter>,
 }
 
 impl ResponderMetrics {
@@ -50,6 +51,7 @@ impl ResponderMetrics {
                 &words::<ImpairmentKind>(),
             ),
             send_errors: counters(&registry, &catalogue::RESPONDER_SEND_ERRORS, &[]),
+            receive_drops: counters(&registry, &catalogue::RESPONDER_RECEIVE_DROPS, &[]),
             registry,
         }))
     }
@@ -77,6 +79,13 @@ impl ResponderMetrics {
     /// The kernel did not take a reply.
     pub fn send_error(&self) {
         count(&self.0.send_errors, 0);
+    }
+
+    /// The kernel dropped so many datagrams before they could be read.
+    pub fn receive_drops(&self, datagrams: u64) {
+        if let Some(counter) = self.0.receive_drops.first() {
+            counter.inc_by(datagrams);
+        }
     }
 
     /// How many requests of a protocol came.
@@ -107,6 +116,12 @@ impl ResponderMetrics {
     #[must_use]
     pub fn send_error_count(&self) -> u64 {
         counted(&self.0.send_errors, 0)
+    }
+
+    /// How many datagrams the kernel dropped before they could be read.
+    #[must_use]
+    pub fn receive_drop_count(&self) -> u64 {
+        counted(&self.0.receive_drops, 0)
     }
 
     /// Writes every counter, and what is known of this process, in the Prometheus text format

@@ -32,7 +32,7 @@ use crate::impair;
 use crate::net::{self, Alarm, BindError, Options, Readiness, Socket};
 use crate::wire::Key;
 use faults::Follower;
-use listener::Listener;
+use listener::{Listener, RECEIVE_BUFFER};
 
 pub use faults::{FaultSwitch, Faults};
 pub use gate::Gate;
@@ -48,10 +48,6 @@ pub const DEFAULT_ADDRESSES: [SocketAddr; 2] = [
     SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_PORT),
     SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), DEFAULT_PORT),
 ];
-
-/// Room in the kernel for requests that have not been read yet, in octets: a fifth of a second of
-/// 100,000 requests a second, at the 768 octets that the kernel charges for a small datagram.
-const RECEIVE_BUFFER: usize = 16 << 20;
 
 /// Whom a responder answers, how often, and how well; by default everybody, always and well.
 #[derive(Debug, Clone, Default)]
