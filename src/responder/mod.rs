@@ -132,7 +132,9 @@ impl Responder {
         // would not notice a second responder.
         drop(sockets);
         let again = || bound.iter().map(|&address| bind(address, true)).collect::<Result<_, _>>();
-        let shares = (0..threads.get()).map(|_| again().map(share));
+        let one_of_them =
+            |share: Share| Share { reflector: share.reflector.one_of(threads), ..share };
+        let shares = (0..threads.get()).map(|_| again().map(share).map(one_of_them));
         Ok(Self { shares: shares.collect::<Result<_, _>>()?, switch })
     }
 

@@ -15,6 +15,7 @@
 //! ([`DropReason::Unauthenticated`]).
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tracing::trace;
@@ -87,12 +88,19 @@ impl Reflector {
             links: Links::new(&Dated::new(&settings.into(), start)),
             held: DelayQueue::default(),
             refused: 0,
-            sessions: Some(Sessions::default()),
+            sessions: Some(Sessions::part_of(NonZeroUsize::MIN)),
             keys: Arc::default(),
             require_auth: false,
             metrics,
             reply: Vec::with_capacity(MAX_DATAGRAM),
         }
+    }
+
+    /// The same, but as one of so many that remember together what one alone would: some 230,000
+    /// sessions.
+    #[must_use]
+    pub fn one_of(self, reflectors: NonZeroUsize) -> Self {
+        Self { sessions: Some(Sessions::part_of(reflectors)), ..self }
     }
 
     /// The same, but without any state of sessions: STAMP replies repeat the number of their

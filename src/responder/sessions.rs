@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::model::Mono;
@@ -17,8 +18,9 @@ use crate::model::Mono;
 /// How long a session is remembered at least: REFWAIT of RFC 5357 section 3.1.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(900);
 
-/// How many sessions are remembered at most, in two generations. Each fills a table of 131,072
-/// places to its limit of 7/8; with some 90 octets a place, both are 24 MB, whoever invents sources.
+/// How many sessions a responder remembers at most, in two generations. Where one thread has them
+/// all, each fills a table of 131,072 places to its limit of 7/8; with some 90 octets a place, both
+/// are 24 MB, whoever invents sources, and what growing leaves behind in the heap is half of that.
 pub(super) const MAX_SESSIONS: usize = 229_376;
 const _: () = assert!(size_of::<(Identity, u32)>() <= 88);
 
@@ -37,8 +39,10 @@ pub(super) struct Identity {
 }
 
 /// The sessions of one reflector.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sessions {
+    /// How many a generation has at most.
+    most: usize,
     /// The number of the next reply to each session; a session is in one of the two.
     newer: HashMap<Identity, u32>,
     older: HashMap<Identity, u32>,
@@ -47,6 +51,16 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
+    /// Nobody's so far; it will be one of `parts` that remember [`MAX_SESSIONS`] together.
+    pub(super) fn part_of(parts: NonZeroUsize) -> Self {
+        Self {
+            most: (MAX_SESSIONS / 2 / parts).max(1),
+            newer: HashMap::new(),
+            older: HashMap::new(),
+            began: Mono::default(),
+        }
+    }
+
     /// The number of the next reply, at `now`, to this session; it counts from 0, and wraps.
     pub(super) fn count(&mut self, key: Identity, now: Mono) -> u32 {
         if now.since(self.began) >= REMEMBERED {
@@ -58,7 +72,7 @@ impl Sessions {
             return number;
         }
         let number = self.older.remove(&key).unwrap_or(0);
-        if self.newer.len() >= MAX_SESSIONS / 2 {
+        if self.newer.len() >= self.most {
             self.turn(now);
         }
         self.newer.insert(key, number.wrapping_add(1));
@@ -102,7 +116,7 @@ mod tests {
 
     #[test]
     fn every_session_counts_from_zero_on_its_own() {
-        let mut sessions = Sessions::default();
+        let mut sessions = Sessions::part_of(NonZeroUsize::MIN);
         let elsewhere =
             Identity { local: Some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2))), ..identity(1, 1) };
         for number in 0..3 {
@@ -123,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_count_wraps() {
-        let mut sessions = Sessions::default();
+        let mut sessions = Sessions::part_of(NonZeroUsize::MIN);
         sessions.newer.insert(identity(1, 1), u32::MAX);
         sessions.began = at(0);
         assert_eq!(sessions.count(identity(1, 1), at(0)), u32::MAX);
@@ -132,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_quiet_session_is_remembered_for_so_long_and_no_longer_than_twice_that() {
-        let mut sessions = Sessions::default();
+        let mut sessions = Sessions::part_of(NonZeroUsize::MIN);
         assert_eq!(sessions.count(identity(1, 1), at(0)), 0);
         assert_eq!(sessions.count(identity(1, 1), at(899)), 1);
         assert_eq!(sessions.count(identity(2, 1), at(900)), 0);
@@ -149,7 +163,7 @@ mod tests {
 
     #[test]
     fn there_are_never_more_than_so_many_and_the_busy_ones_stay() {
-        let mut sessions = Sessions::default();
+        let mut sessions = Sessions::part_of(NonZeroUsize::MIN);
         let mut busy = 0;
         for number in 0..3 * u32::try_from(MAX_SESSIONS).unwrap() {
             let [a, b, session @ ..] = number.to_be_bytes();
@@ -160,6 +174,12 @@ mod tests {
                 busy += 1;
             }
             assert!(sessions.len() <= MAX_SESSIONS);
+        }
+        let parts = NonZeroUsize::new(128).unwrap();
+        let mut part = Sessions::part_of(parts);
+        for port in 0..u16::MAX {
+            part.count(identity(port, 1), at(0));
+            assert!(part.len() <= MAX_SESSIONS / parts);
         }
     }
 }
