@@ -250,12 +250,6 @@ impl BitRate {
     }
 }
 
-impl From<NonZeroU64> for BitRate {
-    fn from(rate: NonZeroU64) -> Self {
-        Self(rate)
-    }
-}
-
 impl FromStr for BitRate {
     type Err = ScalarError;
 

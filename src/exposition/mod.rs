@@ -2,9 +2,10 @@
 //!
 //! [`catalogue`] holds every name, help, type and label in one place. [`ProbeSample`] is what the
 //! probe gathers from its workers for a scrape, [`encode_probe`] and [`encode_targets`] write it;
-//! [`Overview`] and [`TargetLook`] are what it tells pages of all and of one target, [`encode_heartbeats`] writes its flight recorder.
-//! [`ResponderMetrics`] are the responder's counters and write themselves. The encoders write as
-//! they go, to any [`std::io::Write`], and hold no more than a piece of the text in memory.
+//! [`Overview`] and [`TargetLook`] are what it tells pages of all and of one target,
+//! [`encode_heartbeats`] writes its flight recorder. [`ResponderMetrics`] are the responder's
+//! counters and write themselves. The encoders write as they go, to any [`std::io::Write`], and
+//! hold no more than a piece of the text in memory.
 
 pub mod catalogue;
 mod family;

@@ -108,7 +108,7 @@ impl Lane {
         let request = transmit.request(leaving.wall);
         self.outbox.push(transmit.peer, None, |out| transmit.protocol.encode(&request, out));
         self.tickets.push(transmit.ticket);
-        self.outbox.len() == Outbox::CAPACITY
+        self.outbox.is_full()
     }
 
     /// Sends the batch, whose heartbeats carry `leaving` as t1, and says how many there were.

@@ -28,10 +28,10 @@ impl Gate {
     /// responder itself.
     ///
     /// `own` are the addresses that the listeners are bound to; what comes from another address of
-    /// this host and the port of one that is bound to all gets an answer, which gets none. Requests to a multicast or broadcast
-    /// address are not answered either: one datagram would be answered by every responder around.
-    /// That the peer is the broadcast address of a network of ours, the kernel alone knows: it
-    /// sends nothing there (socket(7), `SO_BROADCAST`).
+    /// this host and the port of one that is bound to all gets an answer, which gets none. Requests
+    /// to a multicast or broadcast address are not answered either: one datagram would be answered
+    /// by every responder around. That the peer is the broadcast address of a network of ours, the
+    /// kernel alone knows: it sends nothing there (socket(7), `SO_BROADCAST`).
     pub(super) fn lets_in(&self, datagram: &Datagram<'_>, own: &[SocketAddr]) -> bool {
         let (peer, local) = (datagram.peer, datagram.local);
         peer.port() != 0

@@ -6,9 +6,8 @@
 //!
 //! Nobody who connects is trusted. Connections are bounded in number, the longest idle giving way
 //! to the newest; a header is bounded in size and time, an answer in time and in time without
-//! progress; request bodies are not
-//! read but for one path of the responder, and bounded there; and what is being written is bounded in number, each
-//! holding a few chunks.
+//! progress; request bodies are not read but for one path of the responder, and bounded there; and
+//! what is being written is bounded in number, each holding a few chunks.
 
 mod body;
 mod connection;

@@ -94,7 +94,7 @@ type Asking = Pin<Box<dyn Future<Output = Result<Encode, Unavailable>> + Send>>;
 
 impl Routes {
     /// `/`, `/targets/NAME`, `/metrics`, `/-/healthy`, `/-/ready`, `/api/v1/targets` and
-    /// `/api/v1/targets/NAME/heartbeats` of a probe.
+    /// `/api/v1/targets/NAME/heartbeats` of a probe, and what its pages are made of (`/assets/`).
     ///
     /// At most `max_requests` long answers are written at a time: each holds the figures of all
     /// targets.
@@ -103,7 +103,9 @@ impl Routes {
         Self::new(Program::Probe(source, Arc::default()), max_requests)
     }
 
-    /// `/`, `/metrics`, `/-/healthy` and `/-/ready` of a responder, which is ready from the start;
+    /// `/`, `/metrics`, `/-/healthy` and `/-/ready` of a responder, which is ready from the start,
+    /// and what its page is made of; `/api/v1/faults` refers to
+    /// [`with_faults`](Self::with_faults).
     /// at most `max_requests` long answers are written at a time.
     #[must_use]
     pub fn responder(
