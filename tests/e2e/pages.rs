@@ -22,7 +22,7 @@ fn a_list_and_a_target_tell_what_is_down_and_what_led_to_it() {
     let probe = Running::probe_of(&format!(
         "defaults: {{interval: 20ms, timeout: 100ms, protocol: stamp, recorder: 8}}
 targets:
-  - {{name: alive, address: \"{udp}\", labels: {{site: fra}}}}
+  - {{name: alive, address: \"{udp}\", labels: {{site: fra}}, timeout: 60s}}
   - {{name: \"{hostile}\", address: \"{nobody}\", labels: {{site: <b>}}}}
   - {{name: gone, address: no.such.host.invalid, timeout: 20s}}
 "
