@@ -21,8 +21,11 @@ fn seconds(metrics: &Metrics, name: &str) -> f64 {
 fn a_killed_responder_is_down_in_time_and_a_restarted_one_is_up_again() {
     let address = own_address();
     let responder = Running::responder_on(&[address], &[]);
+    // Recorded is all that is in flight as well, and what a busy machine makes the probe skip.
     let probe = Running::probe_of(&format!(
-        "targets: [{{name: target, address: \"{address}\", interval: 100ms, timeout: 200ms}}]\n"
+        "defaults: {{interval: 100ms, timeout: 2s, recorder: 100}}
+targets: [{{name: target, address: \"{address}\"}}]
+"
     ));
     until("it is up", || (probe.metrics().of("target", "received_total") >= 3).then_some(()));
     let up = probe.metrics();
@@ -41,8 +44,8 @@ fn a_killed_responder_is_down_in_time_and_a_restarted_one_is_up_again() {
     let took = seconds(&down, "state_change_timestamp_seconds")
         - seconds(&down, "last_reply_timestamp_seconds");
     let skipped = down.of_by("target", "unsent_total", ("reason", "skipped"));
-    let bound = (3 + skipped + 1) as f64 * 0.1 + 0.2;
-    assert!(took > 0.2 && took <= bound, "down after {took} s");
+    let bound = (3 + skipped + 1) as f64 * 0.1 + 2.0;
+    assert!(took > 2.0 && took <= bound, "down after {took} s");
     let unreachable = |metrics: &Metrics| {
         metrics.of_by("target", "icmp_errors_total", ("kind", "port_unreachable"))
     };
@@ -57,7 +60,7 @@ fn a_killed_responder_is_down_in_time_and_a_restarted_one_is_up_again() {
     let answered = frozen.iter().rposition(|outcome| outcome == "received").unwrap();
     let misses = frozen[answered + 1..].iter().filter(|outcome| *outcome == "lost").count();
     assert_eq!(misses, 3, "{frozen:?}");
-    assert!(frozen.len() <= 16 && outcomes(&recorded["heartbeats"]).len() <= 16);
+    assert!(frozen.len() <= 100 && outcomes(&recorded["heartbeats"]).len() <= 100);
     assert_eq!(recorded["state"], "down");
 
     let responder = Running::responder_on(&[address], &[]);
