@@ -107,7 +107,7 @@ fn losses_are_the_responder_s_exactly() {
     const SEED: u64 = 5;
     let responder = Running::responder(&["--loss=30%", &format!("--seed={SEED}")]);
     let target = responder.udp[0].to_string();
-    let (code, report) = json(&["-c400", "-i5ms", "-W2s", &target]);
+    let (code, report) = json(&["-c400", "-i5ms", "-W10s", &target]);
     assert_eq!(code, Some(0));
     let [sent, received, lost] = ["sent", "received", "lost"].map(|key| count(&report, key));
     let skipped = report["unsent"]["skipped"].as_u64().unwrap();
@@ -276,7 +276,7 @@ fn a_reader_that_leaves_ends_it_without_a_word() {
     let responder = Running::responder(&[]);
     let target = responder.udp[0].to_string();
     let mut command = Command::new(PROBE);
-    command.args(["ping", &target, "-c1000000", "-i10ms"]);
+    command.args(["ping", &target, "-c1000000", "-i10ms", "-W5m"]);
     let (child, out) = Killed::spawn(&mut command, Stdio::piped());
     let mut out = BufReader::new(out.unwrap());
     for _ in 0..2 {
@@ -323,7 +323,7 @@ fn it_tells_on_which_way_heartbeats_are_lost() {
     let flags = ["--loss=20%", "--direction=both", &format!("--seed={SEED}")];
     let responder = Running::responder(&flags);
     let target = format!("stamp://{}", responder.udp[0]);
-    let (code, report) = json(&["-c400", "-i5ms", "-W2s", &target]);
+    let (code, report) = json(&["-c400", "-i5ms", "-W10s", &target]);
     assert_eq!(code, Some(0));
 
     let settings =
