@@ -17,6 +17,7 @@ import json
 import os
 import re
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -32,7 +33,7 @@ TIMEOUT = 1
 # Of heartbeats, before the scrape.
 SECONDS = 8
 # How long a program may take for anything else.
-PATIENCE = 15
+PATIENCE = 60
 # The share of the heartbeats due that must have been answered, for the figures to be of that rate.
 ANSWERED = 0.5
 # The share of round trips that must come from kernel stamps alone.
@@ -110,8 +111,8 @@ def measure(arguments, directory, busy):
         _, http = served(probe)
         time.sleep(SECONDS)
         text = urllib.request.urlopen(f"http://{http}/metrics", timeout=PATIENCE).read().decode()
-        # The last answers counted are in the capture's buffer by now, and soon in its file.
-        time.sleep(1)
+        # The last answers counted are in the capture's buffer by now, and in its file before this.
+        last_word(port, capture)
         processes.end(probe)
         processes.end(dumpcap, signal.SIGINT)
 
@@ -127,6 +128,19 @@ def configuration(peers):
     ]
     lines += [f'  - {{name: "{peer}", address: "{peer}"}}' for peer in peers]
     return "\n".join(lines) + "\n"
+
+
+def last_word(port, capture):
+    """Sends a datagram that is neither request nor reply, and waits until it has been captured."""
+    word = os.urandom(16)
+    end = time.monotonic() + PATIENCE
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender, capture.open("rb") as octets:
+        sender.sendto(word, ("127.0.0.1", int(port)))
+        seen = b""
+        while word not in (seen := seen[-len(word) :] + octets.read()):
+            if time.monotonic() > end:
+                raise Wrong("the capture does not come to its end")
+            time.sleep(0.1)
 
 
 class Exported:
