@@ -119,7 +119,8 @@ fn a_source_may_have_faults_of_its_own() {
 fn what_is_wrong_is_refused_with_its_key_and_changes_nothing() {
     let responder = Running::responder(&["--web.enable-lifecycle", "--loss=30%", "--seed=7"]);
     let before = responder.get("/api/v1/faults").body;
-    let large = format!("{{\"all\": \"{}\"}}", "x".repeat(1 << 20));
+    // One octet too many: nothing is left unread, which would cut the answer off.
+    let large = " ".repeat((1 << 20) + 1);
     let sources: Vec<_> =
         (0..1001).map(|n| format!("\"10.0.{}.{}\": {{}}", n / 256, n % 256)).collect();
     let many = format!("{{\"sources\": {{{}}}}}", sources.join(", "));
