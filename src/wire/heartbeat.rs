@@ -9,6 +9,10 @@
 //! written beyond [`TEN_YEARS`]; timestamps are never read before [`EARLIEST`], twice as far from
 //! zero: no reply is a request, whenever it is read.
 
+use std::fmt::Write as _;
+
+use arrayvec::ArrayString;
+
 use super::{
     Arrived, MAX_DATAGRAM, Malformed, Protocol, Recognition, Reply, Request, Unreadable, is_text,
     number,
@@ -40,11 +44,11 @@ impl Protocol for Heartbeat {
     }
 
     fn encode(&self, request: &Request, out: &mut Vec<u8>) {
-        write_sequence(number::join(request.session, request.sequence), out);
-        number::write(request.at.as_secs_f64(), out);
+        let sequence = number::join(request.session, request.sequence);
+        write(&head(sequence), &number::text(request.at.as_secs_f64()), out);
     }
 
-    /// A reply has one space, no leading zeros, and its difference as [`number::write_within`]
+    /// A reply has one space, no leading zeros, and its difference as [`number::text_within`]
     /// writes it into as many octets: a changed octet that is no digit is noticed. A second number
     /// as large as a timestamp makes it a request, as an echo server sends it back: no reply.
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
@@ -52,10 +56,9 @@ impl Protocol for Heartbeat {
         if difference >= EARLIEST {
             return Err(Malformed);
         }
-        let mut canonical = Vec::with_capacity(datagram.len());
-        write_sequence(sequence, &mut canonical);
-        let room = datagram.len().saturating_sub(canonical.len());
-        if !number::write_within(difference, room, &mut canonical) || canonical != datagram {
+        let written = datagram.strip_prefix(head(sequence).as_bytes()).ok_or(Malformed)?;
+        let canonical = number::text_within(difference, written.len()).ok_or(Malformed)?;
+        if canonical.as_bytes() != written {
             return Err(Malformed);
         }
         let (session, sequence) = number::split(sequence);
@@ -99,10 +102,10 @@ impl Protocol for Heartbeat {
         if difference.abs() > TEN_YEARS {
             return;
         }
-        write_sequence(sequence, out);
-        let room = request.len().saturating_sub(out.len());
-        if !number::write_within(difference, room, out) {
-            out.clear();
+        let head = head(sequence);
+        let room = request.len().saturating_sub(head.len());
+        if let Some(difference) = number::text_within(difference, room) {
+            write(&head, &difference, out);
         }
     }
 }
@@ -126,9 +129,17 @@ fn fields(datagram: &[u8]) -> Option<(u64, f64)> {
     Some((sequence, number::parse(seconds)?))
 }
 
-fn write_sequence(sequence: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(sequence.to_string().as_bytes());
-    out.push(b' ');
+/// `SEQ ` with at most 20 digits.
+fn head(sequence: u64) -> ArrayString<21> {
+    let mut head = ArrayString::new();
+    let fits = write!(head, "{sequence} ");
+    debug_assert!(fits.is_ok(), "{sequence}");
+    head
+}
+
+fn write(head: &str, number: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(head.as_bytes());
+    out.extend_from_slice(number.as_bytes());
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, as it should")]

@@ -1,9 +1,13 @@
 //! Numbers as text, the way Python prints and reads them.
 //!
-//! A float enters and the text of Python's `repr` leaves ([`write()`]), or the most exact text that
-//! fits into so many octets ([`write_within`]); text enters and a finite float leaves
-//! ([`parse`]). Also the one number that stands for session and sequence in the text protocols
-//! ([`join`], [`split`]). Total: no text and no float makes any of it panic.
+//! A float enters and the text of Python's `repr` leaves ([`text`]), or the most exact text that fits
+//! into so many octets ([`text_within`]); text enters and a finite float leaves ([`parse`]). Also the
+//! one number that stands for session and sequence in the text protocols ([`join`], [`split`]).
+//! Total: no text and no float makes any of it panic; and nothing is allocated.
+
+use std::fmt::{self, Write as _};
+
+use arrayvec::ArrayString;
 
 /// More significant digits than this never help to tell one double from another.
 const MOST_DIGITS: usize = 17;
@@ -20,47 +24,39 @@ pub(super) const fn split(number: u64) -> (u32, u32) {
     ((number >> 32) as u32, number as u32)
 }
 
-/// Appends a finite `number` as Python's `repr` prints it: the fewest digits that read back as the
-/// same double, with a fraction (`0.0`, `1726820518.3919091`), in exponent form below 10⁻⁴ and
-/// from 10¹⁶ on (`1.5e-05`, `1e+16`).
-pub(super) fn write(number: f64, out: &mut Vec<u8>) {
-    Decimal::shortest(number).write_repr(out);
+/// A number as text: the longest, `-2.2250738585072014e-308`, has 24 octets.
+pub(super) type Text = ArrayString<24>;
+
+/// A finite `number` as Python's `repr` prints it: the fewest digits that read back as the same
+/// double, with a fraction (`0.0`, `1726820518.3919091`), in exponent form below 10⁻⁴ and from 10¹⁶
+/// on (`1.5e-05`, `1e+16`).
+pub(super) fn text(number: f64) -> Text {
+    Decimal::shortest(number).repr()
 }
 
-/// Appends a finite `number` in at most `room` octets, as exactly as fits; `false`, and nothing
-/// appended, where it does not fit at all.
+/// A finite `number` in at most `room` octets, as exactly as fits; `None` where it does not fit at
+/// all.
 ///
-/// What is appended is, in this order of preference: [`write()`]'s form, with fewer digits where it
-/// must be; the same without Python's embellishments (`12` for `12.0`, `3e8`); the nearest whole
-/// number. Python's `float()` reads each of them. Writing what was read from such a text into the
-/// room of that text gives the same text again, so that a reader can insist on it.
-pub(super) fn write_within(number: f64, room: usize, out: &mut Vec<u8>) -> bool {
-    let plain: &[Form] = &[Decimal::write_repr];
-    let brief: &[Form] = &[Decimal::write_whole, Decimal::write_brief];
-    let start = out.len();
-    for forms in [plain, brief] {
-        let roundings = (1..MOST_DIGITS).rev().map(|digits| rounded(number, digits));
-        for candidate in std::iter::once(number).chain(roundings) {
-            let decimal = Decimal::shortest(candidate);
-            for form in forms {
-                form(&decimal, out);
-                if (start + 1..=start + room).contains(&out.len()) {
-                    return true;
-                }
-                out.truncate(start);
-            }
-        }
-    }
-    // Adding zero turns −0 into 0.
-    let whole = Decimal::shortest(number.round() + 0.0);
-    for form in [Decimal::write_repr, Decimal::write_whole] {
-        form(&whole, out);
-        if (start + 1..=start + room).contains(&out.len()) {
-            return true;
-        }
-        out.truncate(start);
-    }
-    false
+/// That is, in this order of preference: [`text`]'s form, with fewer digits where it must be; the
+/// same without Python's embellishments (`12` for `12.0`, `3e8`); the nearest whole number. Python's
+/// `float()` reads each of them. What was read from such a text, written into the room of that text,
+/// is the same text again, so that a reader can insist on it.
+pub(super) fn text_within(number: f64, room: usize) -> Option<Text> {
+    let fits = |text: &Text| text.len() <= room;
+    let roundings = || {
+        let rounded = (1..MOST_DIGITS).rev().map(|digits| rounded(number, digits));
+        std::iter::once(number).chain(rounded).map(Decimal::shortest)
+    };
+    let brief = |decimal: Decimal| decimal.whole().filter(fits).or(Some(decimal.brief()));
+    roundings()
+        .map(|decimal| decimal.repr())
+        .find(fits)
+        .or_else(|| roundings().filter_map(brief).find(fits))
+        .or_else(|| {
+            // Adding zero turns −0 into 0.
+            let nearest = Decimal::shortest(number.round() + 0.0);
+            Some(nearest.repr()).filter(fits).or(nearest.whole()).filter(fits)
+        })
 }
 
 /// Reads a decimal number: a sign or none, digits with or without a fraction, an exponent or none.
@@ -84,18 +80,27 @@ pub(super) fn parse_whole(text: &[u8]) -> Option<u128> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-type Form = fn(&Decimal, &mut Vec<u8>);
+/// A finite number as Rust prints it in exponent form.
+type Scientific = ArrayString<24>;
 
 /// The double nearest to `number` among those of so many significant digits.
 fn rounded(number: f64, digits: usize) -> f64 {
-    format!("{number:.*e}", digits - 1).parse().unwrap_or(number)
+    scientific(format_args!("{number:.*e}", digits - 1)).parse().unwrap_or(number)
+}
+
+/// What is printed; it has room for every double, of at most [`MOST_DIGITS`] digits.
+fn scientific(printed: fmt::Arguments<'_>) -> Scientific {
+    let mut text = Scientific::new();
+    let fits = text.write_fmt(printed);
+    debug_assert!(fits.is_ok(), "{printed}");
+    text
 }
 
 /// A finite number in decimal: ±d.ddd × 10^exponent.
 struct Decimal {
     negative: bool,
     /// `d` and `ddd`: the significant digits, without trailing zeros.
-    digits: String,
+    digits: ArrayString<MOST_DIGITS>,
     exponent: i32,
 }
 
@@ -103,95 +108,74 @@ impl Decimal {
     /// The fewest digits that read back as `number`, the nearest of them, and of two as near the
     /// even ones.
     fn shortest(number: f64) -> Self {
-        let shortest = format!("{number:e}");
+        let shortest = scientific(format_args!("{number:e}"));
         // Of two as near, `{:e}` takes the greater digits and `{:.e}` the even ones. The nearest
         // may not read back, since a power of two has a nearer neighbour below than above.
         let digits = Self::read(&shortest).digits.len();
-        let nearest = format!("{number:.*e}", digits.saturating_sub(1));
+        let nearest = scientific(format_args!("{number:.*e}", digits.saturating_sub(1)));
         Self::read(if nearest.parse() == Ok(number) { &nearest } else { &shortest })
     }
 
     fn read(scientific: &str) -> Self {
         let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
+        let mut digits = ArrayString::new();
+        for digit in mantissa.chars().filter(char::is_ascii_digit).take(MOST_DIGITS) {
+            digits.push(digit);
+        }
         Self {
             negative: mantissa.starts_with('-'),
-            digits: mantissa.chars().filter(char::is_ascii_digit).collect(),
+            digits,
             exponent: exponent.parse().unwrap_or(0),
         }
     }
 
     /// As `repr` does: always with a fraction or an exponent.
-    fn write_repr(&self, out: &mut Vec<u8>) {
-        let Ok(before_point) = usize::try_from(self.exponent + 1) else {
-            return self.write_small(out);
-        };
-        if before_point > 16 {
-            let exponent = format!("e+{:02}", self.exponent);
-            return self.write_scientific(&exponent, out);
+    fn repr(&self) -> Text {
+        match self.exponent {
+            16.. => self.scientific(format_args!("e+{:02}", self.exponent)),
+            0.. => self.plain(),
+            -4.. => {
+                let zeros = usize::try_from(-1 - self.exponent).unwrap_or(0);
+                self.written(format_args!("0.{:0<zeros$}{}", "", self.digits))
+            }
+            _ => self.scientific(format_args!("e-{:02}", self.exponent.unsigned_abs())),
         }
-        if before_point == 0 {
-            return self.write_small(out);
-        }
-        self.write_sign(out);
+    }
+
+    /// As `repr` does from 1 to 10¹⁶.
+    fn plain(&self) -> Text {
+        let before_point = usize::try_from(self.exponent + 1).unwrap_or(0);
         match self.digits.split_at_checked(before_point) {
             Some((whole, fraction)) if !fraction.is_empty() => {
-                out.extend_from_slice(whole.as_bytes());
-                out.push(b'.');
-                out.extend_from_slice(fraction.as_bytes());
+                self.written(format_args!("{whole}.{fraction}"))
             }
-            _ => {
-                out.extend_from_slice(self.digits.as_bytes());
-                out.resize(out.len() + before_point.saturating_sub(self.digits.len()), b'0');
-                out.extend_from_slice(b".0");
-            }
+            _ => self.written(format_args!("{:0<before_point$}.0", self.digits)),
         }
     }
 
-    /// As `repr` does where the number is less than 1.
-    fn write_small(&self, out: &mut Vec<u8>) {
-        let zeros = usize::try_from(-1 - self.exponent).unwrap_or(0);
-        if zeros >= 4 {
-            let exponent = format!("e-{:02}", self.exponent.unsigned_abs());
-            return self.write_scientific(&exponent, out);
-        }
-        self.write_sign(out);
-        out.extend_from_slice(b"0.");
-        out.resize(out.len() + zeros, b'0');
-        out.extend_from_slice(self.digits.as_bytes());
-    }
-
-    /// Without the fraction that `repr` gives to a whole number; nothing for any other.
-    fn write_whole(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        self.write_repr(out);
-        let whole = out.len().saturating_sub(2).max(start);
-        if out.get(whole..) == Some(b".0") {
-            out.truncate(whole);
-        } else {
-            out.truncate(start);
-        }
+    /// Without the fraction that `repr` gives to a whole number; `None` for any other.
+    fn whole(&self) -> Option<Text> {
+        self.repr().strip_suffix(".0").and_then(|whole| Text::from(whole).ok())
     }
 
     /// In exponent form, the exponent without sign and padding where it needs none.
-    fn write_brief(&self, out: &mut Vec<u8>) {
-        self.write_scientific(&format!("e{}", self.exponent), out);
+    fn brief(&self) -> Text {
+        self.scientific(format_args!("e{}", self.exponent))
     }
 
-    fn write_scientific(&self, exponent: &str, out: &mut Vec<u8>) {
-        self.write_sign(out);
+    fn scientific(&self, exponent: fmt::Arguments<'_>) -> Text {
         let (first, rest) = self.digits.split_at_checked(1).unwrap_or_default();
-        out.extend_from_slice(first.as_bytes());
-        if !rest.is_empty() {
-            out.push(b'.');
-            out.extend_from_slice(rest.as_bytes());
-        }
-        out.extend_from_slice(exponent.as_bytes());
+        let point = if rest.is_empty() { "" } else { "." };
+        self.written(format_args!("{first}{point}{rest}{exponent}"))
     }
 
-    fn write_sign(&self, out: &mut Vec<u8>) {
-        if self.negative {
-            out.push(b'-');
-        }
+    /// With its sign.
+    fn written(&self, magnitude: fmt::Arguments<'_>) -> Text {
+        let mut text = Text::new();
+        let sign = if self.negative { "-" } else { "" };
+        let fits = write!(text, "{sign}{magnitude}");
+        debug_assert!(fits.is_ok(), "{sign}{magnitude}");
+        text
     }
 }
 
@@ -202,18 +186,11 @@ mod tests {
     use super::*;
 
     fn repr(number: f64) -> String {
-        let mut out = Vec::new();
-        write(number, &mut out);
-        String::from_utf8(out).unwrap()
+        text(number).to_string()
     }
 
     fn within(number: f64, room: usize) -> Option<String> {
-        let mut out = b"before ".to_vec();
-        let fits = write_within(number, room, &mut out);
-        let text = String::from_utf8(out.split_off(7)).unwrap();
-        assert_eq!(out, b"before ");
-        assert_eq!(fits, !text.is_empty());
-        fits.then_some(text)
+        text_within(number, room).map(|text| text.to_string())
     }
 
     #[test]

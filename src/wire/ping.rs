@@ -7,6 +7,9 @@
 //! A responder answers whatever date a client writes in ASCII, as `ctime` does, in local time or
 //! not; only the sender, which wrote the date itself, reads it.
 
+use std::fmt::Write as _;
+
+use arrayvec::ArrayString;
 use jiff::Timestamp;
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
@@ -38,15 +41,15 @@ impl Protocol for Ping {
     }
 
     fn encode(&self, request: &Request, out: &mut Vec<u8>) {
-        write(number::join(request.session, request.sequence), seconds(request.at), out);
+        let number = number::join(request.session, request.sequence);
+        out.extend_from_slice(text(number, seconds(request.at)).as_bytes());
     }
 
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
         let (number, seconds) = read(datagram).ok_or(Malformed)?;
-        let mut canonical = Vec::with_capacity(datagram.len());
-        write(number, seconds, &mut canonical);
+        let mut canonical = text(number, seconds);
         canonical.make_ascii_uppercase();
-        if canonical != datagram {
+        if canonical.as_bytes() != datagram {
             return Err(Malformed);
         }
         let (session, sequence) = number::split(number);
@@ -99,8 +102,10 @@ fn is_numbered(text: &[u8], word: &[u8]) -> bool {
     })
 }
 
-/// Appends the request with this number, of this Unix second; the year 9999 is the last.
-fn write(number: u64, seconds: u64, out: &mut Vec<u8>) {
+/// The request with this number, of this Unix second; the year 9999 is the last.
+///
+/// `Ping `, at most 20 digits, and ` Fri Sep 20 13:12:19 2024`.
+fn text(number: u64, seconds: u64) -> ArrayString<50> {
     let moment = i64::try_from(seconds)
         .ok()
         .and_then(|seconds| Timestamp::from_second(seconds).ok())
@@ -108,10 +113,13 @@ fn write(number: u64, seconds: u64, out: &mut Vec<u8>) {
     let date = TimeZone::UTC.to_datetime(moment);
     // The count is from 1, so the largest has 65 bits.
     let count = u128::from(number) + 1;
-    out.extend_from_slice(format!("Ping {count} {}", date.strftime(CTIME)).as_bytes());
+    let mut text = ArrayString::new();
+    let fits = write!(text, "Ping {count} {}", date.strftime(CTIME));
+    debug_assert!(fits.is_ok(), "{number} {seconds}");
+    text
 }
 
-/// The number and the Unix second of a reply, leniently: `write` gives the strict form.
+/// The number and the Unix second of a reply, leniently: `text` gives the strict form.
 fn read(reply: &[u8]) -> Option<(u64, u64)> {
     let text = std::str::from_utf8(reply).ok()?;
     let (count, date) = text.strip_prefix("PING ")?.split_once(' ')?;

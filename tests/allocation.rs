@@ -1,0 +1,141 @@
+//! What a heartbeat costs in memory: nothing. Once all is warm, a heartbeat is scheduled, encoded,
+//! reflected, decoded and entered into every figure without a single allocation, whichever protocol
+//! it is of and whether it is answered or lost.
+//!
+//! The one test here owns the allocator of its process, which counts.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dhat::HeapStats;
+use udp_heartbeat::config::{Defaults, default_rtt_buckets, parse_target};
+use udp_heartbeat::exposition::ResponderMetrics;
+use udp_heartbeat::impair::Settings;
+use udp_heartbeat::model::{Mono, Stamp, Wall};
+use udp_heartbeat::net::Datagram;
+use udp_heartbeat::probe::{Detail, Fleet, Timeline};
+use udp_heartbeat::responder::Reflector;
+use udp_heartbeat::wire::{MAX_DATAGRAM, PROTOCOLS};
+
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+const START: Stamp = Stamp {
+    mono: Mono::from_nanos(1_000_000_000_000),
+    wall: Wall::from_nanos(1_800_000_000_000_000_000),
+};
+
+/// Of all heartbeats, one in so many is lost on its way back.
+const LOST: u64 = 10;
+
+/// A fleet and a responder, with nothing but time between them.
+struct Loop {
+    fleet: Fleet,
+    timeline: Timeline,
+    reflector: Reflector,
+    server: SocketAddr,
+    request: Vec<u8>,
+    reply: Vec<u8>,
+    now: Stamp,
+    sent: u64,
+}
+
+impl Loop {
+    /// Three targets of each protocol, so that they share addresses.
+    fn new() -> Self {
+        let server: SocketAddr = "192.0.2.1:862".parse().unwrap();
+        let mut fleet = Fleet::new(&default_rtt_buckets(), Detail::Changes);
+        for protocol in PROTOCOLS {
+            for _ in 0..3 {
+                let text = format!("{}://{server}", protocol.name());
+                let target = parse_target(&text, &Defaults::default()).unwrap();
+                fleet.add(Arc::new(target), START.mono);
+            }
+        }
+        let metrics = ResponderMetrics::new();
+        let gate = Arc::default();
+        Self {
+            fleet,
+            timeline: Timeline::new(START),
+            reflector: Reflector::new(vec![server], gate, Settings::default(), START.mono, metrics),
+            server,
+            request: Vec::with_capacity(MAX_DATAGRAM),
+            reply: Vec::with_capacity(MAX_DATAGRAM),
+            now: START,
+            sent: 0,
+        }
+    }
+
+    /// Everything that happens until `heartbeats` more have been sent; how many were allocated.
+    fn run(&mut self, heartbeats: u64) -> u64 {
+        let before = HeapStats::get().total_blocks;
+        let end = self.sent + heartbeats;
+        while self.sent < end {
+            let next = self.fleet.poll_timeout().unwrap();
+            let passed = next.since(self.now.mono);
+            self.now = Stamp { mono: next, wall: self.now.wall + passed };
+            self.timeline.begin_round(self.now);
+            self.round();
+            while self.fleet.poll_event().is_some() {}
+        }
+        HeapStats::get().total_blocks - before
+    }
+
+    /// Sends what is due, and has it answered.
+    fn round(&mut self) {
+        let Self { fleet, timeline, reflector, server, request, reply, now, sent } = self;
+        while let Some(transmit) = fleet.poll_transmit(*now) {
+            request.clear();
+            transmit.protocol.encode(&transmit.request(now.wall), request);
+            fleet.handle_sent(transmit.ticket, *now);
+            fleet.handle_transmitted(transmit.ticket, now.wall);
+            *sent += 1;
+
+            let there = now.wall + Duration::from_micros(10);
+            let datagram = Datagram {
+                peer: "192.0.2.9:40000".parse().unwrap(),
+                local: Some(server.ip()),
+                to_group: false,
+                payload: request,
+                truncated: false,
+                received: Some(there),
+                ttl: Some(64),
+                drops: None,
+            };
+            reply.clear();
+            let answered = Stamp { mono: now.mono, wall: there };
+            reflector.handle(&datagram, 0, answered, |leaving| {
+                reply.extend_from_slice(leaving.payload);
+            });
+            if *sent % LOST != 0 {
+                let back = there + Duration::from_micros(10);
+                let arrival = timeline.arrival(*now, Some(back), Some(64));
+                fleet.handle_datagram(transmit.peer, reply, &arrival);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_heartbeat_allocates() {
+    let _profiler = dhat::Profiler::builder().testing().build();
+    let mut whole = Loop::new();
+    // Heaps and tables grow to what they need, the history to a new minute.
+    assert!(whole.run(20_000) > 0);
+    assert_eq!(whole.run(20_000), 0);
+
+    // It all was what it seems to be: of nine targets, every tenth heartbeat is lost.
+    let records: Vec<_> =
+        (0..whole.fleet.len()).map(|n| whole.fleet.sample(n, whole.now.mono).unwrap()).collect();
+    let sum = |count: fn(&udp_heartbeat::session::Record) -> u64| -> u64 {
+        records.iter().map(|sample| count(&sample.session.record)).sum()
+    };
+    assert_eq!(records.len(), 9);
+    let sent = sum(|record| record.sent);
+    assert!(sent == whole.sent && sent >= 40_000);
+    assert_eq!(sum(|record| record.received), sent - sent / LOST);
+    assert!(sum(|record| record.lost) > 3_900);
+}
