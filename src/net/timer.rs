@@ -81,6 +81,7 @@ impl AsRawFd for Timer {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::time::Duration;
 
     use super::*;
@@ -95,13 +96,13 @@ mod tests {
             assert!(!timer.acknowledge().unwrap());
             let at = now().mono + Duration::from_micros(300);
             timer.arm(at).unwrap();
-            readiness.wait().await.unwrap();
+            poll_fn(|context| readiness.poll_readable(context)).await.unwrap();
             assert!(now().mono >= at);
             assert!(timer.acknowledge().unwrap());
             assert!(!timer.acknowledge().unwrap());
             for _ in 0..3 {
                 timer.arm(now().mono).unwrap();
-                readiness.wait().await.unwrap();
+                poll_fn(|context| readiness.poll_readable(context)).await.unwrap();
             }
         });
     }
