@@ -33,6 +33,7 @@ use crate::net::{self, Alarm, BindError, Options, Readiness, Socket};
 use crate::wire::Key;
 use faults::Follower;
 use listener::{Listener, RECEIVE_BUFFER};
+use sessions::Room;
 
 pub use faults::{FaultSwitch, Faults};
 pub use gate::Gate;
@@ -132,9 +133,9 @@ impl Responder {
         // would not notice a second responder.
         drop(sockets);
         let again = || bound.iter().map(|&address| bind(address, true)).collect::<Result<_, _>>();
-        let one_of_them =
-            |share: Share| Share { reflector: share.reflector.one_of(threads), ..share };
-        let shares = (0..threads.get()).map(|_| again().map(share).map(one_of_them));
+        let room = Room::default();
+        let in_room = |share: Share| Share { reflector: share.reflector.in_room(&room), ..share };
+        let shares = (0..threads.get()).map(|_| again().map(share).map(in_room));
         Ok(Self { shares: shares.collect::<Result<_, _>>()?, switch })
     }
 

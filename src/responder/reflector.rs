@@ -15,7 +15,6 @@
 //! ([`DropReason::Unauthenticated`]).
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tracing::trace;
@@ -23,7 +22,7 @@ use tracing::trace;
 use super::faults::{Dated, Links};
 use super::gate::Gate;
 use super::queue::{DelayQueue, Route};
-use super::sessions::{Identity, Sessions};
+use super::sessions::{Identity, Room, Sessions};
 use crate::exposition::ResponderMetrics;
 use crate::impair::{self, BitFlip, Fate, Passage};
 use crate::model::{DropReason, ImpairmentKind, Mono, Stamp, Wall};
@@ -88,7 +87,7 @@ impl Reflector {
             links: Links::new(&Dated::new(&settings.into(), start)),
             held: DelayQueue::default(),
             refused: 0,
-            sessions: Some(Sessions::part_of(NonZeroUsize::MIN)),
+            sessions: Some(Sessions::in_room(Room::default())),
             keys: Arc::default(),
             require_auth: false,
             metrics,
@@ -96,11 +95,10 @@ impl Reflector {
         }
     }
 
-    /// The same, but as one of so many that remember together what one alone would: some 230,000
-    /// sessions.
-    #[must_use]
-    pub fn one_of(self, reflectors: NonZeroUsize) -> Self {
-        Self { sessions: Some(Sessions::part_of(reflectors)), ..self }
+    /// The same, but as one of several that share this room.
+    pub(super) fn in_room(self, room: &Room) -> Self {
+        let sessions = self.sessions.map(|_| Sessions::in_room(room.clone()));
+        Self { sessions, ..self }
     }
 
     /// The same, but without any state of sessions: STAMP replies repeat the number of their

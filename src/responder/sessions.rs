@@ -10,7 +10,8 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::model::Mono;
@@ -18,10 +19,18 @@ use crate::model::Mono;
 /// How long a session is remembered at least: REFWAIT of RFC 5357 section 3.1.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(900);
 
-/// How many sessions a responder remembers at most, in two generations. Where one thread has them
-/// all, each fills a table of 131,072 places to its limit of 7/8; with some 90 octets a place, both
-/// are 24 MB, whoever invents sources, and what growing leaves behind in the heap is half of that.
-pub(super) const MAX_SESSIONS: usize = 229_376;
+/// How many sessions are remembered at most, in two generations. Each fills a table of 131,072
+/// places to its limit of 7/8; with some 90 octets a place, both are 24 MB, whoever invents sources,
+/// and what growing leaves behind in the heap is less than half of that.
+const MANY: usize = 229_376;
+
+/// How many where there is no [`Room`] for so many: tables of 4,096 places.
+const FEW: usize = 7_168;
+
+/// How many of a responder's threads may remember [`MANY`]: on a larger machine, those that need it
+/// first. All together come to some 550 MB.
+const THREADS_WITH_MANY: usize = 16;
+
 const _: () = assert!(size_of::<(Identity, u32)>() <= 88);
 
 /// What makes a session: who asks, who is asked, and what the requests themselves say.
@@ -38,10 +47,29 @@ pub(super) struct Identity {
     pub(super) key: Option<usize>,
 }
 
+/// What the reflectors of one responder share: room for many sessions, for some of them.
+#[derive(Debug, Clone)]
+pub(super) struct Room(Arc<AtomicUsize>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(AtomicUsize::new(THREADS_WITH_MANY)))
+    }
+}
+
+impl Room {
+    /// Takes what one reflector needs, for good; false where nothing is left.
+    fn take(&self) -> bool {
+        let one_less = |left: usize| left.checked_sub(1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+    }
+}
+
 /// The sessions of one reflector.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    /// How many a generation has at most.
+    room: Room,
+    /// How many are remembered at most at present.
     most: usize,
     /// The number of the next reply to each session; a session is in one of the two.
     newer: HashMap<Identity, u32>,
@@ -51,10 +79,11 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    /// Nobody's so far; it will be one of `parts` that remember [`MAX_SESSIONS`] together.
-    pub(super) fn part_of(parts: NonZeroUsize) -> Self {
+    /// None so far; more than few are a matter of `room`.
+    pub(super) fn in_room(room: Room) -> Self {
         Self {
-            most: (MAX_SESSIONS / 2 / parts).max(1),
+            room,
+            most: FEW,
             newer: HashMap::new(),
             older: HashMap::new(),
             began: Mono::default(),
@@ -72,8 +101,12 @@ impl Sessions {
             return number;
         }
         let number = self.older.remove(&key).unwrap_or(0);
-        if self.newer.len() >= self.most {
-            self.turn(now);
+        if self.newer.len() >= self.most / 2 {
+            if self.most == FEW && self.room.take() {
+                self.most = MANY;
+            } else {
+                self.turn(now);
+            }
         }
         self.newer.insert(key, number.wrapping_add(1));
         number
@@ -116,7 +149,7 @@ mod tests {
 
     #[test]
     fn every_session_counts_from_zero_on_its_own() {
-        let mut sessions = Sessions::part_of(NonZeroUsize::MIN);
+        let mut sessions = Sessions::in_room(Room::default());
         let elsewhere =
             Identity { local: Some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2))), ..identity(1, 1) };
         for number in 0..3 {
@@ -137,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_count_wraps() {
-        let mut sessions = Sessions::part_of(NonZeroUsize::MIN);
+        let mut sessions = Sessions::in_room(Room::default());
         sessions.newer.insert(identity(1, 1), u32::MAX);
         sessions.began = at(0);
         assert_eq!(sessions.count(identity(1, 1), at(0)), u32::MAX);
@@ -146,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_quiet_session_is_remembered_for_so_long_and_no_longer_than_twice_that() {
-        let mut sessions = Sessions::part_of(NonZeroUsize::MIN);
+        let mut sessions = Sessions::in_room(Room::default());
         assert_eq!(sessions.count(identity(1, 1), at(0)), 0);
         assert_eq!(sessions.count(identity(1, 1), at(899)), 1);
         assert_eq!(sessions.count(identity(2, 1), at(900)), 0);
@@ -163,9 +196,9 @@ mod tests {
 
     #[test]
     fn there_are_never_more_than_so_many_and_the_busy_ones_stay() {
-        let mut sessions = Sessions::part_of(NonZeroUsize::MIN);
+        let mut sessions = Sessions::in_room(Room::default());
         let mut busy = 0;
-        for number in 0..3 * u32::try_from(MAX_SESSIONS).unwrap() {
+        for number in 0..3 * u32::try_from(MANY).unwrap() {
             let [a, b, session @ ..] = number.to_be_bytes();
             let port = 2 + u16::from_be_bytes([a, b]);
             sessions.count(identity(port, u16::from_be_bytes(session)), at(0));
@@ -173,13 +206,26 @@ mod tests {
                 assert_eq!(sessions.count(identity(1, 1), at(0)), busy);
                 busy += 1;
             }
-            assert!(sessions.len() <= MAX_SESSIONS);
+            assert!(sessions.len() <= MANY);
         }
-        let parts = NonZeroUsize::new(128).unwrap();
-        let mut part = Sessions::part_of(parts);
-        for port in 0..u16::MAX {
-            part.count(identity(port, 1), at(0));
-            assert!(part.len() <= MAX_SESSIONS / parts);
+    }
+
+    #[test]
+    fn where_there_is_no_room_few_are_remembered_and_the_busy_ones_stay() {
+        let room = Room::default();
+        let mut all: Vec<_> =
+            (0..=THREADS_WITH_MANY).map(|_| Sessions::in_room(room.clone())).collect();
+        for sessions in &mut all {
+            for port in 0..=u16::MAX {
+                sessions.count(identity(port, 1), at(0));
+                if port % 1000 == 0 {
+                    assert_eq!(sessions.count(identity(1, 2), at(0)), u32::from(port / 1000));
+                }
+            }
         }
+        let remembered: Vec<_> = all.iter().map(Sessions::len).collect();
+        let (last, others) = remembered.split_last().unwrap();
+        assert_eq!(others, [65_537; THREADS_WITH_MANY]);
+        assert!(*last <= FEW);
     }
 }
