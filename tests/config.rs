@@ -150,27 +150,6 @@ fn many_targets_are_read_and_many_problems_told() {
     );
 }
 
-#[test]
-fn as_many_targets_share_an_address_as_their_protocol_can_tell_apart() {
-    // In flow style, which is read faster.
-    let targets = |count: usize, address: &str| -> String {
-        let target = |n| format!("  - {{name: '{address} {n}', address: {address}}}\n");
-        (0..count).map(target).collect()
-    };
-    let head = "defaults: {protocol: stamp}\ntargets:\n";
-    let most = head.to_owned() + &targets(65_535, "192.0.2.1") + &targets(2, "192.0.2.2");
-    config::parse("f.yml", &most).unwrap();
-    // It is said once, however many more there are; another protocol is told apart.
-    let other = "  - {name: p, address: 192.0.2.1, protocol: ping}\n";
-    let more =
-        most + other + "  - {name: a, address: 192.0.2.1}\n  - {name: b, address: 192.0.2.1}\n";
-    assert_eq!(
-        config::parse("f.yml", &more).unwrap_err().to_string(),
-        "f.yml:65541:5: targets[65538]: is one more stamp target than the 65535 that can be told \
-         apart at 192.0.2.1:12000"
-    );
-}
-
 /// Parses `text` and checks that every problem lies within it, in order.
 fn check_problems(text: &str) -> Result<(), TestCaseError> {
     let Err(problems) = config::parse("probe.yml", text) else {

@@ -154,7 +154,6 @@ impl Checker<'_> {
         let candidates: Vec<_> =
             enumerate(path, items).map(|(path, node)| self.target(&path, node, defaults)).collect();
         self.check_names(path, &candidates);
-        self.check_sharing(path, &candidates);
         candidates.into_iter().filter_map(|candidate| candidate.target).map(Arc::new).collect()
     }
 
@@ -317,29 +316,6 @@ impl Checker<'_> {
             };
             let target = path.item(index);
             self.check_new(&mut seen, text.as_str(), &target.entry(*entry, key), "name", hint);
-        }
-    }
-
-    /// Reports the first target of an address that its protocol cannot tell from those before it.
-    fn check_sharing(&mut self, path: &Path<'_>, candidates: &[Candidate]) {
-        let mut sharers: HashMap<&Address, Vec<(&dyn Protocol, u32)>> = HashMap::new();
-        for (index, candidate) in candidates.iter().enumerate() {
-            let Some(Target { address, protocol, .. }) = &candidate.target else { continue };
-            let groups = sharers.entry(address).or_default();
-            match groups.iter_mut().find(|(known, _)| wire::is_same(*known, *protocol)) {
-                None => groups.push((*protocol, 0)),
-                Some((_, last)) if *last < protocol.max_session() => *last += 1,
-                Some((_, last)) if *last == protocol.max_session() => {
-                    *last = u32::MAX;
-                    let most = u64::from(protocol.max_session()) + 1;
-                    let name = protocol.name();
-                    let message = format!(
-                        "is one more {name} target than the {most} that can be told apart at {address}"
-                    );
-                    self.report(&path.item(index), message);
-                }
-                Some(_) => {}
-            }
         }
     }
 
