@@ -20,6 +20,9 @@ use crate::web::FaultControl;
 /// With all that may be said of each, they fit into a request.
 const MAX_SOURCES: usize = 1000;
 
+/// Faults that are longer as a document, in octets, are not logged.
+const LOGGED: usize = 8 << 10;
+
 /// What was asked for, of all and of some sources.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Stated {
@@ -152,8 +155,13 @@ impl FaultControl for Control {
             words if words.is_empty() => warn!("faults were changed: there are none"),
             words => {
                 // What makes them happen again, seeds and all.
-                let faults = stated.clone().with_seed(self.seed).to_json();
-                warn!(%faults, "faults were changed: {}", words.join(", "));
+                let faults = stated.clone().with_seed(self.seed).to_json().to_string();
+                if faults.len() <= LOGGED {
+                    warn!(faults, "faults were changed: {}", words.join(", "));
+                } else {
+                    let sources = stated.sources.len();
+                    warn!(sources, "faults were changed: see /api/v1/faults");
+                }
             }
         }
         Ok(())

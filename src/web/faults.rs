@@ -15,7 +15,7 @@ use super::body::Body;
 pub(super) const PATH: &str = "/api/v1/faults";
 
 /// How many octets a request says what it wants in, at most.
-const LARGEST: usize = 1 << 20;
+const LARGEST: usize = 512 << 10;
 
 /// How long it may take to say so.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -104,9 +104,10 @@ impl Routes {
     }
 
     /// `/`, `/metrics`, `/-/healthy` and `/-/ready` of a responder, which is ready from the start,
-    /// and what its page is made of; `/api/v1/faults` refers to
-    /// [`with_faults`](Self::with_faults).
-    /// at most `max_requests` long answers are written at a time.
+    /// and what its page is made of; `/api/v1/faults` is refused
+    /// ([`with_faults`](Self::with_faults)).
+    ///
+    /// At most `max_requests` long answers are written at a time.
     #[must_use]
     pub fn responder(
         metrics: ResponderMetrics,

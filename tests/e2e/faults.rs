@@ -120,7 +120,7 @@ fn what_is_wrong_is_refused_with_its_key_and_changes_nothing() {
     let responder = Running::responder(&["--web.enable-lifecycle", "--loss=30%", "--seed=7"]);
     let before = responder.get("/api/v1/faults").body;
     // One octet too many: nothing is left unread, which would cut the answer off.
-    let large = " ".repeat((1 << 20) + 1);
+    let large = " ".repeat((512 << 10) + 1);
     let sources: Vec<_> =
         (0..1001).map(|n| format!("\"10.0.{}.{}\": {{}}", n / 256, n % 256)).collect();
     let many = format!("{{\"sources\": {{{}}}}}", sources.join(", "));
@@ -139,7 +139,7 @@ fn what_is_wrong_is_refused_with_its_key_and_changes_nothing() {
             "sources.\"10.0.0.0/8\".outage: must be such as every=60s,for=20s",
         ),
         ("PUT", "", 400, "not JSON: EOF while parsing a value at line 1 column 0"),
-        ("PUT", &large, 413, "faults have at most 1048576 octets"),
+        ("PUT", &large, 413, "faults have at most 524288 octets"),
         ("PUT", &many, 400, "sources: there are more than 1000"),
         ("POST", "{}", 405, "only GET, HEAD and PUT"),
         ("DELETE", "", 405, "only GET, HEAD and PUT"),
