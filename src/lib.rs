@@ -34,7 +34,7 @@
 //! - Decoding is total: any octets give a value or a counted reason ([`wire`]).
 //! - No reply is longer than its request, and none is a request ([`wire`], [`responder`]).
 //! - A worker owns its sockets and sessions alone; nothing is locked on the way of a packet, and
-//!   nothing allocated (`tests/allocation.rs` holds it).
+//!   once all is warm nothing allocated (`tests/allocation.rs`), but for replies that are held back.
 
 // Elsewhere there is nothing but this line, so that it is the only one to be read.
 #[cfg(not(target_os = "linux"))]

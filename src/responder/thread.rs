@@ -55,7 +55,11 @@ fn start(share: Share, mut stopped: watch::Receiver<()>) -> io::Result<JoinHandl
             }
         });
     })?;
-    outcome.recv().unwrap_or_else(|gone| Err(io::Error::other(gone)))?;
+    if let Err(error) = outcome.recv().unwrap_or_else(|gone| Err(io::Error::other(gone))) {
+        // Its sockets are closed once it has ended.
+        let _ = thread.join();
+        return Err(error);
+    }
     Ok(thread)
 }
 

@@ -104,7 +104,8 @@ impl Server {
         ) {
             return;
         }
-        if self.starved.replace(net::now().mono).is_none() {
+        let now = net::now().mono;
+        if self.starved.replace(now).is_none_or(|last| now.since(last) >= RECOVERED) {
             tracing::warn!(%error, "cannot accept HTTP connections");
         }
         self.queue.evict();

@@ -83,9 +83,11 @@ pub(super) fn parse_whole(text: &[u8]) -> Option<u128> {
 /// A finite number as Rust prints it in exponent form.
 type Scientific = ArrayString<24>;
 
-/// The double nearest to `number` among those of so many significant digits.
+/// The double nearest to `number` among those of so many significant digits; itself where that is
+/// none.
 fn rounded(number: f64, digits: usize) -> f64 {
-    scientific(format_args!("{number:.*e}", digits - 1)).parse().unwrap_or(number)
+    let rounded = scientific(format_args!("{number:.*e}", digits - 1)).parse();
+    rounded.ok().filter(|rounded: &f64| rounded.is_finite()).unwrap_or(number)
 }
 
 /// What is printed; it has room for every double, of at most [`MOST_DIGITS`] digits.
@@ -248,6 +250,9 @@ mod tests {
         assert_eq!(within(315_575_999.5, 10).as_deref(), Some("315576000"));
         assert_eq!(within(-315_575_999.5, 6).as_deref(), Some("-3.2e8"));
         assert_eq!(within(-315_575_999.5, 3), None);
+        assert_eq!(within(f64::MAX, 12).as_deref(), Some("1.79769e+308"));
+        assert_eq!(within(f64::MAX, 5), None);
+        assert_eq!(within(1.2e308, 5).as_deref(), Some("1e308"));
     }
 
     #[test]

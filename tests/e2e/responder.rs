@@ -197,7 +197,8 @@ fn an_address_that_is_taken_ends_it_with_1_and_is_named() {
 #[test]
 fn it_serves_or_says_why_not_however_few_descriptors_there_are() {
     const FEW: u32 = 12;
-    for limit in FEW.. {
+    let more = |limit: &u32| Some(limit + 1 + limit / 8);
+    for limit in std::iter::successors(Some(FEW), more) {
         let mut command = Command::new("sh");
         command.args(["-c", r#"ulimit -n "$1"; shift; exec "$@""#, "sh", &limit.to_string()]);
         command.args([RESPONDER, "--listen=127.0.0.1:0", "--web.listen-address=127.0.0.1:0"]);
