@@ -20,15 +20,15 @@ use crate::model::Mono;
 pub(super) const REMEMBERED: Duration = Duration::from_secs(900);
 
 /// How many sessions are remembered at most, in two generations. Each fills a table of 131,072
-/// places to its limit of 7/8; with some 90 octets a place, both are 24 MB, whoever invents sources,
-/// and what growing leaves behind in the heap is less than half of that.
+/// places to its limit of 7/8; with some 90 octets a place, both are 24 MB, whoever invents sources.
+/// What growing frees may stay in the heap: tables of half the size and smaller.
 const MANY: usize = 229_376;
 
 /// How many where there is no [`Room`] for so many: tables of 4,096 places.
 const FEW: usize = 7_168;
 
 /// How many of a responder's threads may remember [`MANY`]: on a larger machine, those that need it
-/// first. All together come to some 550 MB.
+/// first.
 const THREADS_WITH_MANY: usize = 16;
 
 const _: () = assert!(size_of::<(Identity, u32)>() <= 88);

@@ -14,7 +14,7 @@
 //! - [`poll_change`](Session::poll_change), after each of these: has the verdict changed?
 //!
 //! Inside, a heartbeat passes `schedule` → `ledger` → `liveness` and `record`, and, once its fate
-//! is final, `direction`.
+//! is final, `direction`; `heartbeat` is how it is told of.
 //! [`snapshot`](Session::snapshot) gives the figures of one moment, in which exactly
 //! `sent = received + lost + in_flight`.
 
