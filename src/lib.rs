@@ -18,7 +18,8 @@
 //! ```text
 //! bin  cli                     arguments → run → exit code
 //! probe  responder  web        the edges: threads, sockets, HTTP
-//! exposition                   what is shown: every metric's name, and the encoders
+//! exposition                   every metric's name, and the encoders
+//! observe                      what is known of targets, probe and responder, as plain data
 //! session  impair  config      pure: no socket, no clock, no global source of randomness
 //! wire  net                    octets; the kernel
 //! model                        the words that everything shares
@@ -59,6 +60,9 @@ pub mod impair;
 
 #[cfg(target_os = "linux")]
 pub mod config;
+
+#[cfg(target_os = "linux")]
+pub mod observe;
 
 #[cfg(target_os = "linux")]
 pub mod exposition;

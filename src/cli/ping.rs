@@ -12,8 +12,8 @@ use serde::Serialize;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::config::{self, Config, Defaults, Interval, KeyFile, Span, Target};
-use crate::exposition::TargetSample;
 use crate::model::{Direction, IcmpKind, InvalidReason, Label, State, UnsentReason};
+use crate::observe::TargetSample;
 use crate::probe::{Begin, Detail, Event, Happening, Options, Probe};
 use crate::session::Answered;
 use crate::wire;

@@ -19,8 +19,9 @@ use crate::config::{KeyFile, KeyFileError, Prefix};
 use crate::exposition::ResponderMetrics;
 use crate::impair::Settings;
 use crate::net;
+use crate::observe::ResponderStatus;
 use crate::responder::{self, Responder, Terms};
-use crate::web::{self, ResponderStatus, Routes};
+use crate::web::{self, Routes};
 
 /// Answers UDP heartbeats of every protocol on one port, and can behave like a bad network.
 #[derive(Debug, Clone, clap::Parser)]

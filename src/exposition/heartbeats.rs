@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::TargetLook;
 use super::targets::rfc3339_micros;
 use crate::model::Label;
+use crate::observe::TargetLook;
 use crate::session::{Heartbeat, Outcome};
 
 /// Writes the newest heartbeats of a target, and those before it last went down.

@@ -1,10 +1,9 @@
 //! What is exposed: figures of one moment enter, text for Prometheus and JSON for people leave.
 //!
-//! [`catalogue`] holds every name, help, type and label in one place. [`ProbeSample`] is what the
-//! probe gathers from its workers for a scrape, [`encode_probe`] and [`encode_targets`] write it;
-//! [`Overview`] and [`TargetLook`] are what it tells pages of all and of one target,
-//! [`encode_heartbeats`] writes its flight recorder. [`ResponderMetrics`] are the responder's
-//! counters and write themselves. The encoders write as they go, to any [`std::io::Write`], and
+//! [`catalogue`] holds every name, help, type and label in one place. [`encode_probe`] and
+//! [`encode_targets`] write a [`ProbeSample`](crate::observe::ProbeSample), [`encode_heartbeats`]
+//! writes a target's flight recorder. [`ResponderMetrics`] are the responder's counters and write
+//! themselves. The encoders write as they go, to any [`std::io::Write`], and
 //! hold no more than a piece of the text in memory.
 
 pub mod catalogue;
@@ -12,20 +11,14 @@ mod family;
 mod heartbeats;
 mod probe;
 mod responder;
-mod sample;
-mod source;
 mod targets;
 
-#[cfg(test)]
-pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
 pub use heartbeats::encode_heartbeats;
 pub use probe::encode_probe;
 pub use responder::ResponderMetrics;
-pub use sample::{Overview, ProbeSample, TargetGlance, TargetLook, TargetSample};
-pub use source::{Glancing, Looking, ProbeSource, Sampling, Unavailable};
 pub use targets::encode_targets;
 
 pub(crate) use heartbeats::outcome;

@@ -9,10 +9,10 @@ use super::catalogue::{self, Family};
 use super::family::{
     FamilyWriter, Series, Value, pair, seconds, signed_seconds, truth, unix_seconds,
 };
-use super::{ProbeSample, TargetSample};
 use crate::model::{
     Direction, IcmpKind, InvalidReason, Label, StampSource, State, UnmatchedReason, UnsentReason,
 };
+use crate::observe::{ProbeSample, TargetSample};
 
 /// Writes everything that is known of the probe and its targets, and of this process.
 ///

@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use serde::{Serialize, Serializer};
 
 use super::family::{seconds, signed_seconds};
-use super::{ProbeSample, TargetSample};
 use crate::model::{Direction, IcmpKind, InvalidReason, Label, UnsentReason, Wall};
+use crate::observe::{ProbeSample, TargetSample};
 
 /// Writes the state and figures of every target.
 ///

@@ -7,11 +7,10 @@ use proptest::prelude::*;
 
 use super::catalogue::{self, Family, Kind};
 use super::family::seconds;
-use super::fixture::NOW;
-use super::{
-    ProbeSample, ResponderMetrics, encode_heartbeats, encode_probe, encode_targets, fixture,
-};
+use super::{ResponderMetrics, encode_heartbeats, encode_probe, encode_targets};
 use crate::model::{DropReason, ImpairmentKind};
+use crate::observe::ProbeSample;
+use crate::observe::fixture::{self, NOW};
 use crate::session::Buckets;
 
 /// One line of the text format that is no comment.

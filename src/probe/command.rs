@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use tokio::sync::oneshot;
 
-use crate::exposition::{TargetGlance, TargetLook, TargetSample};
 use crate::model::UnmatchedReason;
+use crate::observe::{TargetGlance, TargetLook, TargetSample};
 use crate::session::Histogram;
 
 /// What may be asked, from any thread; a worker looks at it between two rounds.

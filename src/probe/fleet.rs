@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Host, Target};
-use crate::exposition::{TargetGlance, TargetLook, TargetSample};
 use crate::model::{
     Arrival, IcmpKind, Label, Mono, Stamp, State, UnmatchedReason, UnsentReason, Wall, nanos,
 };
+use crate::observe::{TargetGlance, TargetLook, TargetSample};
 use crate::session::{Answered, Buckets, Histogram, Record, Session, Settings};
 use crate::wire::{Protocol, Request};
 

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::command::Command;
 use super::{Probe, SAMPLE_PATIENCE};
 use crate::config::Target;
-use crate::exposition::{Overview, TargetGlance, TargetLook, Unavailable};
+use crate::observe::{Overview, TargetGlance, TargetLook, Unavailable};
 
 /// Where to find targets: four octets for each name, eight for each place.
 #[derive(Debug)]

@@ -40,11 +40,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::config::{Config, Host, Target};
-use crate::exposition::{
-    Glancing, Looking, ProbeSample, ProbeSource, Sampling, TargetSample, Unavailable,
-};
 use crate::model::{StampSource, Wall};
 use crate::net::{self, BindError};
+use crate::observe::{
+    Glancing, Looking, ProbeSample, ProbeSource, Sampling, TargetSample, Unavailable,
+};
 
 use command::{Command, WorkerSample};
 use lane::{Family, Lane, LaneError};

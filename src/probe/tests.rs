@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::parse_target;
-use crate::exposition::TargetGlance;
 use crate::model::State;
+use crate::observe::TargetGlance;
 use crate::wire::{self, Arrived};
 
 /// A reflector on a thread of its own, until it is dropped.

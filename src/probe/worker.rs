@@ -15,9 +15,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
-use crate::exposition::{TargetGlance, TargetSample};
 use crate::model::{Mono, Stamp, UnsentReason};
 use crate::net::{self, Alarm, Inbox};
+use crate::observe::{TargetGlance, TargetSample};
 
 use super::command::{Command, WorkerGlance, WorkerSample};
 use super::fleet::{Event, Fleet};

@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 pub use faults::FaultControl;
-pub use routes::{ResponderStatus, Routes};
+pub use routes::Routes;
 
 /// Answers what comes to `listener` until `shutdown` resolves; then lets answers under way finish,
 /// for a few seconds at most, and returns.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use crate::exposition::{Overview, ProbeSource, Unavailable};
 use crate::model::Mono;
 use crate::net;
+use crate::observe::{Overview, ProbeSource, Unavailable};
 
 /// For how long an overview is shown.
 const FRESH: Duration = Duration::from_secs(1);

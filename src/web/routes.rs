@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +23,8 @@ use super::overviews::Overviews;
 use super::page::List;
 use super::view::View;
 use super::{negotiate, page};
-use crate::exposition::{
-    ProbeSample, ProbeSource, ResponderMetrics, TargetLook, Unavailable, encode_heartbeats,
-    encode_probe, encode_targets,
-};
+use crate::exposition::{ResponderMetrics, encode_heartbeats, encode_probe, encode_targets};
+use crate::observe::{ProbeSample, ProbeSource, ResponderStatus, TargetLook, Unavailable};
 
 /// How long a request waits for its turn among the long answers.
 const TURN: Duration = Duration::from_secs(5);
@@ -59,16 +56,6 @@ pub struct Routes {
 enum Program {
     Probe(Arc<dyn ProbeSource>, Arc<Overviews>),
     Responder(ResponderMetrics, Arc<ResponderStatus>),
-}
-
-/// What the responder's page tells.
-#[derive(Debug, Clone, Default)]
-pub struct ResponderStatus {
-    /// Where it listens for heartbeats.
-    pub listeners: Vec<SocketAddr>,
-    /// What it does wrong on purpose, each as a person would say it; empty in production. Where
-    /// that may change, what is said here is not shown.
-    pub impairments: Vec<String>,
 }
 
 /// What stands on a path.

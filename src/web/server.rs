@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
     use crate::exposition::ResponderMetrics;
-    use crate::web::ResponderStatus;
+    use crate::observe::ResponderStatus;
 
     #[tokio::test]
     async fn want_of_descriptors_frees_an_idle_connection_and_others_errors_free_none() {

@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::exposition::{
-    Glancing, Looking, ProbeSample, ProbeSource, ResponderMetrics, Sampling, Unavailable,
-    encode_probe, fixture,
+use crate::exposition::{ResponderMetrics, encode_probe};
+use crate::observe::{
+    Glancing, Looking, ProbeSample, ProbeSource, ResponderStatus, Sampling, Unavailable, fixture,
 };
 
 /// A probe that answers with a sample made by hand.

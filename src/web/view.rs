@@ -6,8 +6,8 @@
 use std::cmp::{Ordering, Reverse};
 
 use crate::config::Target;
-use crate::exposition::{Overview, TargetGlance, TargetLook};
 use crate::model::{Label, State, Wall};
+use crate::observe::{Overview, TargetGlance, TargetLook};
 use crate::session::Glance;
 
 /// How many targets a page shows.
@@ -268,7 +268,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::exposition::fixture::{self, NOW};
+    use crate::observe::fixture::{self, NOW};
     use crate::session::{Buckets, Misses};
 
     /// Targets with these names, each a second after the one before.

@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use udp_heartbeat::exposition::TargetSample;
 use udp_heartbeat::model::{
     IcmpKind, InvalidReason, Label, StampSource, State, UnsentReason, Wall,
 };
+use udp_heartbeat::observe::TargetSample;
 use udp_heartbeat::session::{Histogram, Summary};
 
 /// Everything that is shown of a target.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::graph::sparkline;
 use super::text::{ABSENT, Escaped, clock, count, milliseconds, moment, percent, since, span};
 use super::{close, href, notice, open, why};
-use crate::exposition::{Overview, TargetLook};
 use crate::model::{Label, State};
+use crate::observe::{Overview, TargetLook};
 use crate::web::view::{ROWS, Selection, Sort, Standing, View};
 
 /// What the list tells.

@@ -13,9 +13,8 @@ use std::io::{self, Write};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::ResponderStatus;
-use crate::exposition::TargetLook;
 use crate::model::{IcmpKind, State};
+use crate::observe::{ResponderStatus, TargetLook};
 use crate::session::Outcome;
 use text::Escaped;
 

@@ -7,8 +7,9 @@ use super::graph::{chart, ribbon, told};
 use super::text::{ABSENT, Escaped, count, milliseconds, moment, percent, since, span};
 use super::{close, href, open, why};
 use crate::config::{Target, format_duration};
-use crate::exposition::{TargetLook, outcome, rfc3339_micros};
+use crate::exposition::{outcome, rfc3339_micros};
 use crate::model::{Direction, IcmpKind, InvalidReason, Label, UnsentReason, Wall};
+use crate::observe::TargetLook;
 use crate::session::{Heartbeat, Histogram, Outcome, Record, Summary};
 use crate::web::view::Standing;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::exposition::{Overview, TargetSample, fixture};
 use crate::model::UnsentReason;
+use crate::observe::{Overview, TargetSample, fixture};
 use crate::session::{Buckets, Recording};
 use crate::web::view::View;
 

@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn moments_are_exact_underneath() {
-        let at = crate::exposition::fixture::NOW;
+        let at = crate::observe::fixture::NOW;
         assert_eq!(
             moment(at),
             "<time datetime=\"2025-01-02T03:04:05.678Z\">2025-01-02 03:04:05</time>"

@@ -1,4 +1,4 @@
-//! What a scrape sees of the probe: figures of one moment, gathered from the workers.
+//! Figures of the probe and its targets at one moment, gathered from the workers.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

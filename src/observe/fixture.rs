@@ -1,4 +1,4 @@
-//! Samples made by hand, for tests: nothing enters, a [`ProbeSample`] leaves.
+//! Samples made by hand, for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

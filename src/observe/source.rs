@@ -1,4 +1,4 @@
-//! Where a scrape gets its figures from: what the probe implements and the web server asks.
+//! The interface of a running probe to whatever shows its figures.
 
 use std::pin::Pin;
 
