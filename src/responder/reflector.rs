@@ -1,18 +1,20 @@
-//! The responder without its sockets: a datagram and the time enter, replies leave.
+//! The responder without its sockets: recognises requests, and makes and impairs the replies.
 //!
-//! The order is: let in → recognise → authenticate → charge → impair → reflect → send or hold. What
-//! no key vouches for, where one should, neither counts against the source it claims to come from
-//! nor takes a step in the sequence of a seed. A request that the impairments lose on the way in is
-//! never reflected, nor counted in its session; everything else they do, they do to the reply, as a
-//! network behind the responder would: an injected delay comes after t3 is stamped and shows as
-//! round-trip delay, not as turnaround.
+//! The order is: let in → recognise → authenticate → charge → impair → reflect → count → send or
+//! hold. A request that must be authenticated and is not neither counts against the source it
+//! claims to come from nor takes a step in the sequence of a seed. A request that the impairments
+//! lose on the way in is never reflected and not counted in its session. All other impairments
+//! change the reply, as a network behind the responder would: an injected delay comes after t3 is
+//! stamped and shows as round-trip delay, not as turnaround.
 //!
-//! What never gets an answer: replies ([`DropReason::Reflection`]), datagrams of no protocol or
-//! beyond [`MAX_DATAGRAM`] octets ([`DropReason::Malformed`]), datagrams whose answer could go to
-//! nobody, to many, or back to the responder, or that come from somebody who may not ask
-//! ([`DropReason::Denied`]), requests from whoever asks too often
-//! ([`DropReason::RateLimited`]), and those that no key vouches for where one should
-//! ([`DropReason::Unauthenticated`]).
+//! These datagrams never get an answer:
+//!
+//! - replies ([`DropReason::Reflection`]);
+//! - datagrams of no protocol, or longer than [`MAX_DATAGRAM`] octets ([`DropReason::Malformed`]);
+//! - datagrams whose answer could go to nobody, to many hosts or back to the responder, and
+//!   datagrams from a source that may not ask ([`DropReason::Denied`]);
+//! - requests from a source that asks too often ([`DropReason::RateLimited`]);
+//! - requests that no key authenticates although one must ([`DropReason::Unauthenticated`]).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,11 +36,10 @@ use crate::wire::{
 
 /// Recognises requests, and makes and impairs the replies.
 ///
-/// At all times, and counting what every `handle` has been given:
-/// `received = replied + dropped + held`, where of those dropped the malformed, reflections and the
-/// denied do not count, and it is for the caller to count a reply as sent, by [`Route::protocol`],
-/// unless it is a [`Route::duplicate`]. A reply that finds the delay queue full counts as `overflow`
-/// as well.
+/// At all times, over everything that `handle` was given, `received = replied + dropped + held`.
+/// Datagrams dropped as malformed, as reflections or as denied are not part of `dropped` here. The
+/// caller counts a reply as sent, by [`Route::protocol`], unless it is a [`Route::duplicate`]. A
+/// reply that finds the delay queue full is dropped as `overflow`.
 #[derive(Debug)]
 pub struct Reflector {
     /// Where requests come in.
@@ -127,7 +128,25 @@ impl Reflector {
         now: Stamp,
         mut send: impl FnMut(Transmit<'_>),
     ) {
-        if let Err(reason) = self.answer(datagram, listener, now, &mut send) {
+        let verdict = self.judge(datagram, listener, now);
+        if let Some(protocol) = verdict.protocol() {
+            self.metrics.received(protocol);
+        }
+        let dropped = match verdict {
+            Verdict::NoRequest(reason) | Verdict::Unanswered { reason, .. } => Some(reason),
+            Verdict::Answered { protocol, first, second } => {
+                let route = Route {
+                    listener,
+                    peer: datagram.peer,
+                    source: datagram.local,
+                    protocol,
+                    duplicate: false,
+                };
+                let is_answered = self.reply(route, first, second, now, &mut send);
+                (!is_answered).then_some(DropReason::Overflow)
+            }
+        };
+        if let Some(reason) = dropped {
             trace!(peer = %datagram.peer, octets = datagram.payload.len(), %reason, "not answered");
             self.metrics.dropped(reason);
         }
@@ -166,72 +185,73 @@ impl Reflector {
         self.held.len()
     }
 
-    fn answer(
-        &mut self,
-        datagram: &Datagram<'_>,
-        listener: usize,
-        now: Stamp,
-        send: &mut impl FnMut(Transmit<'_>),
-    ) -> Result<(), DropReason> {
+    /// Decides about a datagram. The reply to one that is answered is the reply at hand then;
+    /// nothing has left and nothing is counted in the metrics.
+    fn judge(&mut self, datagram: &Datagram<'_>, listener: usize, now: Stamp) -> Verdict {
+        let Datagram { peer, local, .. } = *datagram;
         if !self.gate.lets_in(datagram, &self.listeners) {
-            return Err(DropReason::Denied);
+            return Verdict::NoRequest(DropReason::Denied);
         }
-        let (protocol, index) = recognise(datagram, now.wall)?;
-        let (key, voucher) = match protocol.authenticate(datagram.payload, &self.keys) {
+        let request = match Recognised::from(datagram, now.wall) {
+            Ok(request) => request,
+            Err(reason) => return Verdict::NoRequest(reason),
+        };
+        let protocol = request.index;
+        let unanswered = |reason| Verdict::Unanswered { protocol, reason };
+        let (key_place, key) = match request.authenticate(&self.keys) {
             Ok(Authenticity::By { place, key }) => (Some(place), Some(key)),
             Ok(Authenticity::Open) if !self.require_auth => (None, None),
             Ok(Authenticity::Open) | Err(Unauthenticated) => {
-                self.metrics.received(index);
-                return Err(DropReason::Unauthenticated);
+                return unanswered(DropReason::Unauthenticated);
             }
         };
-        if !self.gate.admits(datagram.peer.ip(), now.mono) {
-            self.metrics.received(index);
+        if !self.gate.admits(peer.ip(), now.mono) {
             self.refused += 1;
-            return Err(DropReason::RateLimited);
+            return unanswered(DropReason::RateLimited);
         }
-
-        let fate = self.links.to(datagram.peer.ip()).judge(now.mono);
+        let fate = self.links.to(peer.ip()).judge(now.mono);
         if let Fate::Drop(reason) = fate {
-            self.metrics.received(index);
-            return Err(reason);
+            return unanswered(reason);
         }
 
         let number = self.sessions.as_mut().and_then(|sessions| {
-            let session = protocol.counted_session(datagram.payload)?;
-            let Datagram { peer, local, .. } = *datagram;
-            Some(sessions.count(Identity { peer, listener, local, session, key }, now.mono))
+            let session = request.counted_session()?;
+            let identity = Identity { peer, listener, local, session, key: key_place };
+            Some(sessions.count(identity, now.mono))
         });
         let at = datagram.received.unwrap_or(now.wall);
-        let arrived = Arrived { number, key: voucher, ..Arrived::new(at, datagram.ttl) };
+        let arrived = Arrived { number, key, ..Arrived::new(at, datagram.ttl) };
         self.reply.clear();
-        protocol.reflect(datagram.payload, arrived, now.wall, &mut self.reply);
+        request.reflect(arrived, now.wall, &mut self.reply);
         debug_assert!(self.reply.len() <= datagram.payload.len());
-        if self.reply.is_empty() {
-            return Err(DropReason::Malformed);
+        match fate {
+            // A request that no reply fits is not a request of the protocol.
+            _ if self.reply.is_empty() => Verdict::NoRequest(DropReason::Malformed),
+            Fate::Deliver { first, duplicate } => {
+                Verdict::Answered { protocol, first, second: duplicate }
+            }
+            Fate::Drop(reason) | Fate::DropReply(reason) => unanswered(reason),
         }
-        self.metrics.received(index);
-        let (first, duplicate) = match fate {
-            Fate::Deliver { first, duplicate } => (first, duplicate),
-            Fate::Drop(reason) | Fate::DropReply(reason) => return Err(reason),
-        };
+    }
 
-        let route = Route {
-            listener,
-            peer: datagram.peer,
-            source: datagram.local,
-            protocol: index,
-            duplicate: false,
-        };
+    /// Sends the reply at hand, once or twice; whether the bad network had room for the first copy.
+    fn reply(
+        &mut self,
+        route: Route,
+        first: Passage,
+        second: Option<Passage>,
+        now: Stamp,
+        send: &mut impl FnMut(Transmit<'_>),
+    ) -> bool {
         if !self.pass(route, first, now, send) {
-            return Err(DropReason::Overflow);
+            return false;
         }
-        if let Some(second) = duplicate
+        if let Some(second) = second
             && self.pass(Route { duplicate: true, ..route }, second, now, send)
         {
             self.metrics.impaired(ImpairmentKind::Duplicate);
         }
-        Ok(())
+        true
     }
 
     /// Sends one copy of the reply at hand through the bad network; whether it had room for it.
@@ -278,20 +298,65 @@ impl Reflector {
     }
 }
 
-/// The protocol that the datagram is a request of, and its place in [`PROTOCOLS`].
-fn recognise(
-    datagram: &Datagram<'_>,
-    now: Wall,
-) -> Result<(&'static dyn Protocol, usize), DropReason> {
-    if datagram.truncated {
-        return Err(DropReason::Malformed);
+/// What is decided about a datagram before anything leaves.
+#[derive(Debug)]
+enum Verdict {
+    /// The datagram is not a request that the responder can answer: no protocol has received one.
+    NoRequest(DropReason),
+    /// A request of the protocol at this place in [`PROTOCOLS`] gets no reply.
+    Unanswered { protocol: usize, reason: DropReason },
+    /// A request of the protocol at this place in [`PROTOCOLS`] gets one copy of its reply, or two,
+    /// as far as the bad network has room for them.
+    Answered { protocol: usize, first: Passage, second: Option<Passage> },
+}
+
+impl Verdict {
+    /// The protocol that has received a request.
+    const fn protocol(&self) -> Option<usize> {
+        match *self {
+            Self::NoRequest(_) => None,
+            Self::Unanswered { protocol, .. } | Self::Answered { protocol, .. } => Some(protocol),
+        }
     }
-    let protocol = wire::recognise(datagram.payload, now).map_err(|verdict| match verdict {
-        Recognition::Reply => DropReason::Reflection,
-        Recognition::Foreign | Recognition::Request => DropReason::Malformed,
-    })?;
-    let index = PROTOCOLS.iter().position(|known| known.name() == protocol.name());
-    index.map(|index| (protocol, index)).ok_or(DropReason::Malformed)
+}
+
+/// A datagram that is a request.
+#[derive(Debug, Clone, Copy)]
+struct Recognised<'d> {
+    payload: &'d [u8],
+    protocol: &'static dyn Protocol,
+    /// The place of the protocol in [`PROTOCOLS`].
+    index: usize,
+}
+
+impl<'d> Recognised<'d> {
+    fn from(datagram: &Datagram<'d>, now: Wall) -> Result<Self, DropReason> {
+        let payload = datagram.payload;
+        if datagram.truncated {
+            return Err(DropReason::Malformed);
+        }
+        let protocol = wire::recognise(payload, now).map_err(|verdict| match verdict {
+            Recognition::Reply => DropReason::Reflection,
+            Recognition::Foreign | Recognition::Request => DropReason::Malformed,
+        })?;
+        let index = PROTOCOLS.iter().position(|known| known.name() == protocol.name());
+        index.map(|index| Self { payload, protocol, index }).ok_or(DropReason::Malformed)
+    }
+
+    /// See [`Protocol::authenticate`].
+    fn authenticate(self, keys: &[Key]) -> Result<Authenticity<'_>, Unauthenticated> {
+        self.protocol.authenticate(self.payload, keys)
+    }
+
+    /// See [`Protocol::counted_session`].
+    fn counted_session(self) -> Option<u16> {
+        self.protocol.counted_session(self.payload)
+    }
+
+    /// See [`Protocol::reflect`].
+    fn reflect(self, arrived: Arrived<'_>, now: Wall, out: &mut Vec<u8>) {
+        self.protocol.reflect(self.payload, arrived, now, out);
+    }
 }
 
 /// Octets of the headers of IP and UDP (RFC 791, RFC 8200, RFC 768).
