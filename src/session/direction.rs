@@ -340,6 +340,15 @@ mod tests {
     }
 
     #[test]
+    fn a_restart_after_all_overtaken_requests_came_is_not_another_overtaken_request() {
+        // 10 was overtaken and came; 0 is of the reflector that has restarted.
+        let replies = [Some(9), Some(11), Some(10), Some(0), LOST, Some(1)];
+        assert_eq!(losses(&replies), [1, 0]);
+        let replies = [Some(9), Some(12), Some(11), Some(10), Some(0), LOST, Some(1)];
+        assert_eq!(losses(&replies), [1, 0]);
+    }
+
+    #[test]
     fn a_request_that_came_twice_took_two_numbers() {
         // The copy of heartbeat 0 took 6; heartbeat 1 never came.
         assert_eq!(losses_with_copies(&[Some(5), LOST, Some(7)], &[6, 6]), [1, 0]);

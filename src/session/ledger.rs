@@ -210,7 +210,7 @@ impl Ledger {
     }
 
     /// The whole number of the heartbeat whose low 32 bits travelled on the wire: the one nearest
-    /// to the newest.
+    /// to the next heartbeat. At the same distance it is the one with the next heartbeat's high bits.
     pub(super) fn widen(&self, low: u32) -> u64 {
         const CYCLE: u64 = 1 << 32;
         let base = (self.next & !(CYCLE - 1)) | u64::from(low);
@@ -243,7 +243,7 @@ impl Ledger {
 
     /// The first reply to heartbeat `sequence` carried this number of its own. `sequence` must be
     /// one that [`sent`](Self::sent) knows.
-    pub(super) fn note_number(&mut self, sequence: u64, number: u32) {
+    pub(super) fn remember_number(&mut self, sequence: u64, number: u32) {
         if self.numbers.is_empty() {
             self.numbers = vec![0; self.slots.len()].into();
         }
@@ -251,7 +251,7 @@ impl Ledger {
         self.numbers[index] = number;
     }
 
-    /// The number that was noted of heartbeat `sequence`, if it was answered. `sequence` must be
+    /// The number that is remembered of heartbeat `sequence`, if it was answered. `sequence` must be
     /// less than [`next`](Self::next).
     pub(super) fn number(&self, sequence: u64) -> Option<u32> {
         let is_answered = matches!(self.fate(sequence), Fate::Received | Fate::Late);
@@ -297,7 +297,7 @@ impl Ledger {
     /// Remembers of heartbeat `sequence`, whose first answer has just come, how long that took in
     /// nanoseconds and the hop limit it came with.
     #[expect(clippy::cast_possible_truncation, reason = "the delay is split in two")]
-    pub(super) fn note_answer(&mut self, sequence: u64, delay: u64, ttl: Option<u8>) {
+    pub(super) fn remember_answer(&mut self, sequence: u64, delay: u64, ttl: Option<u8>) {
         let index = self.slot(sequence);
         let slot = &mut self.slots[index];
         debug_assert!(matches!(slot.fate, Fate::Received | Fate::Late));
@@ -426,7 +426,7 @@ mod tests {
         ledger.enter_sent(stamp(0));
         assert_eq!(ledger.number(0), None);
         assert_eq!(ledger.answer(1, stamp(1).mono), Answer::InTime);
-        ledger.note_number(1, u32::MAX);
+        ledger.remember_number(1, u32::MAX);
         assert_eq!((ledger.number(0), ledger.number(1)), (None, Some(u32::MAX)));
         assert_eq!(ledger.answer(0, stamp(1).mono), Answer::InTime);
         for _ in 0..ledger.remembers() {
@@ -523,6 +523,23 @@ mod tests {
         assert_eq!(ledger.widen(u32::MAX), u64::from(u32::MAX));
         ledger.enter_skipped((1 << 32) - 8);
         assert_eq!(ledger.widen(2), (2 << 32) + 2);
+    }
+
+    #[test]
+    fn numbers_half_a_cycle_away_keep_the_high_bits_of_the_next_heartbeat() {
+        const CYCLE: u64 = 1 << 32;
+        const HALF: u32 = 1 << 31;
+        let mut ledger = Ledger::new(SECOND, SECOND, 16);
+        ledger.enter_skipped(CYCLE + 5);
+        assert_eq!(ledger.widen(HALF + 4), CYCLE + u64::from(HALF) + 4);
+        assert_eq!(ledger.widen(HALF + 5), CYCLE + u64::from(HALF) + 5);
+        assert_eq!(ledger.widen(HALF + 6), u64::from(HALF) + 6);
+
+        ledger.enter_skipped(HALF.into());
+        assert_eq!(ledger.next(), CYCLE + u64::from(HALF) + 5);
+        assert_eq!(ledger.widen(6), CYCLE + 6);
+        assert_eq!(ledger.widen(5), CYCLE + 5);
+        assert_eq!(ledger.widen(4), 2 * CYCLE + 4);
     }
 
     #[test]

@@ -13,8 +13,8 @@
 //!   been handed in that arrived until then, so that nobody is booked as lost who answered in time;
 //! - [`poll_change`](Session::poll_change), after each of these: has the verdict changed?
 //!
-//! Inside, a heartbeat passes `schedule` → `ledger` → `liveness` and `record`, and, once its fate
-//! is final, `direction`; `heartbeat` is how it is told of.
+//! Inside, a heartbeat passes `schedule` → `ledger` → `liveness` and `record`, and `direction` once
+//! its fate is final; `heartbeat` is what others see of it.
 //! [`snapshot`](Session::snapshot) gives the figures of one moment, in which exactly
 //! `sent = received + lost + in_flight`.
 
@@ -104,8 +104,8 @@ pub struct Session {
     /// The last heartbeat answered in time, with its round-trip delay.
     last: Option<(u64, u64)>,
     directions: Directions,
-    /// All before this one have been shown to `directions`.
-    directed: u64,
+    /// The losses before this heartbeat have been attributed by `directions`.
+    attributed: u64,
     /// Whether replies carry numbers of their own.
     has_numbers: bool,
 }
@@ -192,7 +192,7 @@ impl Session {
             newest_answered: None,
             last: None,
             directions: Directions::default(),
-            directed: 0,
+            attributed: 0,
             has_numbers: false,
         }
     }
@@ -267,31 +267,31 @@ impl Session {
         }
 
         let answer = self.ledger.answer(sequence, arrival.at);
-        self.note_number(sequence, reply.number, answer);
+        self.remember_number(sequence, reply.number, answer);
         if answer == Answer::Duplicate {
             self.record.duplicates += 1;
             return Answered::Duplicate { sequence };
         }
-        self.note_order(sequence);
+        self.count_reordered(sequence);
         self.record.time_difference = reply.time_difference.or(self.record.time_difference);
         self.record.reply_ttl = arrival.ttl.or(self.record.reply_ttl);
         if answer == Answer::InTime {
-            let rtt = self.receive(sequence, &sent, reply, arrival);
-            self.ledger.note_answer(sequence, nanos(rtt), arrival.ttl);
+            let rtt = self.record_delays(sequence, &sent, reply, arrival);
+            self.ledger.remember_answer(sequence, nanos(rtt), arrival.ttl);
             self.close_bursts();
             let verdict = self.liveness.answered(sequence, &self.ledger);
-            self.note(verdict, Stamp { mono: arrival.at, wall: received_at(arrival) });
-            self.end();
+            self.apply_verdict(verdict, Stamp { mono: arrival.at, wall: received_at(arrival) });
+            self.attribute_rest();
             return Answered::InTime { sequence, rtt };
         }
         self.record.late += 1;
         let after = arrival.at.since(sent.at.mono);
-        self.ledger.note_answer(sequence, nanos(after), arrival.ttl);
+        self.ledger.remember_answer(sequence, nanos(after), arrival.ttl);
         if answer == Answer::LateAndLost {
             self.record.lost += 1;
             self.miss(sequence, arrival.read);
         }
-        self.end();
+        self.attribute_rest();
         Answered::Late { sequence, after }
     }
 
@@ -315,19 +315,19 @@ impl Session {
             self.miss(sequence, now);
             lost(sequence);
         }
-        self.end();
+        self.attribute_rest();
     }
 
     /// Nothing more falls due once `heartbeats` have, counted from the first.
     pub fn limit(&mut self, heartbeats: u64) {
         self.schedule.limit(heartbeats);
-        self.end();
+        self.attribute_rest();
     }
 
     /// Nothing more falls due; what is in flight is still waited for.
     pub fn stop(&mut self) {
         self.schedule.limit(0);
-        self.end();
+        self.attribute_rest();
     }
 
     /// The new verdict, if it has changed since this was last asked.
@@ -424,44 +424,45 @@ impl Session {
             self.record.lost += 1;
             self.miss(lost, now);
         }
-        self.direct(|ledger, sequence| ledger.is_final(sequence, entering, now.mono));
+        self.attribute_losses(|ledger, sequence| ledger.is_final(sequence, entering, now.mono));
     }
 
-    /// Where nothing more falls due and all is settled, no fate is waited for any more.
-    fn end(&mut self) {
+    /// Attributes the remaining losses once nothing more falls due and everything is settled: no
+    /// fate changes any more.
+    fn attribute_rest(&mut self) {
         if self.schedule.due().is_none() && self.ledger.in_flight() == 0 {
-            self.direct(|ledger, sequence| sequence < ledger.next());
+            self.attribute_losses(|ledger, sequence| sequence < ledger.next());
         }
     }
 
     /// Keeps the number that a reply to heartbeat `sequence` carried.
-    fn note_number(&mut self, sequence: u64, number: Option<u32>, answer: Answer) {
+    fn remember_number(&mut self, sequence: u64, number: Option<u32>, answer: Answer) {
         let Some(number) = number else { return };
         self.has_numbers = true;
         if answer != Answer::Duplicate {
-            self.ledger.note_number(sequence, number);
+            self.ledger.remember_number(sequence, number);
         } else if self.ledger.number(sequence).is_some_and(|first| first != number) {
             self.directions.copied(number);
         }
     }
 
-    /// Tells on which way heartbeats were lost, of those whose fate is final.
+    /// Attributes the losses among the heartbeats whose fate is final to a direction.
     #[expect(clippy::cast_possible_truncation, reason = "the wire carries the low 32 bits")]
-    fn direct(&mut self, is_final: impl Fn(&Ledger, u64) -> bool) {
+    fn attribute_losses(&mut self, is_final: impl Fn(&Ledger, u64) -> bool) {
         if !self.has_numbers {
             return;
         }
-        let Self { ledger, directions, record, directed, .. } = self;
-        *directed = (*directed).max(ledger.first_remembered());
-        while is_final(ledger, *directed) {
-            let sequence = *directed;
-            *directed += 1;
+        let Self { ledger, directions, record, attributed, .. } = self;
+        *attributed = (*attributed).max(ledger.first_remembered());
+        while is_final(ledger, *attributed) {
+            let sequence = *attributed;
+            *attributed += 1;
             if let Some(number) = ledger.number(sequence) {
-                let newer = *directed..ledger.next().min(*directed + Directions::EXTENT);
+                let newer = *attributed..ledger.next().min(*attributed + Directions::EXTENT);
                 let newer = newer.filter_map(|newer| ledger.number(newer));
-                let told = directions.answered(sequence as u32, number, newer);
-                for (lost, newly) in record.one_way_lost.iter_mut().zip(told) {
-                    *lost += newly;
+                let losses = directions.answered(sequence as u32, number, newer);
+                for (lost, more) in record.one_way_lost.iter_mut().zip(losses) {
+                    *lost += more;
                 }
             } else if ledger.fate(sequence) == Fate::Lost {
                 directions.lost();
@@ -473,11 +474,11 @@ impl Session {
         self.history.missed(now.mono);
         self.close_bursts();
         let verdict = self.liveness.missed(sequence, &self.ledger);
-        self.note(verdict, now);
+        self.apply_verdict(verdict, now);
     }
 
-    /// Books the delays of a heartbeat that was answered in time, and gives its round trip.
-    fn receive(
+    /// Records the delays of a heartbeat that was answered in time. Returns its round-trip delay.
+    fn record_delays(
         &mut self,
         sequence: u64,
         sent: &Sent,
@@ -506,8 +507,8 @@ impl Session {
         Duration::from_nanos(rtt.nanos)
     }
 
-    /// Tells a first answer that was overtaken (RFC 4737 section 3.3).
-    fn note_order(&mut self, sequence: u64) {
+    /// Counts a first answer that was overtaken (RFC 4737 section 3.3).
+    fn count_reordered(&mut self, sequence: u64) {
         if self.newest_answered.is_some_and(|newest| sequence < newest) {
             self.record.reordered += 1;
         } else {
@@ -526,7 +527,7 @@ impl Session {
         });
     }
 
-    fn note(&mut self, verdict: Option<State>, at: Stamp) {
+    fn apply_verdict(&mut self, verdict: Option<State>, at: Stamp) {
         let Some(state) = verdict else { return };
         self.record.state_changes[state.index()] += 1;
         match (state, self.changed) {

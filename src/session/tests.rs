@@ -263,7 +263,7 @@ fn delays_of_days_are_remembered() {
     for (sequence, delay) in [day, day * 3, day * 4].into_iter().enumerate() {
         ledger.enter_sent(at(0));
         ledger.answer(sequence as u64, at(0).mono);
-        ledger.note_answer(sequence as u64, nanos(delay), None);
+        ledger.remember_answer(sequence as u64, nanos(delay), None);
     }
     let (first, slots) = ledger.newest(3);
     let outcomes: Vec<_> = slots.map(|slot| slot.heartbeat(first).outcome).collect();
