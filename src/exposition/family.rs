@@ -1,24 +1,212 @@
-//! From the catalogue to the text format: values of one [`Family`] enter, octets leave.
+//! Writes families of the catalogue in the Prometheus text format 0.0.4.
 //!
-//! The text itself is written by [`prometheus::TextEncoder`], from its own model of a family. That
-//! model keeps every label of every series as strings of its own, about 500 octets a series, so a
-//! family of many targets is handed over in pieces: memory holds one piece, however many targets
-//! there are.
+//! The text leaves in pieces while it is written. Memory holds one piece, however many series there
+//! are, and writing a series allocates nothing.
 
+use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
 
 use super::catalogue::{self, Family, Kind};
 use crate::model::Wall;
 use crate::session::{Histogram, Summary};
 
-/// How many series are handed to the encoder at a time.
-const PIECE: usize = 256;
+/// Octets of text that are collected before they are written.
+const PIECE: usize = 16 << 10;
+
+/// What one series of a family has to say.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Value<'a> {
+    /// Of a counter or gauge.
+    Number(f64),
+    /// Of a counter or gauge that is a whole number.
+    Count(u64),
+    /// Of a histogram, whose values `scale` makes of the integers that were counted.
+    Histogram(&'a Histogram, fn(u64) -> f64),
+    /// Of a summary of nanoseconds.
+    Summary(&'a Summary),
+}
+
+impl From<f64> for Value<'_> {
+    fn from(number: f64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<u64> for Value<'_> {
+    fn from(count: u64) -> Self {
+        Self::Count(count)
+    }
+}
+
+/// Writes families one after the other.
+#[derive(Debug)]
+pub(super) struct FamilyWriter<W> {
+    out: W,
+    /// What is not written to `out` yet.
+    text: String,
+    /// The labels of the present series, as they stand between the braces; kept for its memory.
+    labels: String,
+    /// The bounds of the present family's buckets with their text, which is the same for most
+    /// series.
+    bounds: Vec<(u64, String)>,
+}
+
+impl<W: io::Write> FamilyWriter<W> {
+    pub(super) fn new(out: W) -> Self {
+        let text = String::with_capacity(2 * PIECE);
+        Self { out, text, labels: String::new(), bounds: Vec::new() }
+    }
+
+    /// Writes the family whose series `each` gives, or nothing at all where it gives none.
+    pub(super) fn family(
+        &mut self,
+        family: &Family,
+        each: impl FnOnce(&mut Series<'_, W>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.bounds.clear();
+        each(&mut Series { writer: self, family, has_heading: false })
+    }
+
+    /// Writes the program's version and what the kernel knows about the process, and ends the text.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        self.family(&catalogue::BUILD_INFO, |series| {
+            series.push([("version", env!("CARGO_PKG_VERSION"))], 1.0)
+        })?;
+        self.write_out()?;
+        encode(&ProcessCollector::for_self().collect(), &mut self.out)
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        self.out.write_all(self.text.as_bytes())?;
+        self.text.clear();
+        Ok(())
+    }
+
+    fn write_histogram(&mut self, name: &str, histogram: &Histogram, scale: fn(u64) -> f64) {
+        let Self { text, labels, bounds, .. } = self;
+        for (bucket, (bound, count)) in histogram.cumulative().enumerate() {
+            if bounds.get(bucket).is_none_or(|&(known, _)| known != bound) {
+                bounds.truncate(bucket);
+                bounds.push((bound, scale(bound).to_string()));
+            }
+            begin_line(text, name, "_bucket", labels, Some(&bounds[bucket].1));
+            end_line(text, count);
+        }
+        begin_line(text, name, "_bucket", labels, Some("+Inf"));
+        end_line(text, histogram.count());
+        self.write_sum(name, scale(histogram.sum()), histogram.count());
+    }
+
+    fn write_sum(&mut self, name: &str, sum: f64, count: u64) {
+        let Self { text, labels, .. } = self;
+        begin_line(text, name, "_sum", labels, None);
+        end_line(text, sum);
+        begin_line(text, name, "_count", labels, None);
+        end_line(text, count);
+    }
+}
+
+/// The series of one family, on their way out.
+#[derive(Debug)]
+pub(super) struct Series<'a, W> {
+    writer: &'a mut FamilyWriter<W>,
+    family: &'a Family,
+    has_heading: bool,
+}
+
+impl<W: io::Write> Series<'_, W> {
+    /// Adds a series.
+    pub(super) fn push<'l, 'v>(
+        &mut self,
+        labels: impl IntoIterator<Item = (&'l str, &'l str)>,
+        value: impl Into<Value<'v>>,
+    ) -> io::Result<()> {
+        let Self { writer, family, has_heading } = self;
+        if !std::mem::replace(has_heading, true) {
+            write_heading(&mut writer.text, family);
+        }
+        writer.labels.clear();
+        for (name, value) in labels {
+            let separator = if writer.labels.is_empty() { "" } else { "," };
+            writer.labels.extend([separator, name, "=\""]);
+            write_escaped(&mut writer.labels, value, &['\\', '\n', '"']);
+            writer.labels.push('"');
+        }
+        let name = family.name;
+        match value.into() {
+            Value::Number(number) => {
+                begin_line(&mut writer.text, name, "", &writer.labels, None);
+                end_line(&mut writer.text, number);
+            }
+            Value::Count(count) => {
+                begin_line(&mut writer.text, name, "", &writer.labels, None);
+                end_line(&mut writer.text, count);
+            }
+            Value::Histogram(histogram, scale) => writer.write_histogram(name, histogram, scale),
+            Value::Summary(summary) => {
+                writer.write_sum(name, seconds(summary.sum), summary.count);
+            }
+        }
+        if writer.text.len() < PIECE {
+            return Ok(());
+        }
+        writer.write_out()
+    }
+}
+
+fn write_heading(text: &mut String, family: &Family) {
+    let kind = match family.kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
+        Kind::Summary => "summary",
+    };
+    text.extend(["# HELP ", family.name, " "]);
+    write_escaped(text, family.help, &['\\', '\n']);
+    text.extend(["\n# TYPE ", family.name, " ", kind, "\n"]);
+}
+
+/// Writes a sample's name and labels, with the upper bound of a histogram's bucket.
+fn begin_line(text: &mut String, name: &str, suffix: &str, labels: &str, bound: Option<&str>) {
+    text.push_str(name);
+    text.push_str(suffix);
+    match bound {
+        None if labels.is_empty() => {}
+        None => text.extend(["{", labels, "}"]),
+        Some(bound) if labels.is_empty() => text.extend(["{le=\"", bound, "\"}"]),
+        Some(bound) => text.extend(["{", labels, ",le=\"", bound, "\"}"]),
+    }
+    text.push(' ');
+}
+
+/// Writes a sample's value. A whole number is written as the double that it becomes for the reader.
+fn end_line(text: &mut String, value: impl Into<Value<'static>>) {
+    // Writing to a string does not fail.
+    let _ = match value.into() {
+        Value::Count(count) if count < 1 << f64::MANTISSA_DIGITS => writeln!(text, "{count}"),
+        Value::Count(count) => writeln!(text, "{}", count as f64),
+        Value::Number(number) => writeln!(text, "{number}"),
+        Value::Histogram(..) | Value::Summary(_) => Ok(()),
+    };
+}
+
+/// Writes text with a backslash before each of the special characters, and a line end as `\n`.
+fn write_escaped(out: &mut String, text: &str, special: &[char]) {
+    let mut rest = text;
+    while let Some(at) = rest.find(special) {
+        let (plain, behind) = rest.split_at(at);
+        let (character, behind) = behind.split_at(1);
+        out.extend([plain, "\\", if character == "\n" { "n" } else { character }]);
+        rest = behind;
+    }
+    out.push_str(rest);
+}
 
 /// Nanoseconds to seconds, so that 50,000 reads `0.00005` and not `0.000049999999999999996`.
 ///
@@ -47,162 +235,7 @@ pub(super) fn truth(value: bool) -> f64 {
     f64::from(u8::from(value))
 }
 
-/// A label with its value.
-pub(super) fn pair(name: &str, value: &str) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_owned());
-    pair
-}
-
-/// What one series of a family has to say.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Value<'a> {
-    /// Of a counter or gauge.
-    Number(f64),
-    /// Of a histogram, whose values `scale` makes of the integers that were counted.
-    Histogram(&'a Histogram, fn(u64) -> f64),
-    /// Of a summary of nanoseconds.
-    Summary(&'a Summary),
-}
-
-impl From<f64> for Value<'_> {
-    fn from(number: f64) -> Self {
-        Self::Number(number)
-    }
-}
-
-/// Exact up to 2⁵³, as is every counter of the text format.
-impl From<u64> for Value<'_> {
-    fn from(number: u64) -> Self {
-        Self::Number(number as f64)
-    }
-}
-
-/// Writes families one after the other.
-#[derive(Debug)]
-pub(super) struct FamilyWriter<W> {
-    out: W,
-    /// The series of the present piece.
-    piece: MetricFamily,
-    /// The piece as text, until it is written to `out`.
-    text: Vec<u8>,
-    /// Whether the present family's HELP and TYPE lines are written.
-    begun: bool,
-}
-
-impl<W: io::Write> FamilyWriter<W> {
-    pub(super) fn new(out: W) -> Self {
-        Self { out, piece: MetricFamily::default(), text: Vec::new(), begun: false }
-    }
-
-    /// Writes the whole family whose series `each` gives; nothing at all where it gives none.
-    pub(super) fn family(
-        &mut self,
-        family: &Family,
-        each: impl FnOnce(&mut Series<'_, W>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        self.piece.set_name(family.name.to_owned());
-        self.piece.set_help(family.help.to_owned());
-        self.piece.set_field_type(match family.kind {
-            Kind::Counter => MetricType::COUNTER,
-            Kind::Gauge => MetricType::GAUGE,
-            Kind::Histogram => MetricType::HISTOGRAM,
-            Kind::Summary => MetricType::SUMMARY,
-        });
-        self.begun = false;
-        each(&mut Series { writer: self })?;
-        self.flush()
-    }
-
-    /// The program's version, and what the kernel knows of the process.
-    pub(super) fn process(&mut self) -> io::Result<()> {
-        self.family(&catalogue::BUILD_INFO, |series| {
-            series.push(vec![pair("version", env!("CARGO_PKG_VERSION"))], 1.0)
-        })?;
-        encode(&ProcessCollector::for_self().collect(), &mut self.out)
-    }
-
-    /// Writes the present piece.
-    fn flush(&mut self) -> io::Result<()> {
-        if self.piece.get_metric().is_empty() {
-            return Ok(());
-        }
-        self.text.clear();
-        encode(std::slice::from_ref(&self.piece), &mut self.text)?;
-        self.piece.mut_metric().clear();
-        let heading = if self.begun { type_line(&self.text) } else { 0 };
-        // Without a HELP, the encoder opens every further piece with the TYPE line alone.
-        self.piece.set_help(String::new());
-        self.begun = true;
-        self.out.write_all(&self.text[heading..])
-    }
-}
-
-/// Where the line after the first begins.
-fn type_line(text: &[u8]) -> usize {
-    text.iter().position(|&octet| octet == b'\n').map_or(0, |end| end + 1)
-}
-
-/// The series of one family, on their way out.
-#[derive(Debug)]
-pub(super) struct Series<'a, W> {
-    writer: &'a mut FamilyWriter<W>,
-}
-
-impl<W: io::Write> Series<'_, W> {
-    /// Adds a series.
-    pub(super) fn push<'v>(
-        &mut self,
-        labels: Vec<LabelPair>,
-        value: impl Into<Value<'v>>,
-    ) -> io::Result<()> {
-        let value = value.into();
-        let mut metric = Metric::from_label(labels);
-        match (self.writer.piece.get_field_type(), value) {
-            (MetricType::COUNTER, Value::Number(number)) => {
-                let mut counter = proto::Counter::default();
-                counter.set_value(number);
-                metric.set_counter(counter);
-            }
-            (_, Value::Number(number)) => {
-                let mut gauge = proto::Gauge::default();
-                gauge.set_value(number);
-                metric.set_gauge(gauge);
-            }
-            (_, Value::Histogram(histogram, scale)) => {
-                metric.set_histogram(histogram_model(histogram, scale));
-            }
-            (_, Value::Summary(summary)) => {
-                let mut model = proto::Summary::default();
-                model.set_sample_count(summary.count);
-                model.set_sample_sum(seconds(summary.sum));
-                metric.set_summary(model);
-            }
-        }
-        self.writer.piece.mut_metric().push(metric);
-        if self.writer.piece.get_metric().len() < PIECE {
-            return Ok(());
-        }
-        self.writer.flush()
-    }
-}
-
-fn histogram_model(histogram: &Histogram, scale: fn(u64) -> f64) -> proto::Histogram {
-    let buckets = histogram.cumulative().map(|(bound, count)| {
-        let mut bucket = proto::Bucket::default();
-        bucket.set_upper_bound(scale(bound));
-        bucket.set_cumulative_count(count);
-        bucket
-    });
-    let mut model = proto::Histogram::default();
-    model.set_bucket(buckets.collect());
-    model.set_sample_count(histogram.count());
-    model.set_sample_sum(scale(histogram.sum()));
-    model
-}
-
-/// Writes families as text.
+/// Writes families of the `prometheus` crate as text.
 ///
 /// # Errors
 /// Those of `out`; `Other` where a family has no name or no series.
@@ -213,4 +246,151 @@ pub(super) fn encode(families: &[MetricFamily], out: &mut impl io::Write) -> io:
         | prometheus::Error::InconsistentCardinality { .. }
         | prometheus::Error::Msg(_)) => io::Error::other(other),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use prometheus::proto::{self, LabelPair, Metric, MetricType};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::session::Buckets;
+
+    const FAMILY: Family = Family {
+        name: "heartbeat_x",
+        help: "A \\ \"and\"\na line.",
+        kind: Kind::Gauge,
+        labels: &[],
+    };
+
+    /// The labels of a series.
+    type Labels = Vec<(String, String)>;
+
+    fn written(family: &Family, series: &[(Labels, Value<'_>)]) -> String {
+        let mut out = Vec::new();
+        let mut writer = FamilyWriter::new(&mut out);
+        let push_all = |out: &mut Series<'_, _>| {
+            series.iter().try_for_each(|(labels, value)| {
+                out.push(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())), *value)
+            })
+        };
+        writer.family(family, push_all).unwrap();
+        writer.write_out().unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    /// The same by the encoder of the `prometheus` crate.
+    fn expected(family: &Family, series: &[(Labels, Value<'_>)]) -> String {
+        let mut model = MetricFamily::default();
+        model.set_name(family.name.to_owned());
+        model.set_help(family.help.to_owned());
+        model.set_field_type(match family.kind {
+            Kind::Counter => MetricType::COUNTER,
+            Kind::Gauge => MetricType::GAUGE,
+            Kind::Histogram => MetricType::HISTOGRAM,
+            Kind::Summary => MetricType::SUMMARY,
+        });
+        for (labels, value) in series {
+            let pair = |(name, value): &(String, String)| {
+                let mut pair = LabelPair::default();
+                pair.set_name(name.clone());
+                pair.set_value(value.clone());
+                pair
+            };
+            let mut metric = Metric::from_label(labels.iter().map(pair).collect());
+            let number = |metric: &mut Metric, number| {
+                let (mut counter, mut gauge) = (proto::Counter::default(), proto::Gauge::default());
+                counter.set_value(number);
+                gauge.set_value(number);
+                metric.set_counter(counter);
+                metric.set_gauge(gauge);
+            };
+            match *value {
+                Value::Number(double) => number(&mut metric, double),
+                Value::Count(count) => number(&mut metric, count as f64),
+                Value::Histogram(histogram, scale) => {
+                    let bucket = |(bound, count)| {
+                        let mut bucket = proto::Bucket::default();
+                        bucket.set_upper_bound(scale(bound));
+                        bucket.set_cumulative_count(count);
+                        bucket
+                    };
+                    let mut model = proto::Histogram::default();
+                    model.set_bucket(histogram.cumulative().map(bucket).collect());
+                    model.set_sample_count(histogram.count());
+                    model.set_sample_sum(scale(histogram.sum()));
+                    metric.set_histogram(model);
+                }
+                Value::Summary(summary) => {
+                    let mut model = proto::Summary::default();
+                    model.set_sample_count(summary.count);
+                    model.set_sample_sum(seconds(summary.sum));
+                    metric.set_summary(model);
+                }
+            }
+            model.mut_metric().push(metric);
+        }
+        let mut out = Vec::new();
+        encode(&[model], &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn any_labels() -> impl Strategy<Value = Labels> {
+        let value = prop_oneof![any::<String>(), r#"[\\"\n\r{}, =#é日]{0,12}"#];
+        proptest::collection::vec(("[a-z_]{1,8}", value), 0..3)
+    }
+
+    #[test]
+    fn a_family_without_series_is_not_written() {
+        assert_eq!(written(&FAMILY, &[]), "");
+    }
+
+    #[test]
+    fn histograms_with_other_bounds_do_not_take_the_text_of_each_other() {
+        let [mut one, mut two, three] = [&[1_u64, 2, 3][..], &[1, 5], &[1, 2, 3, 4]]
+            .map(|bounds| Histogram::new(Arc::new(Buckets::from_counts(bounds))));
+        one.observe(2);
+        two.observe(9);
+        let family = Family { kind: Kind::Histogram, ..FAMILY };
+        let value = |histogram| (Labels::new(), Value::Histogram(histogram, |n| n as f64 / 2.0));
+        let series = [value(&one), value(&two), value(&three), value(&one)];
+        assert_eq!(written(&family, &series), expected(&family, &series));
+    }
+
+    proptest! {
+        #[test]
+        fn the_text_is_that_of_the_prometheus_crate(
+            labels in any_labels(),
+            numbers in proptest::collection::vec(any::<f64>(), 0..8),
+            counts in proptest::collection::vec(any::<u64>(), 0..8),
+            small in any::<[u32; 3]>(),
+        ) {
+            let numbers = numbers.into_iter().chain([0.0, -0.0, 1e21]).map(Value::Number);
+            let counts = counts.into_iter().chain(small.map(u64::from));
+            let exact = 1 << f64::MANTISSA_DIGITS;
+            let counts = counts.chain([exact - 1, exact, exact + 1, exact + 3]).map(Value::Count);
+            let series: Vec<_> = numbers.chain(counts).map(|value| (labels.clone(), value)).collect();
+            for kind in [Kind::Counter, Kind::Gauge] {
+                let family = Family { kind, ..FAMILY };
+                prop_assert_eq!(written(&family, &series), expected(&family, &series));
+            }
+
+            let mut histogram = Histogram::new(Arc::new(Buckets::from_seconds(&[1e-6, 0.05, 3.0])));
+            let mut summary = Summary::default();
+            for value in small {
+                histogram.observe(value.into());
+                summary.observe(value.into());
+            }
+            for (kind, value) in [
+                (Kind::Histogram, Value::Histogram(&histogram, seconds)),
+                (Kind::Summary, Value::Summary(&summary)),
+            ] {
+                let family = Family { kind, ..FAMILY };
+                let series = [(labels.clone(), value), (Labels::new(), value)];
+                prop_assert_eq!(written(&family, &series), expected(&family, &series));
+            }
+        }
+    }
 }

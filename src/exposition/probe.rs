@@ -1,14 +1,10 @@
 //! The probe's `/metrics`: a [`ProbeSample`] enters, the Prometheus text format 0.0.4 leaves.
 
 use std::collections::BTreeSet;
-use std::io;
-
-use prometheus::proto::LabelPair;
+use std::{io, iter};
 
 use super::catalogue::{self, Family};
-use super::family::{
-    FamilyWriter, Series, Value, pair, seconds, signed_seconds, truth, unix_seconds,
-};
+use super::family::{FamilyWriter, Series, Value, seconds, signed_seconds, truth, unix_seconds};
 use crate::model::{
     Direction, IcmpKind, InvalidReason, Label, StampSource, State, UnmatchedReason, UnsentReason,
 };
@@ -22,7 +18,7 @@ pub fn encode_probe(sample: &ProbeSample, out: impl io::Write) -> io::Result<()>
     let mut families = FamilyWriter::new(out);
     per_target(sample, &mut families)?;
     probe(sample, &mut families)?;
-    families.process()
+    families.finish()
 }
 
 /// The families of [`catalogue::PER_TARGET`].
@@ -149,21 +145,21 @@ struct Labelled<'a, 'f> {
     family: &'f Family,
 }
 
-impl Labelled<'_, '_> {
-    /// `target`, every configured label (empty where this target has it not), and the family's own
-    /// with the values given.
-    fn labels(self, own: &[&str]) -> Vec<LabelPair> {
-        debug_assert_eq!(own.len(), self.family.labels.len());
-        let settings = &self.sample.target;
-        let configured = self
-            .names
+impl<'a> Labelled<'a, '_> {
+    /// `target`, every configured label (empty where the target does not have it), and the family's
+    /// own labels with these values.
+    fn labels<'s>(self, own: &'s [&'s str]) -> impl Iterator<Item = (&'s str, &'s str)>
+    where
+        'a: 's,
+    {
+        let Self { sample, names, family } = self;
+        debug_assert_eq!(own.len(), family.labels.len());
+        let settings = &sample.target;
+        let configured = names
             .iter()
             .map(|name| (name.as_str(), settings.labels.get(name).map_or("", String::as_str)));
-        let own = self.family.labels.iter().copied().zip(own.iter().copied());
-        let mut pairs = Vec::with_capacity(1 + self.names.len() + own.len());
-        pairs.push(pair("target", &settings.name));
-        pairs.extend(configured.chain(own).map(|(name, value)| pair(name, value)));
-        pairs
+        let own = family.labels.iter().copied().zip(own.iter().copied());
+        iter::once(("target", settings.name.as_str())).chain(configured).chain(own)
     }
 }
 
@@ -174,14 +170,13 @@ struct Own<'a, W> {
 
 impl<W: io::Write> Own<'_, W> {
     fn one<'v>(&mut self, family: &Family, value: impl Into<Value<'v>>) -> io::Result<()> {
-        self.families.family(family, |series| series.push(Vec::new(), value))
+        self.families.family(family, |series| series.push([], value))
     }
 
     fn by<L: Label>(&mut self, family: &Family, counts: &[u64]) -> io::Result<()> {
         self.families.family(family, |series| {
             for (word, &count) in L::ALL.iter().zip(counts) {
-                let own = family.labels.iter().map(|name| pair(name, word.label()));
-                series.push(own.collect(), count)?;
+                series.push(family.labels.iter().map(|&name| (name, word.label())), count)?;
             }
             Ok(())
         })
