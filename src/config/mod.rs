@@ -33,7 +33,7 @@ use std::path::Path;
 pub use address::{Address, AddressError, Host};
 pub use argument::{TargetError, parse_target};
 pub use key::{KeyFile, KeyFileError};
-pub use prefix::Prefix;
+pub use prefix::{Prefix, PrefixMap};
 pub use problem::{Problem, Problems};
 pub(crate) use scalars::format_duration;
 pub use scalars::{BitRate, Interval, LabelName, Ratio, ScalarError, Span, UnknownProtocol};

@@ -1,10 +1,12 @@
-//! Networks as people write them: `192.0.2.0/24`, `2001:db8::/32`, or one address.
+//! Networks as people write them (`192.0.2.0/24`, `2001:db8::/32`, or one address), and what belongs
+//! to the longest one that contains an address.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use prefix_trie::joint::JointPrefixMap;
 
 use super::ScalarError;
 
@@ -13,21 +15,6 @@ use super::ScalarError;
 /// as IPv6 is IPv4: `::ffff:192.0.2.0/120` is `192.0.2.0/24`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix(IpNet);
-
-impl Prefix {
-    /// Whether the address is one of them; an IPv4 address that is written as an IPv6 one
-    /// (`::ffff:192.0.2.1`) counts as the former.
-    #[must_use]
-    pub fn contains(self, address: IpAddr) -> bool {
-        self.0.contains(&address.to_canonical())
-    }
-
-    /// How many leading bits they share.
-    #[must_use]
-    pub fn length(self) -> u8 {
-        self.0.prefix_len()
-    }
-}
 
 impl FromStr for Prefix {
     type Err = ScalarError;
@@ -56,6 +43,72 @@ impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0.to_string())
     }
+}
+
+/// Values by network. A lookup costs the same however many networks there are.
+///
+/// An IPv4 address that is written as an IPv6 one (`::ffff:192.0.2.1`) is looked up as the former.
+#[derive(Debug, Clone)]
+pub struct PrefixMap<T>(JointPrefixMap<IpNet, T>);
+
+impl<T> PrefixMap<T> {
+    /// Whether it has no networks.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The value of exactly this network.
+    #[must_use]
+    pub fn get(&self, prefix: Prefix) -> Option<&T> {
+        self.0.get(&prefix.0)
+    }
+
+    /// The value of exactly this network, to be changed.
+    #[must_use]
+    pub fn get_mut(&mut self, prefix: Prefix) -> Option<&mut T> {
+        self.0.get_mut(&prefix.0)
+    }
+
+    /// The value of the longest network that contains the address.
+    #[must_use]
+    pub fn longest_match(&self, address: IpAddr) -> Option<&T> {
+        self.0.get_lpm(&host(address)).map(|(_, value)| value)
+    }
+
+    /// The value of the longest network that contains the address, to be changed.
+    #[must_use]
+    pub fn longest_match_mut(&mut self, address: IpAddr) -> Option<&mut T> {
+        self.0.get_lpm_mut(&host(address)).map(|(_, value)| value)
+    }
+
+    /// Every network with its value.
+    pub fn iter(&self) -> impl Iterator<Item = (Prefix, &T)> {
+        self.0.iter().map(|(network, value)| (Prefix(network), value))
+    }
+
+    /// Every network with its value, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Prefix, &mut T)> {
+        self.0.iter_mut().map(|(network, value)| (Prefix(network), value))
+    }
+}
+
+impl<T> Default for PrefixMap<T> {
+    fn default() -> Self {
+        Self(JointPrefixMap::default())
+    }
+}
+
+/// Of a network that is given twice, the later value stays.
+impl<T> FromIterator<(Prefix, T)> for PrefixMap<T> {
+    fn from_iter<I: IntoIterator<Item = (Prefix, T)>>(values: I) -> Self {
+        Self(values.into_iter().map(|(prefix, value)| (prefix.0, value)).collect())
+    }
+}
+
+/// The network of one address.
+fn host(address: IpAddr) -> IpNet {
+    address.to_canonical().into()
 }
 
 #[cfg(test)]
@@ -93,14 +146,54 @@ mod tests {
         }
     }
 
+    fn map(networks: &[&'static str]) -> PrefixMap<&'static str> {
+        networks.iter().map(|&network| (network.parse().unwrap(), network)).collect()
+    }
+
     #[test]
     fn an_address_is_in_its_network_however_it_is_written() {
-        let network: Prefix = "192.0.2.0/24".parse().unwrap();
-        let contains = |address: &str| network.contains(address.parse().unwrap());
+        let network = map(&["192.0.2.0/24"]);
+        let contains = |address: &str| network.longest_match(address.parse().unwrap()).is_some();
         assert!(contains("192.0.2.255") && contains("::ffff:192.0.2.1"));
         assert!(!contains("192.0.3.0") && !contains("2001:db8::1"));
-        let all: Prefix = "::/0".parse().unwrap();
-        assert!(all.contains("2001:db8::1".parse().unwrap()));
-        assert!(!all.contains("192.0.2.1".parse().unwrap()));
+        let all = map(&["::/0"]);
+        assert!(all.longest_match("2001:db8::1".parse().unwrap()).is_some());
+        assert!(all.longest_match("192.0.2.1".parse().unwrap()).is_none());
+    }
+
+    #[test]
+    fn the_longest_network_that_contains_an_address_is_found() {
+        let networks = [
+            "10.0.0.0/8",
+            "10.1.0.0/16",
+            "10.1.2.3/32",
+            "0.0.0.0/0",
+            "2001:db8::/32",
+            "2001:db8::1/128",
+        ];
+        let mut forwards = map(&networks);
+        let backwards: PrefixMap<_> =
+            networks.iter().rev().map(|&network| (network.parse().unwrap(), network)).collect();
+        for (address, expected) in [
+            ("10.1.2.3", Some("10.1.2.3/32")),
+            ("::ffff:10.1.2.3", Some("10.1.2.3/32")),
+            ("10.1.2.4", Some("10.1.0.0/16")),
+            ("10.2.0.0", Some("10.0.0.0/8")),
+            ("11.0.0.0", Some("0.0.0.0/0")),
+            ("2001:db8::1", Some("2001:db8::1/128")),
+            ("2001:db8::2", Some("2001:db8::/32")),
+            ("2001:db9::", None),
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(forwards.longest_match(address).copied(), expected, "{address}");
+            assert_eq!(forwards.longest_match_mut(address).copied(), expected, "{address}");
+            assert_eq!(backwards.longest_match(address).copied(), expected, "{address}");
+        }
+        assert_eq!(forwards.get("10.1.0.0/16".parse().unwrap()), Some(&"10.1.0.0/16"));
+        assert_eq!(forwards.get("10.1.0.0/17".parse().unwrap()), None);
+        let read: Vec<_> =
+            forwards.iter().map(|(prefix, &value)| (prefix.to_string(), value)).collect();
+        assert_eq!(read.len(), networks.len());
+        assert!(read.contains(&("10.1.2.3".parse::<Prefix>().unwrap().to_string(), "10.1.2.3/32")));
     }
 }

@@ -8,11 +8,11 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::Prefix;
+use crate::config::{Prefix, PrefixMap};
 use crate::impair::{Impairment, Settings};
 use crate::model::Mono;
 
-/// Faults for all, or for some sources: of the prefixes that hold for a source, the longest counts.
+/// Faults for all, or for some sources: the longest matching prefix wins.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Faults {
     /// For everybody else.
@@ -31,12 +31,12 @@ impl From<Settings> for Faults {
 #[derive(Debug, Clone)]
 pub(super) struct Dated {
     all: (Settings, Mono),
-    sources: Vec<(Prefix, Settings, Mono)>,
+    sources: PrefixMap<(Settings, Mono)>,
 }
 
 impl Dated {
     pub(super) fn new(faults: &Faults, since: Mono) -> Self {
-        let sources = faults.sources.iter().map(|&(prefix, settings)| (prefix, settings, since));
+        let sources = faults.sources.iter().map(|&(prefix, settings)| (prefix, (settings, since)));
         Self { all: (faults.all, since), sources: sources.collect() }
     }
 
@@ -46,11 +46,11 @@ impl Dated {
         if old.all.0 == self.all.0 {
             self.all = old.all;
         }
-        for (prefix, settings, since) in &mut self.sources {
-            let same =
-                |(known, had, _): &&(Prefix, Settings, Mono)| known == prefix && had == settings;
-            if let Some((.., had_since)) = old.sources.iter().find(same) {
-                *since = *had_since;
+        for (prefix, new) in self.sources.iter_mut() {
+            if let Some(old) = old.sources.get(prefix)
+                && old.0 == new.0
+            {
+                *new = *old;
             }
         }
     }
@@ -60,18 +60,15 @@ impl Dated {
 #[derive(Debug)]
 pub(super) struct Links {
     all: Impairment,
-    /// The longest prefixes first.
-    sources: Vec<(Prefix, Impairment)>,
+    sources: PrefixMap<Impairment>,
 }
 
 impl Links {
     /// Links that begin to work when their faults do.
     pub(super) fn new(faults: &Dated) -> Self {
-        let (all, since) = faults.all;
-        let link = |&(prefix, settings, since)| (prefix, Impairment::new(settings, since));
-        let mut sources: Vec<_> = faults.sources.iter().map(link).collect();
-        sources.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.length()));
-        Self { all: Impairment::new(all, since), sources }
+        let link = |(settings, since)| Impairment::new(settings, since);
+        let sources = faults.sources.iter().map(|(prefix, &dated)| (prefix, link(dated)));
+        Self { all: link(faults.all), sources: sources.collect() }
     }
 
     /// Links for these faults instead. Those whose faults stay go on where they were, in their
@@ -79,8 +76,8 @@ impl Links {
     pub(super) fn change(&mut self, faults: &Dated) {
         let mut old = std::mem::replace(self, Self::new(faults));
         go_on(&mut self.all, &mut old.all);
-        for (prefix, link) in &mut self.sources {
-            if let Some((_, known)) = old.sources.iter_mut().find(|(known, _)| known == prefix) {
+        for (prefix, link) in self.sources.iter_mut() {
+            if let Some(known) = old.sources.get_mut(prefix) {
                 go_on(link, known);
             }
         }
@@ -88,8 +85,7 @@ impl Links {
 
     /// The link to `source`.
     pub(super) fn to(&mut self, source: IpAddr) -> &mut Impairment {
-        let own = self.sources.iter_mut().find(|(prefix, _)| prefix.contains(source));
-        own.map_or(&mut self.all, |(_, link)| link)
+        self.sources.longest_match_mut(source).unwrap_or(&mut self.all)
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
 use super::limiter::Limiter;
-use crate::config::Prefix;
+use crate::config::{Prefix, PrefixMap};
 use crate::model::Mono;
 use crate::net::Datagram;
 
@@ -12,7 +12,7 @@ use crate::net::Datagram;
 #[derive(Debug, Default)]
 pub struct Gate {
     /// Who may ask; anybody where it is empty.
-    allow: Vec<Prefix>,
+    allow: PrefixMap<()>,
     limiter: Option<Limiter>,
 }
 
@@ -21,7 +21,8 @@ impl Gate {
     /// (/32 of IPv4, /64 of IPv6) so many times a second.
     #[must_use]
     pub fn new(allow: &[Prefix], rate_limit: Option<NonZeroU32>) -> Self {
-        Self { allow: allow.to_vec(), limiter: rate_limit.map(Limiter::new) }
+        let allow = allow.iter().map(|&prefix| (prefix, ())).collect();
+        Self { allow, limiter: rate_limit.map(Limiter::new) }
     }
 
     /// Whether an answer to the datagram would go to one host that may ask, and not to the
@@ -49,7 +50,7 @@ impl Gate {
     }
 
     fn allows(&self, source: IpAddr) -> bool {
-        self.allow.is_empty() || self.allow.iter().any(|prefix| prefix.contains(source))
+        self.allow.is_empty() || self.allow.longest_match(source).is_some()
     }
 }
 
