@@ -23,6 +23,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::model::{DropReason, ImpairmentKind, Mono};
 
+use shape::scale;
+
 pub use settings::{Bandwidth, Burst, Direction, Outage, Settings};
 pub use shape::Shape;
 
@@ -253,13 +255,6 @@ fn happens(draw: u64, probability: f64) -> bool {
 /// The next random numbers.
 fn draw<const N: usize>(draws: &mut ChaCha8Rng) -> [u64; N] {
     std::array::from_fn(|_| draws.next_u64())
-}
-
-/// A number below `bound`, or 0 where there is none.
-fn scale(draw: u64, bound: u64) -> u64 {
-    let product = u128::from(draw) * u128::from(bound);
-    // The upper half of a product of two 64-bit numbers is a 64-bit number.
-    (product >> 64) as u64
 }
 
 #[cfg(test)]

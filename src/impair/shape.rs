@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use crate::model::nanos;
 
-use super::scale;
-
 /// How the delay of packets spreads beyond the shortest; its mean is the same half of the jitter
 /// in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,6 +56,13 @@ impl Shape {
             }
         }
     }
+}
+
+/// A number below `bound`, or 0 where there is none.
+pub(super) fn scale(draw: u64, bound: u64) -> u64 {
+    let product = u128::from(draw) * u128::from(bound);
+    // The upper half of a product of two 64-bit numbers is a 64-bit number.
+    (product >> 64) as u64
 }
 
 /// A standard normal variable (Box and Muller), from both halves of a random number.
