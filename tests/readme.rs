@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use udp_heartbeat::config;
 use udp_heartbeat::exposition::ResponderMetrics;
@@ -59,8 +61,18 @@ fn family(family: &Family) -> (String, String, Vec<String>) {
     (family.name.to_owned(), kind.to_owned(), labels)
 }
 
+/// What a program writes that ends by itself; one that does not within a minute is killed.
 fn output(program: &str, arguments: &[&str]) -> String {
-    String::from_utf8(Command::new(program).args(arguments).output().unwrap().stdout).unwrap()
+    let mut command = Command::new(program);
+    let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    // The pipe has room for all of a help text.
+    let has_ended = (0..6000).any(|_| {
+        thread::sleep(Duration::from_millis(10));
+        child.try_wait().unwrap().is_some()
+    });
+    child.kill().unwrap();
+    assert!(has_ended, "{program} {arguments:?} does not end");
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
 }
 
 /// The flags in a text, but those that clap brings.

@@ -284,13 +284,15 @@ proptest! {
         encode_probe(&sample, &mut out).unwrap();
         // `str::lines` also ends lines at "\r\n", which the format does not.
         let text = String::from_utf8(out).unwrap().replace('\r', "␍");
-        for family in read(&text).values() {
-            for line in family.lines.iter().filter(|line| line.name.starts_with("heartbeat_sent")) {
+        let families = read(&text);
+        for name_of_family in ["heartbeat_sent_total", "heartbeat_turnaround_seconds"] {
+            for line in &families[name_of_family].lines {
                 prop_assert_eq!(&line.labels, &[
                     ("target".to_owned(), name.replace('\r', "␍")),
                     ("site".to_owned(), value.replace('\r', "␍")),
                 ]);
             }
+            prop_assert!(!families[name_of_family].lines.is_empty());
         }
         let mut out = Vec::new();
         encode_targets(&sample, &mut out).unwrap();

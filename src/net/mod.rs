@@ -33,3 +33,10 @@ pub use readiness::Readiness;
 pub use resolve::resolve;
 pub use socket::{Options, Socket};
 pub use timer::Timer;
+
+/// What a test waits for must come within a minute.
+#[cfg(test)]
+pub(crate) async fn in_time<T>(awaited: impl Future<Output = T>) -> T {
+    let patience = std::time::Duration::from_secs(60);
+    tokio::time::timeout(patience, awaited).await.expect("it never came to pass")
+}

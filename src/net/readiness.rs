@@ -51,11 +51,11 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::net::{Inbox, Options, Outbox, Socket};
+    use crate::net::{self, Inbox, Options, Outbox, Socket};
 
     #[test]
     fn datagrams_end_the_wait() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let any = SocketAddr::from(([127, 0, 0, 1], 0));
             let mut near = Socket::bind(any, &Options::default()).unwrap();
@@ -66,7 +66,8 @@ mod tests {
                 outbox.push(far.local_addr(), None, |out| out.push(1));
                 near.send(&mut outbox, |_, outcome| assert!(outcome.is_ok()));
                 while far.receive(&mut inbox).unwrap() == 0 {
-                    poll_fn(|context| readiness.poll_readable(context)).await.unwrap();
+                    let readable = poll_fn(|context| readiness.poll_readable(context));
+                    net::in_time(readable).await.unwrap();
                 }
             }
         });

@@ -85,24 +85,24 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::net::{Readiness, now};
+    use crate::net::{Readiness, in_time, now};
 
     #[test]
     fn it_expires_once_each_time_it_is_armed_and_not_early() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let timer = Timer::new().unwrap();
             let readiness = Readiness::of(&timer).unwrap();
             assert!(!timer.acknowledge().unwrap());
             let at = now().mono + Duration::from_micros(300);
             timer.arm(at).unwrap();
-            poll_fn(|context| readiness.poll_readable(context)).await.unwrap();
+            in_time(poll_fn(|context| readiness.poll_readable(context))).await.unwrap();
             assert!(now().mono >= at);
             assert!(timer.acknowledge().unwrap());
             assert!(!timer.acknowledge().unwrap());
             for _ in 0..3 {
                 timer.arm(now().mono).unwrap();
-                poll_fn(|context| readiness.poll_readable(context)).await.unwrap();
+                in_time(poll_fn(|context| readiness.poll_readable(context))).await.unwrap();
             }
         });
     }

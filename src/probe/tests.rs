@@ -74,7 +74,7 @@ async fn workers_share_the_targets_and_a_sample_has_them_all_in_order() {
         workers: NonZeroUsize::new(3).unwrap(),
     };
     let (probe, _events) = Probe::start(config(60, reflector.address), options).await.unwrap();
-    probe.settled().await;
+    net::in_time(probe.settled()).await;
 
     let sample = probe.sample().await.unwrap();
     for (n, target) in sample.targets.iter().enumerate() {
@@ -101,7 +101,7 @@ async fn a_few_targets_are_looked_at_in_the_order_in_which_they_are_asked_for() 
         workers: NonZeroUsize::new(3).unwrap(),
     };
     let (probe, _events) = Probe::start(config(60, reflector.address), options).await.unwrap();
-    probe.settled().await;
+    net::in_time(probe.settled()).await;
 
     assert_eq!(ProbeSource::find(&probe, "target 0"), Some(0));
     assert_eq!(ProbeSource::find(&probe, "target 59"), Some(59));
@@ -140,9 +140,9 @@ async fn a_stopped_probe_sends_nothing_more_and_can_still_be_sampled() {
     };
     let (probe, mut events) = Probe::start(config, options).await.unwrap();
     while !probe.is_ready() {
-        events.recv().await.unwrap();
+        net::in_time(events.recv()).await.unwrap();
     }
-    probe.stop().await;
+    net::in_time(probe.stop()).await;
     let first = probe.sample().await.unwrap();
     let second = probe.sample().await.unwrap();
     for (first, second) in first.targets.iter().zip(&second.targets) {

@@ -51,6 +51,15 @@ fn encoded(protocol: &dyn Protocol, sequence: u32, at: Wall) -> Vec<u8> {
     octets
 }
 
+fn stop(handle: Handle) {
+    let (done, stopped) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        handle.stop();
+        done.send(())
+    });
+    stopped.recv_timeout(PATIENCE).expect("it stops");
+}
+
 /// The counters follow the replies by some microseconds.
 fn eventually(condition: impl Fn() -> bool) {
     let deadline = net::now().mono + PATIENCE;
@@ -209,7 +218,7 @@ fn stopping_frees_the_port_even_with_replies_held() {
     let server = handle.local_addrs()[0];
     client(server).send(b"Ping 1 x").unwrap();
     eventually(|| metrics.received_count(1) == 1);
-    handle.stop();
+    stop(handle);
     assert!(UdpSocket::bind(server).is_ok());
 }
 
@@ -224,7 +233,7 @@ fn it_stops_under_a_flood() {
         }
     });
     eventually(|| metrics.received_count(1) > 1000);
-    handle.stop();
+    stop(handle);
     drop(stopped);
     flooder.join().unwrap();
 }

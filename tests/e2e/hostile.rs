@@ -126,7 +126,8 @@ fn kernel_drops(address: SocketAddr) -> u64 {
 fn a_log_that_nobody_reads_holds_nothing_up() {
     const DOWN: u64 = 2000;
     let silent = Server::silent();
-    // Each target going down is a line of some 200 octets; a pipe holds 65,536.
+    // Each target going down is a line of some 200 octets; a pipe holds 65,536, and no line is read
+    // before the end.
     let mut config = "defaults: {interval: 100ms, timeout: 50ms, misses: 1}\ntargets:\n".to_owned();
     for n in 0..DOWN {
         writeln!(config, "  - {{name: t{n}, address: \"{}\"}}", silent.address).unwrap();

@@ -122,19 +122,23 @@ fn as_many_answers_as_configured_make_a_target_up_again_and_no_fewer() {
 }
 
 #[test]
-fn the_first_answer_is_enough_at_the_start_and_a_late_one_is_no_proof_of_life() {
-    // Every answer takes ten times as long as it may.
-    let server = Server::start(|socket, request, peer| {
+fn a_late_answer_is_no_proof_of_life_and_the_first_in_time_is_enough() {
+    let hurries = Arc::new(AtomicBool::new(false));
+    let may_hurry = hurries.clone();
+    // At first, every answer takes twice as long as it may.
+    let server = Server::start(move |socket, request, peer| {
         let reply = format!("{} 0.0", sequence(request));
+        let pause = if may_hurry.load(Ordering::Relaxed) { 0 } else { 100 };
         let socket = socket.try_clone().unwrap();
         std::thread::spawn(move || {
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::thread::sleep(std::time::Duration::from_millis(pause));
             // The probe may have ended by then.
             let _ = socket.send_to(reply.as_bytes(), peer);
         });
     });
+    // So many misses are needed that none of them hides what a late answer does.
     let probe = Running::probe_of(&format!(
-        "targets: [{{name: target, address: \"{}\", interval: 20ms, timeout: 10ms}}]\n",
+        "targets: [{{name: target, address: \"{}\", interval: 20ms, timeout: 50ms, misses: 100000}}]\n",
         server.address
     ));
     let metrics = until("many have been answered late", || {
@@ -142,7 +146,14 @@ fn the_first_answer_is_enough_at_the_start_and_a_late_one_is_no_proof_of_life() 
         (metrics.of("target", "late_total") >= 10).then_some(metrics)
     });
     assert_eq!(metrics.of("target", "received_total"), 0);
-    assert_eq!(metrics.of("target", "up"), 0);
-    assert_eq!((changes(&metrics, "up"), changes(&metrics, "down")), (0, 1));
+    assert_eq!(metrics.find("heartbeat_up", &[("target", "target")]), None);
+    assert_eq!((changes(&metrics, "up"), changes(&metrics, "down")), (0, 0));
     assert!(metrics.of("target", "lost_total") >= metrics.of("target", "late_total"));
+
+    hurries.store(true, Ordering::Relaxed);
+    let metrics = until("one is answered in time", || {
+        let metrics = probe.metrics();
+        (metrics.of("target", "received_total") > 0).then_some(metrics)
+    });
+    assert_eq!((metrics.of("target", "up"), changes(&metrics, "up")), (1, 1));
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::program::{Running, until};
+use crate::program::{Running, UNRESOLVABLE, until};
 use crate::server::{Server, sequence};
 
 #[test]
@@ -12,7 +12,7 @@ fn a_name_that_means_nothing_is_unsent_on_schedule_and_no_other_target_s_affair(
     let probe = Running::probe_of(&format!(
         "defaults: {{interval: 10ms, timeout: 60s}}
 targets:
-  - {{name: bad, address: no.such.host.invalid}}
+  - {{name: bad, address: \"{UNRESOLVABLE}\"}}
   - {{name: good, address: \"{}\"}}
 ",
         responder.udp[0]
@@ -43,7 +43,7 @@ targets:
     assert_eq!((metrics.of("bad", "up"), metrics.of("good", "up")), (0, 1));
     let bad = probe.target("bad");
     assert_eq!((&bad["endpoint"], &bad["state"]), (&serde_json::Value::Null, &"down".into()));
-    assert_eq!(bad["address"], "no.such.host.invalid:12000");
+    assert_eq!(bad["address"], format!("[{UNRESOLVABLE}]:12000"));
     assert_eq!(probe.end("TERM").0, Some(0));
 }
 

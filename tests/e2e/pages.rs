@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::program::{Running, own_address, until};
+use crate::program::{Running, UNRESOLVABLE, own_address, until};
 
 /// Where each of these stands in a page; all must, in this order.
 fn in_order(page: &str, expected: &[&str]) {
@@ -24,7 +24,7 @@ fn a_list_and_a_target_tell_what_is_down_and_what_led_to_it() {
 targets:
   - {{name: alive, address: \"{udp}\", labels: {{site: fra}}, timeout: 60s}}
   - {{name: \"{hostile}\", address: \"{nobody}\", labels: {{site: <b>}}}}
-  - {{name: gone, address: no.such.host.invalid, timeout: 20s}}
+  - {{name: gone, address: \"{UNRESOLVABLE}\", timeout: 20s}}
 "
     ));
     let page = until("two are down and one is up", || {

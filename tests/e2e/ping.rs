@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::Permissions;
-use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -14,7 +13,7 @@ use udp_heartbeat::impair::{self, Direction, Impairment, Settings};
 use udp_heartbeat::model::Mono;
 
 use crate::loss::drops;
-use crate::program::{Killed, PROBE, Running, own_address, run, until};
+use crate::program::{Killed, Lines, PROBE, Running, own_address, run, until};
 use crate::server::{Server, sequence};
 
 /// Pings, and gives the exit code and the JSON.
@@ -278,9 +277,9 @@ fn a_reader_that_leaves_ends_it_without_a_word() {
     let mut command = Command::new(PROBE);
     command.args(["ping", &target, "-c1000000", "-i10ms", "-W5m"]);
     let (child, out) = Killed::spawn(&mut command, Stdio::piped());
-    let mut out = BufReader::new(out.unwrap());
+    let mut out = Lines::of(out.unwrap());
     for _ in 0..2 {
-        out.read_line(&mut String::new()).unwrap();
+        assert!(out.next().is_some());
     }
     drop(out);
     // The second line was an answer.
@@ -294,13 +293,10 @@ fn an_interrupt_ends_it_with_the_figures() {
     let mut command = Command::new(PROBE);
     command.args(["ping", &target, "-c1000000", "-i10ms", "-W5m"]);
     let (child, out) = Killed::spawn(&mut command, Stdio::piped());
-    let mut out = BufReader::new(out.unwrap());
-    let mut text = String::new();
-    for _ in 0..3 {
-        out.read_line(&mut text).unwrap();
-    }
+    let mut out = Lines::of(out.unwrap());
+    let begin: Vec<String> = out.by_ref().take(3).collect();
     child.signal("INT");
-    out.read_to_string(&mut text).unwrap();
+    let text = format!("{}\n{}", begin.join("\n"), out.rest());
     assert_eq!(child.finish(), (Some(0), String::new()));
     let answers = text.lines().filter(|line| line.contains(" time=")).count();
     let figures = format!("{answers} sent, {answers} received, 0 lost (0.0 %), ");

@@ -1,21 +1,26 @@
-//! Our programs as child processes: arguments enter; a program that runs, or what it left behind,
-//! leaves. None survives its value, however a test ends.
+//! Our programs as child processes. None survives its value, however a test ends, and nothing that
+//! a test waits for is waited for without a bound.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
+use udp_heartbeat::net;
 
 pub(crate) const PROBE: &str = env!("CARGO_BIN_EXE_heartbeat-probe");
 pub(crate) const RESPONDER: &str = env!("CARGO_BIN_EXE_heartbeat-responder");
 
 /// How long a test waits for what must come: only one that fails ever waits so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A name that no resolver knows and no name server is asked for: a link-local address in the zone
+/// of an interface that does not exist.
+pub(crate) const UNRESOLVABLE: &str = "fe80::1%nowhere";
 
 /// Asks again and again until there is an answer.
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
@@ -50,10 +55,10 @@ pub(crate) fn own_address() -> SocketAddr {
     SocketAddr::new(IpAddr::V4(ip), 20_000 + NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A program that runs, with its log as it comes.
+/// A program that runs, with its log as it comes. What is not asked for stays unread.
 pub(crate) struct Running {
     child: Killed,
-    fresh: Receiver<String>,
+    fresh: Lines,
     /// What it has logged, as JSON, line by line.
     log: Vec<Value>,
     /// Where it answers heartbeats, if it does.
@@ -72,6 +77,10 @@ pub(crate) struct Ended {
 
 /// A child that is killed where it has not ended by itself.
 pub(crate) struct Killed(Child);
+
+/// The lines that a program writes, read one by one as they are asked for. One that does not come
+/// fails the test.
+pub(crate) struct Lines(Receiver<String>);
 
 impl Running {
     /// `heartbeat-probe run` with these arguments.
@@ -104,15 +113,7 @@ impl Running {
     fn start(mut command: Command) -> Self {
         command.args(["--web.listen-address=127.0.0.1:0", "--log.format=json"]);
         let (mut child, _) = Killed::spawn(&mut command, Stdio::null());
-        let errors = BufReader::new(child.stderr());
-        let (sender, fresh) = channel();
-        thread::spawn(move || {
-            for line in errors.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
+        let fresh = child.stderr();
         let http = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
         let mut running = Self { child, fresh, log: Vec::new(), udp: Vec::new(), http };
         running.http = address(&running.logged("serving HTTP"));
@@ -124,7 +125,7 @@ impl Running {
     /// The next line of the log that says `what`, and has not been told of by this.
     pub(crate) fn logged(&mut self, what: &str) -> Value {
         loop {
-            match self.fresh.recv_timeout(PATIENCE) {
+            match self.fresh.read() {
                 Ok(line) => self.log.push(serde_json::from_str(&line).expect(&line)),
                 Err(RecvTimeoutError::Timeout) => panic!("{what} is not logged: {:?}", self.log),
                 Err(RecvTimeoutError::Disconnected) => panic!("it ended: {:?}", self.log),
@@ -143,7 +144,7 @@ impl Running {
     /// Waits for its end; the exit code and the whole log.
     pub(crate) fn ended(mut self) -> (Option<i32>, Vec<Value>) {
         loop {
-            match self.fresh.recv_timeout(PATIENCE) {
+            match self.fresh.read() {
                 Ok(line) => self.log.push(serde_json::from_str(&line).expect(&line)),
                 Err(RecvTimeoutError::Timeout) => panic!("it does not end: {:?}", self.log),
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -162,6 +163,48 @@ impl Running {
     pub(crate) fn kill(mut self) {
         self.child.0.kill().unwrap();
         self.child.wait();
+    }
+}
+
+impl Lines {
+    pub(crate) fn of(stream: impl Read + Send + 'static) -> Self {
+        // Without room, so that nothing is read ahead of the test but one line and a buffer.
+        let (sender, lines) = sync_channel(0);
+        thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self(lines)
+    }
+
+    fn read(&self) -> Result<String, RecvTimeoutError> {
+        self.0.recv_timeout(PATIENCE)
+    }
+
+    /// What is left up to the end, each line ended.
+    pub(crate) fn rest(&mut self) -> String {
+        let end = net::now().mono + PATIENCE;
+        let mut text = String::new();
+        for line in self {
+            text.extend([&line, "\n"]);
+            assert!(net::now().mono < end, "it writes on and on: {text}");
+        }
+        text
+    }
+}
+
+impl Iterator for Lines {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        match self.read() {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("nothing more is written, and it goes on"),
+        }
     }
 }
 
@@ -184,8 +227,8 @@ impl Killed {
     }
 
     /// What it writes to stderr; can be taken once.
-    pub(crate) fn stderr(&mut self) -> ChildStderr {
-        self.0.stderr.take().unwrap()
+    pub(crate) fn stderr(&mut self) -> Lines {
+        Lines::of(self.0.stderr.take().unwrap())
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -195,20 +238,13 @@ impl Killed {
 
     /// Waits for the end; what is written to stderr until then, and the exit code.
     pub(crate) fn finish(mut self) -> (Option<i32>, String) {
-        let mut errors = self.stderr();
-        let (sender, all) = channel();
-        thread::spawn(move || {
-            let mut text = String::new();
-            let _ = errors.read_to_string(&mut text);
-            let _ = sender.send(text);
-        });
-        let text = all.recv_timeout(PATIENCE).expect("the program does not end");
-        (self.wait(), text)
+        let errors = self.stderr().rest();
+        (self.wait(), errors)
     }
 
     /// Waits for the end; the exit code.
     pub(crate) fn wait(&mut self) -> Option<i32> {
-        self.0.wait().unwrap().code()
+        until("the program ends", || self.0.try_wait().unwrap()).code()
     }
 }
 
@@ -223,13 +259,10 @@ impl Drop for Killed {
 /// Runs a program to its end.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Ended {
     let (child, out) = Killed::spawn(Command::new(program).args(arguments), Stdio::piped());
-    let mut out = out.unwrap();
-    let reader = thread::spawn(move || {
-        let mut text = String::new();
-        out.read_to_string(&mut text).map(|_| text)
-    });
+    let mut out = Lines::of(out.unwrap());
+    let reader = thread::spawn(move || out.rest());
     let (code, err) = child.finish();
-    Ended { code, out: reader.join().unwrap().unwrap(), err }
+    Ended { code, out: reader.join().unwrap(), err }
 }
 
 pub(crate) fn message(line: &Value) -> &str {

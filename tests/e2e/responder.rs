@@ -1,6 +1,5 @@
 //! `heartbeat-responder`: answers, figures, faults that are asked for, and bytes that nobody asked.
 
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 
@@ -204,7 +203,7 @@ fn it_serves_or_says_why_not_however_few_descriptors_there_are() {
         command.args([RESPONDER, "--listen=127.0.0.1:0", "--web.listen-address=127.0.0.1:0"]);
         let (mut child, _) = Killed::spawn(&mut command, Stdio::null());
         let mut last = String::new();
-        for line in BufReader::new(child.stderr()).lines().map_while(Result::ok) {
+        for line in child.stderr() {
             last = line;
             if last.contains("serving HTTP") {
                 assert!(limit > FEW);

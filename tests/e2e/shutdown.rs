@@ -1,9 +1,8 @@
 //! SIGTERM and SIGINT: nothing more is sent, what is in flight is settled, HTTP ends last, exit 0.
 
-use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
-use crate::program::{Killed, PROBE, Running, message, until};
+use crate::program::{Killed, Lines, PROBE, Running, message, until};
 use crate::scrape::{Begun, Metrics, get};
 use crate::server::Server;
 
@@ -55,10 +54,10 @@ fn ping_ends_on_sigterm_with_1_where_nobody_answered() {
         Command::new(PROBE).args(["ping", &silent.address.to_string(), "-c1000000", "-W100ms"]),
         Stdio::piped(),
     );
-    let mut out = BufReader::new(out.unwrap());
-    out.read_line(&mut String::new()).unwrap();
+    let mut out = Lines::of(out.unwrap());
+    assert!(out.next().is_some());
     child.signal("TERM");
-    out.read_to_string(&mut String::new()).unwrap();
+    out.rest();
     let (code, errors) = child.finish();
     assert_eq!((code, errors.as_str()), (Some(1), ""));
 }
@@ -69,12 +68,8 @@ fn the_demo_shows_its_four_servers_and_ends_on_ctrl_c() {
         Command::new(PROBE).args(["demo", "--web.listen-address=127.0.0.1:0", "--log.format=json"]),
         Stdio::piped(),
     );
-    let mut out = BufReader::new(out.unwrap());
-    let mut told = String::new();
-    while !told.contains("/metrics\n") {
-        assert_ne!(out.read_line(&mut told).unwrap(), 0, "{told}");
-    }
-    let line = told.lines().find(|line| line.contains("/metrics")).unwrap();
+    let mut out = Lines::of(out.unwrap());
+    let line = out.find(|line| line.ends_with("/metrics")).unwrap();
     let http = line.split("http://").nth(1).unwrap().strip_suffix("/metrics").unwrap();
     let http = http.parse().unwrap();
     assert_eq!(get(http, "/").unwrap().status, 200);
@@ -89,7 +84,7 @@ fn the_demo_shows_its_four_servers_and_ends_on_ctrl_c() {
         Some(())
     });
     child.signal("INT");
-    out.read_to_string(&mut told).unwrap();
+    let told = out.rest();
     assert!(told.contains("  absent   DOWN  3 consecutive misses\n"), "{told}");
     assert!(told.contains("  steady   up\n"), "{told}");
     let (code, log) = child.finish();
