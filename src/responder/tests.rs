@@ -16,10 +16,40 @@ fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-fn start(addresses: &[SocketAddr], terms: impl Into<Terms>) -> (Handle, ResponderMetrics) {
+/// A responder that runs until it is dropped; one that does not stop fails the test.
+struct Running(Option<Handle>);
+
+impl Running {
+    fn of(responder: Responder) -> Self {
+        Self(Some(spawn(responder).unwrap()))
+    }
+}
+
+impl std::ops::Deref for Running {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        self.0.as_ref().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let handle = self.0.take();
+        let (done, stopped) = std::sync::mpsc::sync_channel(1);
+        std::thread::spawn(move || {
+            drop(handle);
+            done.send(())
+        });
+        let has_stopped = stopped.recv_timeout(PATIENCE).is_ok();
+        assert!(has_stopped || std::thread::panicking(), "it does not stop");
+    }
+}
+
+fn start(addresses: &[SocketAddr], terms: impl Into<Terms>) -> (Running, ResponderMetrics) {
     let metrics = ResponderMetrics::new();
     let responder = Responder::bind(addresses, &terms.into(), NonZeroUsize::MIN, &metrics).unwrap();
-    (spawn(responder).unwrap(), metrics)
+    (Running::of(responder), metrics)
 }
 
 /// A socket that takes datagrams from `server` alone, as every connected UDP socket does.
@@ -51,15 +81,6 @@ fn encoded(protocol: &dyn Protocol, sequence: u32, at: Wall) -> Vec<u8> {
     octets
 }
 
-fn stop(handle: Handle) {
-    let (done, stopped) = std::sync::mpsc::sync_channel(1);
-    std::thread::spawn(move || {
-        handle.stop();
-        done.send(())
-    });
-    stopped.recv_timeout(PATIENCE).expect("it stops");
-}
-
 /// The counters follow the replies by some microseconds.
 fn eventually(condition: impl Fn() -> bool) {
     let deadline = net::now().mono + PATIENCE;
@@ -87,7 +108,7 @@ fn all_protocols_are_answered_on_one_port_of_both_families() {
     let responder = bind_one_port(&metrics);
     let addresses = responder.local_addrs();
     assert_eq!(addresses[0].port(), addresses[1].port());
-    let handle = spawn(responder).unwrap();
+    let handle = Running::of(responder);
     assert_eq!(handle.local_addrs(), addresses);
     for server in addresses {
         let client = client(server);
@@ -218,7 +239,7 @@ fn stopping_frees_the_port_even_with_replies_held() {
     let server = handle.local_addrs()[0];
     client(server).send(b"Ping 1 x").unwrap();
     eventually(|| metrics.received_count(1) == 1);
-    stop(handle);
+    drop(handle);
     assert!(UdpSocket::bind(server).is_ok());
 }
 
@@ -233,7 +254,7 @@ fn it_stops_under_a_flood() {
         }
     });
     eventually(|| metrics.received_count(1) > 1000);
-    stop(handle);
+    drop(handle);
     drop(stopped);
     flooder.join().unwrap();
 }
@@ -260,7 +281,7 @@ fn threads_share_every_address_and_all_of_them_answer() {
     let threads = NonZeroUsize::new(3).unwrap();
     let responder = Responder::bind(&addresses, &Terms::default(), threads, &metrics).unwrap();
     assert_eq!(responder.shares.len(), 3);
-    let handle = spawn(responder).unwrap();
+    let handle = Running::of(responder);
     let again = Responder::bind(handle.local_addrs(), &Terms::default(), threads, &metrics);
     assert!(again.is_err(), "a second responder must not share the port unnoticed");
 
@@ -307,7 +328,7 @@ fn threads_share_one_limit() {
     let terms = Terms { rate_limit: NonZeroU32::new(10), ..Terms::default() };
     let threads = NonZeroUsize::new(3).unwrap();
     let responder = Responder::bind(&[address("127.0.0.1:0")], &terms, threads, &metrics).unwrap();
-    let handle = spawn(responder).unwrap();
+    let handle = Running::of(responder);
     let start = net::now().mono;
     // The kernel spreads by ports, and all of these are one source.
     let clients: Vec<_> = (0..40).map(|_| client(handle.local_addrs()[0])).collect();
@@ -405,7 +426,7 @@ fn two_responders_do_not_answer_each_other() {
             let request = encoded(protocol, 5, net::now().wall);
             outbox.push(one.local_addrs()[0], None, |out| out.extend_from_slice(&request));
             other.shares[0].sockets[0].send(&mut outbox, |_, sent| assert!(sent.is_ok()));
-            let other = spawn(other).unwrap();
+            let other = Running::of(other);
 
             // A reply that was damaged may be of no protocol at all.
             let refused = || {

@@ -138,12 +138,12 @@ fn impaired_replies_are_counted_as_they_were_made() {
 /// Losses on both ways, in bursts and for want of bandwidth, and replies that three others overtake.
 #[test]
 fn whatever_a_bad_network_does_both_sides_count_the_same() {
-    // A reply of 44 octets, and 28 of headers, takes 5.76 ms; one comes each 5 ms.
+    // A reply of 44 octets, and 28 of headers, takes 9 ms; one comes each 5 ms.
     let responder = Running::responder(&[
         "--loss=5%",
         "--burst-loss=1%,40%",
         "--direction=both",
-        "--bandwidth=100kbit,40ms",
+        "--bandwidth=64kbit,40ms",
         "--jitter=2ms",
         "--jitter-shape=normal",
         "--reorder=5%",
@@ -155,17 +155,22 @@ fn whatever_a_bad_network_does_both_sides_count_the_same() {
         responder.udp[0]
     ));
     let mut check = |metrics: &Metrics| metrics.ledger("bad");
-    until("600 heartbeats have been sent", || (check(&probe.metrics()).sent >= 600).then_some(()));
+    let reasons = |truth: &Metrics| {
+        let dropped = |reason| truth.responder("dropped_total", ("reason", reason));
+        ["loss", "burst_loss", "overflow"].map(dropped)
+    };
+    // On a machine that is busy, heartbeats are skipped, and it takes longer for the link to fill.
+    until("600 heartbeats have been sent, and some are dropped for every reason", || {
+        let is_enough = check(&probe.metrics()).sent >= 600;
+        (is_enough && !reasons(&responder.metrics()).contains(&0)).then_some(())
+    });
     let (ledger, last) = settle(&mut probe, &mut check);
     let truth = responder.metrics();
-    let dropped = |reason| truth.responder("dropped_total", ("reason", reason));
     assert_eq!(truth.responder("received_total", ("protocol", "stamp")), ledger.sent);
     assert_eq!(truth.responder("replied_total", ("protocol", "stamp")), ledger.received);
-    let reasons = ["loss", "burst_loss", "overflow"].map(dropped);
-    assert_eq!(reasons.iter().sum::<u64>(), ledger.lost);
-    assert!(reasons.iter().all(|&count| count > 0), "{reasons:?}");
+    assert_eq!(reasons(&truth).iter().sum::<u64>(), ledger.lost);
     assert_eq!((last.of("bad", "late_total"), ledger.in_flight), (0, 0));
-    // Jitter alone reorders none that are 5.76 ms apart; what was held back to be overtaken was.
+    // Jitter alone reorders none that are 9 ms apart; what was held back to be overtaken was.
     let held = truth.responder("impaired_total", ("kind", "reorder"));
     let reordered = last.of("bad", "reordered_total");
     assert!(reordered > 0 && reordered <= held, "{reordered} of {held}");
