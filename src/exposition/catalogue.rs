@@ -4,6 +4,8 @@
 //! and tests hold what stands on `/metrics` equal to these lists. The `process_*` families beside
 //! them are those of [`prometheus::process_collector::ProcessCollector`].
 
+use crate::model::TargetLabel;
+
 /// One metric: a name, and what is said about it on `/metrics`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Family {
@@ -41,15 +43,25 @@ pub fn responder() -> impl Iterator<Item = &'static Family> {
     RESPONDER.iter().chain([&BUILD_INFO])
 }
 
+/// The name of a label: of a [`TargetLabel`], or of a family that is not of targets, in quotes.
+macro_rules! label {
+    ($name:literal) => {
+        $name
+    };
+    ($label:ident) => {
+        TargetLabel::$label.as_str()
+    };
+}
+
 /// Declares families, and the list of them.
 macro_rules! families {
     ($(#[$meta:meta])* $list:ident {
-        $($id:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)+
+        $($id:ident = $kind:ident $name:literal [$($label:tt),*] $help:literal;)+
     }) => {
         $(
             #[doc = concat!("The family `", $name, "`.")]
             pub const $id: Family =
-                Family { name: $name, help: $help, kind: Kind::$kind, labels: &[$($label),*] };
+                Family { name: $name, help: $help, kind: Kind::$kind, labels: &[$(label!($label)),*] };
         )+
         $(#[$meta])*
         pub const $list: &[Family] = &[$($id),+];
@@ -57,7 +69,7 @@ macro_rules! families {
 }
 
 families! {
-    /// What is told of each target.
+    /// What is told of each target. Their labels are [`TargetLabel`]s.
     PER_TARGET {
         UP = Gauge "heartbeat_up" []
             "1 if the target is up, 0 if it is down: as many consecutive heartbeats as configured went unanswered. Absent until the first verdict.";
@@ -71,7 +83,7 @@ families! {
             "Heartbeats that left and were not answered within the timeout. Loss is this over heartbeat_sent_total.";
         IN_FLIGHT = Gauge "heartbeat_in_flight" []
             "Heartbeats that left and are neither answered nor timed out yet.";
-        UNSENT = Counter "heartbeat_unsent_total" ["reason"]
+        UNSENT = Counter "heartbeat_unsent_total" [Reason]
             "Heartbeats that were due and never left, by reason. All but skipped count as misses; skipped means that the probe itself was late.";
         LATE = Counter "heartbeat_late_total" []
             "First answers that came after the timeout. Each of these heartbeats also stands in heartbeat_lost_total.";
@@ -79,13 +91,13 @@ families! {
             "Further answers to a heartbeat that was answered already (RFC 5560).";
         REORDERED = Counter "heartbeat_reordered_total" []
             "Answers to a heartbeat older than one that was answered already (RFC 4737).";
-        ONE_WAY_LOST = Counter "heartbeat_one_way_lost_total" ["direction"]
+        ONE_WAY_LOST = Counter "heartbeat_one_way_lost_total" [Direction]
             "Lost heartbeats of which it is known on which way they were lost, told by the numbers of a STAMP reflector that keeps state: forward never came to the responder, of backward the reply never came back. Counted up to two timeouts after heartbeat_lost_total, once a later heartbeat is answered.";
-        INVALID_REPLIES = Counter "heartbeat_invalid_replies_total" ["reason"]
+        INVALID_REPLIES = Counter "heartbeat_invalid_replies_total" [Reason]
             "Datagrams from the target's address that answer nothing that was sent, by reason.";
         CONSECUTIVE_MISSES = Gauge "heartbeat_consecutive_misses" []
             "Misses in a row, newer than the newest answered heartbeat. The target is down when this reaches heartbeat_target_misses.";
-        STATE_CHANGES = Counter "heartbeat_state_changes_total" ["state"]
+        STATE_CHANGES = Counter "heartbeat_state_changes_total" [State]
             "How often the target came to be in the state, first verdict included.";
         STATE_CHANGE_TIMESTAMP = Gauge "heartbeat_state_change_timestamp_seconds" []
             "When the verdict last changed, as Unix time in seconds. Absent until the first verdict.";
@@ -95,7 +107,7 @@ families! {
             "Time that the target has spent down, in seconds, a present outage included.";
         LOSS_BURST_LENGTH = Histogram "heartbeat_loss_burst_length" []
             "Lengths of completed runs of consecutive lost heartbeats, in heartbeats (RFC 3357 loss periods).";
-        ICMP_ERRORS = Counter "heartbeat_icmp_errors_total" ["kind"]
+        ICMP_ERRORS = Counter "heartbeat_icmp_errors_total" [Kind]
             "ICMP errors about the target's heartbeats, by kind. Of several targets at one address it is the one that the error quotes. They explain losses and settle nothing: port_unreachable means that the host is alive and nothing listens.";
         TIME_DIFFERENCE = Gauge "heartbeat_time_difference_seconds" []
             "Responder's receive time minus the probe's send time, as last answered, in seconds: forward delay plus the offset between the two clocks, so it may be negative. Absent where the protocol does not tell it.";
@@ -109,7 +121,7 @@ families! {
             "1 if the last lookup of the target's name succeeded, else 0. Always 1 for a literal address.";
         ADDRESS_CHANGES = Counter "heartbeat_address_changes_total" []
             "How often the target's name came to mean another address.";
-        TARGET_INFO = Gauge "heartbeat_target_info" ["address", "protocol"]
+        TARGET_INFO = Gauge "heartbeat_target_info" [Address, Protocol]
             "Always 1: the address as configured and the protocol of the target, as labels.";
         TARGET_INTERVAL = Gauge "heartbeat_target_interval_seconds" []
             "Configured time from one heartbeat to the next, in seconds.";

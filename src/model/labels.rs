@@ -22,13 +22,19 @@ macro_rules! labels {
         impl $name {
             /// How many values there are.
             pub const COUNT: usize = [$(Self::$variant),+].len();
+
+            /// The value as it stands on `/metrics`, for constants.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
         }
 
         impl $crate::model::Label for $name {
             const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             fn label(self) -> &'static str {
-                match self { $(Self::$variant => $text,)+ }
+                self.as_str()
             }
 
             fn index(self) -> usize {

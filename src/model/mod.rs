@@ -11,6 +11,6 @@ mod time;
 pub use labels::Label;
 pub use outcome::{
     Direction, DropReason, IcmpKind, ImpairmentKind, InvalidReason, StampSource, State,
-    UnmatchedReason, UnsentReason,
+    TargetLabel, UnmatchedReason, UnsentReason,
 };
 pub use time::{Arrival, Mono, Stamp, Wall, nanos};

@@ -1,6 +1,25 @@
-//! What can become of a heartbeat, a reply or a datagram: the label values of the metrics.
+//! What can become of a heartbeat, a reply or a datagram: the labels of the metrics and their values.
 
 use super::labels::labels;
+
+labels! {
+    /// The labels that metrics of targets have beside `target` and the configured ones. The
+    /// catalogue of metrics takes them from here, and no target may have one of the same name.
+    pub enum TargetLabel {
+        /// The address as configured.
+        Address => "address",
+        /// The way on which a heartbeat was lost.
+        Direction => "direction",
+        /// The kind of an ICMP error.
+        Kind => "kind",
+        /// The protocol of the target.
+        Protocol => "protocol",
+        /// Why something happened.
+        Reason => "reason",
+        /// A verdict on the target.
+        State => "state",
+    }
+}
 
 labels! {
     /// Why a heartbeat that was due never left (`heartbeat_unsent_total`).
