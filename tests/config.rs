@@ -121,6 +121,119 @@ fn lines_and_columns_are_those_of_an_editor() {
     assert_eq!(places("targets: [{address: \"a\n  b\"}, c]"), [(1, 12), (2, 8)]);
     assert_eq!(places("targets:\n-"), [(2, 2)]);
     assert_eq!(places("\u{feff}a: 1"), [(1, 1)]);
+    // These end lines in YAML 1.1 and in no editor; a lone CR does so in YAML.
+    assert_eq!(places("{\u{85}: 1, \u{2028}: 2, \u{2029}: 3}"), [(1, 2), (1, 8), (1, 14)]);
+    assert_eq!(places("a: 1\rb: 2\n"), [(1, 1), (1, 6)]);
+}
+
+/// What is said about a text, line by line.
+fn said(text: &str) -> Vec<String> {
+    let problems = config::parse("probe.yml", text).unwrap_err().to_string();
+    problems.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn hostile_texts_have_one_problem_each_and_a_short_one() {
+    let pieces = |piece: &str, count: usize| piece.repeat(count);
+    for (name, text) in [
+        ("brackets", format!("a: {}", pieces("[", 20_000))),
+        ("braces", pieces("{a: ", 100_000)),
+        ("dashes", pieces("- ", 100_000)),
+        ("closed brackets", format!("{}{}", pieces("[", 100_000), pieces("]", 100_000))),
+        ("a long key", format!("{}: 1", pieces("k", 100_000))),
+        ("a long value", format!("targets: {}", pieces("v", 100_000))),
+        ("a long port", format!("targets: [{{address: a, port: {}}}]", pieces("9", 100_000))),
+        ("a long interval", format!("defaults: {{interval: {}}}", pieces("9", 100_000))),
+        ("a long address", format!("targets: [{{address: {}}}]", pieces("a.", 100_000))),
+        (
+            "a long label",
+            format!("targets: [{{address: a, labels: {{{}: x}}}}]", pieces("é", 1000)),
+        ),
+        ("a long tag", format!("!{} x", pieces("t", 100_000))),
+        ("a long anchor", format!("*{}", pieces("a", 100_000))),
+        ("a long protocol", format!("defaults: {{protocol: {}}}", pieces("p", 100_000))),
+        ("NUL", pieces("\0", 100_000)),
+        ("tabs", pieces("\t", 100_000)),
+        ("quotes", pieces("'", 100_001)),
+        ("spaces", pieces(" ", 100_000)),
+        ("lines", pieces("\r\n", 100_000)),
+        ("comments", pieces("#\n", 100_000)),
+        ("documents", pieces("---\n", 100_000)),
+        ("anchors", pieces("&a ", 100_000)),
+        ("keys", pieces("? ", 100_000)),
+        ("a list of commas", format!("[{}]", pieces("a,", 100_000))),
+    ] {
+        let said = said(&text);
+        assert_eq!(said.len(), 1, "{name}: {:?}", &said[..2]);
+        assert!(said[0].chars().count() < 1000, "{name}: {}", said[0]);
+    }
+}
+
+#[test]
+fn of_many_problems_the_first_hundred_are_told_and_all_counted() {
+    let mut keys = String::new();
+    for number in 0..100_000 {
+        writeln!(keys, "key{number}: 1").unwrap();
+    }
+    let said = said(&keys);
+    assert_eq!(said.len(), 101);
+    assert!(said[99].starts_with("probe.yml:100:1: key99: unknown key"), "{}", said[99]);
+    assert_eq!(said[100], "probe.yml: and 99900 more problems");
+
+    let duplicates = format!("targets: [{{address: a, labels: {{{}}}}}]", "x: y, ".repeat(50_000));
+    let problems = config::parse("probe.yml", &duplicates).unwrap_err();
+    assert_eq!(problems.count(), 49_999);
+    let first = problems.iter().next().unwrap();
+    assert_eq!(first.message, r#"duplicate label "x" (also at column 33)"#);
+}
+
+#[test]
+fn a_file_has_a_size_that_it_may_not_exceed() {
+    let text = format!("# {}\n{{}}", "x".repeat(64 << 20));
+    assert_eq!(
+        said(&text),
+        ["probe.yml:1:1: file: is larger than 64 MiB, the most that a configuration may have"]
+    );
+}
+
+#[test]
+fn what_is_not_a_file_is_a_problem_of_its_path() {
+    let loaded = |path: &Path| config::load(path).unwrap_err().to_string();
+    let path = folder();
+    assert_eq!(loaded(&path), format!("{}:1:1: file: is a directory, not a file", path.display()));
+    assert_eq!(
+        loaded(Path::new("/dev/zero")),
+        "/dev/zero:1:1: file: is larger than 64 MiB, the most that a configuration may have"
+    );
+    assert_eq!(loaded(Path::new("/dev/null")), "/dev/null:1:1: file: is empty");
+}
+
+/// The configuration as it is printed.
+fn printed(config: &Config) -> String {
+    let mut out = Vec::new();
+    config.to_yaml(&mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// Checks that what is printed is the same configuration, in every field.
+fn reads_back(config: &Config) -> Result<(), TestCaseError> {
+    let text = printed(config);
+    let again = config::parse("elsewhere/printed.yml", &text)
+        .map_err(|problems| TestCaseError::fail(format!("{problems}\n{text}")))?;
+    prop_assert_eq!(format!("{config:#?}"), format!("{again:#?}"), "{}", text);
+    Ok(())
+}
+
+#[test]
+fn what_is_printed_reads_back_and_has_no_secret() {
+    for name in ["aliases", "full", "keyed", "minimal", "no-targets"] {
+        reads_back(&load(name).unwrap()).unwrap();
+    }
+    let text = printed(&load("keyed").unwrap());
+    let file = folder().join("keys/one.key");
+    let key = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains(&format!("key_file: {}\n", file.display())), "{text}");
+    assert!(!text.contains(key.trim()), "{text}");
 }
 
 /// A file of `count` targets, every one of which is `wrong` in the same way or right.
@@ -136,24 +249,25 @@ fn many(count: usize, wrong: bool) -> String {
 }
 
 #[test]
-fn many_targets_are_read_and_many_problems_told() {
+fn many_targets_are_read_and_the_first_problems_told() {
     // Anything quadratic takes minutes here.
     let config = config::parse("probe.yml", &many(20_000, false)).unwrap();
     assert_eq!(config.targets.len(), 20_000);
     assert_eq!(config.targets[19_999].name, "target-19999");
 
     let problems = config::parse("probe.yml", &many(20_000, true)).unwrap_err();
-    assert_eq!(problems.iter().count(), 39_999);
+    assert_eq!((problems.iter().count(), problems.count()), (100, 39_999));
     assert_eq!(
         problems.iter().last().unwrap().to_string(),
-        "probe.yml:60001:5: targets[19999].interval: must be more than zero"
+        "probe.yml:152:5: targets[50].name: duplicate target name \"target-0\" (also at line 2)"
     );
 }
 
 /// Parses `text` and checks that every problem lies within it, in order.
 fn check_problems(text: &str) -> Result<(), TestCaseError> {
-    let Err(problems) = config::parse("probe.yml", text) else {
-        return Ok(());
+    let problems = match config::parse("probe.yml", text) {
+        Ok(config) => return reads_back(&config),
+        Err(problems) => problems,
     };
     prop_assert!(problems.iter().count() > 0);
     let lines: Vec<_> = text.split('\n').collect();
@@ -212,7 +326,43 @@ fn yaml_like() -> impl Strategy<Value = String> {
     proptest::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
 }
 
+/// Words that YAML might take for something else, or that are hard to write in it.
+fn awkward() -> impl Strategy<Value = String> {
+    prop_oneof![
+        r"(?s).{0,12}",
+        r"[-+.0-9eExoXinfaNF_:]{1,8}",
+        r"[ \n\r\t#:'\x00-\x20\x7f-\xa0\u{feff}\u{2028}\u{2029}|>&*!%@`-]{1,8}",
+        "(y|Y|yes|no|on|off|null|Null|~|true|TRUE|False|\\.inf|\\.NaN|0x1F|0o7|0b1|1_0|1e400|<<|=|---|\\.\\.\\.)",
+        "9{300,400}",
+    ]
+}
+
 proptest! {
+    #[test]
+    fn any_names_and_labels_read_back_as_they_are_printed(
+        names in proptest::collection::btree_set(awkward(), 1..4),
+        labels in proptest::collection::btree_map("[a-zA-Z_][a-zA-Z0-9_]{0,5}", awkward(), 0..4),
+        buckets in proptest::collection::btree_set(1..86_400_000_000_000_u64, 1..5),
+        (interval, timeout) in (1_000_000..86_400_000_000_000_u64, 1..86_400_000_000_000_u64),
+    ) {
+        // JSON is YAML, and written by a library that knows nothing of this one.
+        let bounds: Vec<_> = buckets.iter().map(|&nanos| nanos as f64 / 1e9).collect();
+        let target = |name: &String| serde_json::json!({
+            "name": name, "address": "a", "labels": labels,
+            "interval": format!("{interval}ns"), "timeout": format!("{timeout}ns"),
+        });
+        let file = serde_json::json!({
+            "rtt_buckets": bounds, "targets": names.iter().map(target).collect::<Vec<_>>(),
+        });
+        if let Ok(config) = config::parse("probe.yml", &file.to_string()) {
+            for (target, name) in config.targets.iter().zip(&names) {
+                prop_assert_eq!(&target.name, name);
+                prop_assert_eq!(&target.labels, &labels);
+            }
+            reads_back(&config)?;
+        }
+    }
+
     #[test]
     fn any_text_is_accepted_or_has_problems_that_lie_in_it(text in r"(?s).{0,60}") {
         check_problems(&text)?;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use udp_heartbeat::config;
+use udp_heartbeat::config::{self, LabelName};
 use udp_heartbeat::exposition::ResponderMetrics;
 use udp_heartbeat::exposition::catalogue::{self, Family, Kind};
 use udp_heartbeat::model::{
@@ -138,8 +138,8 @@ fn protocols_are_all_told() {
 fn keys_of_the_configuration_are_those_that_are_known() {
     let known = |text: &str| {
         let problems = config::parse("", text).unwrap_err().to_string();
-        let (_, keys) = problems.split_once("known are ").unwrap();
-        keys.split(", ").map(str::to_owned).collect::<BTreeSet<_>>()
+        let (_, keys) = problems.split_once("(known: ").unwrap();
+        keys.trim_end_matches(')').split(", ").map(str::to_owned).collect::<BTreeSet<_>>()
     };
     let (top, defaults) = (known("zzzzzz: 1"), known("defaults: {zzzzzz: 1}"));
     let target = known("targets: [{address: a, zzzzzz: 1}]");
@@ -151,6 +151,15 @@ fn keys_of_the_configuration_are_those_that_are_known() {
     assert_eq!(told, known);
     let starred = rows.iter().filter(|row| row[0].ends_with('*')).map(|row| code(row[0]).remove(0));
     assert_eq!(starred.collect::<BTreeSet<_>>(), defaults);
+}
+
+#[test]
+fn labels_that_targets_may_not_have_are_all_told() {
+    let rows = rows(section("## Configuration"));
+    let row = rows.iter().find(|row| row[0] == "`targets[].labels`").unwrap();
+    let (_, told) = row[3].split_once("; not ").unwrap();
+    let reserved = LabelName::reserved().chain(["__…"]).map(str::to_owned);
+    assert_eq!(BTreeSet::from_iter(code(told)), reserved.collect());
 }
 
 #[test]

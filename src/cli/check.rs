@@ -1,19 +1,26 @@
-//! `heartbeat-probe check FILE`: every problem of a configuration file, a line each.
+//! `heartbeat-probe check FILE`: reports every problem of a configuration file, or prints what is in
+//! force.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config;
+use super::run::configuration;
 
 /// Check a configuration file: every problem, with its line and column, on stderr.
 ///
-/// Exits with 0 where the file can be used, and with 1 where it cannot.
+/// Exits with 0 if `run` would start with the same file and targets, and with 1 if it would not.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The configuration file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Targets, added to the file's as by `run`.
+    #[arg(value_name = "TARGET", help = "Targets, added to the file's: [PROTOCOL://]HOST[:PORT]")]
+    targets: Vec<String>,
+    /// Print the configuration in force, defaults applied, as a file that can be used instead
+    #[arg(long)]
+    print: bool,
 }
 
 /// Checks the file. Problems go to stderr, as of a compiler; what is well, to stdout.
@@ -23,8 +30,12 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn report(args: &Args, out: &mut impl Write, err: &mut impl Write) -> ExitCode {
-    // Where nobody reads (`check FILE | true`), the exit code tells all the same.
-    match config::load(&args.file) {
+    // Where nobody reads (`check FILE | true`), there is the exit code all the same.
+    match configuration(Some(&args.file), &args.targets) {
+        Ok(config) if args.print => {
+            let _ = config.to_yaml(out);
+            ExitCode::SUCCESS
+        }
         Ok(config) => {
             let (file, count) = (args.file.display(), config.targets.len());
             let targets = if count == 1 { "target" } else { "targets" };
@@ -32,7 +43,7 @@ fn report(args: &Args, out: &mut impl Write, err: &mut impl Write) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(problems) => {
-            let _ = writeln!(err, "{problems}");
+            let _ = writeln!(err, "{problems:#}");
             ExitCode::FAILURE
         }
     }
@@ -43,16 +54,25 @@ mod tests {
     use super::*;
 
     fn check(text: &str) -> (ExitCode, String, String) {
+        check_with(text, &[], false)
+    }
+
+    fn check_with(text: &str, targets: &[&str], print: bool) -> (ExitCode, String, String) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("probe.yml");
         std::fs::write(&file, text).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = report(&Args { file }, &mut out, &mut err);
+        let code = report(&args(file, targets, print), &mut out, &mut err);
         let shown = |octets: Vec<u8>| {
             let folder = format!("{}/", folder.path().display());
             String::from_utf8(octets).unwrap().replace(&folder, "")
         };
         (code, shown(out), shown(err))
+    }
+
+    fn args(file: PathBuf, targets: &[&str], print: bool) -> Args {
+        let targets = targets.iter().map(|&target| target.to_owned()).collect();
+        Args { file, targets, print }
     }
 
     #[test]
@@ -63,7 +83,41 @@ mod tests {
             check("targets: [{address: a}, {address: b}]\n"),
             ok("probe.yml: 2 targets, ok\n")
         );
-        assert_eq!(check("targets: []\n"), ok("probe.yml: 0 targets, ok\n"));
+        assert_eq!(check_with("targets: []\n", &["a"], false), ok("probe.yml: 1 target, ok\n"));
+    }
+
+    #[test]
+    fn a_file_without_targets_is_refused_as_by_run_unless_the_command_line_has_some() {
+        for text in ["targets:\n", "targets: []\n", "defaults: {interval: 2s}\n", "{}\n"] {
+            let (code, out, err) = check(text);
+            assert_eq!((code, out.as_str()), (ExitCode::FAILURE, ""), "{text:?}");
+            assert_eq!(
+                err,
+                "probe.yml: has no targets: add some to the file, or a TARGET to the command line\n"
+            );
+        }
+        let (code, out, err) = check_with("{}\n", &["a", "b:0"], false);
+        assert_eq!((code, out.as_str()), (ExitCode::FAILURE, ""));
+        assert_eq!(err, "target \"b:0\": invalid port \"0\": must be from 1 to 65535\n");
+    }
+
+    #[test]
+    fn what_is_in_force_is_printed() {
+        let text = "defaults: {interval: 2s}\nrtt_buckets: [1]\ntargets: [{address: a, labels: {x: '1'}}]\n";
+        let (code, out, err) = check_with(text, &["stamp://[::1]:862"], true);
+        assert_eq!((code, err.as_str()), (ExitCode::SUCCESS, ""));
+        let settings =
+            "interval: 2s\n  timeout: 1s\n  misses: 3\n  recoveries: 1\n  recorder: 16\n";
+        assert_eq!(
+            out,
+            format!(
+                "defaults:\n  protocol: heartbeat\n  port: 12000\n  {settings}\
+                 rtt_buckets:\n- 1.0\n\
+                 targets:\n\
+                 - name: a\n  address: a:12000\n  labels:\n    x: '1'\n  protocol: heartbeat\n  {settings}\
+                 - name: stamp://[::1]:862\n  address: '[::1]:862'\n  protocol: stamp\n  {settings}"
+            )
+        );
     }
 
     #[test]
@@ -73,14 +127,14 @@ mod tests {
         assert_eq!(
             err,
             "probe.yml:2:5: targets[0].interval: must be more than zero\n\
-             probe.yml:3:5: targets[0].address: ' ' cannot stand in a host name\n"
+             probe.yml:3:5: targets[0].address: invalid character ' ' in a host name\n"
         );
     }
 
     #[test]
     fn a_file_that_cannot_be_read_is_a_problem() {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let args = Args { file: "/nowhere/probe.yml".into() };
+        let args = args("/nowhere/probe.yml".into(), &[], false);
         assert_eq!(report(&args, &mut out, &mut err), ExitCode::FAILURE);
         assert_eq!(
             String::from_utf8(err).unwrap(),

@@ -1,7 +1,7 @@
 //! `heartbeat-probe run`: the exporter.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -51,7 +51,7 @@ fn workers(text: &str) -> Result<NonZeroUsize, String> {
 /// Where the machine gives no socket, port or thread. What the user asked for wrongly is reported
 /// here, and the exit code is 2.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let config = match configuration(args) {
+    let config = match configuration(args.config_file.as_deref(), &args.targets) {
         Ok(config) => config,
         Err(problem) => return Ok(failed(&problem, USAGE)),
     };
@@ -78,22 +78,33 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn configuration(args: &Args) -> anyhow::Result<Config> {
-    let config = match &args.config_file {
+/// The configuration in `file`, if there is one, with `arguments` as further targets.
+///
+/// # Errors
+/// What is wrong with either of them, or that there is no target in either.
+pub(super) fn configuration(file: Option<&Path>, arguments: &[String]) -> anyhow::Result<Config> {
+    let config = match file {
         Some(path) => config::load(path)?,
         None => Config::default(),
     };
     let mut targets = Vec::new();
-    for text in &args.targets {
+    for text in arguments {
         let target = config::parse_target(text, &config.defaults);
         targets.push(target.with_context(|| format!("target {text:?}"))?);
     }
     let config = config.with_targets(targets)?;
-    anyhow::ensure!(
-        !config.targets.is_empty(),
-        "nothing to probe: name a TARGET, or a file with targets by --config.file"
-    );
-    Ok(config)
+    match file {
+        _ if !config.targets.is_empty() => Ok(config),
+        Some(file) => anyhow::bail!(
+            "{}: has no targets: add some to the file, or a TARGET to the command line",
+            file.display()
+        ),
+        None => {
+            anyhow::bail!(
+                "nothing to probe: name a TARGET, or a file with targets by --config.file"
+            )
+        }
+    }
 }
 
 fn log_change(event: &Event) {

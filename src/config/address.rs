@@ -29,34 +29,36 @@ pub enum Host {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Nothing there, or nothing before the port.
-    #[error("{0:?} names no host")]
+    #[error("no host in {0:?}")]
     NoHost(String),
     /// `PROTOCOL://` where only an address may stand.
-    #[error("{0:?} names a protocol: it goes into the key protocol")]
+    #[error("{0:?} begins with a protocol: use the key protocol instead")]
     Protocol(String),
     /// Not from 1 to 65535.
-    #[error("port {0:?} is none: ports are from 1 to 65535")]
+    #[error("invalid port {0:?}: must be from 1 to 65535")]
     Port(String),
     /// Several colons, or brackets, but no IPv6 address.
-    #[error("{0:?} is no IPv6 address; with a port it is written [2001:db8::1]:12000")]
+    #[error("invalid IPv6 address {0:?}; with a port, write [2001:db8::1]:12000")]
     Ipv6(String),
     /// Ends in a number, as only IPv4 addresses do.
-    #[error("{0:?} is no IPv4 address, and host names do not end in a number")]
+    #[error("invalid IPv4 address {0:?}; host names do not end in a number")]
     Ipv4(String),
     /// Only local to a link, and without a zone.
-    #[error("{0} is on every link: name the interface, as in {0}%eth0")]
+    #[error("{0} is a link-local address: name the interface, as in {0}%eth0")]
     NoZone(Ipv6Addr),
     /// A zone on an address that needs none, or a zone that names no interface.
-    #[error("{0:?} has a zone that names no interface, or needs none")]
+    #[error("invalid zone in {0:?}: only link-local addresses have one, and it names an interface")]
     Zone(String),
     /// Multicast or broadcast: the answers come from other addresses.
-    #[error("{0} is a group, and answers would come from other addresses: name each host")]
+    #[error(
+        "{0} is a multicast or broadcast address, and answers come from other addresses: name each host"
+    )]
     Group(IpAddr),
     /// `0.0.0.0` or `::`, which a server listens on and nobody answers from.
-    #[error("{0} is no address of a host: for this machine, write 127.0.0.1 or ::1")]
+    #[error("{0} is not the address of a host: for this machine, write 127.0.0.1 or ::1")]
     Unspecified(IpAddr),
     /// A character that host names do not have.
-    #[error("{character:?} cannot stand in a host name{hint}")]
+    #[error("invalid character {character:?} in a host name{hint}")]
     Character {
         /// The first such character.
         character: char,
@@ -68,7 +70,7 @@ pub enum AddressError {
     Long(usize),
     /// A part between dots that DNS does not allow (RFC 1123 section 2.1).
     #[error(
-        "the part {0:?} of the host name is none: parts have 1 to 63 characters and neither begin nor end with a hyphen"
+        "invalid part {0:?} of a host name: parts have 1 to 63 characters and neither begin nor end with a hyphen"
     )]
     Part(String),
 }

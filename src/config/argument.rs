@@ -59,13 +59,10 @@ mod tests {
         let error = |text: &str| parse_target(text, &Defaults::default()).unwrap_err().to_string();
         assert_eq!(
             error("stmp://a"),
-            r#""stmp" is no protocol, did you mean stamp? (there are heartbeat, ping, stamp)"#
+            r#"unknown protocol "stmp", did you mean stamp? (known: heartbeat, ping, stamp)"#
         );
-        assert_eq!(
-            error("http://a"),
-            r#""http" is no protocol (there are heartbeat, ping, stamp)"#
-        );
-        assert_eq!(error("stamp://"), r#""" names no host"#);
+        assert_eq!(error("http://a"), r#"unknown protocol "http" (known: heartbeat, ping, stamp)"#);
+        assert_eq!(error("stamp://"), r#"no host in """#);
     }
 
     proptest! {

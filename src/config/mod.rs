@@ -1,27 +1,30 @@
 //! Configuration: what the user asked for, checked.
 //!
-//! The text of a YAML file enters, and either a [`Config`] free of contradictions leaves or
-//! [`Problems`]: every problem of the file at once, each with file, line, column and path. Of the
-//! command line come single targets ([`parse_target`]) and scalars ([`Interval`], [`Ratio`], …),
-//! which read the same text with the same messages.
+//! The input is the text of a YAML file. The output is a [`Config`] free of contradictions, or
+//! [`Problems`]: what is wrong with the file, each with file, line, column and path. From the command
+//! line come single targets ([`parse_target`]) and scalars ([`Interval`], [`Ratio`], …), which read
+//! the same text with the same messages.
 //!
 //! A file passes through three stages:
 //!
-//! 1. `node`: `serde_yaml` reads the text into a tree of plain values. What YAML itself forbids
-//!    ends here.
-//! 2. `schema`: the tree is checked against what a configuration may say. Problems are collected,
-//!    each with its place in the tree.
-//! 3. `place`: only where there are problems, the text is scanned once more for the line and
-//!    column of each place.
+//! 1. `file`: the octets are read, up to a bound, and are UTF-8.
+//! 2. `node`: the text is read into a tree of plain values, each with its place. What YAML itself
+//!    forbids ends here, and what takes more work than a configuration may.
+//! 3. `schema`: the tree is checked against what a configuration may say. Problems are collected,
+//!    each with its place.
 //!
-//! Nothing outside this module knows that the files are YAML.
+//! [`Config::to_yaml`] prints a configuration that reads back as the same one. Nothing outside this
+//! module knows that the files are YAML.
 
 mod address;
 mod argument;
+mod core_schema;
+mod file;
 mod key;
 mod node;
 mod place;
 mod prefix;
+mod print;
 mod problem;
 mod scalars;
 mod schema;
@@ -42,21 +45,26 @@ pub use target::{
     default_rtt_buckets, in_flight,
 };
 
-use place::Lines;
+use file::{FileError, MAX_OCTETS};
+use place::At;
+use problem::Finding;
 
 /// Reads the file at `path` and checks it as [`parse`] does.
 ///
 /// # Errors
-/// Every problem of the file; where it cannot be read, that is the one problem, at its beginning.
+/// What is wrong with the file; where it cannot be read, that is the one problem, at its beginning.
 pub fn load(path: &Path) -> Result<Config, Problems> {
     let file = path.display().to_string();
-    let octets = std::fs::read(path)
-        .map_err(|error| Problems::of_file(&file, (1, 1), format!("cannot be read: {error}")))?;
-    let text = str::from_utf8(&octets).map_err(|error| {
-        let valid = String::from_utf8_lossy(&octets[..error.valid_up_to()]);
-        Problems::of_file(&file, Lines::of(&valid).end(), "is not UTF-8".to_owned())
-    })?;
-    parse(&file, text)
+    let octets = file::read(path).map_err(|error| Problems::of_file(&file, error.to_string()))?;
+    match str::from_utf8(&octets) {
+        Ok(text) => parse(&file, text),
+        Err(error) => {
+            let (valid, rest) = octets.split_at(error.valid_up_to());
+            let message = format!("is not UTF-8: octet 0x{:02x}", rest[0]);
+            let finding = Finding::of_file(At::new(valid.len()), message);
+            Err(Problems::locate(&file, &String::from_utf8_lossy(valid), finding.into()))
+        }
+    }
 }
 
 /// Checks the text of a configuration file called `file`, which is named in problems and not read;
@@ -65,12 +73,17 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
 /// A file without targets is no problem: others may come from the command line.
 ///
 /// # Errors
-/// Every problem of the text, in the order of their places.
+/// What is wrong with the text, in the order of its lines.
 pub fn parse(file: &str, text: &str) -> Result<Config, Problems> {
-    let root = node::read(text).map_err(|fault| {
-        let at = fault.at.unwrap_or((1, 1));
-        Problems::of_file(file, Lines::of(text).clamp(at), fault.message)
-    })?;
+    if text.len() > MAX_OCTETS {
+        return Err(Problems::of_file(file, FileError::TooLarge.to_string()));
+    }
+    // Editors do not show a byte order mark, and do not count it.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let folder = Path::new(file).parent().unwrap_or(Path::new(""));
-    schema::check(&root, folder).map_err(|findings| Problems::locate(file, text, findings))
+    let checked = match node::read(text) {
+        Ok(root) => schema::check(&root, folder),
+        Err(finding) => Err(finding.into()),
+    };
+    checked.map_err(|findings| Problems::locate(file, text, findings))
 }

@@ -1,81 +1,329 @@
-//! YAML's text enters; a tree of plain values, in the order of the file, leaves.
+//! Reads YAML into a tree of plain values, each with the place where it is written.
 //!
-//! `serde_yaml` decides what is YAML and what type a scalar has. Its own `Value` is of no use here:
-//! it refuses a mapping with a duplicate key at the first one, where [`Node`] keeps both, so that
-//! the schema can name them all.
+//! Values and places come from one reading of the text. `granit_parser` decides what is YAML, and
+//! [`super::core_schema`] what type a plain scalar has. The work is linear in the text, whatever it says:
+//! depth, the number of values, and what aliases repeat are bounded while it is read.
 
-use std::cell::Cell;
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
+use std::rc::Rc;
 
-use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
-};
+use granit_parser::{ErrorKind, Event, Marker, Options, Parser, ScalarStyle, ScanError, Span, Tag};
 
-use super::place::{self, At};
+use super::core_schema::{self, Plain};
+use super::place::At;
+use super::problem::Finding;
 
-/// How much larger than its text a tree may become through aliases, in octets and nodes.
-///
-/// A tree without aliases has at most one node an octet, and strings no longer than the text.
+/// How many lists and mappings may be inside each other. A configuration has four.
+const MAX_DEPTH: usize = 32;
+
+/// How many values a file may have, keys included: many more than 100,000 targets need.
+const MAX_VALUES: usize = 1 << 23;
+
+/// How much aliases may repeat beyond the length of the text, in values and octets of text.
 const SLACK: usize = 1 << 20;
 
-/// A value as YAML has it.
+/// A value, and where it is written.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Node {
+pub(super) struct Node<'t> {
+    /// Where it begins; for a value that an alias repeats, where the alias is.
+    pub(super) at: At,
+    /// The value.
+    pub(super) value: Value<'t>,
+}
+
+/// A value as YAML has it. A copy of a list or a mapping shares its contents.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value<'t> {
     /// Nothing, `~` or `null`.
     Null,
     /// `true` or `false`.
     Bool(bool),
     /// A whole number.
-    Integer(i128),
+    Integer(i64),
     /// Any other number, infinities and NaN among them.
     Float(f64),
     /// Text.
-    Text(String),
+    Text(Cow<'t, str>),
     /// A sequence.
-    List(Vec<Node>),
+    List(Rc<[Node<'t>]>),
     /// A mapping; duplicate keys are kept.
-    Map(Vec<(Node, Node)>),
-    /// Anything behind a tag that is not YAML's own, such as `!secret`.
-    Tagged(String),
-}
-
-/// Why a text is no YAML that can be used.
-#[derive(Debug)]
-pub(super) struct Fault {
-    /// What is wrong.
-    pub(super) message: String,
-    /// Where, if that is known.
-    pub(super) at: Option<At>,
+    Map(Rc<[(Node<'t>, Node<'t>)]>),
+    /// Anything with a tag that is not of the core schema, such as `!secret`, or does not fit.
+    Tagged(Rc<str>),
 }
 
 /// Reads a text that holds one document.
-pub(super) fn read(text: &str) -> Result<Node, Fault> {
-    let budget = Cell::new(text.len().saturating_mul(2).saturating_add(SLACK));
-    let error = match Seed(&budget).deserialize(serde_yaml::Deserializer::from_str(text)) {
-        Ok(Node::Null) => {
-            return Err(Fault { message: "is empty".to_owned(), at: None });
-        }
-        Ok(node) => return Ok(node),
-        Err(error) => error,
-    };
-    let at = location(&error).or_else(|| place::second_document(text));
-    let message = match error.to_string() {
-        message if budget.get() == 0 || message.starts_with("repetition limit") => {
-            "aliases repeat more than a configuration can hold".to_owned()
-        }
-        message if message.contains("more than one document") => {
-            "holds more than one document".to_owned()
-        }
-        message if message.starts_with("recursion limit") => "is nested too deeply".to_owned(),
-        message => without_place(&message, at),
-    };
-    Err(Fault { message, at })
+pub(super) fn read(text: &str) -> Result<Node<'_>, Finding> {
+    read_bounded(text, MAX_VALUES)
 }
 
-impl Node {
+fn read_bounded(text: &str, max_values: usize) -> Result<Node<'_>, Finding> {
+    let mut tree = Tree::new(text, max_values);
+    for event in Parser::new_from_str_with_options(text, options()) {
+        let (event, span) = event.map_err(|error| invalid(text, &error))?;
+        tree.take(event, span)?;
+    }
+    match tree.root {
+        Some(root) if !root.is_null() => Ok(root),
+        Some(_) | None => Err(Finding::of_file(At::default(), "is empty")),
+    }
+}
+
+/// What bounds the work of the parser. It allows lists of one style in those of the other, so the
+/// tree counts the depth as well.
+fn options() -> Options {
+    granit_parser::options! {
+        flow_nesting_limit: MAX_DEPTH,
+        block_nesting_limit: MAX_DEPTH,
+        emit_unresolved_aliases: true,
+    }
+}
+
+/// What the parser says about a text that is not YAML.
+fn invalid(text: &str, error: &ScanError) -> Finding {
+    let at = at(text, error.marker());
+    let kind = error.kind();
+    if *kind == ErrorKind::RecursionLimitExceeded {
+        return too_deep(at);
+    }
+    let is_tab = matches!(
+        kind,
+        ErrorKind::TabNotAllowed
+            | ErrorKind::TabInBlockIndentation
+            | ErrorKind::TabInIndentation
+            | ErrorKind::TabAtBlockScalarStart
+            | ErrorKind::TabInPlainScalar
+    );
+    if is_tab {
+        return Finding::of_file(at, "invalid YAML: tab in indentation, use spaces");
+    }
+    Finding::of_file(at, format_args!("invalid YAML: {kind}"))
+}
+
+fn too_deep(at: At) -> Finding {
+    Finding::of_file(at, format_args!("is nested too deeply: more than {MAX_DEPTH} levels"))
+}
+
+/// The parser counts octets of texts, or else characters.
+fn at(text: &str, mark: &Marker) -> At {
+    let octets = mark.byte_offset().or_else(|| {
+        let (octets, _) = text.char_indices().nth(mark.index())?;
+        Some(octets)
+    });
+    At::new(octets.unwrap_or(text.len()))
+}
+
+/// A tree while it is read.
+struct Tree<'t> {
+    text: &'t str,
+    root: Option<Node<'t>>,
+    /// The lists and mappings that have begun and not ended, the innermost last.
+    open: Vec<Open<'t>>,
+    /// What has an anchor and has ended, by the number of the anchor.
+    anchors: HashMap<usize, Part<'t>>,
+    documents: usize,
+    /// How many values it may have, and has.
+    max_values: usize,
+    values: usize,
+    /// How much aliases may still repeat.
+    repeats: usize,
+}
+
+/// A value that is complete.
+#[derive(Clone)]
+struct Part<'t> {
+    node: Node<'t>,
+    /// Its values and octets of text, those that its aliases repeat among them.
+    weight: usize,
+    /// How many lists and mappings are inside each other in it.
+    height: usize,
+}
+
+/// A list or a mapping that has begun and not ended.
+struct Open<'t> {
+    at: At,
+    anchor: usize,
+    /// A tag that makes it another kind of value.
+    tag: Option<Rc<str>>,
+    children: Children<'t>,
+    weight: usize,
+    height: usize,
+}
+
+enum Children<'t> {
+    List(Vec<Node<'t>>),
+    /// The entries, and the key whose value comes next.
+    Map(Vec<(Node<'t>, Node<'t>)>, Option<Node<'t>>),
+}
+
+impl<'t> Tree<'t> {
+    fn new(text: &'t str, max_values: usize) -> Self {
+        Self {
+            text,
+            root: None,
+            open: Vec::new(),
+            anchors: HashMap::new(),
+            documents: 0,
+            max_values,
+            values: 0,
+            repeats: text.len().saturating_add(SLACK),
+        }
+    }
+
+    fn take(&mut self, event: Event<'t>, span: Span) -> Result<(), Finding> {
+        // The tag of a value comes before it, and its anchor may.
+        let begin = at(self.text, &span.tag_start().unwrap_or(span.start));
+        match event {
+            Event::DocumentStart(..) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    return Err(Finding::of_file(begin, "a second document begins here"));
+                }
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let weight = text.len() + 1;
+                let value = match tag {
+                    None if style == ScalarStyle::Plain => plain(text),
+                    None => Value::Text(text),
+                    Some(tag) => tagged_scalar(&tag, text),
+                };
+                let node = Node { at: begin, value };
+                self.add(anchor, Part { node, weight, height: 0 })?;
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                self.begin(begin, anchor, other_tag(tag, "seq"), Children::List(Vec::new()))?;
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                self.begin(begin, anchor, other_tag(tag, "map"), Children::Map(Vec::new(), None))?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end()?,
+            Event::Alias(anchor) => self.repeat(begin, anchor)?,
+            Event::UnresolvedAlias(name) => {
+                return Err(Finding::of_file(begin, format_args!("unknown anchor {name:?}")));
+            }
+            // The enum grows with options that are not set.
+            Event::StreamStart | Event::StreamEnd | Event::DocumentEnd | Event::Anchor(..) | _ => {}
+        }
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        at: At,
+        anchor: usize,
+        tag: Option<Rc<str>>,
+        children: Children<'t>,
+    ) -> Result<(), Finding> {
+        self.open.push(Open { at, anchor, tag, children, weight: 1, height: 1 });
+        if self.open.len() > MAX_DEPTH { Err(too_deep(at)) } else { Ok(()) }
+    }
+
+    fn end(&mut self) -> Result<(), Finding> {
+        let Some(Open { at, anchor, tag, children, weight, height }) = self.open.pop() else {
+            debug_assert!(false, "the parser ends what it began");
+            return Ok(());
+        };
+        let value = match (tag, children) {
+            (Some(tag), _) => Value::Tagged(tag),
+            (None, Children::List(items)) => Value::List(items.into()),
+            (None, Children::Map(entries, _)) => Value::Map(entries.into()),
+        };
+        self.add(anchor, Part { node: Node { at, value }, weight, height })
+    }
+
+    /// Puts what an anchor names in place of an alias.
+    fn repeat(&mut self, at: At, anchor: usize) -> Result<(), Finding> {
+        let Some(part) = self.anchors.get(&anchor) else {
+            return Err(Finding::of_file(at, "an alias is inside the value that it repeats"));
+        };
+        let mut part = part.clone();
+        part.node.at = at;
+        if self.open.len() + part.height > MAX_DEPTH {
+            return Err(too_deep(at));
+        }
+        let Some(repeats) = self.repeats.checked_sub(part.weight) else {
+            return Err(Finding::of_file(at, "aliases expand to too much"));
+        };
+        self.repeats = repeats;
+        self.add(0, part)
+    }
+
+    /// Adds a complete value to the innermost list or mapping.
+    fn add(&mut self, anchor: usize, part: Part<'t>) -> Result<(), Finding> {
+        self.values += 1;
+        if self.values > self.max_values {
+            let message = format_args!("has more than {} values", self.max_values);
+            return Err(Finding::of_file(part.node.at, message));
+        }
+        if anchor != 0 {
+            self.anchors.insert(anchor, part.clone());
+        }
+        let Part { node, weight, height } = part;
+        let Some(parent) = self.open.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        parent.weight = parent.weight.saturating_add(weight);
+        parent.height = parent.height.max(height + 1);
+        match &mut parent.children {
+            Children::List(items) => items.push(node),
+            Children::Map(entries, key) => match key.take() {
+                None => *key = Some(node),
+                Some(key) => entries.push((key, node)),
+            },
+        }
+        Ok(())
+    }
+}
+
+/// A scalar without quotes.
+fn plain(text: Cow<'_, str>) -> Value<'_> {
+    match core_schema::resolve(&text) {
+        Some(Plain::Null) => Value::Null,
+        Some(Plain::Bool(value)) => Value::Bool(value),
+        Some(Plain::Integer(value)) => Value::Integer(value),
+        Some(Plain::Float(value)) => Value::Float(value),
+        None => Value::Text(text),
+    }
+}
+
+/// A scalar with a tag: text, or what the core schema makes of it where that fits the tag.
+fn tagged_scalar<'t>(tag: &Tag, text: Cow<'t, str>) -> Value<'t> {
+    let core = tag.core_suffix();
+    if core == Some("str") || is_non_specific(tag) {
+        return Value::Text(text);
+    }
+    let fits = |value: &Value<'_>| match value {
+        Value::Null => core == Some("null"),
+        Value::Bool(_) => core == Some("bool"),
+        Value::Integer(_) => matches!(core, Some("int" | "float")),
+        Value::Float(_) => core == Some("float"),
+        Value::Text(_) | Value::List(_) | Value::Map(_) | Value::Tagged(_) => false,
+    };
+    Some(plain(text)).filter(fits).unwrap_or_else(|| Value::Tagged(as_written(tag)))
+}
+
+/// The tag of a list or a mapping, unless it is the one of the core schema for it.
+fn other_tag(tag: Option<Cow<'_, Tag>>, own: &str) -> Option<Rc<str>> {
+    let tag = tag.filter(|tag| tag.core_suffix() != Some(own) && !is_non_specific(tag))?;
+    Some(as_written(&tag))
+}
+
+/// `!` alone: text, a list or a mapping, as it is written.
+fn is_non_specific(tag: &Tag) -> bool {
+    tag.original() == "!"
+}
+
+fn as_written(tag: &Tag) -> Rc<str> {
+    tag.original().into()
+}
+
+impl Node<'_> {
     /// The items of a list; nothing is an empty one.
     pub(super) fn items(&self) -> Option<&[Self]> {
-        if let Self::List(items) = self {
+        if let Value::List(items) = &self.value {
             return Some(items);
         }
         self.is_null().then_some(&[])
@@ -83,7 +331,7 @@ impl Node {
 
     /// The entries of a mapping; nothing is an empty one.
     pub(super) fn entries(&self) -> Option<&[(Self, Self)]> {
-        if let Self::Map(entries) = self {
+        if let Value::Map(entries) = &self.value {
             return Some(entries);
         }
         self.is_null().then_some(&[])
@@ -91,199 +339,49 @@ impl Node {
 
     /// Whether there is nothing.
     pub(super) fn is_null(&self) -> bool {
-        matches!(self, Self::Null)
+        matches!(self.value, Value::Null)
     }
 
     /// Whether it is a number of any kind.
     pub(super) fn is_number(&self) -> bool {
-        matches!(self, Self::Integer(_) | Self::Float(_))
+        matches!(self.value, Value::Integer(_) | Value::Float(_))
+    }
+
+    /// Text as it is; anything else as [`fmt::Display`] shows it.
+    pub(super) fn word(&self) -> Cow<'_, str> {
+        if let Value::Text(text) = &self.value {
+            return Cow::Borrowed(text);
+        }
+        Cow::Owned(self.to_string())
     }
 
     /// What it is, for "must be a number, not …".
-    pub(super) fn kind(&self) -> &'static str {
-        match self {
-            Self::Null => "nothing",
-            Self::Bool(_) => "true or false",
-            Self::Integer(_) | Self::Float(_) => "a number",
-            Self::Text(_) => "text",
-            Self::List(_) => "a list",
-            Self::Map(_) => "a mapping",
-            Self::Tagged(_) => "a tagged value",
+    pub(super) fn kind(&self) -> Cow<'static, str> {
+        match &self.value {
+            Value::Null => "nothing".into(),
+            Value::Bool(_) => "true or false".into(),
+            Value::Integer(_) | Value::Float(_) => "a number".into(),
+            Value::Text(_) => "text".into(),
+            Value::List(_) => "a list".into(),
+            Value::Map(_) => "a mapping".into(),
+            Value::Tagged(tag) => format!("a value with the tag {tag}").into(),
         }
     }
 }
 
-/// As it could stand in the file; what has an inside by its kind.
-impl fmt::Display for Node {
+/// As it could be written in the file; a list or a mapping by its kind.
+impl fmt::Display for Node<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bool(value) => value.fmt(f),
-            Self::Integer(value) => value.fmt(f),
-            Self::Float(value) => value.fmt(f),
-            Self::Text(value) => f.write_str(value),
-            Self::Tagged(tag) => write!(f, "!{tag}"),
-            Self::Null | Self::List(_) | Self::Map(_) => f.write_str(self.kind()),
+        match &self.value {
+            Value::Bool(value) => value.fmt(f),
+            Value::Integer(value) => value.fmt(f),
+            Value::Float(value) => value.fmt(f),
+            Value::Text(value) => f.write_str(value),
+            Value::Tagged(tag) => f.write_str(tag),
+            Value::Null | Value::List(_) | Value::Map(_) => f.write_str(&self.kind()),
         }
-    }
-}
-
-fn location(error: &serde_yaml::Error) -> Option<At> {
-    error.location().map(|at| (at.line(), at.column()))
-}
-
-/// `serde_yaml`'s message less the error's own place, which stands before it in ours.
-fn without_place(message: &str, at: Option<At>) -> String {
-    let (line, column) = at.unwrap_or_default();
-    message.replacen(&format!(" at line {line} column {column}"), "", 1)
-}
-
-/// Builds nodes for as long as the budget lasts.
-#[derive(Clone, Copy)]
-struct Seed<'b>(&'b Cell<usize>);
-
-impl Seed<'_> {
-    fn spend<E: Error>(self, amount: usize) -> Result<(), E> {
-        let left = self.0.get().saturating_sub(amount);
-        self.0.set(left);
-        if left == 0 { Err(E::custom("budget")) } else { Ok(()) }
-    }
-
-    fn leaf<E: Error>(self, node: Node) -> Result<Node, E> {
-        self.spend(1)?;
-        Ok(node)
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Seed<'_> {
-    type Value = Node;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Seed<'_> {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Node, E> {
-        self.leaf(Node::Null)
-    }
-
-    fn visit_none<E: Error>(self) -> Result<Node, E> {
-        self.leaf(Node::Null)
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Node, E> {
-        self.leaf(Node::Bool(value))
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Node, E> {
-        self.leaf(Node::Integer(value.into()))
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Node, E> {
-        self.leaf(Node::Integer(value.into()))
-    }
-
-    fn visit_i128<E: Error>(self, value: i128) -> Result<Node, E> {
-        self.leaf(Node::Integer(value))
-    }
-
-    fn visit_u128<E: Error>(self, value: u128) -> Result<Node, E> {
-        self.leaf(i128::try_from(value).map_or(Node::Float(value as f64), Node::Integer))
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Node, E> {
-        self.leaf(Node::Float(value))
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<Node, E> {
-        self.spend(value.len())?;
-        self.leaf(Node::Text(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
-        self.spend(1)?;
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(self)? {
-            list.push(item);
-        }
-        Ok(Node::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
-        self.spend(1)?;
-        let mut map = Vec::new();
-        while let Some(entry) = entries.next_entry_seed(self, self)? {
-            map.push(entry);
-        }
-        Ok(Node::Map(map))
-    }
-
-    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Node, A::Error> {
-        let (tag, content) = data.variant::<String>()?;
-        content.newtype_variant_seed(self)?;
-        self.leaf(Node::Tagged(tag))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text(text: &str) -> Node {
-        Node::Text(text.to_owned())
-    }
-
-    #[test]
-    fn values_have_the_types_of_yaml() {
-        let node = read("[~, true, yes, 7, -7, 0x10, 1.5, .inf, 1s, '7', {a: b}, !tag x]").unwrap();
-        assert_eq!(
-            node,
-            Node::List(vec![
-                Node::Null,
-                Node::Bool(true),
-                text("yes"),
-                Node::Integer(7),
-                Node::Integer(-7),
-                Node::Integer(16),
-                Node::Float(1.5),
-                Node::Float(f64::INFINITY),
-                text("1s"),
-                text("7"),
-                Node::Map(vec![(text("a"), text("b"))]),
-                Node::Tagged("tag".to_owned()),
-            ])
-        );
-    }
-
-    #[test]
-    fn duplicate_keys_are_kept() {
-        let entry = |value| (text("a"), Node::Integer(value));
-        assert_eq!(read("a: 1\na: 2\n").unwrap(), Node::Map(vec![entry(1), entry(2)]));
-    }
-
-    #[test]
-    fn aliases_may_repeat_but_not_explode() {
-        let repeated = |size: usize| {
-            let long = "x".repeat(size);
-            read(&format!("- &long {long}\n{}", "- *long\n".repeat(100)))
-        };
-        let Node::List(items) = repeated(1000).unwrap() else { panic!("a list") };
-        assert_eq!((items.len(), items[100].to_string().len()), (101, 1000));
-
-        let fault = repeated(100_000).unwrap_err();
-        assert_eq!(fault.message, "aliases repeat more than a configuration can hold");
-        assert_eq!(fault.at, Some((1, 3)));
-    }
-
-    #[test]
-    fn depth_has_a_limit() {
-        let fault = read(&"[".repeat(100_000)).unwrap_err();
-        assert_eq!((fault.message.as_str(), fault.at), ("is nested too deeply", Some((1, 129))));
-    }
-}
+mod tests;

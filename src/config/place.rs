@@ -1,32 +1,47 @@
-//! Where in a text the values of its tree stand: places enter, lines and columns leave.
-//!
-//! `serde_yaml` tells the place of the first error alone, and problems are reported all at once; so
-//! the text of a file that has problems is scanned once more, for marks only. What the file says is
-//! never taken from here. Should the two parsers ever disagree about a text, a place is found as
-//! deep as they agree.
+//! Places of values in a configuration: in its tree as a [`Path`], in its text as an [`At`], and for
+//! people as a line and a column.
 
-use std::collections::HashMap;
+/// A place in the text: octets before it.
+///
+/// Texts are bounded far below 4 GiB by [`super::MAX_OCTETS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(super) struct At(u32);
 
-use saphyr_parser::{Event, Marker, Parser};
+impl At {
+    /// The place behind `octets` octets.
+    pub(super) fn new(octets: usize) -> Self {
+        Self(u32::try_from(octets).unwrap_or(u32::MAX))
+    }
 
-/// A line and a column, both from 1; columns count characters.
-pub(super) type At = (usize, usize);
+    /// The nearest place in `text` that is not inside a character.
+    fn within(self, text: &str) -> usize {
+        let mut octets = text.len().min(self.0 as usize);
+        while !text.is_char_boundary(octets) {
+            octets -= 1;
+        }
+        octets
+    }
+}
 
-/// A place in the tree of a file: where one value of it is written.
+/// The path of a value in the tree of a file, and where the last step of it is written: the key of
+/// an entry, or an item.
 ///
 /// The path of [`super::Problem`], as a list that lives on the stack of those who walk the tree.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Path<'a> {
     /// The whole document.
-    Root,
+    Root {
+        /// Where it begins.
+        at: At,
+    },
     /// An entry of a mapping.
     Entry {
         /// The mapping.
         parent: &'a Path<'a>,
-        /// Which of its entries, from 0.
-        index: usize,
         /// The entry's key.
         key: &'a str,
+        /// Where the key is written.
+        at: At,
     },
     /// An item of a list.
     Item {
@@ -34,29 +49,26 @@ pub(super) enum Path<'a> {
         parent: &'a Path<'a>,
         /// Which of its items, from 0.
         index: usize,
+        /// Where the item is written.
+        at: At,
     },
 }
 
 impl Path<'_> {
-    /// The entry `index` of the mapping at this place.
-    pub(super) fn entry<'a>(&'a self, index: usize, key: &'a str) -> Path<'a> {
-        Path::Entry { parent: self, index, key }
+    /// The entry of the mapping at this path whose key is written at `at`.
+    pub(super) fn entry<'a>(&'a self, key: &'a str, at: At) -> Path<'a> {
+        Path::Entry { parent: self, key, at }
     }
 
-    /// The item `index` of the list at this place.
-    pub(super) fn item(&self, index: usize) -> Path<'_> {
-        Path::Item { parent: self, index }
+    /// The item `index` of the list at this path.
+    pub(super) fn item(&self, index: usize, at: At) -> Path<'_> {
+        Path::Item { parent: self, index, at }
     }
 
-    /// The indices that lead from the root to the place.
-    pub(super) fn steps(&self) -> Vec<usize> {
+    /// Where it is written.
+    pub(super) fn at(&self) -> At {
         match *self {
-            Self::Root => Vec::new(),
-            Self::Entry { parent, index, .. } | Self::Item { parent, index } => {
-                let mut steps = parent.steps();
-                steps.push(index);
-                steps
-            }
+            Self::Root { at } | Self::Entry { at, .. } | Self::Item { at, .. } => at,
         }
     }
 }
@@ -65,10 +77,10 @@ impl Path<'_> {
 impl std::fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match *self {
-            Self::Root => f.write_str("file"),
-            Self::Item { parent, index } => write!(f, "{parent}[{index}]"),
+            Self::Root { .. } => f.write_str("file"),
+            Self::Item { parent, index, .. } => write!(f, "{parent}[{index}]"),
             Self::Entry { parent, key, .. } => {
-                if !matches!(parent, Path::Root) {
+                if !matches!(parent, Path::Root { .. }) {
                     write!(f, "{parent}.")?;
                 }
                 let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
@@ -82,141 +94,86 @@ impl std::fmt::Display for Path<'_> {
     }
 }
 
-/// The marks of a document, as a tree.
+/// The lines and columns of some places of a text.
 #[derive(Debug)]
-pub(super) struct Outline {
-    nodes: Vec<Vec<Child>>,
-    root: Option<Child>,
+pub(super) struct Places {
+    /// In the order of the text.
+    found: Vec<(At, LineColumn)>,
 }
 
-/// Where one value of a container is written.
-#[derive(Debug, Clone, Copy)]
-struct Child {
-    /// The entry's key, or the item itself.
-    at: At,
-    /// The value, as an index into [`Outline::nodes`].
-    node: usize,
+/// A line and a column, both from 1, as editors count: lines end with `\n`, columns are characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LineColumn {
+    pub(super) line: usize,
+    pub(super) column: usize,
 }
 
-/// A container that has begun and not ended.
-struct Open {
-    node: usize,
-    mapping: bool,
-    /// The key whose value comes next.
-    key: Option<At>,
-}
-
-impl Outline {
-    /// Scans the first document of `text`, as far as it is YAML.
-    pub(super) fn of(text: &str) -> Self {
-        let mut outline = Self { nodes: Vec::new(), root: None };
-        let mut anchors = HashMap::new();
-        let mut open: Vec<Open> = Vec::new();
-        for event in Parser::new_from_str(text) {
-            let Ok((event, span)) = event else { break };
-            let (anchor, container) = match event {
-                Event::Scalar(_, _, anchor, _) => (anchor, None),
-                Event::SequenceStart(anchor, _) => (anchor, Some(false)),
-                Event::MappingStart(anchor, _) => (anchor, Some(true)),
-                Event::Alias(anchor) => {
-                    if let Some(&node) = anchors.get(&anchor) {
-                        outline.place(&mut open, at(span.start), node);
-                        continue;
-                    }
-                    (0, None)
-                }
-                Event::SequenceEnd | Event::MappingEnd => {
-                    open.pop();
-                    continue;
-                }
-                Event::DocumentEnd => break,
-                Event::Nothing
-                | Event::StreamStart
-                | Event::StreamEnd
-                | Event::DocumentStart(_) => continue,
+impl Places {
+    /// Finds `wanted` in one pass over the text, however many there are.
+    pub(super) fn of(text: &str, wanted: impl Iterator<Item = At>) -> Self {
+        let mut wanted: Vec<_> = wanted.collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let (mut line, mut column, mut read) = (1, 1, 0);
+        let find = |at: At| {
+            let end = at.within(text);
+            let piece = &text[read..end];
+            read = end;
+            line += piece.bytes().filter(|&octet| octet == b'\n').count();
+            let (last, continued) = match piece.rsplit_once('\n') {
+                Some((_, last)) => (last, 1),
+                None => (piece, column),
             };
-            let node = outline.nodes.len();
-            outline.nodes.push(Vec::new());
-            anchors.insert(anchor, node);
-            outline.place(&mut open, at(span.start), node);
-            if let Some(mapping) = container {
-                open.push(Open { node, mapping, key: None });
-            }
-        }
-        outline
-    }
-
-    /// Adds a node to the innermost open container.
-    fn place(&mut self, open: &mut [Open], at: At, node: usize) {
-        let Some(container) = open.last_mut() else {
-            self.root = self.root.or(Some(Child { at, node }));
-            return;
+            column = continued + last.chars().count();
+            (at, LineColumn { line, column })
         };
-        let at = match (container.mapping, container.key.take()) {
-            (true, None) => {
-                container.key = Some(at);
-                return;
-            }
-            (true, Some(key)) => key,
-            (false, _) => at,
+        Self { found: wanted.into_iter().map(find).collect() }
+    }
+
+    /// The line and column of a place that was wanted.
+    pub(super) fn get(&self, at: At) -> LineColumn {
+        let index = self.found.binary_search_by_key(&at, |&(at, _)| at);
+        debug_assert!(index.is_ok(), "{at:?} was wanted");
+        index.map_or(LineColumn { line: 1, column: 1 }, |index| self.found[index].1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_columns_are_those_of_an_editor() {
+        let text = "a\r\né: ü\n\n  b";
+        let place = |octets: usize| {
+            let places = Places::of(text, [At::new(octets), At::new(0)].into_iter());
+            let LineColumn { line, column } = places.get(At::new(octets));
+            (line, column)
         };
-        self.nodes[container.node].push(Child { at, node });
-    }
-
-    /// Where the last of `steps` is written: the key of an entry, or an item.
-    pub(super) fn locate(&self, steps: &[usize]) -> At {
-        let Some(mut found) = self.root else {
-            return (1, 1);
-        };
-        for &step in steps {
-            let Some(&child) = self.nodes[found.node].get(step) else {
-                break;
-            };
-            found = child;
+        for (found, expected) in [
+            ("a", (1, 1)),
+            ("\r", (1, 2)),
+            ("é", (2, 1)),
+            ("ü", (2, 4)),
+            ("\n\n", (2, 5)),
+            ("\n  b", (3, 1)),
+            ("b", (4, 3)),
+        ] {
+            assert_eq!(place(text.find(found).unwrap()), expected, "{found:?}");
         }
-        found.at
-    }
-}
-
-/// The lines of a text, as editors count them.
-#[derive(Debug)]
-pub(super) struct Lines {
-    /// The characters in each line; never empty.
-    widths: Vec<usize>,
-}
-
-impl Lines {
-    /// The lines of `text`; there is at least one.
-    pub(super) fn of(text: &str) -> Self {
-        Self { widths: text.split('\n').map(|line| line.chars().count()).collect() }
+        assert_eq!(place(text.len()), (4, 4));
+        assert_eq!(place(text.len() + 9), (4, 4));
+        assert_eq!(place(text.find('é').unwrap() + 1), (2, 1));
     }
 
-    /// The nearest place that exists in the text.
-    ///
-    /// Parsers place what is absent (an empty value at the end) beyond the text, and YAML 1.1 takes
-    /// more characters for line breaks than editors do.
-    pub(super) fn clamp(&self, (line, column): At) -> At {
-        match self.widths.get(line.saturating_sub(1)) {
-            Some(width) => (line.max(1), column.clamp(1, width + 1)),
-            None => self.end(),
-        }
+    #[test]
+    fn paths_are_written_as_in_a_program() {
+        let at = At::default();
+        let root = Path::Root { at };
+        let (targets, odd) = (root.entry("targets", at), root.entry("a b", at));
+        let item = targets.item(1, at);
+        assert_eq!(item.entry("key_file", at).to_string(), "targets[1].key_file");
+        assert_eq!(odd.entry("", at).to_string(), r#""a b"."""#);
+        assert_eq!(root.to_string(), "file");
     }
-
-    /// Just behind the last character.
-    pub(super) fn end(&self) -> At {
-        (self.widths.len(), self.widths.last().map_or(1, |width| width + 1))
-    }
-}
-
-/// Where a second document begins, if one does.
-pub(super) fn second_document(text: &str) -> Option<At> {
-    Parser::new_from_str(text)
-        .map_while(Result::ok)
-        .filter(|(event, _)| matches!(event, Event::DocumentStart(_)))
-        .nth(1)
-        .map(|(_, span)| at(span.start))
-}
-
-fn at(mark: Marker) -> At {
-    (mark.line(), mark.col() + 1)
 }

@@ -1,10 +1,16 @@
-//! What is wrong with a configuration file, said so that an editor can jump to it.
+//! What is wrong with a configuration file, written so that an editor can jump to it.
 
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use super::place::{At, Lines, Outline, Path};
+use super::place::{At, Path, Places};
+
+/// How many problems of a file are reported. More are counted only.
+pub(super) const MAX_PROBLEMS: usize = 100;
+
+/// The most characters of a path or a message; what is longer loses its middle.
+const MAX_LENGTH: usize = 400;
 
 /// One thing that is wrong with a configuration file.
 ///
@@ -15,8 +21,8 @@ pub struct Problem {
     pub file: Arc<str>,
     /// The line, from 1.
     pub line: usize,
-    /// The column in characters, from 1. A problem stands where the last step of its path is
-    /// written: at the key of an entry, at the item of a list.
+    /// The column in characters, from 1. The place of a problem is where the last step of its path
+    /// is written: the key of an entry, or an item of a list.
     pub column: usize,
     /// What it is about, such as `targets[1].labels.site`; `file` for the whole of it.
     pub path: String,
@@ -24,68 +30,124 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Everything that is wrong with a configuration file, in the order of the file; never empty.
+/// What is wrong with a configuration file, in the order of the file; never empty.
 ///
-/// Displayed as a line for each.
+/// Displayed as a line for each of the first hundred, and a line with the number of the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    first: Vec<Problem>,
+    /// How many there are beyond the first.
+    more: usize,
+}
 
 /// A problem whose line and column are not known yet.
 #[derive(Debug)]
 pub(super) struct Finding {
-    steps: Vec<usize>,
+    at: At,
     path: String,
     message: String,
-    /// A second place, whose line ends the message.
-    other: Option<Vec<usize>>,
+    /// Where the same word is written before.
+    first: Option<At>,
+}
+
+/// Problems while they are collected: the first [`MAX_PROBLEMS`] in the order of the text, and the
+/// number of all.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    kept: Vec<Finding>,
+    /// Nothing behind this place can be among the first.
+    last: Option<At>,
+    count: usize,
 }
 
 impl Finding {
     /// `message` about what is at `path`.
     pub(super) fn new(path: &Path<'_>, message: impl fmt::Display) -> Self {
-        let (path, steps) = (path.to_string(), path.steps());
-        Self { steps, path, message: message.to_string(), other: None }
+        let (at, path) = (path.at(), shortened(path.to_string()));
+        Self { at, path, message: shortened(message.to_string()), first: None }
     }
 
-    /// Ends the message with the line of another place.
-    pub(super) fn with_line_of(self, other: Vec<usize>) -> Self {
-        Self { other: Some(other), ..self }
+    /// `message` about the whole file, because of what is at `at`.
+    pub(super) fn of_file(at: At, message: impl fmt::Display) -> Self {
+        Self::new(&Path::Root { at }, message)
+    }
+
+    /// Ends the message with the place where the same word is written before.
+    pub(super) fn with_first(self, first: At) -> Self {
+        Self { first: Some(first), ..self }
+    }
+}
+
+impl Findings {
+    /// Notes a problem at `at`, which is made only if it may be reported.
+    pub(super) fn push(&mut self, at: At, finding: impl FnOnce() -> Finding) {
+        self.count += 1;
+        if self.last.is_some_and(|last| at > last) {
+            return;
+        }
+        self.kept.push(finding());
+        if self.kept.len() >= 2 * MAX_PROBLEMS {
+            self.sort();
+            self.last = self.kept.last().map(|finding| finding.at);
+        }
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// In the order of the text, and at one place in the order of `push`; only the first.
+    fn sort(&mut self) {
+        self.kept.sort_by_key(|finding| finding.at);
+        self.kept.truncate(MAX_PROBLEMS);
+    }
+}
+
+impl From<Finding> for Findings {
+    fn from(finding: Finding) -> Self {
+        Self { kept: vec![finding], last: None, count: 1 }
     }
 }
 
 impl Problems {
-    /// The one problem of a file that cannot be understood at all.
-    pub(super) fn of_file(file: &str, (line, column): At, message: String) -> Self {
-        Self(vec![Problem {
-            file: file.into(),
-            line,
-            column,
-            path: Path::Root.to_string(),
-            message,
-        }])
+    /// The one problem of a file whose text is not there to look at.
+    pub(super) fn of_file(file: &str, message: String) -> Self {
+        Self::locate(file, "", Finding::of_file(At::default(), message).into())
     }
 
-    /// Finds where in `text` the findings stand.
-    pub(super) fn locate(file: &str, text: &str, findings: Vec<Finding>) -> Self {
+    /// Finds the lines and columns of the findings in `text`.
+    pub(super) fn locate(file: &str, text: &str, mut findings: Findings) -> Self {
+        findings.sort();
+        let Findings { kept, count, .. } = findings;
         let file: Arc<str> = file.into();
-        let (outline, lines) = (Outline::of(text), Lines::of(text));
-        let locate = |steps: &[usize]| lines.clamp(outline.locate(steps));
+        let wanted = kept.iter().flat_map(|finding| [Some(finding.at), finding.first]);
+        let places = Places::of(text, wanted.flatten());
         let problem = |finding: Finding| {
-            let Finding { steps, path, mut message, other } = finding;
-            if let Some(other) = other {
-                message = format!("{message} {}", locate(&other).0);
+            let Finding { at, path, mut message, first } = finding;
+            let place = places.get(at);
+            if let Some(first) = first.map(|first| places.get(first)) {
+                let same_line = first.line == place.line;
+                let (unit, number) =
+                    if same_line { ("column", first.column) } else { ("line", first.line) };
+                message = format!("{message} (also at {unit} {number})");
             }
-            let (line, column) = locate(&steps);
-            Problem { file: Arc::clone(&file), line, column, path, message }
+            let file = Arc::clone(&file);
+            Problem { file, line: place.line, column: place.column, path, message }
         };
-        let mut problems: Vec<_> = findings.into_iter().map(problem).collect();
-        problems.sort_by_key(|problem| (problem.line, problem.column));
-        Self(problems)
+        let first: Vec<_> = kept.into_iter().map(problem).collect();
+        Self { more: count - first.len(), first }
     }
 
-    /// Each of them, in the order of the file.
+    /// The first hundred, in the order of the file.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
-        self.0.iter()
+        self.first.iter()
+    }
+
+    /// How many there are in all.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.first.len() + self.more
     }
 }
 
@@ -111,10 +173,77 @@ impl fmt::Display for Problems {
             let separator = if index == 0 { "" } else { "\n" };
             write!(f, "{separator}{problem}")?;
         }
-        Ok(())
+        match (self.more, self.first.last()) {
+            (0, _) | (_, None) => Ok(()),
+            (1, Some(Problem { file, .. })) => write!(f, "\n{file}: and 1 more problem"),
+            (more, Some(Problem { file, .. })) => write!(f, "\n{file}: and {more} more problems"),
+        }
     }
 }
 
 impl Error for Problem {}
 
 impl Error for Problems {}
+
+/// The text, less its middle where it is too long for a line that a person reads.
+fn shortened(text: String) -> String {
+    let count = text.chars().count();
+    if count <= MAX_LENGTH {
+        return text;
+    }
+    let half = (MAX_LENGTH - 1) / 2;
+    let begin = text.chars().take(half);
+    begin.chain(['…']).chain(text.chars().skip(count - half)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(octets: usize, message: &str) -> Finding {
+        Finding::of_file(At::new(octets), message)
+    }
+
+    #[test]
+    fn the_first_in_the_order_of_the_text_are_kept_and_all_are_counted() {
+        let text = "x".repeat(1000);
+        let mut findings = Findings::default();
+        // In an order that is not that of the text.
+        let mut made = 0;
+        for number in 0..1000 {
+            let octets = (number * 7) % 1000;
+            findings.push(At::new(octets), || {
+                made += 1;
+                finding(octets, "wrong")
+            });
+        }
+        assert!(made < 1000, "{made} were made");
+        let problems = Problems::locate("a.yml", &text, findings);
+        let columns: Vec<_> = problems.iter().map(|problem| problem.column).collect();
+        assert_eq!(columns, (1..=MAX_PROBLEMS).collect::<Vec<_>>());
+        assert_eq!(problems.count(), 1000);
+        let shown = problems.to_string();
+        assert_eq!(shown.lines().count(), MAX_PROBLEMS + 1);
+        assert!(shown.ends_with("\na.yml: and 900 more problems"), "{shown}");
+    }
+
+    #[test]
+    fn a_second_place_is_a_line_or_on_the_same_line_a_column() {
+        let message = |text: &str| {
+            let second = finding(text.rfind('a').unwrap(), "duplicate key");
+            let findings = second.with_first(At::new(text.find('a').unwrap())).into();
+            Problems::locate("a.yml", text, findings).to_string()
+        };
+        assert_eq!(message("\na: 1\na: 2\n"), "a.yml:3:1: file: duplicate key (also at line 2)");
+        assert_eq!(message("{a: 1, a: 2}"), "a.yml:1:8: file: duplicate key (also at column 2)");
+    }
+
+    #[test]
+    fn what_is_long_keeps_its_beginning_and_its_end() {
+        let message = format!("begins {} ends", "ü".repeat(1_000_000));
+        let problems = Problems::locate("a.yml", "", finding(0, &message).into());
+        let message = &problems.iter().next().unwrap().message;
+        assert!(message.starts_with("begins ü") && message.ends_with("ü ends"), "{message}");
+        assert!(message.contains("ü…ü") && message.chars().count() < MAX_LENGTH);
+    }
+}

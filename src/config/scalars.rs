@@ -1,5 +1,4 @@
-//! Single values that people write, on the command line as in a file: text enters, a checked
-//! value leaves.
+//! Reads single values that people write, on the command line as in a file.
 //!
 //! Each has one [`FromStr`], which clap uses as it is and the schema calls for what stands in a
 //! file, so that a message reads the same wherever the mistake was made.
@@ -9,6 +8,7 @@ use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::model::{Label, TargetLabel};
 use crate::wire::{self, Protocol};
 
 /// The longest span that can be configured: one day.
@@ -19,11 +19,9 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// The shortest interval that can be configured.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Labels that the exporter or Prometheus itself sets.
-const RESERVED_LABELS: [&str; 11] = [
-    "target", "reason", "state", "kind", "le", "quantile", "address", "protocol", "source", "job",
-    "instance",
-];
+/// Labels that every metric of a target has (`target`), or those of its type (`le`, `quantile`); that
+/// another metric of the probe has (`source`); and that Prometheus sets when it scrapes.
+const RESERVED_LABELS: [&str; 6] = ["target", "le", "quantile", "source", "job", "instance"];
 
 /// A length of time, more than zero and at most a day; written `200ms`, `1s` or `1m30s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,18 +39,19 @@ pub struct Ratio(f64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BitRate(NonZeroU64);
 
-/// The name of a label that a target may carry: `[a-zA-Z_][a-zA-Z0-9_]*` and not reserved.
+/// The name of a label that a target may have: `[a-zA-Z_][a-zA-Z0-9_]*`, and not one that a metric of
+/// targets has already. Prometheus refuses a whole scrape in which a series has a label twice.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LabelName(String);
 
-/// A word that names no protocol.
+/// The name of a protocol that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name:?} is no protocol{} (there are {})", did_you_mean(.name, &names()), names().join(", "))]
+#[error("unknown protocol {name:?}{} (known: {})", did_you_mean(.name, &names()), names().join(", "))]
 pub struct UnknownProtocol {
     name: String,
 }
 
-/// Why a text is no value of its kind.
+/// Why a text is not a valid value of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScalarError {
     /// A number alone, where a length of time is expected.
@@ -81,15 +80,15 @@ pub enum ScalarError {
     NoPrefix(String),
     /// Not the name of a label.
     #[error(
-        "label names are letters, digits and underscores, and do not begin with a digit: {0:?} is none"
+        "invalid label name {0:?}: must be letters, digits and underscores, and not begin with a digit"
     )]
     NoLabelName(String),
-    /// The exporter, or Prometheus when it scrapes, sets this label.
-    #[error("reserved label: the exporter or Prometheus sets {0:?} itself")]
+    /// Metrics of targets have this label, or Prometheus sets it.
+    #[error("reserved label name {0:?}: Prometheus or a metric of targets already uses it")]
     ReservedLabel(String),
-    /// Prometheus keeps these for itself.
-    #[error("reserved label: names that begin with __ belong to Prometheus")]
-    InternalLabel,
+    /// Prometheus uses such labels itself.
+    #[error("reserved label name {0:?}: names that begin with __ belong to Prometheus")]
+    InternalLabel(String),
 }
 
 /// The protocol of this name.
@@ -103,8 +102,14 @@ fn names() -> Vec<&'static str> {
 }
 
 /// `, did you mean WORD?` with the word that a third of the letters or fewer would turn into one
-/// of `words`; else nothing.
+/// of `words`; otherwise nothing.
 pub(super) fn did_you_mean(wrong: &str, words: &[&str]) -> String {
+    // Comparing takes time in proportion to the length.
+    const MAX_LENGTH: usize = 64;
+
+    if wrong.len() > MAX_LENGTH {
+        return String::new();
+    }
     let wrong = wrong.to_ascii_lowercase().replace('-', "_");
     let tolerance = (wrong.chars().count() / 3).max(1);
     words
@@ -285,6 +290,11 @@ impl fmt::Display for BitRate {
 }
 
 impl LabelName {
+    /// The names that no target may give to a label, except those that begin with `__`.
+    pub fn reserved() -> impl Iterator<Item = &'static str> {
+        TargetLabel::ALL.iter().map(|label| label.label()).chain(RESERVED_LABELS)
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -310,9 +320,9 @@ impl FromStr for LabelName {
             return Err(ScalarError::NoLabelName(text.to_owned()));
         }
         if text.starts_with("__") {
-            return Err(ScalarError::InternalLabel);
+            return Err(ScalarError::InternalLabel(text.to_owned()));
         }
-        if RESERVED_LABELS.contains(&text) {
+        if Self::reserved().any(|name| name == text) {
             return Err(ScalarError::ReservedLabel(text.to_owned()));
         }
         Ok(Self(text.to_owned()))
@@ -435,11 +445,13 @@ mod tests {
             let error = ScalarError::NoLabelName(name.to_owned());
             assert_eq!(name.parse::<LabelName>(), Err(error));
         }
-        for name in RESERVED_LABELS {
+        assert!(LabelName::reserved().count() > RESERVED_LABELS.len());
+        for name in LabelName::reserved() {
             let error = ScalarError::ReservedLabel(name.to_owned());
             assert_eq!(name.parse::<LabelName>(), Err(error));
         }
-        assert_eq!("__address__".parse::<LabelName>(), Err(ScalarError::InternalLabel));
+        let error = ScalarError::InternalLabel("__address__".to_owned());
+        assert_eq!("__address__".parse::<LabelName>(), Err(error));
     }
 
     proptest! {

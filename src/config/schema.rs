@@ -1,5 +1,5 @@
-//! What a configuration file may say: a tree of values enters, and a [`Config`] or everything that
-//! is wrong with the tree leaves.
+//! What a configuration file may say: checks a tree of values, and makes a [`Config`] of it or
+//! collects what is wrong.
 //!
 //! Checking never stops at a problem: what is wrong is noted and left out, and the rest is checked
 //! as if it were absent. The mappings of a file are [`Level`]s; a key is one word in its level and
@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
-use std::fmt::{Debug, Display};
+use std::fmt::Display;
 use std::hash::Hash;
 use std::path::Path as Folder;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use std::time::Duration;
 use super::address::Address;
 use super::key::KeyFile;
 use super::node::Node;
-use super::place::Path;
-use super::problem::Finding;
+use super::place::{At, Path};
+use super::problem::{Finding, Findings};
 use super::scalars::{Interval, Span, did_you_mean};
 use super::target::{Config, Defaults, Target, in_flight};
 use super::values;
@@ -49,16 +49,16 @@ static TARGET: Level = Level {
     ],
 };
 
-/// Checks a whole file, which stands in `folder`.
-pub(super) fn check(root: &Node, folder: &Folder) -> Result<Config, Vec<Finding>> {
-    let mut checker = Checker { findings: Vec::new(), folder, keys: HashMap::new() };
-    let config = checker.file(&Path::Root, root);
+/// Checks a whole file, which is in `folder`.
+pub(super) fn check(root: &Node<'_>, folder: &Folder) -> Result<Config, Findings> {
+    let mut checker = Checker { findings: Findings::default(), folder, keys: HashMap::new() };
+    let config = checker.file(&Path::Root { at: root.at }, root);
     if checker.findings.is_empty() { Ok(config) } else { Err(checker.findings) }
 }
 
 /// Collects what is wrong while the tree is walked.
 struct Checker<'f> {
-    findings: Vec<Finding>,
+    findings: Findings,
     /// What paths of other files are relative to.
     folder: &'f Folder,
     /// The keys that have been read, or why not, by the paths of their files.
@@ -68,8 +68,8 @@ struct Checker<'f> {
 /// The entries of a [`Level`] in a file.
 struct Fields<'n> {
     level: &'static Level,
-    entries: &'n [(Node, Node)],
-    /// Which entry stands for each of the level's keys; of several, the first.
+    entries: &'n [(Node<'n>, Node<'n>)],
+    /// Which entry is the one for each of the level's keys; of several, the first.
     found: Vec<Option<usize>>,
 }
 
@@ -84,7 +84,7 @@ struct Candidate {
 struct Name {
     text: String,
     key: &'static str,
-    index: usize,
+    at: At,
 }
 
 /// The settings that `defaults` and targets share; `None` where absent or wrong.
@@ -99,7 +99,7 @@ struct Settings {
 }
 
 impl Checker<'_> {
-    fn file(&mut self, path: &Path<'_>, node: &Node) -> Config {
+    fn file(&mut self, path: &Path<'_>, node: &Node<'_>) -> Config {
         let mut config = Config::default();
         let Some(fields) = self.fields(path, node, &FILE) else {
             return config;
@@ -116,7 +116,7 @@ impl Checker<'_> {
         config
     }
 
-    fn defaults(&mut self, path: &Path<'_>, node: &Node) -> Defaults {
+    fn defaults(&mut self, path: &Path<'_>, node: &Node<'_>) -> Defaults {
         let built_in = Defaults::default();
         let Some(fields) = self.fields(path, node, &DEFAULTS) else {
             return built_in;
@@ -124,40 +124,44 @@ impl Checker<'_> {
         self.settings(path, &fields, &built_in).or(&built_in)
     }
 
-    fn rtt_buckets(&mut self, path: &Path<'_>, node: &Node) -> Vec<f64> {
+    fn rtt_buckets(&mut self, path: &Path<'_>, node: &Node<'_>) -> Vec<f64> {
         let items = self.list(path, node, "seconds");
-        if items.is_some_and(<[Node]>::is_empty) {
+        if items.is_some_and(<[Node<'_>]>::is_empty) {
             let instead = "without the key, there are 20 buckets from 50 µs";
-            self.report(path, format!("must not be empty: {instead}"));
+            self.report(path, || format!("must not be empty: {instead}"));
         }
         let mut bounds: Vec<f64> = Vec::new();
         for (path, node) in enumerate(path, items.unwrap_or_default()) {
             let bound = match values::bound(node) {
                 Ok(bound) => bound,
                 Err(message) => {
-                    self.report(&path, message);
+                    self.report(&path, || message);
                     continue;
                 }
             };
             let nanos = values::nanos(bound);
             if let Some(last) = bounds.last().filter(|&&last| values::nanos(last) >= nanos) {
-                let message = format!("must be more than {last}, the bound before it");
-                self.report(&path, message);
+                self.report(&path, || format!("must be more than {last}, the previous bound"));
             }
             bounds.push(bound);
         }
         bounds
     }
 
-    fn targets(&mut self, path: &Path<'_>, node: &Node, defaults: &Defaults) -> Vec<Arc<Target>> {
+    fn targets(
+        &mut self,
+        path: &Path<'_>,
+        node: &Node<'_>,
+        defaults: &Defaults,
+    ) -> Vec<Arc<Target>> {
         let items = self.list(path, node, "targets").unwrap_or_default();
         let candidates: Vec<_> =
             enumerate(path, items).map(|(path, node)| self.target(&path, node, defaults)).collect();
-        self.check_names(path, &candidates);
+        self.check_names(path, items, &candidates);
         candidates.into_iter().filter_map(|candidate| candidate.target).map(Arc::new).collect()
     }
 
-    fn target(&mut self, path: &Path<'_>, node: &Node, defaults: &Defaults) -> Candidate {
+    fn target(&mut self, path: &Path<'_>, node: &Node<'_>, defaults: &Defaults) -> Candidate {
         let Some(fields) = self.fields(path, node, &TARGET) else {
             return Candidate { name: None, target: None };
         };
@@ -170,8 +174,10 @@ impl Checker<'_> {
         let name = self.name(path, &fields);
         let settings = settings.or(defaults);
         let protocol = self.with_key(path, &fields, settings.protocol);
+        let options = self.options(&fields);
         let target = name.as_ref().zip(address).map(|(name, address)| Target {
             protocol,
+            options,
             labels,
             ..settings.target(name.text.clone(), address)
         });
@@ -203,10 +209,23 @@ impl Checker<'_> {
         });
         found.unwrap_or_else(|message| {
             if let Some((path, _)) = fields.entry(path, "key_file") {
-                self.report(&path, message);
+                self.report(&path, || message);
             }
             protocol
         })
+    }
+
+    /// The keys of a target that are of its protocol alone, as they are printed.
+    fn options(&self, fields: &Fields<'_>) -> Vec<(&'static str, String)> {
+        let written = |key| values::text(fields.value(key)?).ok();
+        // A path that is not UTF-8 cannot be written in a file; it stays relative to this one.
+        let absolute = |file: &str| {
+            let path = std::path::absolute(self.folder.join(file)).ok()?;
+            path.into_os_string().into_string().ok()
+        };
+        let key_file = written("key_file");
+        let key_file = key_file.map(|file| absolute(file).unwrap_or_else(|| file.to_owned()));
+        key_file.into_iter().map(|file| ("key_file", file)).collect()
     }
 
     /// The settings of a target, or of `defaults`; `fallback` holds where they are silent.
@@ -244,7 +263,7 @@ impl Checker<'_> {
         };
         let both = settings.or(fallback);
         if let Err(error) = in_flight(both.interval, both.timeout) {
-            self.report(&path, error);
+            self.report(&path, || error);
         }
     }
 
@@ -257,36 +276,36 @@ impl Checker<'_> {
         default: u16,
     ) -> Option<Address> {
         if fields.index("address").is_none() {
-            self.report(path, "has no address");
+            self.report(path, || "has no address");
             return None;
         }
         let (host, written) = self.value(path, fields, "address", values::address)?;
         if let Some(((path, _), (own, written))) = fields.entry(path, "port").zip(own.zip(written))
             && own != written
         {
-            self.report(&path, format!("is {own}, but the address says {written}"));
+            self.report(&path, || format!("is {own}, but the port in the address is {written}"));
         }
         Some(Address { host, port: written.or(own).unwrap_or(default) })
     }
 
     /// The name of a target: the key `name`, or without one the address as it is written.
     fn name(&mut self, path: &Path<'_>, fields: &Fields<'_>) -> Option<Name> {
-        if let Some(index) = fields.index("name") {
+        if let Some((place, _)) = fields.entry(path, "name") {
             let text = self.value(path, fields, "name", values::name)?;
-            return Some(Name { text, key: "name", index });
+            return Some(Name { text, key: "name", at: place.at() });
         }
-        let index = fields.index("address")?;
-        let text = values::text(&fields.entries[index].1).ok()?.to_owned();
-        Some(Name { text, key: "address", index })
+        let (place, node) = fields.entry(path, "address")?;
+        let text = values::text(node).ok()?.to_owned();
+        Some(Name { text, key: "address", at: place.at() })
     }
 
-    fn labels(&mut self, path: &Path<'_>, node: &Node) -> BTreeMap<String, String> {
+    fn labels(&mut self, path: &Path<'_>, node: &Node<'_>) -> BTreeMap<String, String> {
         let mut labels = BTreeMap::new();
         let mut seen = HashMap::new();
         let entries = self.entries(path, node, || "a mapping of labels".to_owned());
-        for (index, (key, value)) in entries.unwrap_or_default().iter().enumerate() {
-            let word = key.to_string();
-            let path = path.entry(index, &word);
+        for (key, value) in entries.unwrap_or_default() {
+            let word = key.word();
+            let path = path.entry(&word, key.at);
             let name = values::label_name(key);
             match (name, values::text(value)) {
                 (Ok(name), Ok(value)) => {
@@ -294,47 +313,46 @@ impl Checker<'_> {
                 }
                 (name, value) => {
                     for message in [name.err(), value.err()].into_iter().flatten() {
-                        self.report(&path, message);
+                        self.report(&path, || message);
                     }
                 }
             }
-            self.check_new(&mut seen, word.clone(), &path, "label", "");
+            self.check_new(&mut seen, word.clone(), &path, |word| {
+                format!("duplicate label {word:?}")
+            });
         }
         labels
     }
 
     /// Reports every name that an earlier target has.
-    fn check_names(&mut self, path: &Path<'_>, candidates: &[Candidate]) {
+    fn check_names(&mut self, path: &Path<'_>, items: &[Node<'_>], candidates: &[Candidate]) {
         let mut seen = HashMap::with_capacity(candidates.len());
         for (index, candidate) in candidates.iter().enumerate() {
-            let Some(Name { text, key, index: entry }) = &candidate.name else {
+            let Some(Name { text, key, at }) = &candidate.name else {
                 continue;
             };
-            let hint = match *key {
-                "address" => " (the address, as no name is given)",
-                _ => "",
-            };
-            let target = path.item(index);
-            self.check_new(&mut seen, text.as_str(), &target.entry(*entry, key), "name", hint);
+            let target = path.item(index, items[index].at);
+            self.check_new(&mut seen, text.as_str(), &target.entry(key, *at), |name| {
+                let source = if *key == "address" { ", taken from the address" } else { "" };
+                format!("duplicate target name {name:?}{source}")
+            });
         }
     }
 
     /// Reports `word` as a duplicate where it has been seen; `seen` keeps the place of the first.
-    fn check_new<W: Hash + Eq + Debug>(
+    fn check_new<W: Hash + Eq>(
         &mut self,
-        seen: &mut HashMap<W, Vec<usize>>,
+        seen: &mut HashMap<W, At>,
         word: W,
         path: &Path<'_>,
-        what: &str,
-        hint: &str,
+        message: impl FnOnce(&W) -> String,
     ) {
         match seen.entry(word) {
             Entry::Vacant(vacant) => {
-                vacant.insert(path.steps());
+                vacant.insert(path.at());
             }
             Entry::Occupied(first) => {
-                let what = format!("duplicate {what} {:?}{hint}", first.key());
-                self.duplicate(path, &what, first.get().clone());
+                self.duplicate(path, *first.get(), || message(first.key()));
             }
         }
     }
@@ -345,17 +363,22 @@ impl Checker<'_> {
         path: &Path<'_>,
         fields: &Fields<'_>,
         key: &'static str,
-        read: impl FnOnce(&Node) -> Result<T, String>,
+        read: impl FnOnce(&Node<'_>) -> Result<T, String>,
     ) -> Option<T> {
         let (path, node) = fields.entry(path, key)?;
-        read(node).map_err(|message| self.report(&path, message)).ok()
+        read(node).map_err(|message| self.report(&path, || message)).ok()
     }
 
     /// The items of a list; nothing is an empty one.
-    fn list<'n>(&mut self, path: &Path<'_>, node: &'n Node, of: &str) -> Option<&'n [Node]> {
+    fn list<'n>(
+        &mut self,
+        path: &Path<'_>,
+        node: &'n Node<'n>,
+        of: &str,
+    ) -> Option<&'n [Node<'n>]> {
         let items = node.items();
         if items.is_none() {
-            self.report(path, values::mismatch(&format!("a list of {of}"), node));
+            self.report(path, || values::mismatch(&format!("a list of {of}"), node));
         }
         items
     }
@@ -364,12 +387,12 @@ impl Checker<'_> {
     fn entries<'n>(
         &mut self,
         path: &Path<'_>,
-        node: &'n Node,
+        node: &'n Node<'n>,
         expected: impl FnOnce() -> String,
-    ) -> Option<&'n [(Node, Node)]> {
+    ) -> Option<&'n [(Node<'n>, Node<'n>)]> {
         let entries = node.entries();
         if entries.is_none() {
-            self.report(path, values::mismatch(&expected(), node));
+            self.report(path, || values::mismatch(&expected(), node));
         }
         entries
     }
@@ -378,52 +401,60 @@ impl Checker<'_> {
     fn fields<'n>(
         &mut self,
         path: &Path<'_>,
-        node: &'n Node,
+        node: &'n Node<'n>,
         level: &'static Level,
     ) -> Option<Fields<'n>> {
         let expected = || format!("a mapping of {}", level.keys.join(", "));
         let entries = self.entries(path, node, expected)?;
         let mut found = vec![None; level.keys.len()];
         for (index, (key, _)) in entries.iter().enumerate() {
-            let word = key.to_string();
-            let place = path.entry(index, &word);
+            let word = key.word();
+            let place = path.entry(&word, key.at);
             let Some(known) = level.keys.iter().position(|known| *known == word) else {
-                self.report(&place, unknown_key(&word, level));
+                self.report(&place, || unknown_key(&word, level));
                 continue;
             };
             match found[known] {
                 None => found[known] = Some(index),
-                Some(index) => {
-                    let first = path.entry(index, &word);
-                    self.duplicate(&place, "duplicate key", first.steps());
+                Some(first) => {
+                    self.duplicate(&place, entries[first].0.at, || "duplicate key".to_owned());
                 }
             }
         }
         Some(Fields { level, entries, found })
     }
 
-    fn report(&mut self, path: &Path<'_>, message: impl Display) {
-        self.findings.push(Finding::new(path, message));
+    /// Notes a problem. The message is made only if it may be reported.
+    fn report<M: Display>(&mut self, path: &Path<'_>, message: impl FnOnce() -> M) {
+        self.findings.push(path.at(), || Finding::new(path, message()));
     }
 
-    fn duplicate(&mut self, path: &Path<'_>, what: &str, first: Vec<usize>) {
-        self.findings
-            .push(Finding::new(path, format!("{what}, first at line")).with_line_of(first));
+    fn duplicate(&mut self, path: &Path<'_>, first: At, message: impl FnOnce() -> String) {
+        self.findings.push(path.at(), || Finding::new(path, message()).with_first(first));
     }
 }
 
 impl<'n> Fields<'n> {
-    /// Which entry stands for `key`, a key of the level.
+    /// Which entry is the one for `key`, a key of the level.
     fn index(&self, key: &str) -> Option<usize> {
         let known = self.level.keys.iter().position(|known| *known == key);
         debug_assert!(known.is_some(), "{key} is a key of the level");
         self.found[known?]
     }
 
+    /// The value of `key`, a key of the level.
+    fn value(&self, key: &str) -> Option<&'n Node<'n>> {
+        Some(&self.entries[self.index(key)?].1)
+    }
+
     /// The place and the value of `key`, a key of the level.
-    fn entry<'p>(&self, parent: &'p Path<'p>, key: &'static str) -> Option<(Path<'p>, &'n Node)> {
-        let index = self.index(key)?;
-        Some((Path::Entry { parent, index, key }, &self.entries[index].1))
+    fn entry<'p>(
+        &self,
+        parent: &'p Path<'p>,
+        key: &'static str,
+    ) -> Option<(Path<'p>, &'n Node<'n>)> {
+        let (word, node) = &self.entries[self.index(key)?];
+        Some((parent.entry(key, word.at), node))
     }
 }
 
@@ -445,22 +476,22 @@ impl Settings {
 /// The items of a list with their places.
 fn enumerate<'p, 'n>(
     parent: &'p Path<'p>,
-    items: &'n [Node],
-) -> impl Iterator<Item = (Path<'p>, &'n Node)> {
-    items.iter().enumerate().map(move |(index, node)| (parent.item(index), node))
+    items: &'n [Node<'n>],
+) -> impl Iterator<Item = (Path<'p>, &'n Node<'n>)> {
+    items.iter().enumerate().map(move |(index, node)| (parent.item(index, node.at), node))
 }
 
 fn unknown_key(word: &str, level: &Level) -> String {
     if word == "<<" {
-        return "merge keys are not supported: what targets share goes under defaults".to_owned();
+        return "merge keys are not supported: put shared settings under defaults".to_owned();
     }
     // The more general level first: a setting belongs under defaults before a target.
     if let Some(other) = [&FILE, &DEFAULTS, &TARGET].iter().find(|other| other.keys.contains(&word))
     {
-        return format!("unknown key here: it goes {}", other.place);
+        return format!("misplaced key: it belongs {}", other.place);
     }
     match did_you_mean(word, level.keys) {
-        hint if hint.is_empty() => format!("unknown key; known are {}", level.keys.join(", ")),
+        hint if hint.is_empty() => format!("unknown key (known: {})", level.keys.join(", ")),
         hint => format!("unknown key{hint}"),
     }
 }

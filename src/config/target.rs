@@ -42,6 +42,8 @@ pub struct Target {
     pub address: Address,
     /// How they look on the wire.
     pub protocol: &'static dyn Protocol,
+    /// The keys that are of its protocol alone, as they are written; files by their absolute paths.
+    pub options: Vec<(&'static str, String)>,
     /// Time from one heartbeat to the next; from 1 ms to a day.
     pub interval: Duration,
     /// How long an answer may take; more than zero, at most a day, and at most
@@ -78,7 +80,7 @@ pub struct Defaults {
 
 /// Targets of the command line whose names are taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("target names must be unique, and stand twice: {}", .0.join(", "))]
+#[error("duplicate target names: {}", .0.join(", "))]
 pub struct DuplicateNames(pub Vec<String>);
 
 /// A timeout so much longer than the interval that the ledger cannot hold what is in flight.
@@ -155,8 +157,18 @@ impl Defaults {
     #[must_use]
     pub fn target(&self, name: String, address: Address) -> Target {
         let Self { protocol, port: _, interval, timeout, misses, recoveries, recorder } = *self;
-        let labels = BTreeMap::new();
-        Target { name, address, protocol, interval, timeout, misses, recoveries, recorder, labels }
+        Target {
+            name,
+            address,
+            protocol,
+            options: Vec::new(),
+            interval,
+            timeout,
+            misses,
+            recoveries,
+            recorder,
+            labels: BTreeMap::new(),
+        }
     }
 }
 
@@ -206,7 +218,7 @@ mod tests {
         let names: Vec<_> = config.targets.iter().map(|target| target.name.as_str()).collect();
         assert_eq!(names, ["a", "stamp://a"]);
         let error = config.with_targets([target("b"), target("a"), target("b")]).unwrap_err();
-        assert_eq!(error.to_string(), "target names must be unique, and stand twice: a, b");
+        assert_eq!(error.to_string(), "duplicate target names: a, b");
     }
 
     #[test]

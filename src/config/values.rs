@@ -1,13 +1,13 @@
-//! Single values of a file: a node enters, a checked value or the message about it leaves.
+//! Reads single values of a file: nodes of the right type, within their limits.
 //!
-//! What people write on the command line, too, is read by [`super::scalars`]; here it is only told
-//! that a node of another type can be none of it.
+//! What people write on the command line as well is read by [`super::scalars`]; this file checks the
+//! type of the node first.
 
 use std::fmt::Display;
 use std::str::FromStr;
 
 use super::address::{self, Host};
-use super::node::Node;
+use super::node::{Node, Value};
 use super::scalars::{self, LabelName, ScalarError};
 use super::target::MAX_RECORDER;
 use crate::wire::Protocol;
@@ -15,29 +15,29 @@ use crate::wire::Protocol;
 /// The longest round-trip delay that can be a bucket's bound, in seconds: a day, as of a timeout.
 const MAX_BOUND: f64 = 86_400.0;
 
-/// What a value can be read as, or the message that stands behind its path.
+/// A checked value, or the message about it.
 type Read<T> = Result<T, String>;
 
 /// That a value is not of the type that is expected.
-pub(super) fn mismatch(expected: &str, node: &Node) -> String {
+pub(super) fn mismatch(expected: &str, node: &Node<'_>) -> String {
     if node.is_null() {
-        return format!("is empty, and must be {expected}");
+        return format!("is empty: must be {expected}");
     }
     format!("must be {expected}, not {}", node.kind())
 }
 
 /// Any text. Numbers and truth values are refused: YAML has changed what was written (1.10 is 1.1).
-pub(super) fn text(node: &Node) -> Read<&str> {
-    if let Node::Text(text) = node {
+pub(super) fn text<'n>(node: &'n Node<'_>) -> Read<&'n str> {
+    if let Value::Text(text) = &node.value {
         return Ok(text);
     }
-    let quotes = node.is_number() || matches!(node, Node::Bool(_));
+    let quotes = node.is_number() || matches!(node.value, Value::Bool(_));
     let hint = if quotes { ": put it in quotes" } else { "" };
     Err(format!("{}{hint}", mismatch("text", node)))
 }
 
 /// The name of a target.
-pub(super) fn name(node: &Node) -> Read<String> {
+pub(super) fn name(node: &Node<'_>) -> Read<String> {
     let name = text(node)?;
     if name.trim().is_empty() {
         return Err("must not be empty".to_owned());
@@ -49,40 +49,40 @@ pub(super) fn name(node: &Node) -> Read<String> {
 }
 
 /// `HOST` or `HOST:PORT`.
-pub(super) fn address(node: &Node) -> Read<(Host, Option<u16>)> {
+pub(super) fn address(node: &Node<'_>) -> Read<(Host, Option<u16>)> {
     parsed(address::parse(text(node)?))
 }
 
 /// The name of a protocol.
-pub(super) fn protocol(node: &Node) -> Read<&'static dyn Protocol> {
+pub(super) fn protocol(node: &Node<'_>) -> Read<&'static dyn Protocol> {
     parsed(scalars::protocol(text(node)?))
 }
 
 /// The name of a label.
-pub(super) fn label_name(node: &Node) -> Read<LabelName> {
+pub(super) fn label_name(node: &Node<'_>) -> Read<LabelName> {
     parsed(text(node)?.parse())
 }
 
 /// An interval or a span. A plain number is read, too, for the sake of its message.
-pub(super) fn duration<T: FromStr<Err = ScalarError>>(node: &Node) -> Read<T> {
-    if node.is_number() || matches!(node, Node::Text(_)) {
+pub(super) fn duration<T: FromStr<Err = ScalarError>>(node: &Node<'_>) -> Read<T> {
+    if node.is_number() || matches!(node.value, Value::Text(_)) {
         return parsed(node.to_string().parse());
     }
     Err(mismatch("a duration, such as 200ms, 1s or 1m30s", node))
 }
 
 /// A UDP port.
-pub(super) fn port(node: &Node) -> Read<u16> {
+pub(super) fn port(node: &Node<'_>) -> Read<u16> {
     whole(node, "a port from 1 to 65535")
 }
 
 /// A number of heartbeats.
-pub(super) fn count(node: &Node) -> Read<u32> {
+pub(super) fn count(node: &Node<'_>) -> Read<u32> {
     whole(node, "a whole number from 1 to 4294967295")
 }
 
 /// How many heartbeats a flight recorder holds.
-pub(super) fn recorder(node: &Node) -> Read<u32> {
+pub(super) fn recorder(node: &Node<'_>) -> Read<u32> {
     let expected = format!("a whole number from 1 to {MAX_RECORDER}");
     let depth: u32 = whole(node, &expected)?;
     let fits = depth <= MAX_RECORDER;
@@ -90,21 +90,22 @@ pub(super) fn recorder(node: &Node) -> Read<u32> {
 }
 
 /// A whole number that fits, and not zero.
-fn whole<T: TryFrom<i128> + Default + PartialEq>(node: &Node, expected: &str) -> Read<T> {
+fn whole<T: TryFrom<i64> + Default + PartialEq>(node: &Node<'_>, expected: &str) -> Read<T> {
     if !node.is_number() {
         return Err(mismatch(expected, node));
     }
-    let number = if let Node::Integer(number) = *node { T::try_from(number).ok() } else { None };
+    let number =
+        if let Value::Integer(number) = node.value { T::try_from(number).ok() } else { None };
     number
         .filter(|number| *number != T::default())
         .ok_or_else(|| format!("must be {expected}, not {node}"))
 }
 
 /// The upper bound of a bucket, in seconds.
-pub(super) fn bound(node: &Node) -> Read<f64> {
-    let bound = if let Node::Float(seconds) = *node {
+pub(super) fn bound(node: &Node<'_>) -> Read<f64> {
+    let bound = if let Value::Float(seconds) = node.value {
         seconds
-    } else if let Node::Integer(seconds) = *node {
+    } else if let Value::Integer(seconds) = node.value {
         seconds as f64
     } else {
         return Err(mismatch("a number of seconds", node));

@@ -23,6 +23,7 @@ pub(crate) fn fresh(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> Targ
         name: name.to_owned(),
         address: Address { host: Host::Name(format!("{name}.example")), port: 12000 },
         protocol: PROTOCOLS[0],
+        options: Vec::new(),
         interval: Duration::from_secs(1),
         timeout: Duration::from_millis(1500),
         misses: 3,

@@ -40,23 +40,26 @@ fn error(text: &str) -> String {
 fn a_host_that_is_none_says_why() {
     let part = |part: &str| {
         format!(
-            "the part {part:?} of the host name is none: parts have 1 to 63 characters and neither \
+            "invalid part {part:?} of a host name: parts have 1 to 63 characters and neither \
              begin nor end with a hyphen"
         )
     };
-    assert_eq!(error(""), r#""" names no host"#);
-    assert_eq!(error("."), r#""." names no host"#);
-    assert_eq!(error(":12000"), r#"":12000" names no host"#);
+    assert_eq!(error(""), r#"no host in """#);
+    assert_eq!(error("."), r#"no host in ".""#);
+    assert_eq!(error(":12000"), r#"no host in ":12000""#);
     assert_eq!(
         error("stamp://a"),
-        r#""stamp://a" names a protocol: it goes into the key protocol"#
+        r#""stamp://a" begins with a protocol: use the key protocol instead"#
     );
-    assert_eq!(error("a b"), "' ' cannot stand in a host name");
-    assert_eq!(error("a\nb"), r"'\n' cannot stand in a host name");
-    assert_eq!(error("a/b"), "'/' cannot stand in a host name: an address is HOST or HOST:PORT");
+    assert_eq!(error("a b"), "invalid character ' ' in a host name");
+    assert_eq!(error("a\nb"), r"invalid character '\n' in a host name");
+    assert_eq!(
+        error("a/b"),
+        "invalid character '/' in a host name: an address is HOST or HOST:PORT"
+    );
     assert_eq!(
         error("münchen.example"),
-        "'ü' cannot stand in a host name: write the name as DNS has it, beginning with xn--"
+        "invalid character 'ü' in a host name: write the name as DNS has it, beginning with xn--"
     );
     assert_eq!(
         error(&format!("{}example", "a.".repeat(130))),
@@ -72,7 +75,7 @@ fn a_host_that_is_none_says_why() {
 #[test]
 fn a_port_that_is_none_says_why() {
     for port in ["", "0", "65536", "+1", "-1", "http", "1/x"] {
-        let message = format!("port {port:?} is none: ports are from 1 to 65535");
+        let message = format!("invalid port {port:?}: must be from 1 to 65535");
         assert_eq!(error(&format!("a:{port}")), message);
         assert_eq!(error(&format!("[::1]:{port}")), message);
     }
@@ -88,39 +91,42 @@ fn a_literal_address_that_is_none_says_why() {
     ] {
         assert_eq!(
             error(text),
-            format!(
-                "{address:?} is no IPv6 address; with a port it is written [2001:db8::1]:12000"
-            )
+            format!("invalid IPv6 address {address:?}; with a port, write [2001:db8::1]:12000")
         );
     }
     for text in ["192.0.2", "192.0.2.256", "12000"] {
         assert_eq!(
             error(text),
-            format!("{text:?} is no IPv4 address, and host names do not end in a number")
+            format!("invalid IPv4 address {text:?}; host names do not end in a number")
         );
     }
     assert_eq!(
         error("fe80::1"),
-        "fe80::1 is on every link: name the interface, as in fe80::1%eth0"
+        "fe80::1 is a link-local address: name the interface, as in fe80::1%eth0"
     );
     for text in ["fe80::1%", "fe80::1%a/b", "fe80::1%sixteen-letters-", "::1%lo"] {
         assert_eq!(
             error(text),
-            format!("{text:?} has a zone that names no interface, or needs none")
+            format!(
+                "invalid zone in {text:?}: only link-local addresses have one, and it names an interface"
+            )
         );
     }
     for group in ["224.0.0.1", "255.255.255.255", "ff02::1"] {
         assert_eq!(
             error(group),
             format!(
-                "{group} is a group, and answers would come from other addresses: name each host"
+                "{group} is a multicast or broadcast address, and answers come from other addresses: \
+                 name each host"
             )
         );
     }
     for text in ["0.0.0.0", "::"] {
         assert_eq!(
             error(text),
-            format!("{text} is no address of a host: for this machine, write 127.0.0.1 or ::1")
+            format!(
+                "{text} is not the address of a host: for this machine, write 127.0.0.1 or ::1"
+            )
         );
     }
 }

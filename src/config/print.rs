@@ -1,0 +1,102 @@
+//! Prints a configuration as YAML: all that is in force, defaults included, and no secret.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use serde::Serialize;
+
+use super::scalars::format_duration;
+use super::target::{Config, Defaults, Target};
+
+impl Config {
+    /// Writes the configuration as a file that reads back as the same configuration. What targets
+    /// took from `defaults` is written on each; key files are named by their absolute paths.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn to_yaml(&self, out: impl io::Write) -> io::Result<()> {
+        let file = File {
+            defaults: (&self.defaults).into(),
+            rtt_buckets: &self.rtt_buckets,
+            targets: Targets(self),
+        };
+        serde_yaml::to_writer(out, &file).map_err(io::Error::other)
+    }
+}
+
+/// A whole file.
+#[derive(Serialize)]
+struct File<'a> {
+    defaults: DefaultsEntry,
+    rtt_buckets: &'a [f64],
+    targets: Targets<'a>,
+}
+
+#[derive(Serialize)]
+struct DefaultsEntry {
+    protocol: &'static str,
+    port: u16,
+    interval: String,
+    timeout: String,
+    misses: u32,
+    recoveries: u32,
+    recorder: u32,
+}
+
+/// The targets, each made when it is written.
+struct Targets<'a>(&'a Config);
+
+#[derive(Serialize)]
+struct TargetEntry<'a> {
+    name: &'a str,
+    address: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: &'a BTreeMap<String, String>,
+    protocol: &'static str,
+    #[serde(flatten)]
+    options: BTreeMap<&'static str, &'a str>,
+    interval: String,
+    timeout: String,
+    misses: u32,
+    recoveries: u32,
+    recorder: u32,
+}
+
+impl Serialize for Targets<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.targets.iter().map(|target| TargetEntry::from(&**target)))
+    }
+}
+
+impl From<&Defaults> for DefaultsEntry {
+    fn from(defaults: &Defaults) -> Self {
+        let Defaults { protocol, port, interval, timeout, misses, recoveries, recorder } =
+            *defaults;
+        Self {
+            protocol: protocol.name(),
+            port,
+            interval: format_duration(interval),
+            timeout: format_duration(timeout),
+            misses,
+            recoveries,
+            recorder,
+        }
+    }
+}
+
+impl<'a> From<&'a Target> for TargetEntry<'a> {
+    fn from(target: &'a Target) -> Self {
+        Self {
+            name: &target.name,
+            address: target.address.to_string(),
+            labels: &target.labels,
+            protocol: target.protocol.name(),
+            options: target.options.iter().map(|(key, text)| (*key, text.as_str())).collect(),
+            interval: format_duration(target.interval),
+            timeout: format_duration(target.timeout),
+            misses: target.misses,
+            recoveries: target.recoveries,
+            recorder: target.recorder,
+        }
+    }
+}
