@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use super::catalogue::{self, Family, Kind};
 use super::family::seconds;
 use super::{ResponderMetrics, encode_heartbeats, encode_probe, encode_targets};
-use crate::model::{DropReason, ImpairmentKind};
+use crate::config;
+use crate::model::{DropReason, ImpairmentKind, Label, TargetLabel};
 use crate::observe::ProbeSample;
 use crate::observe::fixture::{self, NOW};
 use crate::session::Buckets;
@@ -175,6 +176,44 @@ fn the_responder_exposes_what_the_catalogue_lists() {
     assert_is(&responder_text(&ResponderMetrics::new()), catalogue::responder(), &[]);
 }
 
+/// The labels of a target, as a configuration gives them.
+fn configured(labels: &[&str]) -> Result<ProbeSample, config::Problems> {
+    let labels: Vec<_> = labels.iter().map(|name| format!("{name}: x")).collect();
+    let text = format!("targets: [{{address: a, labels: {{{}}}}}]", labels.join(", "));
+    let config = config::parse("probe.yml", &text)?;
+    let rtt = Arc::new(Buckets::from_seconds(&[1e-3]));
+    let mut sample = fixture::busy("a", ("x", "y"), &rtt);
+    Arc::make_mut(&mut sample.target).labels.clone_from(&config.targets[0].labels);
+    Ok(fixture::probe(vec![sample]))
+}
+
+/// The labels of every series of targets in the text, and of its bucket or quantile.
+fn labels_of_targets(text: &str) -> BTreeSet<String> {
+    let families = catalogue::PER_TARGET.iter().map(|family| family.name);
+    let read = read(text);
+    let lines = families.flat_map(|name| &read[name].lines);
+    lines.flat_map(|line| &line.labels).map(|(name, _)| name.clone()).collect()
+}
+
+#[test]
+fn no_target_may_have_a_label_that_a_metric_of_targets_has() {
+    let plain = probe_text(&configured(&[]).unwrap());
+    let present = labels_of_targets(&plain);
+    assert!(present.len() > 6, "{present:?}");
+    let listed = catalogue::PER_TARGET.iter().flat_map(|family| family.labels);
+    for name in present.iter().map(String::as_str).chain(listed.copied()) {
+        let problems = configured(&[name]).unwrap_err().to_string();
+        assert!(problems.contains("reserved label name"), "{name}: {problems}");
+    }
+}
+
+#[test]
+fn labels_of_targets_are_those_of_the_vocabulary() {
+    let listed: BTreeSet<_> =
+        catalogue::PER_TARGET.iter().flat_map(|family| family.labels).copied().collect();
+    assert_eq!(listed, TargetLabel::ALL.iter().map(|label| label.label()).collect());
+}
+
 #[test]
 fn names_follow_the_conventions_of_prometheus() {
     for family in catalogue::probe().chain(catalogue::responder()) {
@@ -276,6 +315,27 @@ fn what_a_reader_refuses_is_passed_on() {
 }
 
 proptest! {
+    /// The reader refuses a series that has a label twice.
+    #[test]
+    fn labels_that_are_accepted_stand_once_in_every_series(
+        names in proptest::collection::btree_set(
+            prop_oneof![
+                "[a-zA-Z_][a-zA-Z0-9_]{0,8}",
+                proptest::sample::select(catalogue::probe().flat_map(|f| f.labels).copied().collect::<Vec<_>>())
+                    .prop_map(str::to_owned),
+                Just("version".to_owned()),
+                Just("le".to_owned()),
+            ],
+            1..5,
+        ),
+    ) {
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        if let Ok(sample) = configured(&names) {
+            let present = labels_of_targets(&probe_text(&sample));
+            prop_assert!(names.iter().all(|name| present.contains(*name)), "{:?}", present);
+        }
+    }
+
     #[test]
     fn any_name_and_label_comes_back_as_it_was(name in any::<String>(), value in r#"[\\"\n\r{}, =#é日]{0,12}"#) {
         let rtt = Arc::new(Buckets::from_seconds(&[1e-3]));
