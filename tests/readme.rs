@@ -14,6 +14,7 @@ use udp_heartbeat::model::{
     Direction, DropReason, IcmpKind, ImpairmentKind, InvalidReason, Label, StampSource, State,
     UnmatchedReason, UnsentReason,
 };
+use udp_heartbeat::observe::Cause;
 use udp_heartbeat::wire::PROTOCOLS;
 
 const README: &str = include_str!("../README.md");
@@ -125,6 +126,14 @@ fn values_of_labels_are_all_told() {
     told::<UnmatchedReason>("### Of the probe", &catalogue::UNMATCHED);
     told::<DropReason>("### Of the responder", &catalogue::RESPONDER_DROPPED);
     told::<ImpairmentKind>("### Of the responder", &catalogue::RESPONDER_IMPAIRED);
+}
+
+#[test]
+fn causes_are_all_told() {
+    let (_, table) = section("### HTTP").split_once("| `cause` |").unwrap();
+    let told: BTreeSet<_> = rows(table).iter().flat_map(|row| code(row[0])).collect();
+    let causes = Cause::ALL.iter().map(|cause| cause.label().to_owned());
+    assert_eq!(told, causes.collect());
 }
 
 #[test]

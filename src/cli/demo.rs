@@ -117,7 +117,7 @@ fn introduce(address: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show_change(event: &Event, out: &mut impl Write) {
+pub(super) fn show_change(event: &Event, out: &mut impl Write) {
     let Happening::Changed { state, misses } = event.what else { return };
     let time = i64::try_from(event.at.as_nanos() / 1_000_000).unwrap_or(i64::MAX);
     let time = Timestamp::from_millisecond(time).unwrap_or(Timestamp::MAX);
@@ -125,7 +125,10 @@ fn show_change(event: &Event, out: &mut impl Write) {
     let name = &event.target.name;
     let line = match state {
         State::Up => format!("{time}  {name:<8} up\n"),
-        State::Down => format!("{time}  {name:<8} DOWN  {misses} consecutive misses\n"),
+        State::Down => {
+            let why = event.diagnosis().map_or_else(String::new, |it| format!(": {}", it.summary));
+            format!("{time}  {name:<8} DOWN  {misses} consecutive misses{why}\n")
+        }
     };
     // The terminal may be gone while the page is still looked at.
     let _ = out.write_all(line.as_bytes());

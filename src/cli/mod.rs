@@ -20,6 +20,9 @@ mod signal;
 mod stated;
 mod web;
 
+#[cfg(test)]
+mod tests;
+
 use std::process::ExitCode;
 
 use crate::wire::PROTOCOLS;

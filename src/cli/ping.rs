@@ -1,6 +1,5 @@
 //! `heartbeat-probe ping`: one target, a line for every heartbeat, then the figures.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -8,12 +7,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use serde::Serialize;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::config::{self, Config, Defaults, Interval, KeyFile, Span, Target};
-use crate::model::{Direction, IcmpKind, InvalidReason, Label, State, UnsentReason};
-use crate::observe::TargetSample;
+use crate::model::{Label, State, UnsentReason, Wall};
+use crate::observe::document::{DelaysDocument, PingDocument};
+use crate::observe::{Diagnosis, TargetSample};
 use crate::probe::{Begin, Detail, Event, Happening, Options, Probe};
 use crate::session::Answered;
 use crate::wire;
@@ -62,7 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // A lookup that still hangs must not hold the program up.
     runtime.shutdown_background();
 
-    seen_enough(report.write(args.json, io::stdout().lock()))?;
+    seen_enough(write(&report, args.json, io::stdout().lock()))?;
     Ok(if report.received > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -80,7 +79,7 @@ fn target(args: &Args) -> anyhow::Result<Target> {
     Ok(target)
 }
 
-async fn ping(args: &Args, target: Target) -> anyhow::Result<Report> {
+async fn ping(args: &Args, target: Target) -> anyhow::Result<PingDocument> {
     let mut signals = Signals::listen()?;
     let protocol = target.protocol.name();
     let config = Config::default().with_targets([target])?;
@@ -91,9 +90,10 @@ async fn ping(args: &Args, target: Target) -> anyhow::Result<Report> {
         workers: NonZeroUsize::MIN,
     };
     let (probe, mut events) = Probe::start(config, options).await?;
-    let before = sample(&probe).await?;
+    let (at, before) = sample(&probe).await?;
     let Some(address) = before.address else {
-        bail!("cannot resolve {}: the name has no address", before.target.address.host);
+        let why = before.diagnosis(at).map_or_else(String::new, |diagnosis| diagnosis.summary);
+        bail!("cannot resolve {}: {why}", before.target.address.host);
     };
     if !args.json {
         seen_enough(println(format_args!(
@@ -115,7 +115,8 @@ async fn ping(args: &Args, target: Target) -> anyhow::Result<Report> {
     while let Ok(event) = events.try_recv() {
         seen_enough(log.take(&event))?;
     }
-    Ok(Report::new(args, &sample(&probe).await?, log))
+    let (at, sample) = sample(&probe).await?;
+    Ok(PingDocument::new(args.target.clone(), &sample, at, delays(log.rtts), log.down))
 }
 
 /// Shows what happens until all is settled.
@@ -141,9 +142,11 @@ async fn follow(
     }
 }
 
-async fn sample(probe: &Probe) -> anyhow::Result<TargetSample> {
+/// The target's figures, and when they were gathered.
+async fn sample(probe: &Probe) -> anyhow::Result<(Wall, TargetSample)> {
     let sample = probe.sample().await?;
-    sample.targets.into_iter().next().context("the probe lost its target")
+    let target = sample.targets.into_iter().next().context("the probe lost its target")?;
+    Ok((sample.at, target))
 }
 
 /// What has happened so far.
@@ -179,7 +182,7 @@ impl Log {
 }
 
 /// What is said of an event, if anything is.
-fn line(event: &Event) -> Option<String> {
+pub(super) fn line(event: &Event) -> Option<String> {
     let timeout = event.target.timeout;
     Some(match event.what {
         Happening::Answered { what: Answered::InTime { sequence, rtt }, ttl } => {
@@ -203,7 +206,9 @@ fn line(event: &Event) -> Option<String> {
         }
         Happening::Icmp(kind) => format!("ICMP error: {}", words(kind.label())),
         Happening::Changed { state: State::Down, misses } => {
-            format!("{} is down: {misses} consecutive misses", event.target.name)
+            let why =
+                event.diagnosis().map_or_else(String::new, |it| format!("\nwhy: {}", it.summary));
+            format!("{} is down: {misses} consecutive misses{why}", event.target.name)
         }
         Happening::Changed { state: State::Up, .. } => return None,
     })
@@ -243,149 +248,71 @@ fn println(line: std::fmt::Arguments<'_>) -> io::Result<()> {
     out.flush()
 }
 
-/// The figures of a whole run; the keys of `--json`.
-#[derive(Debug, Serialize)]
-struct Report {
-    target: String,
-    address: Option<String>,
-    protocol: &'static str,
-    sent: u64,
-    received: u64,
-    lost: u64,
-    /// Lost over sent; null where nothing was sent.
-    loss_ratio: Option<f64>,
-    unsent: BTreeMap<&'static str, u64>,
-    late: u64,
-    duplicates: u64,
-    reordered: u64,
-    /// As far as the numbers of the replies tell it.
-    one_way_lost: BTreeMap<&'static str, u64>,
-    invalid: BTreeMap<&'static str, u64>,
-    icmp_errors: BTreeMap<&'static str, u64>,
-    /// Null where nothing was received.
-    rtt_seconds: Option<Rtt>,
-    /// Whether the run ended with the target down, or because it was.
-    down: bool,
+/// Writes the figures of a whole run, for programs or for people.
+fn write(report: &PingDocument, json: bool, mut out: impl Write) -> io::Result<()> {
+    if !json {
+        return summarize(report, out);
+    }
+    serde_json::to_writer_pretty(&mut out, report)?;
+    writeln!(out)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-struct Rtt {
-    min: f64,
-    avg: f64,
-    p50: f64,
-    p99: f64,
-    max: f64,
-    /// The standard deviation, as ping(8) has it.
-    mdev: f64,
+/// Writes the figures as a person reads them.
+pub(super) fn summarize(report: &PingDocument, mut out: impl Write) -> io::Result<()> {
+    let loss = report.loss_ratio.map_or(String::new(), |loss| format!(" ({:.1} %)", loss * 100.0));
+    let PingDocument { sent, received, lost, late, duplicates, reordered, .. } = report;
+    writeln!(out, "\n--- {} {} statistics ---", report.target, report.protocol)?;
+    writeln!(
+        out,
+        "{sent} sent, {received} received, {lost} lost{loss}, {late} late, \
+         {duplicates} duplicated, {reordered} reordered"
+    )?;
+    for (what, counts) in [
+        ("lost on the way", &report.one_way_lost),
+        ("not sent", &report.unsent),
+        ("invalid", &report.invalid),
+        ("ICMP errors", &report.icmp_errors),
+    ] {
+        for (label, count) in counts.iter().filter(|(_, count)| **count > 0) {
+            writeln!(out, "{count} {what}: {}", words(label))?;
+        }
+    }
+    if let Some(DelaysDocument { min, avg, p50, p99, max, mdev }) = report.rtt_seconds {
+        let millis = [min, avg, p50, p99, max, mdev].map(|s| format!("{:.3}", s * 1e3));
+        writeln!(out, "rtt min/avg/p50/p99/max/mdev = {} ms", millis.join("/"))?;
+    }
+    if let Some(Diagnosis { summary, evidence, advice, .. }) = &report.diagnosis {
+        writeln!(out, "\nwhy: {summary}")?;
+        for fact in evidence {
+            writeln!(out, "  - {fact}")?;
+        }
+        writeln!(out, "what to do: {advice}")?;
+    }
+    Ok(())
 }
 
-impl Report {
-    fn new(args: &Args, sample: &TargetSample, log: Log) -> Self {
-        let record = &sample.session.record;
-        let loss_ratio = (record.sent > 0).then(|| record.lost as f64 / record.sent as f64);
-        Self {
-            target: args.target.clone(),
-            address: sample.address.map(|address| address.to_string()),
-            protocol: sample.target.protocol.name(),
-            sent: record.sent,
-            received: record.received,
-            lost: record.lost,
-            loss_ratio,
-            unsent: by_label::<UnsentReason>(&record.unsent),
-            late: record.late,
-            duplicates: record.duplicates,
-            reordered: record.reordered,
-            one_way_lost: by_label::<Direction>(&record.one_way_lost),
-            invalid: by_label::<InvalidReason>(&record.invalid),
-            icmp_errors: by_label::<IcmpKind>(&record.icmp_errors),
-            rtt_seconds: Rtt::of(log.rtts),
-            down: log.down,
-        }
-    }
-
-    /// Writes the figures, for programs or for people.
-    fn write(&self, json: bool, mut out: impl Write) -> io::Result<()> {
-        if !json {
-            return self.summarize(out);
-        }
-        serde_json::to_writer_pretty(&mut out, self)?;
-        writeln!(out)
-    }
-
-    /// Writes the figures as a person reads them.
-    fn summarize(&self, mut out: impl Write) -> io::Result<()> {
-        let loss =
-            self.loss_ratio.map_or(String::new(), |loss| format!(" ({:.1} %)", loss * 100.0));
-        let Self { sent, received, lost, late, duplicates, reordered, .. } = self;
-        writeln!(out, "\n--- {} {} statistics ---", self.target, self.protocol)?;
-        writeln!(
-            out,
-            "{sent} sent, {received} received, {lost} lost{loss}, {late} late, \
-             {duplicates} duplicated, {reordered} reordered"
-        )?;
-        for (what, counts) in [
-            ("lost on the way", &self.one_way_lost),
-            ("not sent", &self.unsent),
-            ("invalid", &self.invalid),
-            ("ICMP errors", &self.icmp_errors),
-        ] {
-            for (label, count) in counts.iter().filter(|(_, count)| **count > 0) {
-                writeln!(out, "{count} {what}: {}", words(label))?;
-            }
-        }
-        if let Some(Rtt { min, avg, p50, p99, max, mdev }) = self.rtt_seconds {
-            let millis = [min, avg, p50, p99, max, mdev].map(|s| format!("{:.3}", s * 1e3));
-            writeln!(out, "rtt min/avg/p50/p99/max/mdev = {} ms", millis.join("/"))?;
-        }
-        if self.received == 0 {
-            writeln!(out, "{}", self.diagnosis())?;
-        }
-        Ok(())
-    }
-
-    /// What silence may mean.
-    fn diagnosis(&self) -> &'static str {
-        let icmp = |kind: IcmpKind| self.icmp_errors.get(kind.label()).is_some_and(|&n| n > 0);
-        if icmp(IcmpKind::PortUnreachable) {
-            "no answer: the host is alive, but nothing listens on the port"
-        } else if icmp(IcmpKind::AdminProhibited) {
-            "no answer: a firewall on the way forbids it"
-        } else if self.sent == 0 {
-            "no answer: nothing could be sent"
-        } else {
-            "no answer: the server is down, or a firewall drops UDP without a word"
-        }
-    }
-}
-
-impl Rtt {
-    /// `None` where there is nothing to say.
-    fn of(mut rtts: Vec<Duration>) -> Option<Self> {
-        rtts.sort_unstable();
-        let (min, max) = (rtts.first()?, rtts.last()?);
-        let seconds = || rtts.iter().map(Duration::as_secs_f64);
-        let count = rtts.len() as f64;
-        let avg = seconds().sum::<f64>() / count;
-        let variance = seconds().map(|rtt| (rtt - avg).powi(2)).sum::<f64>() / count;
-        Some(Self {
-            min: min.as_secs_f64(),
-            avg,
-            p50: quantile(&rtts, 50).as_secs_f64(),
-            p99: quantile(&rtts, 99).as_secs_f64(),
-            max: max.as_secs_f64(),
-            mdev: variance.sqrt(),
-        })
-    }
+/// The figures of these delays; `None` where there are none.
+fn delays(mut rtts: Vec<Duration>) -> Option<DelaysDocument> {
+    rtts.sort_unstable();
+    let (min, max) = (rtts.first()?, rtts.last()?);
+    let seconds = || rtts.iter().map(Duration::as_secs_f64);
+    let count = rtts.len() as f64;
+    let avg = seconds().sum::<f64>() / count;
+    let variance = seconds().map(|rtt| (rtt - avg).powi(2)).sum::<f64>() / count;
+    Some(DelaysDocument {
+        min: min.as_secs_f64(),
+        avg,
+        p50: quantile(&rtts, 50).as_secs_f64(),
+        p99: quantile(&rtts, 99).as_secs_f64(),
+        max: max.as_secs_f64(),
+        mdev: variance.sqrt(),
+    })
 }
 
 /// The smallest of the ascending `values`, of which there is one at least, that `percent` of them
 /// do not exceed.
 fn quantile(values: &[Duration], percent: usize) -> Duration {
     values[(values.len() * percent).div_ceil(100).max(1) - 1]
-}
-
-fn by_label<L: Label>(counts: &[u64]) -> BTreeMap<&'static str, u64> {
-    L::ALL.iter().map(|label| (label.label(), counts[label.index()])).collect()
 }
 
 #[cfg(test)]
@@ -402,9 +329,9 @@ mod tests {
 
     #[test]
     fn figures_of_delays_are_those_of_ping() {
-        let rtt = Rtt::of([3, 1, 2].map(Duration::from_secs).to_vec()).unwrap();
+        let rtt = delays([3, 1, 2].map(Duration::from_secs).to_vec()).unwrap();
         assert_eq!((rtt.min, rtt.avg, rtt.max), (1.0, 2.0, 3.0));
         assert!((rtt.mdev - (2.0f64 / 3.0).sqrt()).abs() < 1e-12);
-        assert_eq!(Rtt::of(Vec::new()), None);
+        assert_eq!(delays(Vec::new()), None);
     }
 }

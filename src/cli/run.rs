@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::config::{self, Config};
-use crate::model::State;
+use crate::model::{Label, State};
 use crate::net;
 use crate::probe::{Event, Happening};
 
@@ -107,11 +107,19 @@ pub(super) fn configuration(file: Option<&Path>, arguments: &[String]) -> anyhow
     }
 }
 
-fn log_change(event: &Event) {
+pub(super) fn log_change(event: &Event) {
     let target = &event.target;
     match event.what {
         Happening::Changed { state: State::Down, misses } => {
-            tracing::warn!(target_name = target.name, address = %target.address, misses, "target down");
+            let diagnosis = event.diagnosis();
+            tracing::warn!(
+                target_name = target.name,
+                address = %target.address,
+                misses,
+                cause = diagnosis.as_ref().map(|diagnosis| diagnosis.cause.label()),
+                why = diagnosis.as_ref().map(|diagnosis| diagnosis.summary.as_str()),
+                "target down"
+            );
         }
         Happening::Changed { state: State::Up, .. } => {
             tracing::info!(target_name = target.name, address = %target.address, "target up");

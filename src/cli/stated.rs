@@ -13,6 +13,7 @@ use tracing::warn;
 use super::impairments::ImpairmentArgs;
 use crate::config::Prefix;
 use crate::net;
+use crate::observe::document::{FaultsDocument, Setting};
 use crate::responder::{FaultSwitch, Faults};
 use crate::web::FaultControl;
 
@@ -63,18 +64,20 @@ impl Stated {
 
     /// Writes the document.
     pub(super) fn to_json(&self) -> Value {
-        let settings = |args: &ImpairmentArgs| -> Value {
-            let written =
-                |text: String| text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from);
+        serde_json::json!(self.document())
+    }
+
+    /// The document.
+    fn document(&self) -> FaultsDocument {
+        let settings = |args: &ImpairmentArgs| {
             let stated = args.stated().into_iter();
-            stated.map(|(key, text)| (key.to_owned(), written(text))).collect()
+            stated.map(|(key, text)| (key.to_owned(), Setting::from(text))).collect()
         };
-        let sources: Map<String, Value> = self
-            .sources
-            .iter()
-            .map(|(prefix, args)| (prefix.to_string(), settings(args)))
-            .collect();
-        serde_json::json!({ "all": settings(&self.all), "sources": sources })
+        let sources = self.sources.iter();
+        FaultsDocument {
+            all: settings(&self.all),
+            sources: sources.map(|(prefix, args)| (prefix.to_string(), settings(args))).collect(),
+        }
     }
 
     /// The same, with `seed` where none is stated.
@@ -188,6 +191,8 @@ mod tests {
         let again = Stated::parse(&json.to_string()).unwrap();
         assert_eq!(again.faults(1), stated.faults(9));
         assert_eq!(again.to_json(), json);
+        let document: FaultsDocument = serde_json::from_value(json.clone()).unwrap();
+        assert_eq!(document, again.document());
         assert_eq!(json["all"].as_object().unwrap().len(), 13);
         assert_eq!(json["all"]["bandwidth"], "64kbit,20ms");
         assert_eq!(json["sources"]["192.0.2.0/24"]["loss"], "100%");

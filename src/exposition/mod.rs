@@ -21,5 +21,4 @@ pub use probe::encode_probe;
 pub use responder::ResponderMetrics;
 pub use targets::encode_targets;
 
-pub(crate) use heartbeats::outcome;
-pub(crate) use targets::{rfc3339, rfc3339_micros};
+pub(crate) use crate::observe::document::{outcome, rfc3339, rfc3339_micros};

@@ -9,6 +9,7 @@ mod outcome;
 mod time;
 
 pub use labels::Label;
+pub(crate) use labels::labels;
 pub use outcome::{
     Direction, DropReason, IcmpKind, ImpairmentKind, InvalidReason, StampSource, State,
     TargetLabel, UnmatchedReason, UnsentReason,

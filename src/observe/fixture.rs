@@ -9,8 +9,8 @@ use super::{Overview, ProbeSample, TargetGlance, TargetLook, TargetSample};
 use crate::config::{Address, Host, Target};
 use crate::model::{IcmpKind, InvalidReason, Label, State, UnsentReason, Wall};
 use crate::session::{
-    Buckets, Column, Frozen, Glance, Heartbeat, Histogram, Misses, Outcome, Recent, Record,
-    Recording, Snapshot,
+    Buckets, Column, Frozen, Glance, Heartbeat, Histogram, Last, Misses, Outcome, Recent, Record,
+    Recording, Snapshot, Symptoms,
 };
 use crate::wire::PROTOCOLS;
 
@@ -37,6 +37,7 @@ pub(crate) fn fresh(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> Targ
         address: None,
         resolved: false,
         address_changes: 0,
+        impaired: false,
         session: Snapshot {
             record: Record::new(rtt.clone(), bursts),
             in_flight: 0,
@@ -44,6 +45,7 @@ pub(crate) fn fresh(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> Targ
             state_changed: None,
             consecutive_misses: 0,
             down: Duration::ZERO,
+            symptoms: Symptoms::default(),
         },
     }
 }
@@ -86,11 +88,29 @@ pub(crate) fn busy(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> Targe
     record.last_reply = Some(NOW);
     record.time_difference = Some(-2_568_024_873);
     record.reply_ttl = Some(63);
+    session.symptoms = symptoms(session);
+    sample
+}
+
+/// A target whose host is up while nothing listens on the port.
+pub(crate) fn dead(name: &str) -> TargetSample {
+    let mut sample = fresh(name, ("site", "fra"), &Arc::new(Buckets::from_seconds(&[1e-3])));
+    sample.address = Some(SocketAddr::from(([127, 0, 0, 2], 12000)));
+    sample.resolved = true;
+    let session = &mut sample.session;
+    (session.state, session.state_changed) = (Some(State::Down), Some(NOW));
+    session.consecutive_misses = 194;
+    session.record.icmp_errors[IcmpKind::PortUnreachable.index()] = 194;
+    session.record.last_icmp =
+        Some((IcmpKind::PortUnreachable, NOW + Duration::from_millis(191_600)));
+    (session.record.sent, session.record.lost) = (194, 194);
+    session.symptoms = symptoms(session);
     sample
 }
 
 /// A heartbeat of every outcome, and what led to the last outage.
-pub(crate) fn look(sample: TargetSample) -> TargetLook {
+pub(crate) fn look(mut sample: TargetSample) -> TargetLook {
+    sample.session.symptoms = symptoms(&sample.session);
     let outcomes = [
         Outcome::Skipped,
         Outcome::Unsent(UnsentReason::NoRoute),
@@ -122,6 +142,24 @@ pub(crate) fn look(sample: TargetSample) -> TargetLook {
         recent: Recent { columns, width: Duration::from_secs(10) },
         changes: vec![(State::Up, NOW), (State::Down, NOW - Duration::from_secs(20))],
         recording: Recording { newest, frozen: Some(frozen) },
+    }
+}
+
+/// What a session with these figures says about trouble; of the heartbeats it says nothing.
+pub(crate) fn symptoms(session: &Snapshot) -> Symptoms {
+    let Snapshot { record, state, state_changed, consecutive_misses, .. } = session;
+    let misses = if *state == Some(State::Down) { (*consecutive_misses).max(3) } else { 0 };
+    Symptoms {
+        state: *state,
+        changed: *state_changed,
+        misses,
+        last_reply: record.last_reply,
+        last_icmp: record.last_icmp.map(|(what, at)| Last {
+            what,
+            at,
+            count: record.icmp_errors[what.index()],
+        }),
+        ..Symptoms::default()
     }
 }
 
@@ -176,6 +214,7 @@ pub(crate) fn probe(targets: Vec<TargetSample>) -> ProbeSample {
         unmatched: [12, 13],
         impaired: false,
         config_loaded: true,
+        at: NOW + Duration::from_secs(192),
         config_loaded_at: NOW,
     }
 }

@@ -8,6 +8,8 @@ use crate::config::Target;
 use crate::model::{StampSource, State, UnmatchedReason, Wall};
 use crate::session::{Glance, Histogram, Recent, Recording, Snapshot};
 
+use super::diagnosis::{Diagnosis, Evidence, diagnose};
+
 /// The probe and all its targets.
 #[derive(Debug, Clone)]
 pub struct ProbeSample {
@@ -27,6 +29,8 @@ pub struct ProbeSample {
     pub impaired: bool,
     /// Whether the last (re)load of the configuration succeeded.
     pub config_loaded: bool,
+    /// When the figures were gathered.
+    pub at: Wall,
     /// When the configuration in force was loaded.
     pub config_loaded_at: Wall,
 }
@@ -42,8 +46,38 @@ pub struct TargetSample {
     pub resolved: bool,
     /// How often the name has come to mean another address.
     pub address_changes: u64,
+    /// Whether the worker that probes it cannot be believed at present.
+    pub impaired: bool,
     /// Its figures.
     pub session: Snapshot,
+}
+
+impl TargetSample {
+    /// What is known at `at` of the target's trouble.
+    #[must_use]
+    pub fn evidence(&self, at: Wall) -> Evidence {
+        Evidence {
+            at,
+            symptoms: self.session.symptoms,
+            endpoint: self.address,
+            resolved: self.resolved,
+            impaired: self.impaired,
+        }
+    }
+
+    /// Why the target is in trouble at `at`; `None` where there is nothing to explain.
+    #[must_use]
+    pub fn diagnosis(&self, at: Wall) -> Option<Diagnosis> {
+        diagnose(&self.target, &self.evidence(at))
+    }
+}
+
+impl TargetLook {
+    /// Why the target is in trouble; `None` where there is nothing to explain.
+    #[must_use]
+    pub fn diagnosis(&self) -> Option<Diagnosis> {
+        self.sample.diagnosis(self.at)
+    }
 }
 
 /// All targets at a glance.

@@ -16,7 +16,7 @@ use crate::config::{Host, Target};
 use crate::model::{
     Arrival, IcmpKind, Label, Mono, Stamp, State, UnmatchedReason, UnsentReason, Wall, nanos,
 };
-use crate::observe::{TargetGlance, TargetLook, TargetSample};
+use crate::observe::{Diagnosis, Evidence, TargetGlance, TargetLook, TargetSample, diagnose};
 use crate::session::{Answered, Buckets, Histogram, Record, Session, Settings};
 use crate::wire::{Protocol, Request};
 
@@ -89,6 +89,17 @@ pub struct Event {
     pub at: Wall,
     /// What happened.
     pub what: Happening,
+    /// What explains a change of the verdict; `None` for anything else.
+    pub evidence: Option<Evidence>,
+}
+
+impl Event {
+    /// Why the target is in trouble at a change of its verdict; `None` where there is nothing to
+    /// explain.
+    #[must_use]
+    pub fn diagnosis(&self) -> Option<Diagnosis> {
+        diagnose(&self.target, self.evidence.as_ref()?)
+    }
 }
 
 /// What happened to a target.
@@ -317,9 +328,10 @@ impl Fleet {
             Delivery::Reply(member, reply) => {
                 (member, self.watched[member.index()].session.handle_reply(&reply, arrival))
             }
-            Delivery::Invalid(member, reason) => {
-                (member, self.watched[member.index()].session.handle_invalid(reason))
-            }
+            Delivery::Invalid(member, reason) => (
+                member,
+                self.watched[member.index()].session.handle_invalid(reason, arrival.read.wall),
+            ),
             Delivery::Unmatched(reason) => {
                 self.unmatched[reason.index()] += 1;
                 return;
@@ -433,6 +445,7 @@ impl Fleet {
             address: watched.route.map(|route| route.peer),
             resolved: watched.resolution == Resolution::Succeeded,
             address_changes: watched.address_changes,
+            impaired: self.is_impaired(now),
             session: watched.session.snapshot(now),
         })
     }
@@ -484,7 +497,8 @@ impl Fleet {
         watched.session.handle_timeout(now, |sequence| {
             if detail == Detail::Heartbeats {
                 let what = Happening::Lost { sequence };
-                events.push_back(Event { target: target.clone(), at: now.wall, what });
+                let (target, at) = (target.clone(), now.wall);
+                events.push_back(Event { target, at, what, evidence: None });
             }
         });
     }
@@ -498,21 +512,33 @@ impl Fleet {
     fn note(&mut self, member: Member, at: Wall, what: impl FnOnce() -> Happening) {
         if self.detail == Detail::Heartbeats {
             let target = self.watched[member.index()].target.clone();
-            self.events.push_back(Event { target, at, what: what() });
+            self.events.push_back(Event { target, at, what: what(), evidence: None });
         }
     }
 
     fn note_change(&mut self, member: Member, now: Stamp) {
+        let impaired = self.is_impaired(now.mono);
         let watched = &mut self.watched[member.index()];
         if let Some(state) = watched.session.poll_change() {
             let what = Happening::Changed { state, misses: watched.session.consecutive_misses() };
             let target = watched.target.clone();
-            self.events.push_back(Event { target, at: now.wall, what });
+            let evidence = Some(watched.evidence(now, impaired));
+            self.events.push_back(Event { target, at: now.wall, what, evidence });
         }
     }
 }
 
 impl Watched {
+    fn evidence(&self, now: Stamp, impaired: bool) -> Evidence {
+        Evidence {
+            at: now.wall,
+            symptoms: self.session.symptoms(now.mono),
+            endpoint: self.route.map(|route| route.peer),
+            resolved: self.resolution == Resolution::Succeeded,
+            impaired,
+        }
+    }
+
     fn unsent_without_route(&self) -> UnsentReason {
         match self.resolution {
             Resolution::Succeeded => UnsentReason::Other,

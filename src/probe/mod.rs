@@ -238,6 +238,7 @@ impl Probe {
             unmatched: first.unmatched,
             impaired: first.impaired,
             config_loaded: true,
+            at: net::now().wall,
             config_loaded_at: self.loaded_at,
         };
         let mut targets: Vec<Option<TargetSample>> = vec![None; configured.len()];

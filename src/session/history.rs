@@ -128,6 +128,36 @@ impl History {
         })
     }
 
+    /// What was missed in the columns that lie between `from` and `until`, as seen at `now`: in all
+    /// of them, and in the one with the median ratio.
+    pub(super) fn between(&self, now: Mono, from: Mono, until: Mono) -> (Misses, Misses) {
+        let passed = u32::try_from(self.over_at(now)).unwrap_or(u32::MAX);
+        let present_ends = self.ends + self.width().saturating_mul(passed);
+        let mut each = [Misses::default(); COLUMNS];
+        let mut len = 0;
+        let mut sum = Misses::default();
+        for (newer, column) in (0..=u32::from(OVER)).rev().zip(self.packed(now)) {
+            let ends = present_ends - self.width().saturating_mul(newer);
+            let lies_between = ends - self.width() >= from && ends.min(now) <= until;
+            if column.settled == 0 || !lies_between {
+                continue;
+            }
+            let misses = Misses { missed: column.missed.into(), settled: column.settled.into() };
+            sum.missed += misses.missed;
+            sum.settled += misses.settled;
+            each[len] = misses;
+            len += 1;
+        }
+        if sum.missed == 0 {
+            return (sum, sum);
+        }
+        let each = &mut each[..len];
+        each.sort_unstable_by_key(|misses| {
+            u64::from(misses.missed) * 1_000_000 / u64::from(misses.settled)
+        });
+        (sum, each[(len - 1) / 2])
+    }
+
     /// Closes the columns that are over at `at`. What comes late is counted in the present one.
     fn advance(&mut self, at: Mono) {
         if at < self.ends {
@@ -243,6 +273,28 @@ mod tests {
         assert_eq!(history.misses(at(49_999)), Misses { missed: 2, settled: 5 });
         assert_eq!(history.misses(at(309_999)), Misses { missed: 2, settled: 4 });
         assert_eq!(history.misses(at(u64::MAX / 1_000_000)).ratio(), None);
+    }
+
+    #[test]
+    fn what_was_missed_between_two_moments_is_that_of_the_columns_between() {
+        let mut history = History::new(Duration::from_secs(1), at(0));
+        // In each column of ten: none, all, one, two of ten are missed, and one of two in the last.
+        for (column, missed) in [(0, 0), (1, 10), (2, 1), (3, 2)] {
+            for n in 0..10 {
+                let settled = at(column * 10_000 + n * 1000);
+                if n < missed { history.missed(settled) } else { history.received(settled, 1) }
+            }
+        }
+        history.missed(at(40_000));
+        history.received(at(41_000), 1);
+        let now = at(42_000);
+        let of = |missed, settled| Misses { missed, settled };
+        assert_eq!(history.between(now, at(0), now), (of(14, 42), of(2, 10)));
+        assert_eq!(history.between(now, at(1), now), (of(14, 32), of(2, 10)));
+        assert_eq!(history.between(now, at(20_000), at(40_000)), (of(3, 20), of(1, 10)));
+        assert_eq!(history.between(now, at(20_000), at(39_999)), (of(1, 10), of(1, 10)));
+        assert_eq!(history.between(now, at(0), at(9_999)), Default::default());
+        assert_eq!(history.between(at(10_000_000), at(0), at(10_000_000)), Default::default());
     }
 
     #[test]

@@ -137,6 +137,11 @@ impl Ledger {
         self.next
     }
 
+    /// How long an answer may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// How many have been sent and not settled.
     pub(super) fn in_flight(&self) -> u64 {
         self.in_flight
@@ -152,6 +157,12 @@ impl Ledger {
         } else {
             self.slots[self.slot(sequence)].fate
         }
+    }
+
+    /// Why heartbeat `sequence` never left; `None` where it did, was skipped or is forgotten.
+    pub(super) fn unsent_reason(&self, sequence: u64) -> Option<UnsentReason> {
+        let unsent = self.fate(sequence) == Fate::Unsent;
+        unsent.then(|| self.slots[self.slot(sequence)].reason())
     }
 
     /// How many heartbeats are remembered.
@@ -388,10 +399,7 @@ impl Slot {
         let delay = Duration::from_nanos(delay);
         let outcome = match self.fate {
             Fate::Skipped => Outcome::Skipped,
-            Fate::Unsent => {
-                let reason = UnsentReason::ALL.get(self.detail as usize);
-                Outcome::Unsent(reason.copied().unwrap_or(UnsentReason::Other))
-            }
+            Fate::Unsent => Outcome::Unsent(self.reason()),
             Fate::InFlight => Outcome::InFlight,
             Fate::Received => Outcome::Received(delay),
             Fate::Lost => Outcome::Lost,
@@ -399,6 +407,11 @@ impl Slot {
         };
         let at = (self.fate != Fate::Skipped).then_some(self.wall);
         Heartbeat { sequence, at, outcome, ttl: (self.ttl != 0).then_some(self.ttl) }
+    }
+
+    /// Why it never left, of one unsent.
+    fn reason(&self) -> UnsentReason {
+        UnsentReason::ALL.get(self.detail as usize).copied().unwrap_or(UnsentReason::Other)
     }
 
     /// The kernel's transmit timestamp, where it came and is still of use.

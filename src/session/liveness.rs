@@ -47,6 +47,21 @@ impl Liveness {
         self.state
     }
 
+    /// Consecutive misses before the target is down.
+    pub(super) fn needed_misses(&self) -> u64 {
+        self.misses
+    }
+
+    /// Consecutive answers.
+    pub(super) fn answers(&self) -> u32 {
+        self.answers
+    }
+
+    /// The first heartbeat newer than the newest answered one.
+    pub(super) fn unanswered(&self) -> u64 {
+        self.unanswered
+    }
+
     /// The longest run of consecutive misses newer than the newest answered heartbeat.
     pub(super) fn consecutive_misses(&self, ledger: &Ledger) -> u64 {
         if self.stray { self.run.max(self.longest_stray_run(ledger)) } else { self.run }

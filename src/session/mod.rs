@@ -36,6 +36,8 @@ mod recorder;
 
 mod history;
 
+mod symptoms;
+
 pub mod odds;
 
 #[cfg(test)]
@@ -54,12 +56,14 @@ use ledger::{Answer, Fate, Ledger, Sent, Unknown};
 use liveness::Liveness;
 use recorder::Recorder;
 use schedule::Schedule;
+use symptoms::Parts;
 
 pub use heartbeat::{Heartbeat, Outcome};
 pub use history::{Column, Misses, Recent};
 pub use record::{Buckets, Histogram, Rare, Record, Summary};
 pub use recorder::{Frozen, Recording};
 pub use schedule::Due;
+pub use symptoms::{Fates, Last, Symptoms};
 
 /// How a target is probed and judged.
 #[derive(Debug, Clone, Copy)]
@@ -170,6 +174,8 @@ pub struct Snapshot {
     pub consecutive_misses: u64,
     /// Time spent down, up to this moment.
     pub down: Duration,
+    /// What the figures say about trouble.
+    pub symptoms: Symptoms,
 }
 
 impl Session {
@@ -256,14 +262,15 @@ impl Session {
         let sent = match self.ledger.sent(sequence) {
             Ok(sent) => sent,
             Err(unknown) => {
-                return self.handle_invalid(match unknown {
+                let reason = match unknown {
                     Unknown::NeverSent => InvalidReason::UnknownSequence,
                     Unknown::Forgotten => InvalidReason::Expired,
-                });
+                };
+                return self.handle_invalid(reason, arrival.read.wall);
             }
         };
         if !self.protocol.confirms(reply, sent.at.wall) {
-            return self.handle_invalid(InvalidReason::Mismatch);
+            return self.handle_invalid(InvalidReason::Mismatch, arrival.read.wall);
         }
 
         let answer = self.ledger.answer(sequence, arrival.at);
@@ -295,9 +302,10 @@ impl Session {
         Answered::Late { sequence, after }
     }
 
-    /// Something came from the target that answers nothing.
-    pub fn handle_invalid(&mut self, reason: InvalidReason) -> Answered {
+    /// Something came from the target at `at` that answers nothing.
+    pub fn handle_invalid(&mut self, reason: InvalidReason, at: Wall) -> Answered {
         self.record.invalid[reason.index()] += 1;
+        self.record.last_invalid = Some((reason, at));
         Answered::Invalid(reason)
     }
 
@@ -372,12 +380,21 @@ impl Session {
             state_changed: self.changed.map(|at| at.wall),
             consecutive_misses: self.consecutive_misses(),
             down: self.down + self.down_since_change(now),
+            symptoms: self.symptoms(now),
         };
         debug_assert_eq!(
             snapshot.record.sent,
             snapshot.record.received + snapshot.record.lost + snapshot.in_flight
         );
         snapshot
+    }
+
+    /// What the figures at `now` say about trouble.
+    #[must_use]
+    pub fn symptoms(&self, now: Mono) -> Symptoms {
+        let Self { liveness, ledger, record, history, changed, .. } = self;
+        let (interval, changed) = (self.schedule.interval(), *changed);
+        Parts { liveness, ledger, record, history, interval, changed }.symptoms(now)
     }
 
     /// The figures that a list shows, at `now`.

@@ -36,6 +36,8 @@ pub struct Record {
     pub icmp_errors: Rare<{ IcmpKind::COUNT }>,
     /// The last of them, and when it came.
     pub last_icmp: Option<(IcmpKind, Wall)>,
+    /// The last datagram from the target that answers nothing, and when it came.
+    pub last_invalid: Option<(InvalidReason, Wall)>,
     /// Round-trip delays by the source of their stamps.
     pub stamps: [u64; StampSource::COUNT],
     /// Round-trip delays (RFC 2681) of heartbeats answered in time, in nanoseconds, the
@@ -74,6 +76,7 @@ impl Record {
             state_changes: [0; State::COUNT],
             icmp_errors: Rare::default(),
             last_icmp: None,
+            last_invalid: None,
             stamps: [0; StampSource::COUNT],
             rtt: Histogram::new(rtt),
             loss_bursts: Histogram::new(loss_bursts),

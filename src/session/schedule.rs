@@ -36,6 +36,11 @@ impl Schedule {
         Self { interval, next: 0, due: first, end: u64::MAX }
     }
 
+    /// Time from one heartbeat to the next.
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// Ends the schedule after the first `heartbeats`.
     pub(super) fn limit(&mut self, heartbeats: u64) {
         self.end = heartbeats;

@@ -288,6 +288,7 @@ impl Stream {
             unmatched: self.fleet.unmatched(),
             impaired: false,
             config_loaded: true,
+            at: self.now.wall,
             config_loaded_at: START.wall,
         }
     }

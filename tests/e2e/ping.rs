@@ -88,7 +88,16 @@ fn the_keys_of_the_json_are_promises() {
         let ended = run(PROBE, &["ping", "--json", "-c20", "-i20ms", "-W300ms", target]);
         assert_eq!(ended.code, Some(code));
         for line in ended.out.lines() {
-            let value = line.split_once("\": ").map_or("", |(_, value)| value);
+            let (key, value) = line.split_once("\": ").unwrap_or((line, ""));
+            if value.is_empty() && key.trim_start().starts_with('"') {
+                // A fact: how many there are is the machine's.
+                continue;
+            }
+            if ["cause", "summary", "advice"].iter().any(|word| key.ends_with(word)) {
+                let comma = if value.ends_with(',') { "," } else { "" };
+                writeln!(text, "{key}\": \"?\"{comma}").unwrap();
+                continue;
+            }
             if value.starts_with(|first: char| first.is_ascii_digit()) {
                 let comma = if value.ends_with(',') { "," } else { "" };
                 writeln!(text, "{}?{comma}", line.strip_suffix(value).unwrap()).unwrap();
@@ -257,16 +266,17 @@ fn a_dead_server_is_told_from_a_silent_one() {
 
     let silent = Server::silent();
     for (target, diagnosis) in [
-        (dead, "no answer: the host is alive, but nothing listens on the port"),
-        (
-            silent.address.to_string(),
-            "no answer: the server is down, or a firewall drops UDP without a word",
-        ),
+        (dead, "why: port unreachable: the host is up, but nothing listens on UDP port "),
+        (silent.address.to_string(), "why: no answer, and no ICMP error: the host is off, or "),
     ] {
         let ended = run(PROBE, &[&["ping", &target], &arguments[..]].concat());
         assert_eq!(ended.code, Some(1));
         assert_eq!(ended.out.matches(&format!("{target} is down: ")).count(), 1, "{}", ended.out);
-        assert_eq!(ended.out.lines().last(), Some(diagnosis));
+        // When it goes down, and among the figures at the end; on a busy machine, ping itself may
+        // have been late.
+        let late = "why: the probe itself is late ";
+        let said = ended.out.matches(diagnosis).count() + ended.out.matches(late).count();
+        assert_eq!(said, 2, "{}", ended.out);
     }
 }
 

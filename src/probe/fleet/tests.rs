@@ -4,6 +4,7 @@ use super::*;
 
 use crate::config::{Defaults, parse_target};
 use crate::model::InvalidReason;
+use crate::observe::Cause;
 use crate::wire::Arrived;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -314,6 +315,25 @@ fn transmit_stamps_reach_the_heartbeat_they_are_of() {
     let rtt = at(1_000).mono.since(sent.mono + MILLISECOND);
     let what: Vec<_> = driven.happenings().iter().filter_map(|(_, what)| answered(what)).collect();
     assert_eq!(what, [Answered::InTime { sequence: 0, rtt }]);
+}
+
+#[test]
+fn a_change_carries_what_explains_it_at_that_moment() {
+    let mut fleet = Fleet::new(&[1.0], Detail::Changes);
+    fleet.add(Arc::new(target("192.0.2.1")), at(0).mono);
+    let mut driven = Driven { fleet, sent: Vec::new() };
+    driven.run_to(999);
+    driven.answer(0, 1_000);
+    driven.run_to(1_999);
+    driven.fleet.handle_icmp(peer("192.0.2.1:12000"), b"", IcmpKind::AdminProhibited, at(2_000));
+    driven.run_to(9_999);
+    let up = driven.fleet.poll_event().unwrap();
+    assert_eq!((up.evidence.unwrap().symptoms.answers, up.diagnosis()), (1, None));
+    let down = driven.fleet.poll_event().unwrap();
+    assert_eq!(down.diagnosis().unwrap().cause, Cause::AdminProhibited);
+    let sample = driven.sample(0, 9_999);
+    assert_eq!(sample.evidence(down.at).endpoint, Some(peer("192.0.2.1:12000")));
+    assert_eq!(sample.diagnosis(down.at).unwrap().cause, Cause::AdminProhibited);
 }
 
 #[test]

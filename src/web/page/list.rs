@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::graph::sparkline;
 use super::text::{ABSENT, Escaped, clock, count, milliseconds, moment, percent, since, span};
-use super::{close, href, notice, open, why};
+use super::{close, href, notice, open};
 use crate::model::{Label, State};
 use crate::observe::{Overview, TargetLook};
 use crate::web::view::{ROWS, Selection, Sort, Standing, View};
@@ -197,8 +197,8 @@ fn row(out: &mut dyn Write, look: &TargetLook) -> io::Result<()> {
          <th role=rowheader scope=row><a href=\"{}\">{name}</a><small>",
         Escaped(&href("", &target.name)),
     )?;
-    if let Some(why) = why(look) {
-        write!(out, "<span class=why>{}</span>", Escaped(&why))?;
+    if let Some(diagnosis) = look.diagnosis() {
+        write!(out, "<span class=why>{}</span>", Escaped(&diagnosis.summary))?;
     }
     write!(
         out,

@@ -13,9 +13,7 @@ use std::io::{self, Write};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::model::{IcmpKind, State};
-use crate::observe::{ResponderStatus, TargetLook};
-use crate::session::Outcome;
+use crate::observe::ResponderStatus;
 use text::Escaped;
 
 pub(super) use list::List;
@@ -43,42 +41,6 @@ pub(super) fn responder(status: &ResponderStatus, out: &mut dyn Write) -> io::Re
 /// The path of a target's page; `root` leads to the list.
 fn href(root: &str, name: &str) -> String {
     format!("{root}targets/{}", utf8_percent_encode(name, SEGMENT))
-}
-
-/// What is known of why a target is not up; `None` for one that is.
-fn why(look: &TargetLook) -> Option<String> {
-    let TargetLook { sample, recording, glance, .. } = look;
-    if glance.state == Some(State::Up) {
-        return None;
-    }
-    if sample.address.is_none() {
-        return Some("the name has no address".to_owned());
-    }
-    let settled = |outcome: &Outcome| !matches!(outcome, Outcome::InFlight | Outcome::Skipped);
-    let outcomes = recording.newest.iter().rev().map(|heartbeat| heartbeat.outcome);
-    if let Some(Outcome::Unsent(reason)) = { outcomes }.find(settled) {
-        return Some(format!("heartbeats do not leave: {}", reason.to_string().replace('_', " ")));
-    }
-    let record = &sample.session.record;
-    let explains = |at| record.last_reply.is_none_or(|reply| reply < at);
-    match record.last_icmp {
-        Some((kind, at)) if explains(at) => Some(explanation(kind).to_owned()),
-        _ if glance.state.is_none() => None,
-        _ => Some("no answer, and no ICMP error: dropped on the way, or a host that is off".into()),
-    }
-}
-
-/// What an ICMP error says.
-fn explanation(kind: IcmpKind) -> &'static str {
-    match kind {
-        IcmpKind::PortUnreachable => "port unreachable: the host lives, and nothing listens there",
-        IcmpKind::HostUnreachable => "host unreachable, says a router",
-        IcmpKind::NetUnreachable => "network unreachable, says a router",
-        IcmpKind::AdminProhibited => "prohibited by a firewall",
-        IcmpKind::TtlExceeded => "hop limit exceeded: a routing loop",
-        IcmpKind::TooBig => "too big for a link of the path",
-        IcmpKind::Other => "an ICMP error came back",
-    }
 }
 
 /// Everything up to the contents of a page of the probe; `root` leads to the list.

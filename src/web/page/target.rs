@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::graph::{chart, ribbon, told};
 use super::text::{ABSENT, Escaped, count, milliseconds, moment, percent, since, span};
-use super::{close, href, open, why};
+use super::{close, href, open};
 use crate::config::{Target, format_duration};
 use crate::exposition::{outcome, rfc3339_micros};
 use crate::model::{Direction, IcmpKind, InvalidReason, Label, UnsentReason, Wall};
-use crate::observe::TargetLook;
+use crate::observe::{Diagnosis, TargetLook};
 use crate::session::{Heartbeat, Histogram, Outcome, Record, Summary};
 use crate::web::view::Standing;
 
@@ -58,8 +58,12 @@ fn head(look: &TargetLook, out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     out.write_all(b"</p>")?;
-    if let Some(why) = why(look) {
-        write!(out, "<p class=why>{}</p>", Escaped(&why))?;
+    if let Some(Diagnosis { summary, evidence, advice, .. }) = look.diagnosis() {
+        write!(out, "<p class=why>{}</p><ul class=soft>", Escaped(&summary))?;
+        for fact in &evidence {
+            write!(out, "<li>{}", Escaped(fact))?;
+        }
+        write!(out, "</ul><p>{}</p>", Escaped(&advice))?;
     }
     if changes.len() > 1 {
         out.write_all(b"<p class=soft>Before that:")?;

@@ -1,11 +1,9 @@
 //! The pages of samples made by hand: what they say, and that no name means anything to a browser.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::*;
-use crate::model::UnsentReason;
-use crate::observe::{Overview, TargetSample, fixture};
+use crate::observe::{Diagnosis, Overview, TargetLook, TargetSample, fixture};
 use crate::session::{Buckets, Recording};
 use crate::web::view::View;
 
@@ -110,37 +108,17 @@ fn a_row_tells_state_misses_delays_and_changes() {
 }
 
 #[test]
-fn why_a_target_is_down_is_what_came_after_its_last_answer() {
-    let down = |change: fn(&mut TargetLook)| {
-        let mut sample = samples(1).remove(0);
-        sample.session.state = Some(State::Down);
-        let mut look = fixture::look(sample);
-        look.recording.newest.truncate(5);
-        change(&mut look);
-        why(&look).unwrap()
-    };
-    assert!(down(|_| {}).starts_with("no answer, and no ICMP error"));
-    assert_eq!(
-        down(|look| {
-            let record = &mut look.sample.session.record;
-            let later = record.last_reply.unwrap() + Duration::from_secs(1);
-            record.last_icmp = Some((IcmpKind::AdminProhibited, later));
-        }),
-        "prohibited by a firewall"
-    );
-    // What came before the last answer explains nothing.
-    let stale = down(|look| {
-        let record = &mut look.sample.session.record;
-        record.last_icmp = Some((IcmpKind::AdminProhibited, record.last_reply.unwrap()));
-    });
-    assert!(stale.starts_with("no answer, and no ICMP error"));
-    let unsent = down(|look| {
-        let Recording { newest, .. } = &mut look.recording;
-        newest.last_mut().unwrap().outcome = Outcome::Unsent(UnsentReason::NoRoute);
-    });
-    assert_eq!(unsent, "heartbeats do not leave: no route");
-    assert_eq!(down(|look| look.sample.address = None), "the name has no address");
-    assert_eq!(why(&fixture::look(samples(1).remove(0))), None);
+fn list_and_page_say_why_a_target_is_down_in_the_words_of_its_diagnosis() {
+    let dead = fixture::look(fixture::dead("absent"));
+    let Diagnosis { summary, evidence, advice, .. } = dead.diagnosis().unwrap();
+    let row = text(&list(std::slice::from_ref(&dead.sample), ""));
+    assert!(row.contains(&format!("down absent {summary} heartbeat")), "{row}");
+    let page = text(&page_of(&dead));
+    for words in evidence.iter().chain([&summary, &advice]) {
+        assert!(page.contains(words.as_str()), "{words} in {page}");
+    }
+    let well = fixture::look(samples(1).remove(0));
+    assert!(!page_of(&well).contains("class=why"));
 }
 
 #[test]
@@ -175,7 +153,7 @@ fn a_probe_that_cannot_be_believed_says_so() {
 #[test]
 fn the_page_of_a_target_tells_all_of_it() {
     let mut sample = samples(1).remove(0);
-    sample.session.state = Some(State::Down);
+    sample.session.state = Some(crate::model::State::Down);
     let page = page_of(&fixture::look(sample));
     let told = text(&page);
     for expected in [
@@ -217,7 +195,7 @@ fn the_page_of_a_target_of_which_nothing_is_known_is_one_too() {
     look.recording = Recording { newest: Vec::new(), frozen: None };
     look.changes.clear();
     let told = text(&page_of(&look));
-    assert!(told.contains("new unknown the name has no address Last minutes"), "{told}");
+    assert!(told.contains("new unknown the name has no address"), "{told}");
     assert!(told.contains("No answer yet."), "{told}");
     assert!(!told.contains("Just before it went down"), "{told}");
 }

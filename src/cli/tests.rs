@@ -1,0 +1,75 @@
+//! One diagnosis, whoever shows it.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use super::{demo, ping, run};
+use crate::exposition::encode_targets;
+use crate::model::State;
+use crate::observe::document::{PingDocument, TargetsDocument};
+use crate::observe::{Diagnosis, fixture};
+use crate::probe::{Event, Happening};
+
+/// What is logged.
+#[derive(Debug, Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Logged {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(octets)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The pages show it as well: see their own tests.
+#[test]
+fn json_ping_log_and_demo_show_the_same_diagnosis() {
+    let sample = fixture::probe(vec![fixture::dead("absent")]);
+    let (target, at) = (&sample.targets[0], sample.at);
+    let diagnosis = target.diagnosis(at).unwrap();
+    let Diagnosis { cause, summary, evidence, advice } = &diagnosis;
+    let event = Event {
+        target: target.target.clone(),
+        at,
+        what: Happening::Changed { state: State::Down, misses: 3 },
+        evidence: Some(target.evidence(at)),
+    };
+
+    let mut json = Vec::new();
+    encode_targets(&sample, &mut json).unwrap();
+    let document: TargetsDocument<'_> = serde_json::from_slice(&json).unwrap();
+    assert_eq!(document.targets[0].diagnosis.as_ref(), Some(&diagnosis));
+
+    let figures = PingDocument::new("absent".to_owned(), target, at, None, true);
+    assert_eq!(figures.diagnosis.as_ref(), Some(&diagnosis));
+    let mut statistics = Vec::new();
+    ping::summarize(&figures, &mut statistics).unwrap();
+    let statistics = String::from_utf8(statistics).unwrap();
+    for words in evidence.iter().chain([summary, advice]) {
+        assert!(statistics.contains(words.as_str()), "{words} in {statistics}");
+    }
+    let line = ping::line(&event).unwrap();
+    assert_eq!(line, format!("absent is down: 3 consecutive misses\nwhy: {summary}"));
+
+    let mut line = Vec::new();
+    demo::show_change(&event, &mut line);
+    let line = String::from_utf8(line).unwrap();
+    assert!(line.ends_with(&format!("DOWN  3 consecutive misses: {summary}\n")), "{line}");
+
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || run::log_change(&event));
+    let line: Value = serde_json::from_slice(&logged.0.lock().unwrap()).unwrap();
+    let fields = &line["fields"];
+    assert_eq!(
+        (&fields["why"], &fields["cause"]),
+        (&summary.as_str().into(), &cause.to_string().into())
+    );
+    assert_eq!(fields["message"], "target down");
+}

@@ -1,0 +1,372 @@
+//! Every cause, the boundaries between them, and that there is always an answer or nothing to say.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::observe::fixture::{self, NOW};
+use crate::session::{Buckets, Fates};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// `fra.example:12000` by `heartbeat`, every second, within 1.5 s, down after 3.
+fn target() -> Arc<Target> {
+    fixture::fresh("fra", ("site", "fra"), &Arc::new(Buckets::from_seconds(&[1.0]))).target
+}
+
+/// Down for 5 heartbeats, and nothing came back.
+fn silent() -> Evidence {
+    Evidence {
+        at: NOW,
+        symptoms: Symptoms {
+            state: Some(State::Down),
+            changed: Some(NOW - 2 * SECOND),
+            misses: 5,
+            last_reply: Some(NOW - 7 * SECOND),
+            newest: Fates { lost: 5, ..Fates::default() },
+            ..Symptoms::default()
+        },
+        endpoint: Some("192.0.2.7:12000".parse().unwrap()),
+        resolved: true,
+        impaired: false,
+    }
+}
+
+/// Up for a minute; `missed` of 100 heartbeats were missed meanwhile.
+fn up(missed: u32) -> Evidence {
+    let usual = Misses { missed, settled: 100 };
+    let symptoms = Symptoms {
+        state: Some(State::Up),
+        changed: Some(NOW - 60 * SECOND),
+        last_reply: Some(NOW - SECOND),
+        answers: 50,
+        usual,
+        typical: usual,
+        newest: Fates { received: 10, lost: 2, ..Fates::default() },
+        ..Symptoms::default()
+    };
+    Evidence { symptoms, ..silent() }
+}
+
+/// Something that has happened `count` times, last so long `ago`.
+fn last<T>(what: T, ago: Duration, count: u64) -> Last<T> {
+    Last { what, at: NOW - ago, count }
+}
+
+fn unsent(reason: UnsentReason) -> Fates {
+    let mut fates = Fates { newest_unsent: Some(reason), ..Fates::default() };
+    fates.unsent[reason.index()] = 5;
+    fates
+}
+
+fn changed(mut evidence: Evidence, change: impl FnOnce(&mut Evidence)) -> Evidence {
+    change(&mut evidence);
+    evidence
+}
+
+fn cause(evidence: &Evidence) -> Option<Cause> {
+    diagnose(&target(), evidence).map(|diagnosis| diagnosis.cause)
+}
+
+#[test]
+fn every_cause_has_its_evidence() {
+    let with = |change: fn(&mut Evidence)| changed(silent(), change);
+    let reported = |kind| changed(silent(), |e| e.symptoms.last_icmp = Some(last(kind, SECOND, 4)));
+    let stuck = |reason| changed(silent(), |e| e.symptoms.newest = unsent(reason));
+    let replied =
+        |reason| changed(silent(), |e| e.symptoms.last_invalid = Some(last(reason, SECOND, 4)));
+    let often = Misses { missed: 30, settled: 100 };
+    let cases = [
+        (Cause::Unresolved, with(|e| (e.endpoint, e.resolved) = (None, false))),
+        (Cause::AddressShared, with(|e| e.endpoint = None)),
+        (Cause::NoRoute, stuck(UnsentReason::NoRoute)),
+        (Cause::Refused, stuck(UnsentReason::Refused)),
+        (Cause::BufferFull, stuck(UnsentReason::Buffer)),
+        (Cause::SendFailed, stuck(UnsentReason::Other)),
+        (Cause::PortUnreachable, reported(IcmpKind::PortUnreachable)),
+        (Cause::HostUnreachable, reported(IcmpKind::HostUnreachable)),
+        (Cause::NetUnreachable, reported(IcmpKind::NetUnreachable)),
+        (Cause::AdminProhibited, reported(IcmpKind::AdminProhibited)),
+        (Cause::TtlExceeded, reported(IcmpKind::TtlExceeded)),
+        (Cause::TooBig, reported(IcmpKind::TooBig)),
+        (Cause::IcmpError, reported(IcmpKind::Other)),
+        (Cause::LateAnswers, with(|e| e.symptoms.newest.late = 4)),
+        (Cause::LateAnswers, replied(InvalidReason::Expired)),
+        (Cause::Unauthenticated, replied(InvalidReason::Unauthenticated)),
+        (Cause::InvalidReplies, replied(InvalidReason::Malformed)),
+        (Cause::InvalidReplies, replied(InvalidReason::Mismatch)),
+        (Cause::InvalidReplies, replied(InvalidReason::UnknownSequence)),
+        (Cause::Recovering, with(|e| (e.symptoms.misses, e.symptoms.answers) = (0, 1))),
+        (Cause::LookupFailed, with(|e| e.resolved = false)),
+        (Cause::ProbeImpaired, with(|e| e.impaired = true)),
+        (
+            Cause::RandomLoss,
+            changed(silent(), |e| (e.symptoms.usual, e.symptoms.typical) = (often, often)),
+        ),
+        (Cause::Lossy, up(30)),
+        (Cause::NoAnswer, silent()),
+    ];
+    for (expected, evidence) in cases {
+        let diagnosis = diagnose(&target(), &evidence).unwrap();
+        assert_eq!(diagnosis.cause, expected, "{evidence:?}");
+        for text in [&diagnosis.summary, &diagnosis.advice] {
+            assert!(!text.is_empty() && !text.contains('\n'), "{text}");
+        }
+        assert!(!diagnosis.evidence.is_empty());
+        assert!(diagnosis.advice.ends_with('.') && !diagnosis.summary.ends_with('.'));
+    }
+    let found = cases.map(|(cause, _)| cause);
+    assert!(Cause::ALL.iter().all(|cause| found.contains(cause)), "every cause is in the table");
+}
+
+#[test]
+fn what_is_certain_comes_before_what_is_likely() {
+    let mut evidence = changed(silent(), |e| {
+        (e.resolved, e.impaired) = (false, true);
+        let often = Misses { missed: 30, settled: 100 };
+        (e.symptoms.usual, e.symptoms.typical) = (often, often);
+        e.symptoms.newest = Fates { late: 5, ..unsent(UnsentReason::NoRoute) };
+        e.symptoms.last_icmp = Some(last(IcmpKind::PortUnreachable, SECOND, 4));
+        e.symptoms.last_invalid = Some(last(InvalidReason::Malformed, SECOND, 4));
+    });
+    let mut next = |remove: fn(&mut Evidence)| {
+        let found = cause(&evidence).unwrap();
+        remove(&mut evidence);
+        found
+    };
+    let order = [
+        next(|e| e.symptoms.newest.newest_unsent = None),
+        next(|e| e.symptoms.last_icmp = None),
+        next(|e| e.symptoms.newest.late = 0),
+        next(|e| e.symptoms.last_invalid = None),
+        next(|e| e.resolved = true),
+        next(|e| e.impaired = false),
+        next(|e| e.symptoms.usual = Misses::default()),
+        next(|_| {}),
+    ];
+    let expected = [
+        Cause::NoRoute,
+        Cause::PortUnreachable,
+        Cause::LateAnswers,
+        Cause::InvalidReplies,
+        Cause::LookupFailed,
+        Cause::ProbeImpaired,
+        Cause::RandomLoss,
+        Cause::NoAnswer,
+    ];
+    assert_eq!(order, expected);
+}
+
+#[test]
+fn an_icmp_error_explains_the_present_outage_alone_and_for_a_minute_or_ten_intervals() {
+    let nano = Duration::from_nanos(1);
+    let came = |ago: Duration, last_reply: Option<Wall>| {
+        cause(&changed(silent(), |e| {
+            e.symptoms.last_icmp = Some(last(IcmpKind::PortUnreachable, ago, 4));
+            e.symptoms.last_reply = last_reply;
+        }))
+    };
+    let answered = Some(NOW - 7 * SECOND);
+    assert_eq!(came(Duration::from_nanos(6_999_999_999), answered), Some(Cause::PortUnreachable));
+    assert_eq!(came(7 * SECOND, answered), Some(Cause::NoAnswer), "before the last answer");
+    assert_eq!(came(60 * SECOND, None), Some(Cause::PortUnreachable));
+    assert_eq!(came(60 * SECOND + nano, None), Some(Cause::NoAnswer), "none since");
+
+    let old = changed(silent(), |e| {
+        e.symptoms.last_icmp = Some(last(IcmpKind::PortUnreachable, 61 * SECOND, 4));
+        e.symptoms.last_reply = None;
+    });
+    let mut slow = target();
+    Arc::make_mut(&mut slow).interval = Duration::from_millis(6_100);
+    assert_eq!(diagnose(&slow, &old).unwrap().cause, Cause::PortUnreachable);
+    // What no longer explains is still told, where it is of this outage.
+    let told = diagnose(&target(), &old).unwrap();
+    assert!(told.summary.starts_with("no answer, and no recent ICMP error"), "{}", told.summary);
+    assert!(told.evidence.iter().any(|fact| fact.contains("came 1 min 1 s ago: port unreachable")));
+    let of_another = changed(silent(), |e| {
+        e.symptoms.last_icmp = Some(last(IcmpKind::PortUnreachable, 8 * SECOND, 4));
+    });
+    let told = diagnose(&target(), &of_another).unwrap();
+    assert!(told.summary.starts_with("no answer, and no ICMP error"), "{}", told.summary);
+    assert!(!told.evidence.iter().any(|fact| fact.contains("ICMP")), "{:?}", told.evidence);
+}
+
+#[test]
+fn a_third_of_late_answers_shows_that_the_timeout_is_too_short() {
+    let of = |lost, late| {
+        cause(&changed(silent(), |e| e.symptoms.newest = Fates { lost, late, ..Fates::default() }))
+    };
+    assert_eq!(of(2, 1), Some(Cause::LateAnswers));
+    assert_eq!(of(3, 1), Some(Cause::NoAnswer));
+    assert_eq!(of(0, 0), Some(Cause::NoAnswer));
+}
+
+#[test]
+fn chance_explains_a_run_that_it_brings_about_within_a_thousand_heartbeats() {
+    let of = |missed, settled, misses| {
+        let usual = Misses { missed, settled };
+        cause(&changed(silent(), |e| {
+            (e.symptoms.usual, e.symptoms.typical, e.symptoms.misses) = (usual, usual, misses);
+        }))
+    };
+    // At 30 %, five in a row take 586 heartbeats on average, and six 1,958.
+    assert_eq!(of(30, 100, 5), Some(Cause::RandomLoss));
+    assert_eq!(of(30, 100, 6), Some(Cause::NoAnswer));
+    assert_eq!(of(1, 100, 3), Some(Cause::NoAnswer));
+    // Of too few heartbeats, the ratio is not known.
+    assert_eq!(of(10, 20, 3), Some(Cause::RandomLoss));
+    assert_eq!(of(10, 19, 3), Some(Cause::NoAnswer));
+    // A target that was down for the whole time before has lost nothing by chance.
+    assert_eq!(of(100, 100, 3), Some(Cause::NoAnswer));
+}
+
+#[test]
+fn an_impaired_probe_explains_short_runs_of_misses_alone() {
+    let of =
+        |misses| cause(&changed(silent(), |e| (e.impaired, e.symptoms.misses) = (true, misses)));
+    assert_eq!(of(5), Some(Cause::ProbeImpaired));
+    assert_eq!(of(6), Some(Cause::NoAnswer));
+}
+
+#[test]
+fn outages_are_no_random_loss() {
+    let evidence = changed(silent(), |e| {
+        e.symptoms.misses = 3;
+        e.symptoms.usual = Misses { missed: 100, settled: 300 };
+        e.symptoms.typical = Misses { missed: 0, settled: 10 };
+    });
+    assert_eq!(cause(&evidence), Some(Cause::NoAnswer));
+}
+
+#[test]
+fn one_that_is_up_is_in_trouble_beyond_five_percent_or_without_a_name() {
+    assert_eq!(cause(&up(0)), None);
+    assert_eq!(cause(&up(5)), None);
+    assert_eq!(cause(&up(6)), Some(Cause::Lossy));
+    let of_few = Misses { missed: 10, settled: 19 };
+    assert_eq!(cause(&changed(up(30), |e| e.symptoms.usual = of_few)), None);
+    assert_eq!(cause(&changed(up(0), |e| e.resolved = false)), Some(Cause::LookupFailed));
+    assert_eq!(cause(&changed(up(0), |e| e.impaired = true)), None);
+    assert_eq!(cause(&changed(up(6), |e| e.impaired = true)), Some(Cause::ProbeImpaired));
+    assert_eq!(cause(&changed(up(6), |e| e.symptoms.newest.late = 1)), Some(Cause::LateAnswers));
+    let stuck = |lost| {
+        let newest = Fates { lost, newest_unsent: None, ..unsent(UnsentReason::Buffer) };
+        cause(&changed(up(6), |e| e.symptoms.newest = newest))
+    };
+    assert_eq!(stuck(5), Some(Cause::BufferFull));
+    assert_eq!(stuck(6), Some(Cause::Lossy));
+}
+
+#[test]
+fn before_the_first_verdict_a_miss_is_explained_and_nothing_else() {
+    let early = |misses| {
+        changed(silent(), |e| {
+            (e.symptoms.state, e.symptoms.changed, e.symptoms.last_reply) = (None, None, None);
+            e.symptoms.misses = misses;
+        })
+    };
+    assert_eq!(cause(&early(0)), None);
+    assert_eq!(cause(&early(1)), Some(Cause::NoAnswer));
+}
+
+#[test]
+fn a_diagnosis_reads_well() {
+    let evidence = changed(silent(), |e| {
+        e.symptoms.last_icmp = Some(last(IcmpKind::PortUnreachable, Duration::from_millis(400), 4));
+    });
+    let diagnosis = diagnose(&target(), &evidence).unwrap();
+    let document = serde_json::to_value(&diagnosis).unwrap();
+    let expected = serde_json::json!({
+        "cause": "port_unreachable",
+        "summary": "port unreachable: the host is up, but nothing listens on UDP port 12000",
+        "evidence": [
+            "5 consecutive misses; the target is down after 3",
+            "the last answer in time came 7.0 s ago",
+            "the newest heartbeats: 5 lost",
+            "the last ICMP error came 0.4 s ago: port unreachable (4 in all)",
+        ],
+        "advice": "Start the responder on the host, or correct the port (12000); a firewall that \
+                   rejects UDP looks the same.",
+    });
+    assert_eq!(document, expected);
+    assert_eq!(serde_json::from_value::<Diagnosis>(document).unwrap(), diagnosis);
+
+    let lossy = changed(up(30), |e| e.symptoms.one_way_lost = [28, 1]);
+    let diagnosis = diagnose(&target(), &lossy).unwrap();
+    assert_eq!(diagnosis.summary, "30.0 % of heartbeats are missed");
+    assert_eq!(
+        diagnosis.evidence,
+        [
+            "the newest heartbeats: 10 received, 2 lost",
+            "30 of 100 heartbeats were missed lately",
+            "lost on the way there 28, on the way back 1, since the probe began",
+        ]
+    );
+}
+
+fn any_evidence() -> impl Strategy<Value = Evidence> {
+    let wall = || prop::option::of((0..200_u64).prop_map(|ago| NOW - Duration::from_secs(ago)));
+    let verdict = (prop::option::of(prop::sample::select(State::ALL)), wall(), wall());
+    let counts = (any::<[u16; 3]>(), any::<[u16; UnsentReason::COUNT]>());
+    let newest_unsent = prop::option::of(prop::sample::select(UnsentReason::ALL));
+    let icmp = prop::option::of((prop::sample::select(IcmpKind::ALL), 0..200_u64));
+    let invalid = prop::option::of((prop::sample::select(InvalidReason::ALL), 0..200_u64));
+    let runs = (0..10_u64, 0..5_u32, 0..=255_u32, 0..=255_u32);
+    let place = (any::<bool>(), any::<bool>(), any::<bool>());
+    (verdict, counts, newest_unsent, icmp, invalid, runs, place).prop_map(
+        |(
+            (state, changed, last_reply),
+            (counts, unsent),
+            newest_unsent,
+            icmp,
+            invalid,
+            runs,
+            place,
+        )| {
+            let (misses, answers, one, other) = runs;
+            let usual = Misses { missed: one.min(other), settled: one.max(other) };
+            let [received, lost, late] = counts.map(|count| count % 65);
+            let unsent = unsent.map(|count| count % 65);
+            let ago = Duration::from_secs;
+            Evidence {
+                at: NOW,
+                symptoms: Symptoms {
+                    state,
+                    changed,
+                    misses,
+                    answers,
+                    last_reply,
+                    newest: Fates { received, lost, late, unsent, newest_unsent },
+                    last_icmp: icmp.map(|(kind, seconds)| last(kind, ago(seconds), 1)),
+                    last_invalid: invalid.map(|(reason, seconds)| last(reason, ago(seconds), 1)),
+                    usual,
+                    typical: usual,
+                    one_way_lost: [one.into(), other.into()],
+                },
+                endpoint: place.0.then(|| "[2001:db8::7]:862".parse().unwrap()),
+                resolved: place.1,
+                impaired: place.2,
+            }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn there_is_an_answer_to_every_trouble_and_none_without(evidence in any_evidence()) {
+        let found = diagnose(&target(), &evidence);
+        let Symptoms { state, misses, usual, .. } = evidence.symptoms;
+        let has_trouble = match state {
+            Some(State::Down) => true,
+            None => evidence.endpoint.is_none() || misses > 0,
+            Some(State::Up) => {
+                !evidence.resolved || (usual.settled >= 20 && usual.missed * 20 > usual.settled)
+            }
+        };
+        prop_assert_eq!(found.is_some(), has_trouble, "{:?} {:?}", found, evidence);
+        if let Some(Diagnosis { summary, advice, .. }) = found {
+            prop_assert!(summary.len() < 100 && advice.len() < 200, "{} {}", summary, advice);
+        }
+    }
+}

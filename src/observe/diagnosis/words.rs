@@ -1,0 +1,287 @@
+//! A diagnosis in plain English: summary, facts and advice.
+
+use std::time::Duration;
+
+use crate::config::format_duration;
+use crate::model::{InvalidReason, Label, State, UnsentReason};
+use crate::session::Symptoms;
+
+use super::{Case, Cause, Misses};
+
+impl Case<'_> {
+    /// The cause in one short sentence.
+    pub(super) fn summary(&self, cause: Cause) -> String {
+        let port = self.port();
+        match cause {
+            Cause::Unresolved => "the name has no address".to_owned(),
+            Cause::AddressShared => {
+                "too many targets share this address: the protocol cannot distinguish them"
+                    .to_owned()
+            }
+            Cause::NoRoute => "heartbeats do not leave: no route to the address".to_owned(),
+            Cause::Refused => {
+                "heartbeats do not leave: refused by a firewall on the probe's machine".to_owned()
+            }
+            Cause::BufferFull => {
+                "heartbeats do not leave: the send buffer of the probe's machine is full".to_owned()
+            }
+            Cause::SendFailed => "heartbeats do not leave: the kernel reports an error".to_owned(),
+            Cause::PortUnreachable => {
+                format!("port unreachable: the host is up, but nothing listens on UDP port {port}")
+            }
+            Cause::HostUnreachable => {
+                "host unreachable: a router reports that it cannot reach the host".to_owned()
+            }
+            Cause::NetUnreachable => {
+                "network unreachable: a router reports that it has no route".to_owned()
+            }
+            Cause::AdminProhibited => "prohibited by a firewall on the path".to_owned(),
+            Cause::TtlExceeded => "hop limit exceeded: a routing loop on the path".to_owned(),
+            Cause::TooBig => "heartbeats are too big for a link of the path".to_owned(),
+            Cause::IcmpError => "an ICMP error comes back".to_owned(),
+            Cause::LateAnswers => {
+                let timeout = format_duration(self.target.timeout);
+                format!("late answers: they take longer than the timeout of {timeout}")
+            }
+            Cause::Unauthenticated => {
+                "replies fail authentication: probe and responder have different keys".to_owned()
+            }
+            Cause::InvalidReplies => self.invalid_replies(),
+            Cause::Recovering => {
+                let (answers, needed) = (self.symptoms.answers, self.target.recoveries);
+                format!("recovering: {answers} of {needed} consecutive answers so far")
+            }
+            Cause::LookupFailed => {
+                "the name no longer resolves: heartbeats go to its last known address".to_owned()
+            }
+            Cause::ProbeImpaired => {
+                "the probe itself is late or drops datagrams: do not believe its figures".to_owned()
+            }
+            Cause::RandomLoss => {
+                format!("random loss alone can explain it: {} were missed before", self.usual())
+            }
+            Cause::Lossy => format!("{} are missed", self.usual()),
+            Cause::NoAnswer if self.earlier_icmp() => {
+                "no answer, and no recent ICMP error: the host is off, or a firewall drops UDP \
+                 silently"
+                    .to_owned()
+            }
+            Cause::NoAnswer => {
+                "no answer, and no ICMP error: the host is off, or a firewall drops UDP silently"
+                    .to_owned()
+            }
+        }
+    }
+
+    /// What to do, as a sentence.
+    pub(super) fn advice(&self, cause: Cause) -> String {
+        let port = self.port();
+        let host = &self.target.address.host;
+        let address =
+            self.evidence.endpoint.map_or_else(|| host.to_string(), |at| at.ip().to_string());
+        match cause {
+            Cause::Unresolved | Cause::LookupFailed => format!(
+                "Check the spelling and DNS with `getent hosts {host}` on the probe's machine; the \
+                 probe retries at least once a minute."
+            ),
+            Cause::AddressShared => {
+                "Give the targets different addresses or ports, or start more workers.".to_owned()
+            }
+            Cause::SendFailed => format!(
+                "Check the address with `ip route get {address}` on the probe's machine: the kernel \
+                 does not send to it."
+            ),
+            Cause::NoRoute => format!(
+                "Run `ip route get {address}` on the probe's machine: it has no route, no IPv6, or \
+                 its link is down."
+            ),
+            Cause::Refused => {
+                "Check the output rules of the firewall on the probe's machine.".to_owned()
+            }
+            Cause::BufferFull => "Check the network interface of the probe's machine with \
+                                  `ip -s link` and `tc -s qdisc`."
+                .to_owned(),
+            Cause::PortUnreachable => {
+                format!(
+                    "Start the responder on the host, or correct the port ({port}); a firewall that \
+                     rejects UDP looks the same."
+                )
+            }
+            Cause::HostUnreachable => {
+                format!("Check that the host is on, then the route to {address}.")
+            }
+            Cause::NetUnreachable | Cause::TtlExceeded => {
+                format!("Check the routing on the path with `traceroute {address}`.")
+            }
+            Cause::AdminProhibited => {
+                format!("Ask the owner of the firewall to open UDP port {port} in both directions.")
+            }
+            Cause::TooBig => "Check the MTU of links and tunnels on the path.".to_owned(),
+            Cause::IcmpError => {
+                "Look at the error with `tcpdump icmp or icmp6` on the probe's machine.".to_owned()
+            }
+            Cause::LateAnswers => "Set a longer `timeout`; it may exceed the interval.".to_owned(),
+            Cause::Unauthenticated => {
+                "Give the same key file to the probe and to the responder.".to_owned()
+            }
+            Cause::InvalidReplies => format!(
+                "Check that the target speaks `{}` on UDP port {port}.",
+                self.target.protocol.name()
+            ),
+            Cause::Recovering => {
+                format!("Wait: it is up after {} consecutive answers.", self.target.recoveries)
+            }
+            Cause::ProbeImpaired => "Give the probe's machine more CPU, and check \
+                 `heartbeat_probe_receive_drops_total`."
+                .to_owned(),
+            Cause::RandomLoss => format!(
+                "Raise `misses`: `heartbeat-probe odds --loss {} --misses 3,4,5` shows how often \
+                 chance looks like an outage.",
+                percent(self.symptoms.typical).replace(' ', "")
+            ),
+            Cause::Lossy => "Compare with other targets and other probes to find the path that \
+                             loses; check `dropped` and `receive_drops` of the responder."
+                .to_owned(),
+            Cause::NoAnswer => format!(
+                "Check that the host is on and that UDP port {port} is open in both directions; \
+                 `tcpdump udp port {port}` on the far side shows whether heartbeats arrive."
+            ),
+        }
+    }
+
+    /// The facts, with figures.
+    pub(super) fn facts(&self) -> Vec<String> {
+        let Symptoms { state, misses, last_reply, newest, last_icmp, one_way_lost, .. } =
+            *self.symptoms;
+        let mut facts = Vec::new();
+        if state != Some(State::Up) {
+            if misses > 0 {
+                let (run, needed) = (consecutive(misses), self.target.misses);
+                facts.push(format!("{run}; the target is down after {needed}"));
+            }
+            facts.push(match last_reply {
+                Some(at) => format!("the last answer in time came {} ago", span(self.age(at))),
+                None => "no heartbeat has been answered in time".to_owned(),
+            });
+        }
+        let mut fates = Vec::new();
+        for (count, what) in
+            [(newest.received, "received"), (newest.lost, "lost"), (newest.late, "answered late")]
+        {
+            if count > 0 {
+                fates.push(format!("{count} {what}"));
+            }
+        }
+        for (reason, &count) in UnsentReason::ALL.iter().zip(&newest.unsent) {
+            match (reason, count) {
+                (_, 0) => {}
+                (UnsentReason::Skipped, _) => fates.push(format!("{count} skipped by the probe")),
+                _ => fates.push(format!("{count} not sent ({})", words(reason.label()))),
+            }
+        }
+        if !fates.is_empty() {
+            facts.push(format!("the newest heartbeats: {}", fates.join(", ")));
+        }
+        if let Some(icmp) = last_icmp.filter(|icmp| self.is_present(icmp.at)) {
+            facts.push(format!(
+                "the last ICMP error came {} ago: {} ({} in all)",
+                span(self.age(icmp.at)),
+                words(icmp.what.label()),
+                icmp.count
+            ));
+        }
+        if let Some(invalid) = self.symptoms.last_invalid.filter(|last| self.is_present(last.at)) {
+            facts.push(format!(
+                "the last invalid reply came {} ago: {} ({} in all)",
+                span(self.age(invalid.at)),
+                words(invalid.what.label()),
+                invalid.count
+            ));
+        }
+        if !self.evidence.resolved {
+            facts.push("the last lookup of the name failed".to_owned());
+        }
+        if self.evidence.impaired {
+            facts.push("the probe was late or dropped datagrams in the last minute".to_owned());
+        }
+        if self.loss().is_some_and(|loss| loss > 0.0) {
+            let Misses { missed, settled } = self.symptoms.usual;
+            let when = if state == Some(State::Up) { "lately" } else { "before the outage" };
+            facts.push(format!("{missed} of {settled} heartbeats were missed {when}"));
+        }
+        if state == Some(State::Down)
+            && let Some(expected) = self.chance().filter(|expected| expected.is_finite())
+        {
+            facts.push(format!(
+                "chance brings about {} once in {expected:.0} heartbeats at that loss",
+                consecutive(misses)
+            ));
+        }
+        if state == Some(State::Up) && one_way_lost != [0, 0] {
+            let [forward, backward] = one_way_lost;
+            facts.push(format!(
+                "lost on the way there {forward}, on the way back {backward}, since the probe began"
+            ));
+        }
+        facts
+    }
+
+    fn invalid_replies(&self) -> String {
+        let protocol = self.target.protocol.name();
+        match self.invalid().map(|invalid| invalid.what) {
+            Some(InvalidReason::UnknownSequence) => {
+                "invalid replies: they answer heartbeats that were never sent".to_owned()
+            }
+            Some(InvalidReason::Mismatch) => {
+                "invalid replies: they do not repeat what was sent".to_owned()
+            }
+            _ => format!("invalid replies: what answers does not speak `{protocol}`"),
+        }
+    }
+
+    fn port(&self) -> u16 {
+        self.target.address.port
+    }
+
+    /// The usual loss, with what it is a share of.
+    fn usual(&self) -> String {
+        format!("{} of heartbeats", percent(self.symptoms.usual))
+    }
+
+    /// Whether ICMP errors came earlier in the present outage, and no longer do.
+    fn earlier_icmp(&self) -> bool {
+        self.symptoms.last_icmp.is_some_and(|icmp| self.is_present(icmp.at))
+    }
+}
+
+fn percent(misses: Misses) -> String {
+    format!("{:.1} %", misses.ratio().unwrap_or(0.0) * 100.0)
+}
+
+fn words(label: &str) -> String {
+    label.replace('_', " ")
+}
+
+fn consecutive(misses: u64) -> String {
+    if misses == 1 {
+        "1 consecutive miss".to_owned()
+    } else {
+        format!("{misses} consecutive misses")
+    }
+}
+
+/// A span of time in its two greatest units; tenths of a second below ten seconds.
+fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let two = |(great, unit): (u64, &str), (small, smaller): (u64, &str)| match small {
+        0 => format!("{great} {unit}"),
+        _ => format!("{great} {unit} {small} {smaller}"),
+    };
+    match seconds {
+        0..10 => format!("{:.1} s", span.as_secs_f64()),
+        10..60 => format!("{seconds} s"),
+        60..3600 => two((seconds / 60, "min"), (seconds % 60, "s")),
+        3600..86_400 => two((seconds / 3600, "h"), (seconds % 3600 / 60, "min")),
+        _ => two((seconds / 86_400, "d"), (seconds % 86_400 / 3600, "h")),
+    }
+}

@@ -1,0 +1,134 @@
+//! `/api/v1/targets`: state and figures of every target.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Direction, IcmpKind, InvalidReason, UnsentReason, Wall};
+use crate::observe::{Diagnosis, TargetSample};
+
+use super::{ByLabel, Word, by_label, rfc3339, state};
+
+/// The whole answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetsDocument<'a> {
+    /// One for each target, in the order of the configuration.
+    pub targets: Vec<TargetDocument<'a>>,
+}
+
+/// One target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetDocument<'a> {
+    /// The value of the `target` label.
+    pub name: Cow<'a, str>,
+    /// `HOST:PORT` as configured.
+    pub address: String,
+    /// Where heartbeats go, once the name has been resolved.
+    pub endpoint: Option<SocketAddr>,
+    /// How heartbeats look on the wire.
+    pub protocol: Word,
+    /// The configured labels.
+    pub labels: Cow<'a, BTreeMap<String, String>>,
+    /// Time from one heartbeat to the next.
+    pub interval_seconds: f64,
+    /// How long an answer may take.
+    pub timeout_seconds: f64,
+    /// Consecutive misses before the target is down.
+    pub misses: u32,
+    /// Consecutive answers before it is up again.
+    pub recoveries: u32,
+    /// How many heartbeats the flight recorder holds.
+    pub recorder: u32,
+    /// `up`, `down`, or `unknown` before the first verdict.
+    pub state: Word,
+    /// When the verdict last changed.
+    pub since: Option<String>,
+    /// Why the target is in trouble; `null` where there is nothing to explain.
+    pub diagnosis: Option<Diagnosis>,
+    /// When the last answer in time arrived.
+    pub last_reply: Option<String>,
+    /// The last round-trip delay.
+    pub last_rtt_seconds: Option<f64>,
+    /// The mean delay of all answers in time.
+    pub rtt_mean_seconds: Option<f64>,
+    /// The longest run of misses newer than the newest answered heartbeat.
+    pub consecutive_misses: u64,
+    /// Time spent down.
+    pub down_seconds: f64,
+    /// Whether the last lookup of the name succeeded.
+    pub resolved: bool,
+    /// How often the name has come to mean another address.
+    pub address_changes: u64,
+    /// Heartbeats that left.
+    pub sent: u64,
+    /// Answered within the timeout.
+    pub received: u64,
+    /// Not answered within the timeout.
+    pub lost: u64,
+    /// Not settled yet.
+    pub in_flight: u64,
+    /// Due and never left, by reason.
+    pub unsent: ByLabel,
+    /// First answers after the timeout.
+    pub late: u64,
+    /// Further answers to a heartbeat.
+    pub duplicates: u64,
+    /// Answers to a heartbeat older than one answered already.
+    pub reordered: u64,
+    /// Lost heartbeats by direction, where that is known.
+    pub one_way_lost: ByLabel,
+    /// Invalid replies, by reason.
+    pub invalid: ByLabel,
+    /// ICMP errors, by kind.
+    pub icmp_errors: ByLabel,
+    /// The responder's receive time less the probe's send time, as last answered.
+    pub time_difference_seconds: Option<f64>,
+    /// The hop limit of the last answer.
+    pub reply_ttl: Option<u8>,
+}
+
+impl<'a> TargetDocument<'a> {
+    /// The document of a target whose figures were gathered at `at`.
+    #[must_use]
+    pub fn new(sample: &'a TargetSample, at: Wall) -> Self {
+        let TargetSample { target, session, .. } = sample;
+        let record = &session.record;
+        Self {
+            name: Cow::Borrowed(&target.name),
+            address: target.address.to_string(),
+            endpoint: sample.address,
+            protocol: target.protocol.name().into(),
+            labels: Cow::Borrowed(&target.labels),
+            interval_seconds: target.interval.as_secs_f64(),
+            timeout_seconds: target.timeout.as_secs_f64(),
+            misses: target.misses,
+            recoveries: target.recoveries,
+            recorder: target.recorder,
+            state: state(session.state),
+            since: session.state_changed.and_then(rfc3339),
+            diagnosis: sample.diagnosis(at),
+            last_reply: record.last_reply.and_then(rfc3339),
+            last_rtt_seconds: record.last_rtt.map(|nanos| nanos as f64 / 1e9),
+            rtt_mean_seconds: record.rtt.mean().map(|mean| mean.as_secs_f64()),
+            consecutive_misses: session.consecutive_misses,
+            down_seconds: session.down.as_secs_f64(),
+            resolved: sample.resolved,
+            address_changes: sample.address_changes,
+            sent: record.sent,
+            received: record.received,
+            lost: record.lost,
+            in_flight: session.in_flight,
+            unsent: by_label::<UnsentReason>(&record.unsent),
+            late: record.late,
+            duplicates: record.duplicates,
+            reordered: record.reordered,
+            one_way_lost: by_label::<Direction>(&record.one_way_lost),
+            invalid: by_label::<InvalidReason>(&record.invalid),
+            icmp_errors: by_label::<IcmpKind>(&record.icmp_errors),
+            time_difference_seconds: record.time_difference.map(|nanos| nanos as f64 / 1e9),
+            reply_ttl: record.reply_ttl,
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What a target's own figures say about its present trouble, as a small value that takes no
+//! memory of its own: the evidence of `observe`.
+
+use std::time::Duration;
+
+use crate::model::{
+    Direction, IcmpKind, InvalidReason, Label, Mono, Stamp, State, UnsentReason, Wall,
+};
+
+use super::history::{History, Misses};
+use super::ledger::{Fate, Ledger};
+use super::liveness::Liveness;
+use super::record::Record;
+
+/// How many of the newest heartbeats are looked at, at most.
+const NEWEST: u64 = 64;
+
+/// Figures about the present trouble of one target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Symptoms {
+    /// The verdict; `None` before the first.
+    pub state: Option<State>,
+    /// When the verdict last changed.
+    pub changed: Option<Wall>,
+    /// The longest run of misses newer than the newest answered heartbeat.
+    pub misses: u64,
+    /// Consecutive answers.
+    pub answers: u32,
+    /// When the last answer in time arrived.
+    pub last_reply: Option<Wall>,
+    /// What became of the newest heartbeats. While the target is not up, only those newer than
+    /// the newest answered heartbeat are counted.
+    pub newest: Fates,
+    /// The last ICMP error.
+    pub last_icmp: Option<Last<IcmpKind>>,
+    /// The last invalid reply.
+    pub last_invalid: Option<Last<InvalidReason>>,
+    /// What was missed in the last minutes: of a target that is up, since it came up; of one that
+    /// is down, before its present run of misses.
+    pub usual: Misses,
+    /// The same in the median column of those minutes, so that a few outages do not count as loss.
+    pub typical: Misses,
+    /// Lost heartbeats by [`Direction`], since the probe began.
+    pub one_way_lost: [u64; Direction::COUNT],
+}
+
+/// How often something happened, and when last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Last<T> {
+    /// What happened last.
+    pub what: T,
+    /// When.
+    pub at: Wall,
+    /// How often this has happened since the probe began.
+    pub count: u64,
+}
+
+/// What became of some of the newest heartbeats; those still in flight are not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fates {
+    /// Answered in time.
+    pub received: u16,
+    /// Not answered so far.
+    pub lost: u16,
+    /// Answered after the timeout.
+    pub late: u16,
+    /// Never left, by [`UnsentReason`]; the skipped are among them.
+    pub unsent: [u16; UnsentReason::COUNT],
+    /// Why the newest of all that are settled never left; `None` where it did.
+    pub newest_unsent: Option<UnsentReason>,
+}
+
+/// The parts of a session that symptoms are read from.
+#[derive(Debug)]
+pub(super) struct Parts<'a> {
+    pub(super) liveness: &'a Liveness,
+    pub(super) ledger: &'a Ledger,
+    pub(super) record: &'a Record,
+    pub(super) history: &'a History,
+    pub(super) interval: Duration,
+    /// When the verdict last changed.
+    pub(super) changed: Option<Stamp>,
+}
+
+impl Parts<'_> {
+    /// What the figures at `now` say about trouble.
+    pub(super) fn symptoms(&self, now: Mono) -> Symptoms {
+        let Self { liveness, ledger, record, .. } = self;
+        let state = liveness.state();
+        let changed = self.changed.map(|at| at.mono).unwrap_or_default();
+        let (usual, typical) = match state {
+            None => Default::default(),
+            Some(State::Up) => self.history.between(now, changed, now),
+            Some(State::Down) => {
+                let misses = liveness.needed_misses();
+                let run = run_length(self.interval, ledger.timeout(), misses);
+                self.history.between(now, Mono::default(), changed - run)
+            }
+        };
+        let newest = match state {
+            Some(State::Up) if usual.missed == 0 => Fates::default(),
+            Some(State::Up) => Fates::since(0, ledger),
+            Some(State::Down) | None => Fates::since(liveness.unanswered(), ledger),
+        };
+        Symptoms {
+            state,
+            changed: self.changed.map(|at| at.wall),
+            misses: liveness.consecutive_misses(ledger),
+            answers: liveness.answers(),
+            last_reply: record.last_reply,
+            newest,
+            last_icmp: record
+                .last_icmp
+                .map(|(what, at)| Last::new(what, at, record.icmp_errors[what.index()])),
+            last_invalid: record
+                .last_invalid
+                .map(|(what, at)| Last::new(what, at, record.invalid[what.index()])),
+            usual,
+            typical,
+            one_way_lost: record.one_way_lost,
+        }
+    }
+}
+
+impl Fates {
+    /// What became of the heartbeats from `first` on; of the newest 64 of them at most.
+    fn since(first: u64, ledger: &Ledger) -> Self {
+        let remembered = ledger.first_remembered();
+        let first = first.max(remembered).max(ledger.next().saturating_sub(NEWEST));
+        let mut fates = Self::default();
+        for sequence in first..ledger.next() {
+            let unsent = ledger.unsent_reason(sequence);
+            match ledger.fate(sequence) {
+                Fate::InFlight => continue,
+                Fate::Skipped => {
+                    fates.unsent[UnsentReason::Skipped.index()] += 1;
+                    continue;
+                }
+                Fate::Unsent => {
+                    fates.unsent[unsent.unwrap_or(UnsentReason::Other).index()] += 1;
+                }
+                Fate::Received => fates.received += 1,
+                Fate::Lost => fates.lost += 1,
+                Fate::Late => fates.late += 1,
+            }
+            fates.newest_unsent = unsent;
+        }
+        fates
+    }
+
+    /// How many never left and count as misses.
+    #[must_use]
+    pub fn unsent_misses(&self) -> u16 {
+        let all: u16 = self.unsent.iter().sum();
+        all - self.unsent[UnsentReason::Skipped.index()]
+    }
+}
+
+impl<T> Last<T> {
+    /// Something that happened last at `at`, and `count` times in all.
+    fn new(what: T, at: Wall, count: u64) -> Self {
+        Self { what, at, count }
+    }
+}
+
+/// How long a run of misses has lasted at least when the target is called down.
+fn run_length(interval: Duration, timeout: Duration, misses: u64) -> Duration {
+    let misses = u32::try_from(misses).unwrap_or(u32::MAX);
+    interval.saturating_mul(misses).saturating_add(timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::Arrival;
+    use crate::session::{Buckets, Session, Settings};
+    use crate::wire::{Reply, by_name};
+
+    fn at(millis: u64) -> Stamp {
+        Stamp::default().after(Duration::from_secs(1_700_000_000) + Duration::from_millis(millis))
+    }
+
+    /// A heartbeat a second, each waited for 500 ms; down after 3 misses, up after 2 answers.
+    fn session() -> Session {
+        let settings = Settings {
+            protocol: by_name("heartbeat").unwrap(),
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_millis(500),
+            misses: 3,
+            recoveries: 2,
+            recorder: 16,
+        };
+        let buckets = Arc::new(Buckets::from_counts(&[1]));
+        Session::new(&settings, Record::new(buckets.clone(), buckets), at(0).mono)
+    }
+
+    /// The next heartbeat leaves at `millis`, and is answered `after` so many milliseconds.
+    fn beat(session: &mut Session, millis: u64, after: Option<u64>) {
+        session.handle_timeout(at(millis), |_| {});
+        let due = session.poll_transmit(at(millis)).unwrap();
+        session.handle_sent(at(millis));
+        let Some(after) = after else { return };
+        session.handle_timeout(at(millis + after), |_| {});
+        answer(session, due.sequence, millis + after);
+    }
+
+    fn answer(session: &mut Session, sequence: u64, millis: u64) {
+        let reply = Reply {
+            session: Some(0),
+            sequence: u32::try_from(sequence).unwrap(),
+            echo: 0,
+            time_difference: None,
+            turnaround: None,
+            number: None,
+        };
+        let read = at(millis);
+        session.handle_reply(&reply, &Arrival { at: read.mono, kernel: None, read, ttl: None });
+    }
+
+    #[test]
+    fn an_outage_is_counted_from_the_last_answer_on_and_the_loss_before_it_apart() {
+        let mut session = session();
+        // 30 s in which every fifth is lost, then nothing.
+        for n in 0..40 {
+            let is_answered = n < 30 && n % 5 != 1;
+            beat(&mut session, n * 1000, is_answered.then_some(10));
+        }
+        let symptoms = session.symptoms(at(39_400).mono);
+        assert_eq!(symptoms.state, Some(State::Down));
+        assert_eq!(symptoms.changed, Some(at(33_000).wall));
+        assert_eq!(symptoms.last_reply, Some(at(29_010).wall));
+        assert_eq!((symptoms.misses, symptoms.answers), (9, 0));
+        assert_eq!(symptoms.newest, Fates { lost: 9, ..Fates::default() });
+        // Columns that end before 29.5 s, which is when the run began at the latest.
+        assert_eq!(symptoms.usual, Misses { missed: 4, settled: 20 });
+        assert_eq!(symptoms.typical, Misses { missed: 2, settled: 10 });
+    }
+
+    #[test]
+    fn answers_that_come_late_and_heartbeats_that_do_not_leave_are_told_apart() {
+        let mut session = session();
+        beat(&mut session, 0, Some(700));
+        beat(&mut session, 1000, None);
+        session.handle_timeout(at(2000), |_| {});
+        assert!(session.poll_transmit(at(2000)).is_some());
+        session.handle_unsent(UnsentReason::NoRoute, at(2000));
+        let symptoms = session.symptoms(at(2000).mono);
+        let mut expected = Fates {
+            lost: 1,
+            late: 1,
+            newest_unsent: Some(UnsentReason::NoRoute),
+            ..Fates::default()
+        };
+        expected.unsent[UnsentReason::NoRoute.index()] = 1;
+        assert_eq!((symptoms.newest, symptoms.misses), (expected, 3));
+        assert_eq!(symptoms.newest.unsent_misses(), 1);
+        // One that leaves, and is lost, is newer.
+        beat(&mut session, 3000, None);
+        assert_eq!(session.symptoms(at(3400).mono).newest, expected, "in flight");
+        session.handle_timeout(at(3500), |_| {});
+        assert_eq!(session.symptoms(at(3500).mono).newest.newest_unsent, None);
+    }
+
+    #[test]
+    fn after_an_outage_only_what_is_missed_since_counts() {
+        let mut session = session();
+        for n in 0..20 {
+            beat(&mut session, n * 1000, None);
+        }
+        for n in 20..60 {
+            beat(&mut session, n * 1000, (n != 45).then_some(10));
+        }
+        let symptoms = session.symptoms(at(59_900).mono);
+        assert_eq!(symptoms.state, Some(State::Up));
+        // It came up at 21 s, within the column up to 30 s.
+        assert_eq!(symptoms.usual, Misses { missed: 1, settled: 30 });
+        assert_eq!((symptoms.newest.received, symptoms.newest.lost), (15, 1));
+    }
+
+    #[test]
+    fn invalid_replies_and_icmp_errors_keep_the_last_and_their_number() {
+        let mut session = session();
+        beat(&mut session, 0, None);
+        session.handle_invalid(InvalidReason::Malformed, at(10).wall);
+        session.handle_invalid(InvalidReason::Malformed, at(20).wall);
+        answer(&mut session, 7, 30);
+        session.handle_icmp(IcmpKind::TooBig, at(40).wall);
+        let symptoms = session.symptoms(at(50).mono);
+        let invalid = Last { what: InvalidReason::UnknownSequence, at: at(30).wall, count: 1 };
+        assert_eq!(symptoms.last_invalid, Some(invalid));
+        let icmp = Last { what: IcmpKind::TooBig, at: at(40).wall, count: 1 };
+        assert_eq!(symptoms.last_icmp, Some(icmp));
+    }
+}
