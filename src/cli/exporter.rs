@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::config::{Config, Host};
 use crate::probe::{Begin, Detail, Event, Options, Probe};
-use crate::web::{self, Routes};
+use crate::web;
 
 use super::memory;
 use super::signal::Signals;
@@ -55,9 +55,9 @@ impl Exporter {
         });
 
         let address = listener.local_addr()?;
-        let routes = Routes::probe(probe.clone(), max_requests);
+        let router = web::probe_router(probe.clone(), max_requests);
         let (close, closed) = oneshot::channel::<()>();
-        let server = tokio::spawn(web::serve(listener, routes, async {
+        let server = tokio::spawn(web::serve(listener, router, async {
             // An error is the sender's drop, which says the same.
             let _ = closed.await;
         }));

@@ -21,7 +21,7 @@ use crate::impair::Settings;
 use crate::net;
 use crate::observe::ResponderStatus;
 use crate::responder::{self, Responder, Terms};
-use crate::web::{self, Routes};
+use crate::web::{self, FaultControl};
 
 /// Answers UDP heartbeats of every protocol on one port, and can behave like a bad network.
 #[derive(Debug, Clone, clap::Parser)]
@@ -144,12 +144,12 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
 
     let status =
         ResponderStatus { listeners: responder.local_addrs(), impairments: settings.in_words() };
-    let mut routes = Routes::responder(metrics, status.clone(), args.max_requests);
-    if args.lifecycle {
+    let faults = args.lifecycle.then(|| {
         let stated = Stated { all: args.impairments.clone(), ..Stated::default() };
-        routes =
-            routes.with_faults(Arc::new(Control::new(stated, settings.seed, responder.faults())));
-    }
+        let control = Control::new(stated, settings.seed, responder.faults());
+        Arc::new(control) as Arc<dyn FaultControl>
+    });
+    let router = web::responder_router(metrics, status.clone(), faults, args.max_requests);
     let responder = responder::spawn(responder).context("cannot start the responder's threads")?;
     announce(&status, http, &settings);
     let shutdown = async {
@@ -158,7 +158,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         // Only then HTTP ends: the last scrape finds the final figures.
         responder.stop();
     };
-    web::serve(listener, routes, shutdown).await;
+    web::serve(listener, router, shutdown).await;
     info!("stopped");
     Ok(())
 }

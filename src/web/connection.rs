@@ -1,7 +1,11 @@
-//! One connection: a stream enters, answers leave, and whoever dawdles is shown the door.
+//! One connection: hyper serves a router on a stream whose phases are observed.
 //!
-//! A connection is in one of three [`Phase`]s, each with a limit of its own. [`Conduct`] follows
-//! them: the stream tells it of octets, the service of requests, the body of the answer's end.
+//! [`Activity`] is told of octets by the stream, of requests by the service, and of the end of an
+//! answer by its body. From these it derives the [`Phase`], whose time [`overstay`] limits, and the
+//! place among the idle connections, which the [`Queue`] evicts.
+//!
+//! A TLS acceptor belongs between the observed stream and hyper: its handshake is then a part of
+//! [`Phase::Reading`] and as limited as a header.
 
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
@@ -10,43 +14,44 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use axum::Router;
+use axum::body::{Body, Bytes};
 use hyper::body::{Frame, SizeHint};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
 
-use super::body::Body;
-use super::queue::{Queue, Ticket};
-use super::{Limits, Routes};
+use super::limits::Limits;
+use super::phase::{Phase, overstay};
+use super::queue::{Place, Queue};
 
 /// Octets that are read ahead or not yet written, at most.
 const BUFFER: usize = 64 << 10;
 
-/// Serves the connection until it ends, overstays, is evicted from `queue`, or has given the answer
-/// under way after `shutdown` was told.
+/// Serves the connection until it ends, overstays a phase, or is evicted; after `shutdown` only
+/// until the answer under way has been sent.
 pub(super) async fn serve(
-    stream: TcpStream,
-    routes: Routes,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    router: Router,
     limits: Limits,
     queue: Arc<Queue>,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let conduct = Arc::new(Conduct::new(queue));
+    let activity = Arc::new(Activity::new(queue));
+    let router = TowerToHyperService::new(router);
     let service = service_fn(|request| {
-        let answering = Answering::new(&conduct);
-        let routes = routes.clone();
+        let answering = Answering::new(&activity);
+        let answer = router.call(request);
         async move {
-            let response = routes.respond(request).await;
+            let response = answer.await?;
             Ok::<_, Infallible>(response.map(|body| Followed { body, _answering: answering }))
         }
     });
-    let io = TokioIo::new(Observed { stream, conduct: conduct.clone() });
-    // The header's time is limited by `overstay`; hyper's own limit would count idle time too.
+    let io = TokioIo::new(Observed { stream, activity: activity.clone() });
+    // `overstay` limits the time of the header; hyper's own limit would include idle time.
     let mut connection = pin!(
         http1::Builder::new()
             .max_buf_size(BUFFER)
@@ -54,7 +59,7 @@ pub(super) async fn serve(
             .header_read_timeout(None)
             .serve_connection(io, service)
     );
-    let mut overstay = pin!(overstay(conduct.phase.subscribe(), limits));
+    let mut overstay = pin!(overstay(activity.phase.subscribe(), limits));
     let mut ending = false;
     loop {
         tokio::select! {
@@ -65,7 +70,7 @@ pub(super) async fn serve(
                 return;
             }
             () = &mut overstay => return,
-            () = conduct.evicted.notified() => return,
+            () = activity.evicted.notified() => return,
             told = shutdown.wait_for(|&told| told), if !ending => {
                 drop(told);
                 connection.as_mut().graceful_shutdown();
@@ -75,69 +80,33 @@ pub(super) async fn serve(
     }
 }
 
-/// What a connection is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Nothing has come since the last answer.
-    Idle,
-    /// A header has begun.
-    Reading,
-    /// The request of this number, from 0, is being answered.
-    Answering(u64),
-}
-
-/// Resolves once a phase has lasted longer than it may.
-async fn overstay(mut phase: watch::Receiver<Phase>, limits: Limits) {
-    loop {
-        let present = *phase.borrow_and_update();
-        let left = match present {
-            Phase::Idle => timeout(limits.idle, phase.changed()).await.is_ok(),
-            Phase::Reading => timeout(limits.header, phase.changed()).await.is_ok(),
-            Phase::Answering(_) => {
-                let progress = async {
-                    while *phase.borrow_and_update() == present {
-                        if timeout(limits.stall, phase.changed()).await.is_err() {
-                            return false;
-                        }
-                    }
-                    true
-                };
-                timeout(limits.answer, progress).await == Ok(true)
-            }
-        };
-        if !left {
-            return;
-        }
-    }
-}
-
-/// Follows what a connection does.
+/// What a connection does, from which its phase follows.
 #[derive(Debug)]
-struct Conduct {
+struct Activity {
     phase: watch::Sender<Phase>,
-    /// How many have come.
+    /// Requests so far.
     requests: AtomicU64,
     queue: Arc<Queue>,
-    /// The place in the queue, while nothing is being answered.
-    ticket: Mutex<Option<Ticket>>,
+    /// The place in the queue, unless a request is being answered.
+    place: Mutex<Option<Place>>,
     evicted: Arc<Notify>,
 }
 
-impl Conduct {
+impl Activity {
     fn new(queue: Arc<Queue>) -> Self {
         let evicted = Arc::new(Notify::new());
-        let ticket = Mutex::new(Some(queue.join(evicted.clone())));
+        let place = Mutex::new(Some(queue.join(evicted.clone())));
         Self {
             phase: watch::Sender::new(Phase::Idle),
             requests: AtomicU64::new(0),
             queue,
-            ticket,
+            place,
             evicted,
         }
     }
 
-    /// Octets came.
-    fn heard(&self) {
+    /// Octets were read.
+    fn read(&self) {
         self.phase.send_if_modified(|phase| {
             let first = *phase == Phase::Idle;
             if first {
@@ -147,46 +116,46 @@ impl Conduct {
         });
     }
 
-    /// Octets left. The phase stays, but its change is told, as a sign of progress.
+    /// Octets were written. The phase stays, but is reported as changed: that is progress.
     fn wrote(&self) {
         self.phase.send_if_modified(|phase| matches!(phase, Phase::Answering(_)));
     }
 
-    fn place(&self, place: Option<Ticket>) {
-        let mut ticket = self.ticket.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(old) = std::mem::replace(&mut *ticket, place) {
+    fn take_place(&self, place: Option<Place>) {
+        let mut present = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = std::mem::replace(&mut *present, place) {
             self.queue.leave(old);
         }
     }
 }
 
-impl Drop for Conduct {
+impl Drop for Activity {
     fn drop(&mut self) {
-        self.place(None);
+        self.take_place(None);
     }
 }
 
-/// A request has come, and its answer has not left: for as long as this lives.
+/// Lives from the arrival of a request to the end of its answer.
 #[derive(Debug)]
-struct Answering(Arc<Conduct>);
+struct Answering(Arc<Activity>);
 
 impl Answering {
-    fn new(conduct: &Arc<Conduct>) -> Self {
-        let request = conduct.requests.fetch_add(1, Ordering::Relaxed);
-        conduct.place(None);
-        conduct.phase.send_replace(Phase::Answering(request));
-        Self(conduct.clone())
+    fn new(activity: &Arc<Activity>) -> Self {
+        let request = activity.requests.fetch_add(1, Ordering::Relaxed);
+        activity.take_place(None);
+        activity.phase.send_replace(Phase::Answering(request));
+        Self(activity.clone())
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.place(Some(self.0.queue.join(self.0.evicted.clone())));
+        self.0.take_place(Some(self.0.queue.join(self.0.evicted.clone())));
         self.0.phase.send_replace(Phase::Idle);
     }
 }
 
-/// A body whose end is the answer's.
+/// The body of an answer, whose end is the end of the answer.
 #[derive(Debug)]
 struct Followed {
     body: Body,
@@ -195,12 +164,12 @@ struct Followed {
 
 impl hyper::body::Body for Followed {
     type Data = Bytes;
-    type Error = io::Error;
+    type Error = axum::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -213,23 +182,23 @@ impl hyper::body::Body for Followed {
     }
 }
 
-/// A stream whose octets are seen.
+/// A stream that reports its octets.
 #[derive(Debug)]
-struct Observed {
-    stream: TcpStream,
-    conduct: Arc<Conduct>,
+struct Observed<S> {
+    stream: S,
+    activity: Arc<Activity>,
 }
 
-impl Observed {
+impl<S> Observed<S> {
     fn written(&self, octets: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(octets, Poll::Ready(Ok(1..))) {
-            self.conduct.wrote();
+            self.activity.wrote();
         }
         octets
     }
 }
 
-impl AsyncRead for Observed {
+impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -238,13 +207,13 @@ impl AsyncRead for Observed {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            self.conduct.heard();
+            self.activity.read();
         }
         read
     }
 }
 
-impl AsyncWrite for Observed {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

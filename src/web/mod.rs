@@ -1,75 +1,51 @@
-//! HTTP for both programs: connections enter; metrics, pages and JSON leave.
+//! HTTP for both programs: the routes, the pages, and a server that any client may connect to.
 //!
-//! [`serve`] accepts connections on one listener and answers them from [`Routes`], on tokio's
-//! current-thread runtime. What is long is written on a blocking thread and streamed in chunks,
-//! so that neither a large probe nor a slow reader holds up anyone else.
+//! A request passes: `server` accepts the connection, `connection` reads the request and
+//! follows its phases, `router` finds the handler (`probe`, `responder`, `faults`) and puts common
+//! headers on its answer, the handler gathers what is to be shown, `page` or an encoder writes it.
 //!
-//! Nobody who connects is trusted. Connections are bounded in number, the longest idle giving way
-//! to the newest; a header is bounded in size and time, an answer in time and in time without
-//! progress; request bodies are not read but for one path of the responder, and bounded there; and
-//! what is being written is bounded in number, each holding a few chunks.
+//! axum routes, hyper speaks HTTP/1.1, askama compiles the templates of the pages. Three things no
+//! library has: the time limits of each phase of a connection (`phase`), the eviction of the longest
+//! idle connection (`queue`), and answers that are encoded as the client reads them (`stream`).
+//!
+//! No client is trusted. Connections are bounded in number; a header is bounded in size and time;
+//! an answer is bounded in time, and in time without progress; a request body is read only where a
+//! route asks for one, and is bounded there; long answers are bounded in number, each holding a few
+//! chunks. A large probe or a slow client delays no other client.
 
-mod body;
+mod answer;
 mod connection;
 mod faults;
+mod limits;
 mod negotiate;
 mod overviews;
 mod page;
+mod phase;
+mod probe;
 mod queue;
-mod routes;
+mod responder;
+mod router;
 mod server;
+mod stream;
 mod view;
 
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
+use axum::Router;
 use tokio::net::TcpListener;
 
+use limits::Limits;
+
 pub use faults::FaultControl;
-pub use routes::Routes;
+pub use probe::probe_router;
+pub use responder::responder_router;
 
-/// Answers what comes to `listener` until `shutdown` resolves; then lets answers under way finish,
-/// for a few seconds at most, and returns.
+/// Answers requests to `listener` until `shutdown` resolves; then waits a few seconds at most for
+/// the answers under way, and returns.
 ///
-/// Nothing that a client or the kernel does ends it earlier. Must be called on a tokio runtime
-/// with its timer and IO enabled.
-pub async fn serve(listener: TcpListener, routes: Routes, shutdown: impl Future<Output = ()>) {
-    server::run(listener, routes, Limits::default(), shutdown).await;
-}
-
-/// How much a client may ask of the server.
-#[derive(Debug, Clone, Copy)]
-struct Limits {
-    /// Connections at a time.
-    connections: usize,
-    /// Octets of a request's header.
-    header_size: usize,
-    /// From the first octet of a header to its last.
-    header: Duration,
-    /// From an answer to the next request.
-    idle: Duration,
-    /// Without an octet of an answer accepted by the client's end.
-    stall: Duration,
-    /// For an answer as a whole.
-    answer: Duration,
-    /// For the answers under way at shutdown.
-    drain: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 256,
-            header_size: 16 << 10,
-            header: Duration::from_secs(10),
-            // Longer than the usual minute between scrapes, so that they share a connection.
-            idle: Duration::from_secs(75),
-            // As long as a scrape may take in all by Prometheus's default.
-            stall: Duration::from_secs(10),
-            answer: Duration::from_secs(120),
-            drain: Duration::from_secs(5),
-        }
-    }
+/// No client and no error of the kernel ends it earlier. Must be called on a tokio runtime with its
+/// timer and IO enabled.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
+    server::run(listener, router, Limits::default(), shutdown).await;
 }

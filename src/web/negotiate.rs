@@ -1,8 +1,11 @@
-//! Content codings (RFC 9110 section 12.5.3): Accept-Encoding enters, gzip or not leaves.
+//! Whether an answer is gzipped, by the Accept-Encoding of its request (RFC 9110 section 12.5.3).
+//!
+//! The compression layer of tower-http has such a parser, but does not export it, and compresses on
+//! the thread that serves all connections; [`stream`](super::stream) compresses on its own.
 
 use hyper::header::{ACCEPT_ENCODING, HeaderMap};
 
-/// Whether the client takes gzip, and does not prefer the answer as it is.
+/// Whether the client accepts gzip, and does not prefer the answer uncompressed.
 pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
     let (mut gzip, mut any, mut identity) = (None, None, None);
     let lines = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
@@ -18,7 +21,7 @@ pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
     gzip > 0 && gzip >= identity.unwrap_or(0)
 }
 
-/// `CODING[;q=WEIGHT]`; none where it is not that.
+/// Reads `CODING[;q=WEIGHT]`; `None` for anything else.
 fn weighted(item: &str) -> Option<(&str, u16)> {
     let Some((coding, parameter)) = item.split_once(';') else {
         return Some((item.trim(), 1000));
@@ -28,8 +31,8 @@ fn weighted(item: &str) -> Option<(&str, u16)> {
     Some((coding.trim(), thousandths(value.trim())?))
 }
 
-/// A weight in thousandths: 0 to 1 with at most three digits after the point (RFC 9110 section
-/// 12.4.2).
+/// Reads a weight, in thousandths: 0 to 1 with at most three digits after the point (RFC 9110
+/// section 12.4.2).
 fn thousandths(weight: &str) -> Option<u16> {
     let (whole, fraction) = weight.split_once('.').unwrap_or((weight, ""));
     let is_digits = |text: &str| text.bytes().all(|octet| octet.is_ascii_digit());
@@ -53,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_taken_where_it_is_offered() {
+    fn gzip_is_used_if_it_is_accepted() {
         for lines in [
             &["gzip"][..],
             &["GZip"],
@@ -72,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_spared_whoever_does_not_take_it() {
+    fn gzip_is_not_used_if_it_is_not_accepted_or_not_preferred() {
         for lines in [
             &[][..],
             &[""],

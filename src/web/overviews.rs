@@ -1,5 +1,4 @@
-//! One overview for everybody who looks at the list: the probe is asked at most once a second,
-//! however many look.
+//! One overview for all requests for the list: the probe is asked at most once a second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use crate::model::Mono;
 use crate::net;
 use crate::observe::{Overview, ProbeSource, Unavailable};
 
-/// For how long an overview is shown.
+/// How long an overview is used.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// The last overview.
@@ -18,8 +17,8 @@ const FRESH: Duration = Duration::from_secs(1);
 pub(super) struct Overviews(Mutex<Option<(Mono, Arc<Overview>)>>);
 
 impl Overviews {
-    /// An overview that is at most a second old. Whoever comes while one is on its way waits for
-    /// that one.
+    /// An overview that is at most a second old. Requests that come while one is being gathered
+    /// wait for it.
     pub(super) async fn recent(
         &self,
         source: &dyn ProbeSource,

@@ -1,5 +1,5 @@
-//! Who waits for a request, longest first: connections enter as they fall idle, and leave as they
-//! are asked something or as they must make room.
+//! The idle connections in the order in which they became idle: the longest idle one is evicted
+//! when a new connection needs room.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,40 +13,40 @@ pub(super) struct Queue(Mutex<Waiting>);
 #[derive(Debug, Default)]
 struct Waiting {
     next: u64,
-    /// By the order in which they fell idle: the first has been so for longest.
-    doors: BTreeMap<u64, Arc<Notify>>,
+    /// By the order in which they became idle: the first has been idle for longest.
+    evictions: BTreeMap<u64, Arc<Notify>>,
 }
 
 /// A connection's place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ticket(u64);
+pub(super) struct Place(u64);
 
 impl Queue {
-    /// Takes the last place; `door` is notified when the connection must close.
-    pub(super) fn join(&self, door: Arc<Notify>) -> Ticket {
+    /// Takes the last place; `evicted` is notified when the connection must close.
+    pub(super) fn join(&self, evicted: Arc<Notify>) -> Place {
         let mut waiting = self.lock();
-        let ticket = waiting.next;
+        let place = waiting.next;
         waiting.next += 1;
-        waiting.doors.insert(ticket, door);
-        Ticket(ticket)
+        waiting.evictions.insert(place, evicted);
+        Place(place)
     }
 
-    /// Gives a place up; without effect where it is given up already.
-    pub(super) fn leave(&self, ticket: Ticket) {
-        self.lock().doors.remove(&ticket.0);
+    /// Gives a place up; has no effect if it was given up before.
+    pub(super) fn leave(&self, place: Place) {
+        self.lock().evictions.remove(&place.0);
     }
 
-    /// Has the connection close that has been idle for longest; false where none is idle.
+    /// Closes the connection that has been idle for longest; false if none is idle.
     pub(super) fn evict(&self) -> bool {
-        let Some((_, door)) = self.lock().doors.pop_first() else {
+        let Some((_, evicted)) = self.lock().evictions.pop_first() else {
             return false;
         };
-        door.notify_one();
+        evicted.notify_one();
         true
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Every critical section above leaves the map whole, wherever it is left.
+        // No critical section above can leave the map half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -55,26 +55,26 @@ impl Queue {
 mod tests {
     use super::*;
 
-    /// Whether the door has been knocked at.
-    async fn told(door: &Notify) -> bool {
+    async fn was_notified(evicted: &Notify) -> bool {
         tokio::select! {
             biased;
-            () = door.notified() => true,
+            () = evicted.notified() => true,
             () = std::future::ready(()) => false,
         }
     }
 
     #[tokio::test]
-    async fn the_longest_idle_goes_first_and_who_left_is_spared() {
+    async fn the_longest_idle_is_evicted_first_and_one_that_left_is_spared() {
         let queue = Queue::default();
-        let doors: Vec<Arc<Notify>> = (0..3).map(|_| Arc::default()).collect();
-        let tickets: Vec<_> = doors.iter().map(|door| queue.join(door.clone())).collect();
-        queue.leave(tickets[0]);
-        queue.join(doors[0].clone());
+        let connections: Vec<Arc<Notify>> = (0..3).map(|_| Arc::default()).collect();
+        let places: Vec<_> =
+            connections.iter().map(|evicted| queue.join(evicted.clone())).collect();
+        queue.leave(places[0]);
+        queue.join(connections[0].clone());
         for expected in [1, 2, 0] {
             assert!(queue.evict());
-            for (n, door) in doors.iter().enumerate() {
-                assert_eq!(told(door).await, n == expected, "door {n}");
+            for (n, evicted) in connections.iter().enumerate() {
+                assert_eq!(was_notified(evicted).await, n == expected, "connection {n}");
             }
         }
         assert!(!queue.evict());

@@ -1,35 +1,37 @@
-//! The accept loop: a listener enters, connections are served, at most so many at a time.
+//! The accept loop: accepts connections, bounds their number, and drains them at shutdown.
 
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::connection;
+use super::limits::Limits;
 use super::queue::Queue;
-use super::{Limits, Routes, connection};
 use crate::model::Mono;
 use crate::net;
 
-/// How long to leave a listener alone that the kernel has no resources for.
+/// Pause after accept(2) failed for lack of resources.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// How long it must have had them again until that is said.
+/// How long accept(2) must have worked again until that is logged.
 const RECOVERED: Duration = Duration::from_secs(10);
 
 /// Accepts until `shutdown` resolves, then drains.
 pub(super) async fn run(
     listener: TcpListener,
-    routes: Routes,
+    router: Router,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) {
     let mut shutdown = pin!(shutdown);
-    let mut server = Server::new(routes, limits);
+    let mut server = Server::new(router, limits);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
@@ -45,19 +47,19 @@ pub(super) async fn run(
 
 #[derive(Debug)]
 struct Server {
-    routes: Routes,
+    router: Router,
     limits: Limits,
     queue: Arc<Queue>,
     connections: JoinSet<()>,
     shutdown: watch::Sender<bool>,
-    /// When accept last failed for want of resources, until that is over: it is said once.
+    /// When accept(2) last failed for lack of resources, until that is over: it is logged once.
     starved: Option<Mono>,
 }
 
 impl Server {
-    fn new(routes: Routes, limits: Limits) -> Self {
+    fn new(router: Router, limits: Limits) -> Self {
         Self {
-            routes,
+            router,
             limits,
             queue: Arc::default(),
             connections: JoinSet::new(),
@@ -66,7 +68,7 @@ impl Server {
         }
     }
 
-    /// Serves a new connection, in place of the longest idle where there are too many.
+    /// Serves a new connection, in place of the longest idle one if there are too many.
     async fn admit(&mut self, stream: TcpStream) {
         if self.starved.take_if(|last| net::now().mono.since(*last) >= RECOVERED).is_some() {
             tracing::info!("accepting HTTP connections again");
@@ -86,15 +88,15 @@ impl Server {
         }
         self.connections.spawn(connection::serve(
             stream,
-            self.routes.clone(),
+            self.router.clone(),
             self.limits,
             self.queue.clone(),
             self.shutdown.subscribe(),
         ));
     }
 
-    /// Gets over an error of accept(2): those of the connection concern nobody else; others (no
-    /// more descriptors or memory) stay until something is freed, so an idle connection is.
+    /// Handles an error of accept(2): errors of one connection are ignored; others (no more
+    /// descriptors or memory) persist until something is freed, so an idle connection is closed.
     async fn recover(&mut self, error: &io::Error) {
         if matches!(
             error.kind(),
@@ -112,7 +114,7 @@ impl Server {
         sleep(BACK_OFF).await;
     }
 
-    /// Lets answers under way finish, and ends what has not ended in time.
+    /// Lets answers under way finish, and closes the connections that take too long.
     async fn drain(mut self) {
         self.shutdown.send_replace(true);
         let ended = async { while self.connections.join_next().await.is_some() {} };
@@ -129,21 +131,18 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
-    use crate::exposition::ResponderMetrics;
-    use crate::observe::ResponderStatus;
 
     #[tokio::test]
-    async fn want_of_descriptors_frees_an_idle_connection_and_others_errors_free_none() {
-        let routes = Routes::responder(ResponderMetrics::new(), ResponderStatus::default(), 16);
-        let mut server = Server::new(routes, Limits::default());
-        let door = Arc::new(Notify::new());
-        server.queue.join(door.clone());
+    async fn lack_of_descriptors_evicts_an_idle_connection_and_other_errors_evict_none() {
+        let mut server = Server::new(Router::new(), Limits::default());
+        let evicted = Arc::new(Notify::new());
+        server.queue.join(evicted.clone());
 
         server.recover(&Errno::ECONNABORTED.into()).await;
         assert_eq!(server.starved, None);
         server.recover(&Errno::EMFILE.into()).await;
         assert!(server.starved.is_some());
-        door.notified().await;
+        evicted.notified().await;
         assert!(!server.queue.evict());
     }
 }

@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -73,8 +74,8 @@ impl Running {
             answers: AtomicBool::new(true),
             glances: AtomicUsize::new(0),
         });
-        let routes = Routes::probe(source.clone(), 16);
-        let (address, stop, server) = spawn(routes, limits).await;
+        let router = probe_router(source.clone(), 16);
+        let (address, stop, server) = spawn(router, limits).await;
         Self { address, source, stop, server }
     }
 
@@ -89,13 +90,13 @@ impl Running {
 }
 
 async fn spawn(
-    routes: Routes,
+    router: Router,
     limits: Limits,
 ) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let server = tokio::spawn(server::run(listener, routes, limits, async {
+    let server = tokio::spawn(server::run(listener, router, limits, async {
         let _ = stopped.await;
     }));
     (address, stop, server)
@@ -135,6 +136,14 @@ impl Answer {
 
     fn has(&self, line: &str) -> bool {
         self.head.lines().any(|present| present == line)
+    }
+
+    /// The methods of the Allow header, in order.
+    fn allowed(&self) -> Vec<&str> {
+        let value = self.head.lines().find_map(|line| line.strip_prefix("allow:"));
+        let mut methods: Vec<_> = value.unwrap().split(',').map(str::trim).collect();
+        methods.sort_unstable();
+        methods
     }
 
     fn text(&self) -> &str {
@@ -189,7 +198,7 @@ async fn every_path_of_the_probe_answers() {
          connect-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; \
          frame-ancestors 'none'"
     ));
-    assert!(page.text().ends_with("</html>\n"));
+    assert!(page.text().ends_with("</html>"));
 
     assert_eq!(running.ask("GET /-/healthy HTTP/1.1").await.text(), "healthy\n");
     assert_eq!(running.ask("GET /-/ready HTTP/1.1").await.text(), "ready\n");
@@ -211,7 +220,7 @@ async fn pages_and_what_belongs_to_them_are_served() {
     assert!(target.has("content-type: text/html; charset=utf-8"));
     assert!(target.text().contains("<title>fra-edge: up · heartbeat-probe</title>"));
     assert!(target.text().contains("href=\"../assets/style.css\""));
-    assert!(target.text().ends_with("</html>\n"));
+    assert!(target.text().ends_with("</html>"));
     assert_eq!(ask("/targets/").await.status, 404);
     assert_eq!(ask("/targets/nobody").await.status, 404);
 
@@ -252,6 +261,7 @@ async fn the_flight_recorder_is_found_by_any_name() {
     assert!(other.text().contains("\"target\":\"10 % of 1/2 é?#..\""), "{}", other.text());
     for unknown in ["", "fra", "FRA-EDGE", "%ff", "fra-edge/x", "10 % of 1/2 é"] {
         let path = format!("GET /api/v1/targets/{unknown}/heartbeats HTTP/1.1");
+        // What is not a URI is refused before it is routed.
         assert!([400, 404].contains(&running.ask(&path).await.status), "{unknown}");
     }
     running.source.answers.store(false, Ordering::Relaxed);
@@ -259,10 +269,111 @@ async fn the_flight_recorder_is_found_by_any_name() {
 }
 
 #[tokio::test]
+async fn a_name_with_slashes_is_found_encoded_or_not() {
+    let mut sample = fixture::two_targets();
+    Arc::make_mut(&mut sample.targets[1].target).name = "stamp://a/heartbeats".to_owned();
+    let running = Running::with(Limits::default(), sample).await;
+    let ask = async |path: String| running.ask(&format!("GET {path} HTTP/1.1")).await;
+    for name in ["stamp://a/heartbeats", "stamp%3A%2F%2Fa%2Fheartbeats"] {
+        let page = ask(format!("/targets/{name}")).await;
+        assert_eq!(page.status, 200, "{name}");
+        assert!(page.text().contains("stamp://a/heartbeats: unknown"), "{name}");
+        let document = ask(format!("/api/v1/targets/{name}/heartbeats")).await;
+        assert!(document.text().contains("\"target\":\"stamp://a/heartbeats\""), "{name}");
+    }
+    for path in ["/targets/stamp://a", "/api/v1/targets/stamp://a/heartbeats", "/targets//"] {
+        let unknown = ask(path.to_owned()).await;
+        assert_eq!(
+            (unknown.status, unknown.text()),
+            (404, "unknown target; / lists all targets\n")
+        );
+    }
+    assert_eq!(
+        ask("/api/v1/targets/stamp://a".to_owned()).await.text(),
+        "unknown path; start at /\n"
+    );
+}
+
+#[tokio::test]
+async fn every_answer_has_the_common_headers() {
+    let running = Running::start(Limits::default()).await;
+    for (request, status) in [
+        ("GET /", 200),
+        ("HEAD /metrics", 200),
+        ("GET /nowhere", 404),
+        ("PUT /metrics", 405),
+        ("OPTIONS *", 404),
+    ] {
+        let answer = running.ask(&format!("{request} HTTP/1.1")).await;
+        assert_eq!(answer.status, status, "{request}");
+        for header in ["x-content-type-options: nosniff", "cache-control: no-store"] {
+            assert!(answer.has(header), "{request}: {}", answer.head);
+        }
+        assert!(answer.head.contains("content-security-policy: "), "{request}");
+    }
+}
+
+/// Impairments that are whatever was last asked for.
+struct Control(std::sync::Mutex<String>);
+
+impl FaultControl for Control {
+    fn show(&self) -> String {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn change(&self, json: &str) -> Result<(), String> {
+        if json == "{}" {
+            return Err("empty".to_owned());
+        }
+        json.clone_into(&mut self.0.lock().unwrap());
+        Ok(())
+    }
+
+    fn in_words(&self) -> Vec<String> {
+        vec![self.show()]
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_was_read_leaves_the_connection_open_and_one_that_was_not_closes_it() {
+    let control = Arc::new(Control("[1]".to_owned().into()));
+    let status = ResponderStatus::default();
+    let router = responder_router(ResponderMetrics::new(), status, Some(control), 16);
+    let (address, _stop, _server) = spawn(router, Limits::default()).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for body in ["[2]", "[3]"] {
+        let put = format!(
+            "PUT /api/v1/faults HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(put.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(body.as_bytes()) {
+            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0);
+        }
+    }
+    let get = b"GET /api/v1/faults HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n";
+    stream.write_all(get).await.unwrap();
+    let refused = Answer::read(&mut stream).await;
+    assert_eq!((refused.status, refused.text()), (413, "this path takes no request body\n"));
+    assert!(refused.has("connection: close"));
+
+    let page = ask(address, "GET / HTTP/1.1").await;
+    assert!(page.text().contains("on purpose: [3]."), "{}", page.text());
+    let put = "PUT /api/v1/faults HTTP/1.1\r\nContent-Length: 2\r\nHost: x\r\n\r\n{}";
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(put.as_bytes()).await.unwrap();
+    let invalid = Answer::read(&mut stream).await;
+    assert_eq!((invalid.status, invalid.text()), (400, "empty\n"));
+    let delete = ask(address, "DELETE /api/v1/faults HTTP/1.1").await;
+    assert_eq!((delete.status, delete.allowed()), (405, vec!["get", "head", "put"]));
+}
+
+#[tokio::test]
 async fn every_path_of_the_responder_answers() {
     let metrics = ResponderMetrics::new();
-    let routes = Routes::responder(metrics.clone(), ResponderStatus::default(), 16);
-    let (address, _stop, _server) = spawn(routes, Limits::default()).await;
+    let router = responder_router(metrics.clone(), ResponderStatus::default(), None, 16);
+    let (address, _stop, _server) = spawn(router, Limits::default()).await;
     metrics.received(0);
     let answer = ask(address, "GET /metrics HTTP/1.1").await;
     let line = "heartbeat_responder_received_total{protocol=\"heartbeat\"} 1\n";
@@ -322,7 +433,7 @@ async fn other_methods_are_told_which_are_allowed() {
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"] {
         let answer = running.ask(&format!("{method} /metrics HTTP/1.1")).await;
         assert_eq!(answer.status, 405, "{method}");
-        assert!(answer.has("allow: get, head"), "{method}");
+        assert_eq!(answer.allowed(), ["get", "head"], "{method}");
     }
 }
 

@@ -1,7 +1,6 @@
-//! Which targets a list shows: the query of its URL and an overview enter, the places of a page of
-//! targets leave.
+//! Which targets a page of the list shows, and in which order, by the query of its URL.
 //!
-//! Whatever the query says, there is a page: what is not understood is as if it were absent.
+//! Every query yields a page: what is not understood is ignored.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -16,18 +15,18 @@ pub(super) const ROWS: usize = 50;
 /// What the query of a list's URL asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct View {
-    /// Words that all stand in a target's name, address, protocol or labels, whatever their case.
+    /// Words that a target's name, address, protocol or labels must all contain, in any case.
     pub(super) words: String,
-    /// In which state.
+    /// The state that the targets must be in.
     pub(super) state: Option<Standing>,
     pub(super) sort: Sort,
-    /// Whether the order is the reverse of what [`Sort`] says.
+    /// Whether the order of [`Sort`] is reversed.
     pub(super) reversed: bool,
     /// From 0.
     pub(super) page: usize,
 }
 
-/// The verdict on a target, or that there is none yet.
+/// The state of a target as it is shown; unknown until there is a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Standing {
     Down,
@@ -35,10 +34,10 @@ pub(super) enum Standing {
     Up,
 }
 
-/// By what the targets are sorted. What is not known of a target puts it last in either order.
+/// What the targets are sorted by. A target without the value is last in either order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Sort {
-    /// Those that are down, the latest first; those not known yet; then as configured.
+    /// Targets that are down, the latest first; unknown ones; then the others, as configured.
     #[default]
     Urgency,
     Name,
@@ -112,7 +111,7 @@ impl Sort {
         }
     }
 
-    /// What `aria-sort` says of the column.
+    /// The value of the column's `aria-sort`.
     pub(super) fn direction(self, reversed: bool) -> &'static str {
         let ascends = matches!(self, Self::Urgency | Self::Name);
         if ascends == reversed { "descending" } else { "ascending" }
@@ -141,8 +140,8 @@ impl View {
         view
     }
 
-    /// The query of the URL that asks for this, with its `?`; `?` alone for all targets, which
-    /// leads there from any other query.
+    /// The query of the URL of this view, with its `?`; `?` alone for all targets, because a link
+    /// with an empty query replaces any other.
     pub(super) fn query(&self) -> String {
         let Self { words, state, sort, reversed, page } = self;
         let mut query = form_urlencoded::Serializer::new("?".to_owned());
@@ -200,8 +199,8 @@ impl View {
         Selection { places, matching, page, pages }
     }
 
-    /// Puts the targets of a page in order by what is shown of them, which is newer than the
-    /// overview by which they were selected.
+    /// Sorts the targets of a page by the figures that are shown, which are newer than the overview
+    /// by which they were selected.
     pub(super) fn arrange(&self, looks: &mut [TargetLook]) {
         looks.sort_by(|one, other| {
             let (a, b) = (&one.sample.target, &other.sample.target);
@@ -228,7 +227,7 @@ impl View {
         if self.reversed { other.cmp(one) } else { one.cmp(other) }
     }
 
-    /// The greatest first, and what is not known last in either order.
+    /// The greatest first; what is not known is last in either order.
     fn greatest<T: Ord>(&self, one: Option<T>, other: Option<T>) -> Ordering {
         match (one, other) {
             (Some(one), Some(other)) => self.known(&Reverse(one), &Reverse(other)),
@@ -250,7 +249,7 @@ fn share(ratio: f64) -> u64 {
     (ratio * 1e12) as u64
 }
 
-/// Whether each of `words`, which are in lower case, stands somewhere in what is configured.
+/// Whether the configuration of a target contains each of `words`, which are in lower case.
 fn has_all(TargetGlance { target, .. }: &TargetGlance, words: &[String]) -> bool {
     let mut text = format!("{} {}://{}", target.name, target.protocol.name(), target.address);
     for (label, value) in &target.labels {

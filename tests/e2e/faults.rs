@@ -65,6 +65,12 @@ fn fates(responder: &Running, client: &UdpSocket) -> String {
     fates.concat()
 }
 
+/// The answer to a method that is not allowed.
+const METHODS: &str = "method not allowed; the Allow header lists the allowed ones";
+
+/// The answer without `--web.enable-lifecycle`.
+const REFUSED: &str = "impairments can be read and changed only with --web.enable-lifecycle";
+
 /// What a seed of 7 loses at 30 %, for ever.
 const SEVEN: &str = "..x....x.xx...x..xxx..x...x.xxx.x.x...x.";
 
@@ -139,10 +145,10 @@ fn what_is_wrong_is_refused_with_its_key_and_changes_nothing() {
             "sources.\"10.0.0.0/8\".outage: must be such as every=60s,for=20s",
         ),
         ("PUT", "", 400, "not JSON: EOF while parsing a value at line 1 column 0"),
-        ("PUT", &large, 413, "faults have at most 524288 octets"),
+        ("PUT", &large, 413, "the request body is larger than 524288 octets"),
         ("PUT", &many, 400, "sources: there are more than 1000"),
-        ("POST", "{}", 405, "only GET, HEAD and PUT"),
-        ("DELETE", "", 405, "only GET, HEAD and PUT"),
+        ("POST", "{}", 405, METHODS),
+        ("DELETE", "", 405, METHODS),
         ("HEAD", "", 200, ""),
     ] {
         let (shown, text) = asked(&responder, request, body);
@@ -156,7 +162,7 @@ fn what_is_wrong_is_refused_with_its_key_and_changes_nothing() {
     let mut answer = String::new();
     broken.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    assert!(answer.contains("\r\n\r\nthe faults broke off: "), "{answer}");
+    assert!(answer.contains("\r\n\r\ncannot read the request body: "), "{answer}");
 
     assert_eq!(responder.get("/api/v1/faults").body, before);
     assert_eq!(fates(&responder, &client("127.0.0.1:0", responder.udp[0])), SEVEN);
@@ -188,7 +194,7 @@ fn without_leave_nobody_changes_anything() {
     for request in ["GET", "PUT"] {
         let (status, text) = asked(&responder, request, r#"{"all": {"loss": 1}}"#);
         assert_eq!(status, 403);
-        assert_eq!(text, "faults can be read and changed with --web.enable-lifecycle alone\n");
+        assert_eq!(text, format!("{REFUSED}\n"));
     }
     assert_eq!(fates(&responder, &client("127.0.0.1:0", responder.udp[0])), ".".repeat(40));
 }
@@ -224,10 +230,7 @@ fn the_command_line_reads_sets_and_clears() {
         "error: there are no faults for 192.0.2.0/24 alone\n"
     );
     let deaf = Running::responder(&[]);
-    assert_eq!(
-        failed(&format!("--web={}", deaf.http), &["show"]),
-        "error: faults can be read and changed with --web.enable-lifecycle alone\n"
-    );
+    assert_eq!(failed(&format!("--web={}", deaf.http), &["show"]), format!("error: {REFUSED}\n"));
     let nobody = failed("--web=http://127.0.0.1:1", &["show"]);
     assert!(nobody.starts_with("error: cannot ask the responder at http://127.0.0.1:1/: "));
     let ended = run(RESPONDER, &["faults", "--web=https://a", "show"]);

@@ -211,7 +211,7 @@ def a_list_lives(browser, probe, victim):
         page.get_by_role("link", name=re.compile("^down")).click()
         expect(page.locator("tbody tr")).to_have_count(3)
         page.locator("#q").fill("nowhere")
-        expect(page.get_by_text("No target is like that.")).to_be_visible()
+        expect(page.get_by_text("No matching targets.")).to_be_visible()
 
         # Paused, nothing changes; pressed again, it does.
         page.goto(probe.web)

@@ -1,271 +1,286 @@
-//! The page of one target: what is known of it enters, the page leaves.
+//! The page of one target: all that is known of it, heartbeat by heartbeat.
 
-use std::io::{self, Write};
+use std::io;
 use std::time::Duration;
 
-use super::graph::{chart, ribbon, told};
-use super::text::{ABSENT, Escaped, count, milliseconds, moment, percent, since, span};
-use super::{close, href, open};
-use crate::config::{Target, format_duration};
-use crate::exposition::{outcome, rfc3339_micros};
+use askama::Template;
+
+use super::frame::{Frame, href, write};
+use super::graph::{Chart, chart};
+use super::text::{ABSENT, Moment, Since, count, milliseconds, moment, percent, since, span};
+use crate::config::format_duration;
+use crate::exposition::{self, rfc3339_micros};
 use crate::model::{Direction, IcmpKind, InvalidReason, Label, UnsentReason, Wall};
 use crate::observe::{Diagnosis, TargetLook};
-use crate::session::{Heartbeat, Histogram, Outcome, Record, Summary};
+use crate::session::{Histogram, Outcome, Record, Summary};
 use crate::web::view::Standing;
 
-/// How many heartbeats a page that stays open shows.
-const RIBBON: u32 = 240;
+/// How many heartbeats an open page shows.
+const KEEP: u32 = 240;
+
+/// The outcomes of heartbeats, in the order of the legend.
+const LEGEND: [&str; 6] = ["received", "late", "lost", "unsent", "skipped", "in_flight"];
+
+#[derive(Debug, Template)]
+#[template(path = "target.html", config = "src/web/templates/askama.toml")]
+struct TargetPage<'a> {
+    frame: Frame,
+    name: &'a str,
+    state: &'static str,
+    since: Option<Since>,
+    why: Option<Diagnosis>,
+    /// Earlier states, the newest first, and how long each lasted.
+    before: Vec<(&'static str, String)>,
+    changes: String,
+    chart: Chart,
+    newest: Vec<Heartbeat>,
+    keep: u32,
+    legend: Vec<(&'static str, String)>,
+    frozen: Option<Frozen>,
+    figures: Vec<Figure>,
+    errors: [Group; 3],
+    histogram: Vec<Bin>,
+    settings: Vec<Figure>,
+    /// The path of the flight recorder as JSON.
+    json: String,
+}
+
+/// A heartbeat; what is not known of it is shown as [`ABSENT`].
+#[derive(Debug)]
+struct Heartbeat {
+    sequence: u64,
+    outcome: &'static str,
+    words: String,
+    at: String,
+    ttl: String,
+}
+
+/// What the flight recorder kept when the target last went down.
+#[derive(Debug)]
+struct Frozen {
+    down: Moment,
+    ago: String,
+    heartbeats: Vec<Heartbeat>,
+}
+
+#[derive(Debug)]
+struct Figure {
+    name: String,
+    value: String,
+}
+
+/// Counts by kind or reason, without those that are zero.
+#[derive(Debug)]
+struct Group {
+    title: &'static str,
+    /// The newest of them, where that is known.
+    newest: Option<(String, Moment)>,
+    figures: Vec<Figure>,
+    /// What is said if there are no figures.
+    none: &'static str,
+}
+
+/// A row of the histogram.
+#[derive(Debug)]
+struct Bin {
+    bound: String,
+    /// Of 100.
+    width: String,
+    share: String,
+    number: String,
+}
 
 /// Writes the page of a target.
-pub(in crate::web) fn target(look: &TargetLook, out: &mut dyn Write) -> io::Result<()> {
-    let name = &look.sample.target.name;
-    let state = Standing::of(look.glance.state).word();
-    open(out, "../", &format!("{name}: {state}"))?;
-    head(look, out)?;
-    out.write_all(b"<section><h2>Last minutes</h2>")?;
-    chart(&look.recent, out)?;
-    out.write_all(b"</section><section><h2>Heartbeat by heartbeat</h2>")?;
-    ribbon(&look.recording.newest, RIBBON, out)?;
-    legend(out)?;
-    out.write_all(b"</section>")?;
-    frozen(look, out)?;
-    out.write_all(b"<div class=columns>")?;
-    figures(look, out)?;
-    errors(&look.sample.session.record, out)?;
-    histogram(&look.sample.session.record.rtt, out)?;
-    settings(&look.sample.target, look, out)?;
-    out.write_all(b"</div>")?;
-    recorder(look, out)?;
-    close(out)
+pub(in crate::web) fn target(look: &TargetLook, out: &mut dyn io::Write) -> io::Result<()> {
+    write(&page(look), out)
 }
 
-/// Name, state, and why.
-fn head(look: &TargetLook, out: &mut dyn Write) -> io::Result<()> {
-    let TargetLook { at, sample, glance, changes, .. } = look;
+fn page(look: &TargetLook) -> TargetPage<'_> {
+    let TargetLook { at, sample, glance, recording, recent, changes, .. } = look;
+    let name = &sample.target.name;
     let state = Standing::of(glance.state).word();
-    write!(
-        out,
-        "<nav class=back><a href=\"../\">All targets</a></nav><div class=head><h2 class=name>{}\
-         </h2><p class=lead><b class=\"big {state}\" role=status>{state}</b>",
-        Escaped(&sample.target.name)
-    )?;
-    if let Some(changed) = glance.changed {
-        write!(
-            out,
-            " <span>for {}</span> <span class=soft>since {}</span>",
-            span(since(changed, *at)),
-            moment(changed)
-        )?;
+    let record = &sample.session.record;
+    let earlier = changes.windows(2).map(|pair| {
+        let [(_, ended), (state, began)] = [pair[0], pair[1]];
+        (state.label(), span(since(began, ended)))
+    });
+    let noun = if glance.changes == 1 { "change" } else { "changes" };
+    TargetPage {
+        frame: Frame::probe("../", format!("{name}: {state}")),
+        name,
+        state,
+        since: glance.changed.map(|changed| Since::new(changed, *at)),
+        why: look.diagnosis(),
+        before: earlier.collect(),
+        changes: format!("{} {noun}", count(glance.changes)),
+        chart: chart(recent),
+        newest: recording.newest.iter().map(Heartbeat::new).collect(),
+        keep: KEEP,
+        legend: LEGEND.map(|class| (class, in_words(class))).into(),
+        frozen: recording.frozen.as_ref().map(|frozen| Frozen {
+            down: moment(frozen.down),
+            ago: span(since(frozen.down, *at)),
+            heartbeats: frozen.heartbeats.iter().map(Heartbeat::new).collect(),
+        }),
+        figures: figures(look),
+        errors: errors(record),
+        histogram: histogram(&record.rtt),
+        settings: settings(look),
+        json: format!("../api/v1/{}/heartbeats", href(name)),
     }
-    out.write_all(b"</p>")?;
-    if let Some(Diagnosis { summary, evidence, advice, .. }) = look.diagnosis() {
-        write!(out, "<p class=why>{}</p><ul class=soft>", Escaped(&summary))?;
-        for fact in &evidence {
-            write!(out, "<li>{}", Escaped(fact))?;
+}
+
+impl Heartbeat {
+    fn new(heartbeat: &crate::session::Heartbeat) -> Self {
+        let exact = heartbeat.at.and_then(rfc3339_micros);
+        let at = exact.map(|exact| exact.replace('T', " ").trim_end_matches('Z').to_owned());
+        Self {
+            sequence: heartbeat.sequence,
+            outcome: exposition::outcome(heartbeat),
+            words: became(heartbeat.outcome),
+            at: at.unwrap_or_else(|| ABSENT.to_owned()),
+            ttl: heartbeat.ttl.map_or_else(|| ABSENT.to_owned(), |ttl| ttl.to_string()),
         }
-        write!(out, "</ul><p>{}</p>", Escaped(&advice))?;
     }
-    if changes.len() > 1 {
-        out.write_all(b"<p class=soft>Before that:")?;
-        for (n, (state, began)) in changes.iter().enumerate().skip(1) {
-            let lasted = since(*began, changes[n - 1].1);
-            let state = state.label();
-            write!(out, " <span class={state}>{state} for {}</span>", span(lasted))?;
-        }
-        let all = glance.changes;
-        let noun = if all == 1 { "change" } else { "changes" };
-        write!(out, " · {} {noun} since the probe began</p>", count(all))?;
+}
+
+/// What became of a heartbeat, in words.
+fn became(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Skipped => "skipped: the probe was late".to_owned(),
+        Outcome::Unsent(reason) => format!("not sent: {}", in_words(reason.label())),
+        Outcome::InFlight => "in flight".to_owned(),
+        Outcome::Received(rtt) => format!("answered after {}", milliseconds(Some(rtt))),
+        Outcome::Lost => "lost".to_owned(),
+        Outcome::Late(after) => format!("late: answered after {}", milliseconds(Some(after))),
     }
-    out.write_all(b"</div>")
 }
 
-fn legend(out: &mut dyn Write) -> io::Result<()> {
-    let words = ["received", "late", "lost", "unsent", "skipped", "in_flight"];
-    out.write_all(b"<p class=\"legend soft\" aria-hidden=true>")?;
-    for word in words {
-        write!(out, "<span><i class={word}></i>{}</span>", word.replace('_', " "))?;
-    }
-    out.write_all(b"</p>")
-}
-
-/// What the flight recorder kept of the moments before the last outage.
-fn frozen(look: &TargetLook, out: &mut dyn Write) -> io::Result<()> {
-    let Some(frozen) = &look.recording.frozen else { return Ok(()) };
-    write!(
-        out,
-        "<section class=frozen><h2>Just before it went down</h2><p>Called down at {}, {} ago. \
-         What the flight recorder held at that moment:</p>",
-        moment(frozen.down),
-        span(since(frozen.down, look.at))
-    )?;
-    ribbon(&frozen.heartbeats, 0, out)?;
-    out.write_all(b"<details><summary>The same as a table</summary>")?;
-    table(&frozen.heartbeats, out)?;
-    out.write_all(b"</details></section>")
-}
-
-/// One figure in a list.
-fn figure(out: &mut dyn Write, name: &str, value: &str) -> io::Result<()> {
-    write!(out, "<div><dt>{name}<dd>{value}</div>")
-}
-
-fn figures(look: &TargetLook, out: &mut dyn Write) -> io::Result<()> {
+fn figures(look: &TargetLook) -> Vec<Figure> {
     let TargetLook { sample, glance, at, .. } = look;
     let record = &sample.session.record;
     let nanos = |nanos: Option<u64>| milliseconds(nanos.map(Duration::from_nanos));
     let settled = record.lost + record.received;
     let lost = (settled > 0).then(|| record.lost as f64 / settled as f64);
-    out.write_all(b"<section><h2>Figures</h2><dl>")?;
-    figure(out, "missed lately", &percent(glance.misses.ratio()))?;
-    figure(out, "lost since the probe began", &percent(lost))?;
-    figure(out, "last delay", &nanos(record.last_rtt))?;
-    figure(out, "mean delay", &milliseconds(record.rtt.mean()))?;
-    figure(out, "p50, estimated", &nanos(glance.p50))?;
-    figure(out, "p99, estimated", &nanos(glance.p99))?;
-    figure(out, "mean delay variation", &mean(record.ipdv))?;
-    figure(out, "mean turnaround", &mean(record.turnaround))?;
     let difference = record
         .time_difference
         .map_or_else(|| ABSENT.to_owned(), |nanos| format!("{:+.3}\u{202f}ms", nanos as f64 / 1e6));
-    figure(out, "time difference", &difference)?;
     let ttl = record.reply_ttl.map_or_else(|| ABSENT.to_owned(), |ttl| ttl.to_string());
-    figure(out, "hop limit of replies", &ttl)?;
-    figure(out, "last answer in time", &ago(record.last_reply, *at))?;
-    figure(out, "misses in a row", &count(sample.session.consecutive_misses))?;
-    figure(out, "down in all", &span(sample.session.down))?;
-    figure(out, "sent", &count(record.sent))?;
-    figure(out, "received", &count(record.received))?;
-    figure(out, "lost", &count(record.lost))?;
-    for (way, &lost) in Direction::ALL.iter().zip(&record.one_way_lost).filter(|(_, n)| **n > 0) {
-        figure(out, &format!("lost {}", way.label()), &count(lost))?;
-    }
-    figure(out, "in flight", &count(sample.session.in_flight))?;
-    figure(out, "late", &count(record.late))?;
-    figure(out, "duplicates", &count(record.duplicates))?;
-    figure(out, "reordered", &count(record.reordered))?;
-    out.write_all(b"</dl></section>")
+    let one_way = Direction::ALL.iter().zip(&record.one_way_lost).filter(|(_, lost)| **lost > 0);
+    let one_way = one_way.map(|(way, &lost)| figure(format!("lost {}", way.label()), count(lost)));
+    let mut figures = vec![
+        figure("missed lately", percent(glance.misses.ratio())),
+        figure("lost since the probe started", percent(lost)),
+        figure("last delay", nanos(record.last_rtt)),
+        figure("mean delay", milliseconds(record.rtt.mean())),
+        figure("p50, estimated", nanos(glance.p50)),
+        figure("p99, estimated", nanos(glance.p99)),
+        figure("mean delay variation", mean(record.ipdv)),
+        figure("mean turnaround", mean(record.turnaround)),
+        figure("time difference", difference),
+        figure("hop limit of replies", ttl),
+        figure("last answer in time", ago(record.last_reply, *at)),
+        figure("misses in a row", count(sample.session.consecutive_misses)),
+        figure("down in all", span(sample.session.down)),
+        figure("sent", count(record.sent)),
+        figure("received", count(record.received)),
+        figure("lost", count(record.lost)),
+    ];
+    figures.extend(one_way);
+    figures.extend([
+        figure("in flight", count(sample.session.in_flight)),
+        figure("late", count(record.late)),
+        figure("duplicates", count(record.duplicates)),
+        figure("reordered", count(record.reordered)),
+    ]);
+    figures
 }
 
 /// What came back and what did not leave, by kind and reason.
-fn errors(record: &Record, out: &mut dyn Write) -> io::Result<()> {
-    out.write_all(b"<section><h2>ICMP errors</h2>")?;
-    if let Some((kind, at)) = record.last_icmp {
-        write!(out, "<p>The last: {}, at {}.</p>", kind_in_words(kind), moment(at))?;
-    }
-    by_label::<IcmpKind>(out, &record.icmp_errors, "None came back.")?;
-    out.write_all(b"<h2>Not sent</h2>")?;
-    by_label::<UnsentReason>(out, &record.unsent, "All that fell due was sent.")?;
-    out.write_all(b"<h2>Invalid replies</h2>")?;
-    by_label::<InvalidReason>(out, &record.invalid, "None came.")?;
-    out.write_all(b"</section>")
+fn errors(record: &Record) -> [Group; 3] {
+    let newest = record.last_icmp.map(|(kind, at)| (in_words(kind.label()), moment(at)));
+    [
+        Group {
+            title: "ICMP errors",
+            newest,
+            figures: by_label::<IcmpKind>(&record.icmp_errors),
+            none: "None came back.",
+        },
+        Group {
+            title: "Not sent",
+            newest: None,
+            figures: by_label::<UnsentReason>(&record.unsent),
+            none: "All that fell due was sent.",
+        },
+        Group {
+            title: "Invalid replies",
+            newest: None,
+            figures: by_label::<InvalidReason>(&record.invalid),
+            none: "None came.",
+        },
+    ]
 }
 
-fn by_label<L: Label>(out: &mut dyn Write, counts: &[u64], none: &str) -> io::Result<()> {
-    if counts.iter().all(|&count| count == 0) {
-        return write!(out, "<p class=soft>{none}</p>");
-    }
-    out.write_all(b"<dl>")?;
-    for (label, &number) in L::ALL.iter().zip(counts).filter(|&(_, &count)| count > 0) {
-        figure(out, &label.label().replace('_', " "), &count(number))?;
-    }
-    out.write_all(b"</dl>")
+fn by_label<L: Label>(counts: &[u64]) -> Vec<Figure> {
+    let counted = L::ALL.iter().zip(counts).filter(|&(_, &count)| count > 0);
+    counted.map(|(label, &number)| figure(in_words(label.label()), count(number))).collect()
 }
 
-fn kind_in_words(kind: IcmpKind) -> String {
-    kind.label().replace('_', " ")
-}
-
-fn histogram(rtt: &Histogram, out: &mut dyn Write) -> io::Result<()> {
-    out.write_all(b"<section><h2>Delays since the probe began</h2>")?;
+/// The bins between the least delay and the greatest, with an empty one below; none if nothing was
+/// answered.
+fn histogram(rtt: &Histogram) -> Vec<Bin> {
     let total = rtt.count();
-    if total == 0 {
-        return out.write_all(b"<p class=soft>No answer yet.</p></section>");
-    }
     let mut below = 0;
-    let mut rows: Vec<(String, u64)> = Vec::new();
+    let mut bins: Vec<(String, u64)> = Vec::new();
     for (bound, up_to) in rtt.cumulative() {
         let bound = milliseconds(Some(Duration::from_nanos(bound)));
-        rows.push((format!("≤ {bound}"), up_to - below));
+        bins.push((format!("≤ {bound}"), up_to - below));
         below = up_to;
     }
-    rows.push(("longer".to_owned(), total - below));
-    let first = rows.iter().position(|row| row.1 > 0).unwrap_or(0).saturating_sub(1);
-    let last = rows.iter().rposition(|row| row.1 > 0).unwrap_or(0) + 1;
-    let most = rows.iter().map(|row| row.1).max().unwrap_or(1);
-    out.write_all(
-        b"<table class=histogram><thead><tr><th scope=col>Delay<th scope=col>\
-          <span class=sr>Share</span><th scope=col class=n>Answers<tbody>",
-    )?;
-    for (bound, number) in rows.iter().take(last + 1).skip(first) {
-        let wide = 100.0 * *number as f64 / most as f64;
-        write!(
-            out,
-            "<tr><th scope=row class=n>{bound}<td><svg viewBox=\"0 0 100 10\" \
-             preserveAspectRatio=none aria-hidden=true><rect width={wide:.1} height=10 /></svg>\
-             <span class=sr>{}</span><td class=n>{}",
-            percent(Some(*number as f64 / total as f64)),
-            count(*number)
-        )?;
-    }
-    out.write_all(b"</table></section>")
+    bins.push(("longer".to_owned(), total - below));
+    let Some(first) = bins.iter().position(|bin| bin.1 > 0) else { return Vec::new() };
+    let last = bins.iter().rposition(|bin| bin.1 > 0).unwrap_or(first) + 1;
+    let most = bins.iter().map(|bin| bin.1).max().unwrap_or(1);
+    let shown = bins.into_iter().take(last + 1).skip(first.saturating_sub(1));
+    shown
+        .map(|(bound, number)| Bin {
+            bound,
+            width: format!("{:.1}", 100.0 * number as f64 / most as f64),
+            share: percent(Some(number as f64 / total as f64)),
+            number: count(number),
+        })
+        .collect()
 }
 
-fn settings(target: &Target, look: &TargetLook, out: &mut dyn Write) -> io::Result<()> {
+fn settings(look: &TargetLook) -> Vec<Figure> {
     let sample = &look.sample;
-    out.write_all(b"<section><h2>Settings</h2><dl>")?;
-    figure(out, "address", &Escaped(&target.address.to_string()).to_string())?;
+    let target = &sample.target;
     let goes = sample.address.map_or_else(|| ABSENT.to_owned(), |address| address.to_string());
-    figure(out, "heartbeats go to", &goes)?;
+    let mut settings =
+        vec![figure("address", target.address.to_string()), figure("heartbeats go to", goes)];
     if sample.address_changes > 0 {
-        figure(out, "changes of address", &count(sample.address_changes))?;
+        settings.push(figure("changes of address", count(sample.address_changes)));
     }
-    figure(out, "protocol", target.protocol.name())?;
-    figure(out, "interval", &format_duration(target.interval))?;
-    figure(out, "timeout", &format_duration(target.timeout))?;
-    figure(out, "misses until it is down", &count(target.misses.into()))?;
-    figure(out, "answers until it is up", &count(target.recoveries.into()))?;
-    figure(out, "flight recorder", &format!("{} heartbeats", count(target.recorder.into())))?;
-    for (label, value) in &target.labels {
-        let name = format!("label {}", Escaped(label));
-        figure(out, &name, &Escaped(value).to_string())?;
-    }
-    out.write_all(b"</dl></section>")
+    settings.extend([
+        figure("protocol", target.protocol.name()),
+        figure("interval", format_duration(target.interval)),
+        figure("timeout", format_duration(target.timeout)),
+        figure("misses until it is down", count(target.misses.into())),
+        figure("answers until it is up", count(target.recoveries.into())),
+        figure("flight recorder", format!("{} heartbeats", count(target.recorder.into()))),
+    ]);
+    let labels = target.labels.iter();
+    settings.extend(labels.map(|(label, value)| figure(format!("label {label}"), value.as_str())));
+    settings
 }
 
-fn recorder(look: &TargetLook, out: &mut dyn Write) -> io::Result<()> {
-    let path = format!("../api/v1/{}/heartbeats", href("", &look.sample.target.name));
-    write!(
-        out,
-        "<section><h2>Flight recorder</h2><details><summary>The newest {} heartbeats</summary>",
-        look.recording.newest.len()
-    )?;
-    table(&look.recording.newest, out)?;
-    write!(out, "</details><p><a href=\"{}\">As JSON</a></p></section>", Escaped(&path))
+fn figure(name: impl Into<String>, value: impl Into<String>) -> Figure {
+    Figure { name: name.into(), value: value.into() }
 }
 
-/// Heartbeats, the newest first.
-fn table(heartbeats: &[Heartbeat], out: &mut dyn Write) -> io::Result<()> {
-    out.write_all(
-        b"<div class=scroll><table class=heartbeats><thead><tr><th scope=col class=n>Number\
-          <th scope=col>Sent<th scope=col>What became of it<th scope=col class=n>Hop limit<tbody>",
-    )?;
-    for heartbeat in heartbeats.iter().rev() {
-        let at = heartbeat.at.and_then(rfc3339_micros).map_or_else(
-            || ABSENT.to_owned(),
-            |at| at.replace('T', " ").trim_end_matches('Z').to_owned(),
-        );
-        let ttl = heartbeat.ttl.map_or_else(|| ABSENT.to_owned(), |ttl| ttl.to_string());
-        let class = if matches!(heartbeat.outcome, Outcome::Received(_)) { "soft" } else { "" };
-        write!(
-            out,
-            "<tr data-key={0}><th scope=row class=n>{0}<td>{at}<td class=\"{1} {class}\">{2}\
-             <td class=n>{ttl}",
-            heartbeat.sequence,
-            outcome(heartbeat),
-            told(heartbeat),
-        )?;
-    }
-    out.write_all(b"</table></div>")
+/// The value of a metric's label, as people read it.
+fn in_words(label: &str) -> String {
+    label.replace('_', " ")
 }
 
 fn mean(summary: Summary) -> String {

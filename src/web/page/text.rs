@@ -1,36 +1,35 @@
-//! How figures read: numbers and moments enter, what people read leaves.
+//! How figures and moments are shown to people.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::exposition::rfc3339;
 use crate::model::Wall;
 
-/// What stands where nothing is known.
+/// Shown where nothing is known.
 pub(super) const ABSENT: &str = "–";
 
-/// Text that means nothing to a browser, in attributes in double or single quotes as well.
-pub(super) struct Escaped<'a>(pub(super) &'a str);
+/// A moment as people read it, and exactly.
+#[derive(Debug)]
+pub(super) struct Moment {
+    /// RFC 3339; `None` if the format has no such year.
+    pub(super) exact: Option<String>,
+    pub(super) shown: String,
+}
 
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in self.0.split_inclusive(['&', '<', '>', '"', '\'']) {
-            let (plain, special) = match part.char_indices().next_back() {
-                Some((at, '&')) => (&part[..at], "&amp;"),
-                Some((at, '<')) => (&part[..at], "&lt;"),
-                Some((at, '>')) => (&part[..at], "&gt;"),
-                Some((at, '"')) => (&part[..at], "&quot;"),
-                Some((at, '\'')) => (&part[..at], "&#39;"),
-                _ => (part, ""),
-            };
-            f.write_str(plain)?;
-            f.write_str(special)?;
-        }
-        Ok(())
+/// A moment in the past, and how long ago it was.
+#[derive(Debug)]
+pub(super) struct Since {
+    pub(super) span: String,
+    pub(super) moment: Moment,
+}
+
+impl Since {
+    pub(super) fn new(then: Wall, now: Wall) -> Self {
+        Self { span: span(since(then, now)), moment: moment(then) }
     }
 }
 
-/// A ratio in percent; never rounded to none or to all.
+/// A ratio in percent; never rounded to 0 or 100.
 pub(super) fn percent(ratio: Option<f64>) -> String {
     let Some(percent) = ratio.map(|ratio| ratio * 100.0) else { return ABSENT.to_owned() };
     let shown = match percent {
@@ -44,7 +43,7 @@ pub(super) fn percent(ratio: Option<f64>) -> String {
     format!("{shown}\u{202f}%")
 }
 
-/// A delay in milliseconds, to as many digits as can be of use.
+/// A delay in milliseconds, with three to four significant digits.
 pub(super) fn milliseconds(delay: Option<Duration>) -> String {
     let Some(ms) = delay.map(|delay| delay.as_secs_f64() * 1e3) else {
         return ABSENT.to_owned();
@@ -80,18 +79,20 @@ pub(super) fn since(then: Wall, now: Wall) -> Duration {
     Duration::from_nanos(now.as_nanos().saturating_sub(then.as_nanos()))
 }
 
-/// A moment as people read it, to the second, as an element that says it exactly.
-pub(super) fn moment(at: Wall) -> String {
-    let Some(exact) = rfc3339(at) else { return ABSENT.to_owned() };
-    let second = exact.split('.').next().unwrap_or(&exact).replace('T', " ");
-    format!("<time datetime=\"{exact}\">{second}</time>")
+/// A moment to the second.
+pub(super) fn moment(at: Wall) -> Moment {
+    shown(at, |exact| exact.split('.').next().map(|second| second.replace('T', " ")))
 }
 
-/// The time of day of a moment, to the second, as an element that says it exactly.
-pub(super) fn clock(at: Wall) -> String {
-    let Some(exact) = rfc3339(at) else { return ABSENT.to_owned() };
-    let time = exact.split(['T', '.']).nth(1).unwrap_or_default();
-    format!("<time datetime=\"{exact}\" title=\"{exact}\">{time}</time>")
+/// The time of day of a moment, to the second.
+pub(super) fn clock(at: Wall) -> Moment {
+    shown(at, |exact| exact.split(['T', '.']).nth(1).map(str::to_owned))
+}
+
+fn shown(at: Wall, read: impl FnOnce(&str) -> Option<String>) -> Moment {
+    let exact = rfc3339(at);
+    let shown = exact.as_deref().and_then(read).unwrap_or_else(|| ABSENT.to_owned());
+    Moment { exact, shown }
 }
 
 /// A count with its digits in groups of three.
@@ -143,11 +144,10 @@ mod tests {
     #[test]
     fn moments_are_exact_underneath() {
         let at = crate::observe::fixture::NOW;
-        assert_eq!(
-            moment(at),
-            "<time datetime=\"2025-01-02T03:04:05.678Z\">2025-01-02 03:04:05</time>"
-        );
-        assert!(clock(at).ends_with(">03:04:05</time>"));
+        let read = |moment: Moment| (moment.exact.unwrap(), moment.shown);
+        let exact = "2025-01-02T03:04:05.678Z".to_owned();
+        assert_eq!(read(moment(at)), (exact.clone(), "2025-01-02 03:04:05".to_owned()));
+        assert_eq!(read(clock(at)), (exact, "03:04:05".to_owned()));
     }
 
     #[test]

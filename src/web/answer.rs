@@ -1,0 +1,194 @@
+//! What handlers answer with: content types, refusals and their texts, long answers; and the body
+//! of a request.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::negotiate;
+use super::stream::{left_out, stream};
+use crate::observe::Unavailable;
+
+pub(super) const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
+pub(super) const CSS: &str = "text/css; charset=utf-8";
+pub(super) const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// How long a request waits for its turn among the long answers.
+const TURN: Duration = Duration::from_secs(5);
+
+/// How long a request body may take to arrive.
+const BODY: Duration = Duration::from_secs(5);
+
+/// Why a request is refused, for the person who sent it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("unknown path; start at /")]
+    UnknownPath,
+    #[error("unknown target; / lists all targets")]
+    UnknownTarget,
+    #[error("method not allowed; the Allow header lists the allowed ones")]
+    Method,
+    #[error("this path takes no request body")]
+    Body,
+    #[error("the request body is larger than {0} octets")]
+    TooLarge(usize),
+    #[error("the request body did not arrive within {BODY:?}")]
+    Slow,
+    #[error("cannot read the request body: {0}")]
+    Broken(String),
+    #[error("{0}")]
+    Invalid(String),
+    #[error("impairments can be read and changed only with --web.enable-lifecycle")]
+    Lifecycle,
+    #[error("too many requests at once; try again in 5 seconds")]
+    Busy,
+    #[error("the probe does not answer")]
+    Unavailable,
+    #[error("not ready")]
+    NotReady,
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::UnknownPath | Self::UnknownTarget => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Body | Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::Broken(_) | Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::Lifecycle => StatusCode::FORBIDDEN,
+            Self::Busy | Self::Unavailable | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), format!("{self}\n")).into_response();
+        if self == Self::Busy {
+            response.headers_mut().insert(RETRY_AFTER, 5.into());
+        }
+        response
+    }
+}
+
+impl From<Unavailable> for Refusal {
+    fn from(Unavailable: Unavailable) -> Self {
+        Self::Unavailable
+    }
+}
+
+/// Where an answer is written.
+pub(super) type Out<'a> = &'a mut dyn io::Write;
+
+/// Bounds how many long answers are written at a time: each holds the figures of all targets.
+#[derive(Debug, Clone)]
+pub(super) struct Writers(Arc<Semaphore>);
+
+impl Writers {
+    pub(super) fn new(at_a_time: usize) -> Self {
+        Self(Arc::new(Semaphore::new(at_a_time)))
+    }
+
+    /// Waits for a turn to write; `None` if that takes too long.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        timeout(TURN, self.0.clone().acquire_owned()).await.ok()?.ok()
+    }
+}
+
+/// What writes a long answer.
+pub(super) type Encode = Box<dyn FnOnce(Out<'_>) -> io::Result<()> + Send>;
+
+/// A long answer that a request asks for, as its client takes it.
+#[derive(Debug)]
+pub(super) struct LongAnswer {
+    gzip: bool,
+    /// Whether the body is left out.
+    head: bool,
+    writers: Writers,
+}
+
+impl<S> FromRequestParts<S> for LongAnswer
+where
+    S: AsRef<Writers> + Send + Sync,
+{
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        Ok(Self {
+            gzip: negotiate::takes_gzip(&parts.headers),
+            head: parts.method == Method::HEAD,
+            writers: state.as_ref().clone(),
+        })
+    }
+}
+
+impl LongAnswer {
+    /// Waits for a turn, gathers what is to be written, and streams it.
+    ///
+    /// Nothing is gathered for HEAD.
+    pub(super) async fn write(
+        self,
+        content_type: &'static str,
+        gather: impl Future<Output = Result<Encode, Unavailable>>,
+    ) -> Result<Response, Refusal> {
+        let body = if self.head {
+            left_out()
+        } else {
+            let turn = self.writers.turn().await.ok_or(Refusal::Busy)?;
+            let encode = gather.await.inspect_err(|error| {
+                tracing::warn!(%error, "cannot answer an HTTP request");
+            })?;
+            stream(self.gzip, move |out| {
+                let _turn = turn;
+                encode(out)
+            })
+        };
+        let headers = [(CONTENT_TYPE, content_type), (VARY, "Accept-Encoding")];
+        let mut response = (headers, body).into_response();
+        if self.gzip {
+            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        Ok(response)
+    }
+}
+
+/// The whole body of a request, of at most `LIMIT` octets.
+#[derive(Debug)]
+pub(super) struct WholeBody<const LIMIT: usize>(pub(super) Bytes);
+
+impl<const LIMIT: usize, S: Send + Sync> FromRequest<S> for WholeBody<LIMIT> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let body = Limited::new(request.into_body(), LIMIT).collect();
+        match timeout(BODY, body).await {
+            Ok(Ok(body)) => Ok(Self(body.to_bytes())),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge(LIMIT)),
+            Ok(Err(error)) => Err(Refusal::Broken(cause(&*error))),
+            Err(_) => Err(Refusal::Slow),
+        }
+    }
+}
+
+/// The innermost error: those around it say only that a body was being read.
+fn cause(mut error: &(dyn Error + 'static)) -> String {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

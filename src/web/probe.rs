@@ -1,0 +1,139 @@
+//! The routes of the probe: the list, the pages of targets, and the JSON.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::Response;
+use tokio::task::spawn_blocking;
+
+use super::answer::{Encode, HTML, JSON, LongAnswer, Out, Refusal, SCRIPT, Writers};
+use super::overviews::Overviews;
+use super::page::{self, List};
+use super::router::{Program, asset, complete, read};
+use super::view::View;
+use crate::exposition::{encode_heartbeats, encode_probe, encode_targets};
+use crate::observe::{ProbeSample, ProbeSource, TargetLook, Unavailable};
+
+/// The router of a probe: `/`, `/targets/NAME`, `/metrics`, `/-/healthy`, `/-/ready`,
+/// `/api/v1/targets`, `/api/v1/targets/NAME/heartbeats`, and the parts of its pages under
+/// `/assets/`.
+///
+/// At most `max_requests` long answers are written at a time: each holds the figures of all
+/// targets.
+pub fn probe_router(source: Arc<dyn ProbeSource>, max_requests: usize) -> Router {
+    let probe = Probe { source, overviews: Arc::default(), writers: Writers::new(max_requests) };
+    let own = Router::new()
+        .route("/", read(list))
+        .route("/targets/{*name}", read(target))
+        .route("/api/v1/targets", read(targets))
+        .route("/api/v1/targets/{*path}", read(heartbeats))
+        .route("/assets/live.js", read(async || asset(SCRIPT, include_str!("assets/live.js"))));
+    complete(probe, own)
+}
+
+#[derive(Clone)]
+struct Probe {
+    source: Arc<dyn ProbeSource>,
+    overviews: Arc<Overviews>,
+    writers: Writers,
+}
+
+impl AsRef<Writers> for Probe {
+    fn as_ref(&self) -> &Writers {
+        &self.writers
+    }
+}
+
+impl Program for Probe {
+    fn is_ready(&self) -> bool {
+        self.source.ready()
+    }
+
+    async fn metrics(&self) -> Result<Encode, Unavailable> {
+        self.sample(|sample, out| encode_probe(sample, out)).await
+    }
+}
+
+async fn list(
+    State(probe): State<Probe>,
+    RawQuery(query): RawQuery,
+    answer: LongAnswer,
+) -> Result<Response, Refusal> {
+    let view = View::of_query(&query.unwrap_or_default());
+    answer.write(HTML, probe.list(view)).await
+}
+
+async fn target(
+    State(probe): State<Probe>,
+    path: Result<Path<String>, PathRejection>,
+    answer: LongAnswer,
+) -> Result<Response, Refusal> {
+    let place = probe.find(path, "")?;
+    answer.write(HTML, probe.look(place, page::target)).await
+}
+
+async fn targets(State(probe): State<Probe>, answer: LongAnswer) -> Result<Response, Refusal> {
+    answer.write(JSON, probe.sample(|sample, out| encode_targets(sample, out))).await
+}
+
+/// What follows a name in its path is found from the end: a name may contain slashes, also
+/// unencoded.
+async fn heartbeats(
+    State(probe): State<Probe>,
+    path: Result<Path<String>, PathRejection>,
+    answer: LongAnswer,
+) -> Result<Response, Refusal> {
+    let place = probe.find(path, "/heartbeats")?;
+    answer.write(JSON, probe.look(place, |look, out| encode_heartbeats(look, out))).await
+}
+
+impl Probe {
+    /// The target whose name is in the path before `suffix`.
+    fn find(
+        &self,
+        path: Result<Path<String>, PathRejection>,
+        suffix: &str,
+    ) -> Result<usize, Refusal> {
+        // A path that is not UTF-8 names no target.
+        let Path(path) = path.map_err(|_| Refusal::UnknownTarget)?;
+        let name = path.strip_suffix(suffix).ok_or(Refusal::UnknownPath)?;
+        self.source.find(name).ok_or(Refusal::UnknownTarget)
+    }
+
+    /// Gathers the page of the list that `view` asks for.
+    async fn list(&self, view: View) -> Result<Encode, Unavailable> {
+        let overview = self.overviews.recent(&*self.source).await?;
+        // Sorting many targets takes time, in which other requests are answered.
+        let selecting = spawn_blocking(move || {
+            let selection = view.select(&overview);
+            (view, overview, selection)
+        });
+        let (view, overview, selection) = selecting.await.map_err(|_| Unavailable)?;
+        let mut looks = self.source.look(selection.places.clone()).await?;
+        view.arrange(&mut looks);
+        let list = List { view, overview, selection, looks };
+        Ok(Box::new(move |out| list.write(out)))
+    }
+
+    /// Gathers what `encode` writes of the probe and all its targets.
+    async fn sample(
+        &self,
+        encode: fn(&ProbeSample, Out<'_>) -> io::Result<()>,
+    ) -> Result<Encode, Unavailable> {
+        let sample = self.source.sample().await?;
+        Ok(Box::new(move |out| encode(&sample, out)))
+    }
+
+    /// Gathers what `encode` writes of one target.
+    async fn look(
+        &self,
+        place: usize,
+        encode: fn(&TargetLook, Out<'_>) -> io::Result<()>,
+    ) -> Result<Encode, Unavailable> {
+        let look = self.source.look(vec![place]).await?.pop().ok_or(Unavailable)?;
+        Ok(Box::new(move |out| encode(&look, out)))
+    }
+}

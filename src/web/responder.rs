@@ -1,0 +1,76 @@
+//! The routes of the responder: its page and its impairments.
+
+use std::future::ready;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+
+use super::answer::{Encode, HTML, LongAnswer, Refusal, Writers};
+use super::faults::{self, FaultControl};
+use super::page;
+use super::router::{Program, complete, read};
+use crate::exposition::ResponderMetrics;
+use crate::observe::{ResponderStatus, Unavailable};
+
+/// The router of a responder: `/`, `/metrics`, `/-/healthy`, `/-/ready` (it is ready from the
+/// start), `/api/v1/faults`, and the style of its page under `/assets/`.
+///
+/// Without `faults`, requests for `/api/v1/faults` are refused. At most `max_requests` long answers
+/// are written at a time.
+pub fn responder_router(
+    metrics: ResponderMetrics,
+    status: ResponderStatus,
+    faults: Option<Arc<dyn FaultControl>>,
+    max_requests: usize,
+) -> Router {
+    let own = Router::new()
+        .route("/", read(responder_page))
+        .route("/api/v1/faults", faults::routes(faults.clone()));
+    let writers = Writers::new(max_requests);
+    complete(Responder { metrics, status: Arc::new(status), faults, writers }, own)
+}
+
+#[derive(Clone)]
+struct Responder {
+    metrics: ResponderMetrics,
+    status: Arc<ResponderStatus>,
+    faults: Option<Arc<dyn FaultControl>>,
+    writers: Writers,
+}
+
+impl AsRef<Writers> for Responder {
+    fn as_ref(&self) -> &Writers {
+        &self.writers
+    }
+}
+
+impl Program for Responder {
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    async fn metrics(&self) -> Result<Encode, Unavailable> {
+        let metrics = self.metrics.clone();
+        Ok(Box::new(move |out| metrics.encode(out)))
+    }
+}
+
+impl Responder {
+    /// The page, with the impairments of this moment.
+    fn page(self) -> Encode {
+        let Self { status, faults, .. } = self;
+        Box::new(move |out| match faults {
+            Some(faults) => page::responder(&status.listeners, &faults.in_words(), out),
+            None => page::responder(&status.listeners, &status.impairments, out),
+        })
+    }
+}
+
+async fn responder_page(
+    State(responder): State<Responder>,
+    answer: LongAnswer,
+) -> Result<Response, Refusal> {
+    answer.write(HTML, ready(Ok(responder.page()))).await
+}

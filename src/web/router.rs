@@ -1,0 +1,112 @@
+//! The router of a program: what both programs serve, and what is true of every answer.
+//!
+//! A program is a [`Program`] and routes of its own, which [`complete`] completes:
+//!
+//! - A route that only reads is [`read`] of its handler: GET and HEAD, and no request body.
+//! - A route that takes another method says so where it is routed; one that takes a body has a
+//!   handler with an argument [`WholeBody`], whose type bounds it.
+//! - A query or a parameter of the path is an argument of the handler.
+//! - What concerns all requests alike, such as authentication, is one more layer in [`complete`]:
+//!   layers also see requests for unknown paths.
+//!
+//! [`WholeBody`]: super::answer::WholeBody
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::handler::Handler;
+use axum::http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+use hyper::body::Body as _;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use super::answer::{CSS, Encode, LongAnswer, METRICS, Refusal, Writers};
+use crate::observe::Unavailable;
+
+/// Pages load nothing from elsewhere, contain no script or style of their own, and are not shown
+/// inside pages of other sites.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; \
+                      frame-ancestors 'none'";
+
+/// What the router needs to know of a program.
+pub(super) trait Program: AsRef<Writers> + Clone + Send + Sync + 'static {
+    /// Whether `/-/ready` says so.
+    fn is_ready(&self) -> bool;
+
+    /// Gathers what `/metrics` shows.
+    fn metrics(&self) -> impl Future<Output = Result<Encode, Unavailable>> + Send;
+}
+
+/// A program's own routes and the common ones.
+pub(super) fn complete<P: Program>(program: P, own: Router<P>) -> Router {
+    let common = Router::new()
+        .route("/metrics", read(metrics::<P>))
+        .route("/-/healthy", read(async || "healthy\n"))
+        .route("/-/ready", read(ready::<P>))
+        .route("/assets/style.css", read(async || asset(CSS, include_str!("assets/style.css"))));
+    common
+        .merge(own)
+        .method_not_allowed_fallback(async || Refusal::Method)
+        .fallback(async || Refusal::UnknownPath)
+        .with_state(program)
+        .layer((
+            from_fn(close_after_unread_body),
+            header(X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            header(CONTENT_SECURITY_POLICY, POLICY),
+            header(CACHE_CONTROL, "no-store"),
+        ))
+}
+
+/// A route that is read with GET or HEAD.
+pub(super) fn read<H, T, S>(handler: H) -> MethodRouter<S>
+where
+    H: Handler<T, S>,
+    T: 'static,
+    S: Clone + Send + Sync + 'static,
+{
+    get(handler).route_layer(from_fn(refuse_body))
+}
+
+/// A file that is a part of the program.
+pub(super) fn asset(content_type: &'static str, contents: &'static str) -> impl IntoResponse {
+    ([(CONTENT_TYPE, content_type)], contents)
+}
+
+async fn metrics<P: Program>(
+    State(program): State<P>,
+    answer: LongAnswer,
+) -> Result<Response, Refusal> {
+    answer.write(METRICS, program.metrics()).await
+}
+
+async fn ready<P: Program>(State(program): State<P>) -> Result<&'static str, Refusal> {
+    if program.is_ready() { Ok("ready\n") } else { Err(Refusal::NotReady) }
+}
+
+fn header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
+}
+
+async fn refuse_body(request: Request, next: Next) -> Result<Response, Refusal> {
+    if has_body(&request) { Err(Refusal::Body) } else { Ok(next.run(request).await) }
+}
+
+/// Says that the connection ends after a refused request that has a body: the body is not read,
+/// so that the next request cannot be found.
+async fn close_after_unread_body(request: Request, next: Next) -> Response {
+    let has_body = has_body(&request);
+    let mut response = next.run(request).await;
+    if has_body && !response.status().is_success() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn has_body(request: &Request) -> bool {
+    !request.body().is_end_stream()
+}
