@@ -1,13 +1,15 @@
 //! The vocabulary: the only types that every layer shares.
 //!
 //! Nothing here does anything but be a value: moments ([`Mono`], [`Wall`], [`Stamp`],
-//! [`Arrival`]) and the closed sets of words that become label values on `/metrics`
-//! ([`UnsentReason`], [`InvalidReason`], …).
+//! [`Arrival`]), identities ([`TargetId`]), and the closed sets of words that become label values on
+//! `/metrics` ([`UnsentReason`], [`InvalidReason`], …).
 
+mod identity;
 mod labels;
 mod outcome;
 mod time;
 
+pub use identity::TargetId;
 pub use labels::Label;
 pub(crate) use labels::labels;
 pub use outcome::{
