@@ -94,11 +94,17 @@ struct Packed {
 impl History {
     /// An empty history of heartbeats every `interval`, the first due at `first`.
     pub(super) fn new(interval: Duration, first: Mono) -> Self {
-        // Two intervals at least: answers that jitter leave no column empty.
-        let seconds = WIDTH.max(interval.saturating_mul(2)).as_millis().div_ceil(1000);
-        let width = u32::try_from(seconds).unwrap_or(u32::MAX);
+        let width = seconds(interval);
         let ends = first + Duration::from_secs(width.into());
         Self { present: Tally::default(), ends, width, over: Default::default(), next: 0 }
+    }
+
+    /// Heartbeats come every `interval` from now on, the next one at `next`. Where columns get
+    /// another width by this, the history begins anew: of the old ones, none could be compared.
+    pub(super) fn retune(&mut self, interval: Duration, next: Mono) {
+        if seconds(interval) != self.width {
+            *self = Self::new(interval, next);
+        }
     }
 
     /// A heartbeat was answered in time at `at`, after `rtt` nanoseconds.
@@ -191,6 +197,13 @@ impl History {
     fn width(&self) -> Duration {
         Duration::from_secs(self.width.into())
     }
+}
+
+/// How many seconds a column covers, with heartbeats every `interval`.
+fn seconds(interval: Duration) -> u32 {
+    // Two intervals at least: answers that jitter leave no column empty.
+    let seconds = WIDTH.max(interval.saturating_mul(2)).as_millis().div_ceil(1000);
+    u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
 impl Packed {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::model::{Label, Mono, Stamp, UnsentReason, Wall};
 
 use super::heartbeat::{Heartbeat, Outcome};
+use super::ring::{index, most_in_flight, ring};
 
 /// The heartbeats of one target.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct Ledger {
     /// All before this one are settled; it is the oldest in flight, or `next`.
     oldest: u64,
     in_flight: u64,
+    /// All before this one are forgotten, even where the ring would have room for them.
+    first_known: u64,
     /// The numbers that first replies carried, in a ring of the same length; empty while none had
     /// one.
     numbers: Box<[u32]>,
@@ -116,20 +119,58 @@ impl Ledger {
     /// A ledger for heartbeats every `interval` that may take `timeout` to be answered; it
     /// remembers at least the newest `recorder`.
     pub(super) fn new(interval: Duration, timeout: Duration, recorder: u32) -> Self {
-        // A heartbeat may leave late by up to an interval and its answer is waited for a timeout
-        // long, so at most this many numbers lie between the oldest in flight and the newest.
-        let in_flight = timeout.as_nanos() / interval.as_nanos().max(1) + 3;
-        let remembered = usize::try_from(in_flight * 2).unwrap_or(usize::MAX >> 2);
-        let recorder = usize::try_from(recorder).unwrap_or(usize::MAX >> 2);
-        let len = remembered.max(recorder).next_power_of_two();
         Self {
-            slots: vec![Slot::default(); len].into(),
+            slots: vec![Slot::default(); ring(interval, timeout, recorder)].into(),
             timeout,
             next: 0,
             oldest: 0,
             in_flight: 0,
+            first_known: 0,
             numbers: Box::default(),
         }
+    }
+
+    /// From now on, heartbeats come every `interval` and may take `timeout` to be answered, those in
+    /// flight as well; at least the newest `recorder` are remembered.
+    ///
+    /// The ring gets the length that this asks for. Where it gets shorter, the oldest settled
+    /// heartbeats are forgotten, and none that is in flight.
+    ///
+    /// To be called once [`pass_settled`](Self::pass_settled) has been.
+    pub(super) fn retune(&mut self, interval: Duration, timeout: Duration, recorder: u32) {
+        self.timeout = timeout;
+        let len = self.ring_for(interval, timeout, recorder);
+        if len == self.slots.len() {
+            return;
+        }
+        let first = self.first_kept(interval, timeout, recorder);
+        let mut slots: Box<[Slot]> = vec![Slot::default(); len].into();
+        let mut numbers: Box<[u32]> =
+            if self.numbers.is_empty() { Box::default() } else { vec![0; len].into() };
+        for sequence in first..self.next {
+            let (from, to) = (self.slot(sequence), index(sequence, len));
+            slots[to] = self.slots[from];
+            if let Some(number) = numbers.get_mut(to) {
+                *number = self.numbers[from];
+            }
+        }
+        self.slots = slots;
+        self.numbers = numbers;
+        self.first_known = first;
+    }
+
+    /// The oldest number that is still remembered after [`retune`](Self::retune) to these: at most
+    /// the oldest in flight.
+    pub(super) fn first_kept(&self, interval: Duration, timeout: Duration, recorder: u32) -> u64 {
+        let len = self.ring_for(interval, timeout, recorder);
+        self.first_remembered().max(self.next.saturating_sub(len as u64))
+    }
+
+    /// The length of a ring for these that holds what is in flight already as well.
+    fn ring_for(&self, interval: Duration, timeout: Duration, recorder: u32) -> usize {
+        let waiting = usize::try_from(self.next - self.oldest).unwrap_or(usize::MAX >> 2);
+        let waiting = waiting.saturating_add(most_in_flight(interval, timeout));
+        ring(interval, timeout, recorder).max(waiting.next_power_of_two())
     }
 
     /// The number of the next heartbeat to enter.
@@ -173,7 +214,7 @@ impl Ledger {
 
     /// The oldest number that is remembered.
     pub(super) fn first_remembered(&self) -> u64 {
-        self.next.saturating_sub(self.slots.len() as u64)
+        self.next.saturating_sub(self.slots.len() as u64).max(self.first_known)
     }
 
     /// The next heartbeat has left.
@@ -382,9 +423,8 @@ impl Ledger {
         self.next += 1;
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "masked by the length of the ring")]
     fn slot(&self, sequence: u64) -> usize {
-        sequence as usize & (self.slots.len() - 1)
+        index(sequence, self.slots.len())
     }
 
     fn is_forgotten(&self, sequence: u64) -> bool {

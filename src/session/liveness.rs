@@ -42,6 +42,12 @@ impl Liveness {
         }
     }
 
+    /// Judges by these from the next heartbeat on that is settled. The verdict stays until then.
+    pub(super) fn retune(&mut self, misses: u32, recoveries: u32) {
+        self.misses = misses.max(1).into();
+        self.recoveries = recoveries.max(1);
+    }
+
     /// The verdict; `None` before the first.
     pub(super) fn state(&self) -> Option<State> {
         self.state

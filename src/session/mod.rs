@@ -12,6 +12,7 @@
 //! - [`handle_timeout`](Session::handle_timeout): time has passed. To be called once everything has
 //!   been handed in that arrived until then, so that nobody is booked as lost who answered in time;
 //! - [`poll_change`](Session::poll_change), after each of these: has the verdict changed?
+//! - [`retune`](Session::retune): the settings have changed.
 //!
 //! Inside, a heartbeat passes `schedule` → `ledger` → `liveness` and `record`, and `direction` once
 //! its fate is final; `heartbeat` is what others see of it.
@@ -33,6 +34,8 @@ mod liveness;
 mod record;
 
 mod recorder;
+
+mod ring;
 
 mod history;
 
@@ -201,6 +204,27 @@ impl Session {
             attributed: 0,
             has_numbers: false,
         }
+    }
+
+    /// Probes and judges as `settings` say from now on, whose protocol is the one so far. Where the
+    /// interval is another one, the next heartbeat is due at `next`.
+    ///
+    /// What has been counted stays, the numbers go on, and what is in flight may take the new
+    /// timeout to be answered. The verdict stays until the next heartbeat is settled.
+    ///
+    /// Not to be called between [`poll_transmit`](Self::poll_transmit) and
+    /// [`handle_sent`](Self::handle_sent).
+    pub fn retune(&mut self, settings: &Settings, next: Mono) {
+        let Settings { protocol: _, interval, timeout, misses, recoveries, recorder } = *settings;
+        if interval != self.schedule.interval() {
+            self.schedule.retune(interval, next);
+            self.history.retune(interval, next);
+        }
+        let first_kept = self.ledger.first_kept(interval, timeout, recorder);
+        self.attribute_losses(|_, sequence| sequence < first_kept);
+        self.ledger.retune(interval, timeout, recorder);
+        self.liveness.retune(misses, recoveries);
+        self.recorder.retune(recorder);
     }
 
     /// How its heartbeats look on the wire.

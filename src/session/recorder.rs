@@ -50,6 +50,11 @@ impl Recorder {
         Self { depth, frozen: None }
     }
 
+    /// From now on, it holds the newest `depth` heartbeats; what it has frozen stays as it is.
+    pub(super) fn retune(&mut self, depth: u32) {
+        self.depth = depth;
+    }
+
     /// The target is called down at `down`: keeps what led to it.
     pub(super) fn freeze(&mut self, ledger: &Ledger, down: Wall) {
         let (first, slots) = ledger.newest(self.depth.into());

@@ -2,7 +2,8 @@
 //!
 //! `now` enters; sequence numbers leave, each bound to its moment for good: number `n` is due at
 //! `first + n × interval`, whatever happened to those before it. So the schedule neither drifts
-//! nor waits for anything, and after a stall it goes on where it would have been.
+//! nor waits for anything, and after a stall it goes on where it would have been. A new interval
+//! begins a new grid; the numbers go on.
 
 use std::time::Duration;
 
@@ -36,7 +37,14 @@ impl Schedule {
         Self { interval, next: 0, due: first, end: u64::MAX }
     }
 
-    /// Time from one heartbeat to the next.
+    /// From now on, heartbeats are due every `interval` (more than zero), the next one at `next`.
+    pub(super) fn retune(&mut self, interval: Duration, next: Mono) {
+        debug_assert!(!interval.is_zero());
+        self.interval = interval;
+        self.due = next;
+    }
+
+    /// The time from one heartbeat to the next.
     pub(super) fn interval(&self) -> Duration {
         self.interval
     }
@@ -122,6 +130,19 @@ mod tests {
         assert_eq!(schedule.skip_late(at(5_400)), 4);
         assert_eq!(schedule.take_due(at(5_400)), Some(Due { sequence: 5, at: at(5_000) }));
         assert_eq!(schedule.due(), Some(at(6_000)));
+    }
+
+    #[test]
+    fn a_new_interval_begins_a_new_grid_and_numbers_go_on() {
+        let mut schedule = Schedule::new(SECOND, at(0));
+        schedule.limit(4);
+        assert!(schedule.take_due(at(0)).is_some());
+        assert!(schedule.take_due(at(1_000)).is_some());
+        schedule.retune(SECOND / 10, at(1_040));
+        assert_eq!(schedule.take_due(at(1_039)), None);
+        assert_eq!(schedule.take_due(at(1_040)), Some(Due { sequence: 2, at: at(1_040) }));
+        assert_eq!(schedule.take_due(at(1_140)), Some(Due { sequence: 3, at: at(1_140) }));
+        assert_eq!(schedule.due(), None, "the limit counts all numbers");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The session against a model that remembers everything and knows no ring, no run and no cursor.
 
+mod retune;
+
 use super::*;
 
 use std::sync::Arc;
