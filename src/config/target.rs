@@ -59,6 +59,30 @@ pub struct Target {
     pub labels: BTreeMap<String, String>,
 }
 
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        // All fields by name, so that a new one cannot be left out.
+        let Self {
+            name,
+            address,
+            protocol,
+            interval,
+            timeout,
+            misses,
+            recoveries,
+            recorder,
+            labels,
+        } = self;
+        *name == other.name
+            && *address == other.address
+            && wire::is_same(*protocol, other.protocol)
+            && (*interval, *timeout) == (other.interval, other.timeout)
+            && (*misses, *recoveries) == (other.misses, other.recoveries)
+            && *recorder == other.recorder
+            && *labels == other.labels
+    }
+}
+
 /// The settings of targets that say nothing else; the fields are those of [`Target`].
 #[derive(Debug, Clone, Copy)]
 pub struct Defaults {
