@@ -29,7 +29,11 @@
 //!
 //! - Every scheduled heartbeat is settled exactly once, and at every scrape, for every target:
 //!   `sent = received + lost + in_flight` ([`session`]).
-//! - Nothing makes the schedule wait: no reply, name, scrape or log ([`probe`]).
+//! - Nothing makes the schedule wait: no reply, name, scrape, reload or log ([`probe`]).
+//! - Identity is not position. A target is known inside by a [`model::TargetId`], outside by its
+//!   name; what carries the identity of a target that is gone touches no other ([`probe`]).
+//! - The set of targets is data. It changes in one way alone, from one set to another by name, and a
+//!   worker carries out a bounded number of changes in each round ([`probe::Probe::apply`]).
 //! - Clocks are read in [`net::now`] alone; everything else is told the time. What is random is
 //!   seeded ([`impair`]).
 //! - Decoding is total: any octets give a value or a counted reason ([`wire`]).

@@ -14,7 +14,7 @@ use dhat::HeapStats;
 use udp_heartbeat::config::{Defaults, default_rtt_buckets, parse_target};
 use udp_heartbeat::exposition::ResponderMetrics;
 use udp_heartbeat::impair::Settings;
-use udp_heartbeat::model::{Mono, Stamp, Wall};
+use udp_heartbeat::model::{Mono, Stamp, TargetId, Wall};
 use udp_heartbeat::net::Datagram;
 use udp_heartbeat::probe::{Detail, Fleet, Timeline};
 use udp_heartbeat::responder::Reflector;
@@ -48,11 +48,12 @@ impl Loop {
     fn new() -> Self {
         let server: SocketAddr = "192.0.2.1:862".parse().unwrap();
         let mut fleet = Fleet::new(&default_rtt_buckets(), Detail::Changes);
+        let mut slots = 0..;
         for protocol in PROTOCOLS {
-            for _ in 0..3 {
+            for id in slots.by_ref().take(3).map(TargetId::first) {
                 let text = format!("{}://{server}", protocol.name());
                 let target = parse_target(&text, &Defaults::default()).unwrap();
-                fleet.add(Arc::new(target), START.mono);
+                fleet.add(id, Arc::new(target), START.mono);
             }
         }
         let metrics = ResponderMetrics::new();
@@ -87,6 +88,7 @@ impl Loop {
     /// Sends what is due, and has it answered.
     fn round(&mut self) {
         let Self { fleet, timeline, reflector, server, request, reply, now, sent } = self;
+        fleet.handle_timeout(*now);
         while let Some(transmit) = fleet.poll_transmit(*now) {
             request.clear();
             transmit.protocol.encode(&transmit.request(now.wall), request);
@@ -129,7 +131,7 @@ fn no_heartbeat_allocates() {
 
     // It all was what it seems to be: of nine targets, every tenth heartbeat is lost.
     let records: Vec<_> =
-        (0..whole.fleet.len()).map(|n| whole.fleet.sample(n, whole.now.mono).unwrap()).collect();
+        whole.fleet.ids().map(|id| whole.fleet.sample(id, whole.now.mono).unwrap()).collect();
     let sum = |count: fn(&udp_heartbeat::session::Record) -> u64| -> u64 {
         records.iter().map(|sample| count(&sample.session.record)).sum()
     };

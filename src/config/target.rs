@@ -66,6 +66,7 @@ impl PartialEq for Target {
             name,
             address,
             protocol,
+            options,
             interval,
             timeout,
             misses,
@@ -76,6 +77,7 @@ impl PartialEq for Target {
         *name == other.name
             && *address == other.address
             && wire::is_same(*protocol, other.protocol)
+            && *options == other.options
             && (*interval, *timeout) == (other.interval, other.timeout)
             && (*misses, *recoveries) == (other.misses, other.recoveries)
             && *recorder == other.recorder

@@ -14,8 +14,8 @@ pub trait ProbeSource: Send + Sync + 'static {
     /// [`Unavailable`] where a worker has ended or does not answer.
     fn sample(&self) -> Sampling<'_>;
 
-    /// The place of the target of this name in the configuration.
-    fn find(&self, name: &str) -> Option<usize>;
+    /// Whether a target has this name.
+    fn knows(&self, name: &str) -> bool;
 
     /// Gathers what a list tells of all targets: less than a sample, and cheaper.
     ///
@@ -25,13 +25,13 @@ pub trait ProbeSource: Send + Sync + 'static {
     /// [`Unavailable`] where a worker has ended or does not answer.
     fn glance(&self) -> Glancing<'_>;
 
-    /// Looks closely at the targets at these places, which are few.
+    /// Looks closely at the targets of these names, which are few.
     ///
     /// The future may be dropped before it is done.
     ///
     /// # Errors
     /// [`Unavailable`] where a worker has ended or does not answer.
-    fn look(&self, places: Vec<usize>) -> Looking<'_>;
+    fn look(&self, names: Vec<String>) -> Looking<'_>;
 
     /// Whether the probe does what it is there for: its sockets are open and heartbeats leave.
     fn ready(&self) -> bool;

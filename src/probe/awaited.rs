@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::fleet::Ticket;
+use super::transmit::Ticket;
 
 /// How many stamps are waited for at once; later ones push out the oldest.
 const CAPACITY: usize = 1 << 16;
@@ -44,10 +44,10 @@ impl Awaited {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Mono;
+    use crate::model::{Mono, TargetId};
 
     fn ticket(n: u64) -> Ticket {
-        Ticket::new(0, n, Mono::default())
+        Ticket { id: TargetId::first(0), sequence: n, due: Mono::default() }
     }
 
     #[test]

@@ -2,9 +2,13 @@
 //!
 //! Moments, addresses and datagrams enter; heartbeats to be sent, and [`Event`]s, leave. A
 //! [`Fleet`] keeps the agenda (which target has to be looked at when), finds the target that a
-//! datagram is for, and hands everything to the [`Session`]s. It reads no clock and owns no
-//! socket: [`Worker`](super::worker::Worker) drives it on the real network, and a simulation may
-//! drive it on any other.
+//! datagram is for, and hands everything to the [`Session`](crate::session::Session)s. It reads no
+//! clock and owns no socket: [`Worker`](super::worker::Worker) drives it on the real network, and a
+//! simulation may drive it on any other.
+//!
+//! Targets are known by their [`TargetId`]s alone. Where a target lies in memory is known in here
+//! and in the slab; an identity whose target was removed is recognised wherever it is handed in, and
+//! changes nothing.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -14,14 +18,19 @@ use std::time::Duration;
 
 use crate::config::{Host, Target};
 use crate::model::{
-    Arrival, IcmpKind, Label, Mono, Stamp, State, UnmatchedReason, UnsentReason, Wall, nanos,
+    Arrival, IcmpKind, Label, Mono, Stamp, TargetId, UnmatchedReason, UnsentReason, Wall, nanos,
 };
-use crate::observe::{Diagnosis, Evidence, TargetGlance, TargetLook, TargetSample, diagnose};
-use crate::session::{Answered, Buckets, Histogram, Record, Session, Settings};
-use crate::wire::{Protocol, Request};
+use crate::observe::{TargetGlance, TargetLook, TargetSample};
+use crate::session::{Buckets, Histogram, Record};
+use crate::wire::Protocol;
 
-use super::phase;
-use super::routes::{Delivery, Member, Route, Routes};
+use super::event::{Detail, Event, Happening};
+use super::named::Named;
+use super::placement::{next_on_grid, phase};
+use super::routes::{Delivery, Route, Routes};
+use super::slab::Slab;
+use super::transmit::{Ticket, Transmit};
+use super::watched::{NEVER, Resolution, Watched, settings};
 
 /// How long the probe calls itself impaired after it was: longer than scrapes are usually apart.
 const IMPAIRED_FOR: Duration = Duration::from_secs(60);
@@ -29,147 +38,46 @@ const IMPAIRED_FOR: Duration = Duration::from_secs(60);
 /// A heartbeat that leaves later than this after it was due is a sign that the probe is impaired.
 const IMPAIRING_LAG: Duration = Duration::from_millis(100);
 
+/// For how long, at least, no other target gets the session number of one that was removed: what is
+/// answered by then is not taken for the answer to another target.
+const RETIRED_FOR: Duration = Duration::from_secs(60);
+
+/// How many session numbers are kept back at most; more give the oldest one free.
+const MAX_RETIRED: usize = 1 << 16;
+
+/// How many void entries the agenda may have, beside as many as there are targets.
+const VOID_ENTRIES: usize = 1024;
+
 /// The targets of one worker.
 #[derive(Debug)]
 pub struct Fleet {
-    watched: Vec<Watched>,
+    targets: Slab<Watched>,
     routes: Routes,
-    /// When to look at which target next: exactly one entry for each, unless it has ended.
-    agenda: BinaryHeap<Reverse<(Mono, Member)>>,
+    named: Named,
+    /// When to look at which target next. Of each target, one entry is valid at most: the one at
+    /// its `wake`.
+    agenda: BinaryHeap<Reverse<(Mono, TargetId)>>,
+    /// Targets that have a heartbeat due, and since when: taken from the agenda, and not put back
+    /// before it has left.
+    due: VecDeque<(Mono, TargetId)>,
+    /// Routes of targets that were removed, and until when they are kept back.
+    retired: VecDeque<(Mono, Route, &'static dyn Protocol)>,
+    /// How many heartbeats of each target fall due at most.
+    limit: Option<u64>,
     buckets: FleetBuckets,
     lag: Histogram,
     unmatched: [u64; UnmatchedReason::COUNT],
     impaired_until: Option<Mono>,
     detail: Detail,
     events: VecDeque<Event>,
-    /// Targets that have not shown yet whether they answer.
-    unready: Vec<Member>,
-}
-
-/// One target, where it is, and its life.
-#[derive(Debug)]
-struct Watched {
-    target: Arc<Target>,
-    session: Session,
-    route: Option<Route>,
-    /// The route before the last change of address: answers may still come that way.
-    former: Option<Box<Route>>,
-    resolution: Resolution,
-    address_changes: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Resolution {
-    Pending,
-    Failed,
-    Succeeded,
+    /// Targets that have not shown yet whether they answer; `None` once all have.
+    unready: Option<Vec<TargetId>>,
 }
 
 #[derive(Debug, Clone)]
 struct FleetBuckets {
     rtt: Arc<Buckets>,
     loss_bursts: Arc<Buckets>,
-}
-
-/// How much a fleet tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Detail {
-    /// Changes of state alone.
-    Changes,
-    /// What becomes of every heartbeat.
-    Heartbeats,
-}
-
-/// Something that happened to a target.
-#[derive(Debug, Clone)]
-pub struct Event {
-    /// Whom it happened to.
-    pub target: Arc<Target>,
-    /// When.
-    pub at: Wall,
-    /// What happened.
-    pub what: Happening,
-    /// What explains a change of the verdict; `None` for anything else.
-    pub evidence: Option<Evidence>,
-}
-
-impl Event {
-    /// Why the target is in trouble at a change of its verdict; `None` where there is nothing to
-    /// explain.
-    #[must_use]
-    pub fn diagnosis(&self) -> Option<Diagnosis> {
-        diagnose(&self.target, self.evidence.as_ref()?)
-    }
-}
-
-/// What happened to a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happening {
-    /// The verdict changed.
-    Changed {
-        /// The new verdict.
-        state: State,
-        /// Misses in a row that led to it.
-        misses: u64,
-    },
-    /// A reply came; `ttl` is its hop limit, where the kernel tells it.
-    Answered {
-        /// What the reply was.
-        what: Answered,
-        /// The hop limit it arrived with.
-        ttl: Option<u8>,
-    },
-    /// A heartbeat was not answered within the timeout.
-    Lost {
-        /// Its number.
-        sequence: u64,
-    },
-    /// A heartbeat could not leave.
-    Unsent {
-        /// Its number.
-        sequence: u64,
-        /// Why.
-        reason: UnsentReason,
-    },
-    /// An ICMP error came back.
-    Icmp(IcmpKind),
-}
-
-/// A heartbeat to be sent: encode it, send it, and tell the fleet what became of it.
-#[derive(Debug, Clone, Copy)]
-pub struct Transmit {
-    /// To be given back to [`Fleet::handle_sent`] or [`Fleet::handle_unsent`].
-    pub ticket: Ticket,
-    /// Where to.
-    pub peer: SocketAddr,
-    /// How it is encoded.
-    pub protocol: &'static dyn Protocol,
-    session: u32,
-}
-
-/// Which heartbeat of which target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket {
-    member: Member,
-    sequence: u64,
-    due: Mono,
-}
-
-impl Ticket {
-    /// A ticket as the fleet gives it out.
-    #[cfg(test)]
-    pub(super) fn new(member: u32, sequence: u64, due: Mono) -> Self {
-        Self { member: Member(member), sequence, due }
-    }
-}
-
-impl Transmit {
-    /// What the heartbeat says if it leaves at `at`.
-    #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "the wire carries the low 32 bits")]
-    pub fn request(&self, at: Wall) -> Request {
-        Request::new(self.session, self.ticket.sequence as u32, at)
-    }
 }
 
 impl Fleet {
@@ -179,9 +87,13 @@ impl Fleet {
     pub fn new(rtt_buckets: &[f64], detail: Detail) -> Self {
         let lag = [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 1.0, 10.0];
         Self {
-            watched: Vec::new(),
+            targets: Slab::default(),
             routes: Routes::default(),
+            named: Named::default(),
             agenda: BinaryHeap::new(),
+            due: VecDeque::new(),
+            retired: VecDeque::new(),
+            limit: None,
             buckets: FleetBuckets {
                 rtt: Arc::new(Buckets::from_seconds(rtt_buckets)),
                 loss_bursts: Arc::new(Buckets::from_counts(&[1, 2, 3, 5, 10, 20, 50, 100, 1000])),
@@ -191,60 +103,113 @@ impl Fleet {
             impaired_until: None,
             detail,
             events: VecDeque::new(),
-            unready: Vec::new(),
+            unready: Some(Vec::new()),
         }
     }
 
-    /// Adds a target, and gives its number: the first has 0. Its heartbeats begin at `start`, plus
-    /// a part of its interval that depends on its name, so that many targets are no burst.
-    pub fn add(&mut self, target: Arc<Target>, start: Mono) -> u32 {
+    /// Makes room for `additional` targets more.
+    pub fn reserve(&mut self, additional: usize) {
+        self.targets.reserve(additional);
+    }
+
+    /// Adds a target. Its heartbeats begin at `start`, plus a part of its interval that depends on
+    /// its name, so that many targets are no burst.
+    pub fn add(&mut self, id: TargetId, target: Arc<Target>, start: Mono) {
         let first = start + phase(&target.name, target.interval);
-        self.add_from(target, first)
+        self.add_from(id, target, first);
     }
 
-    /// Adds a target whose heartbeats begin at `first`, and gives its number.
-    pub fn add_from(&mut self, target: Arc<Target>, first: Mono) -> u32 {
-        let number = u32::try_from(self.watched.len()).unwrap_or(u32::MAX);
-        let member = Member(number);
-        let settings = Settings {
-            protocol: target.protocol,
-            interval: target.interval,
-            timeout: target.timeout,
-            misses: target.misses,
-            recoveries: target.recoveries,
-            recorder: target.recorder,
-        };
+    /// Adds a target whose heartbeats begin at `first`. Nothing is added where another target has
+    /// the slot.
+    pub fn add_from(&mut self, id: TargetId, target: Arc<Target>, first: Mono) {
         let record = Record::new(self.buckets.rtt.clone(), self.buckets.loss_bursts.clone());
-        self.watched.push(Watched {
-            session: Session::new(&settings, record, first),
-            target,
-            route: None,
-            former: None,
-            resolution: Resolution::Pending,
-            address_changes: 0,
-        });
-        self.agenda.push(Reverse((first, member)));
-        self.unready.push(member);
-        if let Host::Ip(ip) = self.watched[member.index()].target.address.host {
-            self.handle_resolved(number, &[SocketAddr::new(ip, 0)]);
+        let mut watched = Watched::new(target, record, first);
+        if let Some(heartbeats) = self.limit {
+            watched.session.limit(heartbeats);
         }
-        number
+        if let Err(Watched { target, .. }) = self.targets.insert(id, watched) {
+            tracing::error!(target_name = target.name, "the slot of a new target is taken");
+            return;
+        }
+        if let Some(unready) = &mut self.unready {
+            unready.push(id);
+        }
+        let Some(watched) = self.targets.get_mut(id) else { return };
+        schedule(&mut self.agenda, id, watched);
+        match &watched.target.address.host {
+            &Host::Ip(ip) => self.handle_addresses(id, &[SocketAddr::new(ip, 0)]),
+            Host::Name(name) => self.named.add(name, id),
+        }
     }
 
-    /// Every target stops once this many of its heartbeats have fallen due.
+    /// Removes a target with all that is known of it. What still comes for it is nobody's.
+    pub fn remove(&mut self, id: TargetId, now: Mono) {
+        let Some(watched) = self.targets.remove(id) else { return };
+        if let Host::Name(name) = &watched.target.address.host {
+            self.named.remove(name, id);
+        }
+        let until = now + RETIRED_FOR.max(watched.target.timeout);
+        let protocol = watched.target.protocol;
+        for route in watched.route.into_iter().chain(watched.former.map(|route| *route)) {
+            self.routes.retire(route, protocol);
+            self.retired.push_back((until, route, protocol));
+        }
+        while self.retired.len() > MAX_RETIRED {
+            self.free_retired();
+        }
+        self.tidy_agenda();
+    }
+
+    /// Probes and judges a target as `target` says from `now` on; `target` has the same name and
+    /// protocol as before. What was counted stays, and so does what is in flight.
+    ///
+    /// `found` are the addresses of its name, where that is known. Without them, a target with
+    /// another name than before has no address until [`handle_resolved`](Self::handle_resolved)
+    /// gives one.
+    ///
+    /// Not to be called between [`poll_transmit`](Self::poll_transmit) and
+    /// [`handle_sent`](Self::handle_sent).
+    pub fn retune(
+        &mut self,
+        id: TargetId,
+        target: Arc<Target>,
+        found: Option<&[SocketAddr]>,
+        now: Mono,
+    ) {
+        let Some(watched) = self.targets.get_mut(id) else { return };
+        debug_assert_eq!(watched.target.name, target.name);
+        debug_assert!(crate::wire::is_same(watched.target.protocol, target.protocol));
+        let next = next_on_grid(now, &target.name, target.interval);
+        watched.session.retune(&settings(&target), next);
+        let is_moved = watched.target.address != target.address;
+        let is_repaced = watched.target.interval != target.interval;
+        let before = std::mem::replace(&mut watched.target, target);
+        if is_repaced {
+            self.targets.disturb();
+        }
+        if is_moved {
+            self.readdress(id, &before, found);
+        }
+        self.schedule(id);
+        self.tidy_agenda();
+    }
+
+    /// Every target stops once this many of its heartbeats have fallen due, and so does every
+    /// target that is added later.
     pub fn limit(&mut self, heartbeats: u64) {
-        for watched in &mut self.watched {
+        self.limit = Some(heartbeats);
+        for (_, watched) in self.targets.iter_mut() {
             watched.session.limit(heartbeats);
         }
     }
 
     /// Nothing more falls due; what is in flight is still waited for.
     pub fn stop(&mut self) {
-        for watched in &mut self.watched {
-            watched.session.stop();
-        }
-        let wakes = (0..).map(Member).zip(&self.watched).filter_map(|(member, watched)| {
-            watched.session.poll_timeout().map(|at| Reverse((at, member)))
+        self.limit(0);
+        self.due.clear();
+        let wakes = self.targets.iter_mut().filter_map(|(id, watched)| {
+            watched.wake = watched.session.poll_timeout().unwrap_or(NEVER);
+            (watched.wake != NEVER).then_some(Reverse((watched.wake, id)))
         });
         self.agenda = wakes.collect();
     }
@@ -252,94 +217,136 @@ impl Fleet {
     /// Whether nothing more falls due and all is settled.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.watched.iter().all(|watched| watched.session.poll_timeout().is_none())
+        self.targets.iter().all(|(_, watched)| watched.session.poll_timeout().is_none())
     }
 
-    /// When to come back at the latest; `None` if never.
+    /// When to call [`handle_timeout`](Self::handle_timeout) and
+    /// [`poll_transmit`](Self::poll_transmit) at the latest; `None` if never.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Mono> {
-        self.agenda.peek().map(|Reverse((at, _))| *at)
+        let due = self.due.front().map(|&(at, _)| at);
+        due.or_else(|| self.agenda.peek().map(|Reverse((at, _))| *at))
     }
 
-    /// Settles what has waited for its whole timeout at `now`, and gives the next heartbeat that is
-    /// due, until there is none.
+    /// Settles what has waited for its whole timeout at `now`, and finds the targets that have a
+    /// heartbeat due, for [`poll_transmit`](Self::poll_transmit).
     ///
     /// To be called once everything has been handed in that arrived until `now`.
-    pub fn poll_transmit(&mut self, now: Stamp) -> Option<Transmit> {
-        loop {
-            let &Reverse((at, member)) = self.agenda.peek()?;
+    pub fn handle_timeout(&mut self, now: Stamp) {
+        while self.retired.front().is_some_and(|&(until, ..)| until <= now.mono) {
+            self.free_retired();
+        }
+        while let Some(&Reverse((at, id))) = self.agenda.peek() {
             if at > now.mono {
-                return None;
+                return;
             }
             self.agenda.pop();
-            self.expire(member, now);
-            let watched = &mut self.watched[member.index()];
+            let Some(watched) = self.targets.get_due(id).filter(|watched| watched.wake == at)
+            else {
+                continue;
+            };
+            watched.wake = NEVER;
+            let (target, events, detail) = (&watched.target, &mut self.events, self.detail);
+            watched.session.handle_timeout(now, |sequence| {
+                if detail == Detail::Heartbeats {
+                    let what = Happening::Lost { sequence };
+                    let (target, at) = (target.clone(), now.wall);
+                    events.push_back(Event { target, at, what, evidence: None });
+                }
+            });
+            events.extend(watched.change(now, self.impaired_until));
+            match watched.session.poll_timeout() {
+                // All that was over is settled: this is a heartbeat.
+                Some(due) if due <= now.mono => self.due.push_back((due, id)),
+                Some(wake) => {
+                    watched.wake = wake;
+                    self.agenda.push(Reverse((wake, id)));
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// The next heartbeat that was found to be due, until there is none.
+    pub fn poll_transmit(&mut self, now: Stamp) -> Option<Transmit> {
+        loop {
+            let (_, id) = self.due.pop_front()?;
+            let Some(watched) = self.targets.get_mut(id) else { continue };
             let skipped = watched.session.skipped();
             let due = watched.session.poll_transmit(now);
             if watched.session.skipped() > skipped {
                 self.impaired_until = Some(now.mono + IMPAIRED_FOR);
             }
-            self.note_change(member, now);
+            self.events.extend(watched.change(now, self.impaired_until));
             let Some(due) = due else {
-                self.reschedule(member);
+                self.schedule(id);
                 continue;
             };
-            let watched = &self.watched[member.index()];
-            let ticket = Ticket { member, sequence: due.sequence, due: due.at };
-            match watched.route {
-                Some(Route { peer, session }) => {
-                    // Not the target's, which lies elsewhere in memory and is not needed else.
-                    let protocol = watched.session.protocol();
-                    return Some(Transmit { ticket, peer, protocol, session });
-                }
-                None => self.handle_unsent(ticket, watched.unsent_without_route(), now),
+            let ticket = Ticket { id, sequence: due.sequence, due: due.at };
+            if let Some(Route { peer, session }) = watched.route {
+                // Not the target's, which lies elsewhere in memory and is not needed here.
+                let protocol = watched.session.protocol();
+                return Some(Transmit { ticket, peer, protocol, session });
             }
+            let reason = watched.unsent_without_route();
+            self.handle_unsent(ticket, reason, now);
         }
     }
 
     /// The heartbeat left at `at`, which is also what it carries as t1.
     pub fn handle_sent(&mut self, ticket: Ticket, at: Stamp) {
+        let Some(watched) = self.targets.get_mut(ticket.id) else { return };
+        watched.session.handle_sent(at);
+        schedule(&mut self.agenda, ticket.id, watched);
         let lag = at.mono.since(ticket.due);
         self.lag.observe(nanos(lag));
         if lag > IMPAIRING_LAG {
             self.impaired_until = Some(at.mono + IMPAIRED_FOR);
         }
-        self.watched[ticket.member.index()].session.handle_sent(at);
-        self.reschedule(ticket.member);
     }
 
     /// The heartbeat could not leave.
     pub fn handle_unsent(&mut self, ticket: Ticket, reason: UnsentReason, now: Stamp) {
-        let Ticket { member, sequence, .. } = ticket;
-        self.watched[member.index()].session.handle_unsent(reason, now);
-        self.note(member, now.wall, || Happening::Unsent { sequence, reason });
-        self.note_change(member, now);
-        self.reschedule(member);
+        let Ticket { id, sequence, .. } = ticket;
+        let Some(watched) = self.targets.get_mut(id) else { return };
+        watched.session.handle_unsent(reason, now);
+        if self.detail == Detail::Heartbeats {
+            self.events.push_back(watched.event(now.wall, Happening::Unsent { sequence, reason }));
+        }
+        self.events.extend(watched.change(now, self.impaired_until));
+        schedule(&mut self.agenda, id, watched);
     }
 
     /// The kernel says when a heartbeat that was sent was handed to the device.
     pub fn handle_transmitted(&mut self, ticket: Ticket, at: Wall) {
-        self.watched[ticket.member.index()].session.handle_transmitted(ticket.sequence, at);
+        if let Some(watched) = self.targets.get_mut(ticket.id) {
+            watched.session.handle_transmitted(ticket.sequence, at);
+        }
     }
 
     /// A datagram came from `peer`.
     pub fn handle_datagram(&mut self, peer: SocketAddr, datagram: &[u8], arrival: &Arrival) {
-        let (member, what) = match self.routes.deliver(peer, datagram) {
-            Delivery::Reply(member, reply) => {
-                (member, self.watched[member.index()].session.handle_reply(&reply, arrival))
-            }
-            Delivery::Invalid(member, reason) => (
-                member,
-                self.watched[member.index()].session.handle_invalid(reason, arrival.read.wall),
-            ),
-            Delivery::Unmatched(reason) => {
+        let delivery = self.routes.deliver(peer, datagram);
+        let (Delivery::Reply(id, _) | Delivery::Invalid(id, _)) = delivery else {
+            if let Delivery::Unmatched(reason) = delivery {
                 self.unmatched[reason.index()] += 1;
-                return;
             }
+            return;
+        };
+        let Some(watched) = self.targets.get_mut(id) else { return };
+        let what = match delivery {
+            Delivery::Reply(_, reply) => watched.session.handle_reply(&reply, arrival),
+            Delivery::Invalid(_, reason) => {
+                watched.session.handle_invalid(reason, arrival.read.wall)
+            }
+            Delivery::Unmatched(_) => return,
         };
         let ttl = arrival.ttl;
-        self.note(member, arrival.read.wall, || Happening::Answered { what, ttl });
-        self.note_change(member, arrival.read);
+        if self.detail == Detail::Heartbeats {
+            let what = Happening::Answered { what, ttl };
+            self.events.push_back(watched.event(arrival.read.wall, what));
+        }
+        self.events.extend(watched.change(arrival.read, self.impaired_until));
     }
 
     /// A datagram came from `peer` that is longer than any reply.
@@ -352,9 +359,12 @@ impl Fleet {
     /// as its sender cared to: it explains for the target whose heartbeat that was.
     pub fn handle_icmp(&mut self, peer: SocketAddr, quote: &[u8], kind: IcmpKind, now: Stamp) {
         match self.routes.return_to(peer, quote) {
-            Ok(member) => {
-                self.watched[member.index()].session.handle_icmp(kind, now.wall);
-                self.note(member, now.wall, || Happening::Icmp(kind));
+            Ok(id) => {
+                let Some(watched) = self.targets.get_mut(id) else { return };
+                watched.session.handle_icmp(kind, now.wall);
+                if self.detail == Detail::Heartbeats {
+                    self.events.push_back(watched.event(now.wall, Happening::Icmp(kind)));
+                }
             }
             Err(reason) => self.unmatched[reason.index()] += 1,
         }
@@ -365,44 +375,32 @@ impl Fleet {
         self.impaired_until = Some(now + IMPAIRED_FOR);
     }
 
-    /// The name of target `number` was looked up: its addresses in order of preference, whatever
-    /// their ports; none where that failed.
+    /// A name was looked up: its addresses in order of preference, whatever their ports; none where
+    /// that failed. [`pass_on_addresses`](Self::pass_on_addresses) gives them to the targets.
+    pub fn handle_resolved(&mut self, name: &str, found: Arc<[SocketAddr]>) {
+        self.named.answer(name, found);
+    }
+
+    /// Gives at most `most` targets what was found out about their names; true while more wait.
+    pub fn pass_on_addresses(&mut self, most: usize) -> bool {
+        for _ in 0..most {
+            let Some((id, found)) = self.named.next() else { break };
+            self.handle_addresses(id, &found);
+        }
+        self.named.is_waiting()
+    }
+
+    /// The name of one target means these addresses; see [`handle_resolved`](Self::handle_resolved).
     ///
     /// The address in use stays in use while it is among them, and while lookups fail.
-    pub fn handle_resolved(&mut self, number: u32, found: &[SocketAddr]) {
-        let member = Member(number);
-        let Some(watched) = self.watched.get_mut(member.index()) else { return };
-        let current = watched.route.map(|route| route.peer.ip());
-        let kept = found.iter().find(|address| Some(address.ip()) == current);
-        let Some(&(mut peer)) = kept.or(found.first()) else {
-            watched.resolution = Resolution::Failed;
-            return;
-        };
-        watched.resolution = Resolution::Succeeded;
-        peer.set_port(watched.target.address.port);
-        let protocol = watched.target.protocol;
-        if watched.route.is_some_and(|route| route.peer == peer) {
-            return;
-        }
-        if let Some(former) = watched.former.take() {
-            self.routes.remove(*former, protocol);
-        }
-        watched.address_changes += u64::from(watched.route.is_some());
-        watched.former = watched.route.take().map(Box::new);
-        watched.route = self.routes.add(member, peer, protocol);
-        if watched.route.is_none() {
+    pub fn handle_addresses(&mut self, id: TargetId, found: &[SocketAddr]) {
+        let Some(watched) = self.targets.get_mut(id) else { return };
+        if !watched.resolved(id, found, &mut self.routes) {
             tracing::error!(
                 target_name = watched.target.name,
-                %peer,
                 "too many targets share this address; the protocol cannot tell them apart"
             );
         }
-    }
-
-    /// The address in use for target `number`.
-    #[must_use]
-    pub fn address(&self, number: u32) -> Option<SocketAddr> {
-        self.watched.get(number as usize)?.route.map(|route| route.peer)
     }
 
     /// The next thing that happened.
@@ -410,36 +408,63 @@ impl Fleet {
         self.events.pop_front()
     }
 
-    /// Whether every target whose name can be resolved has had its first heartbeat settled.
+    /// Whether every target whose name can be resolved has had its first heartbeat settled, of those
+    /// that were there when this was first so.
     ///
     /// Costs nothing once it is so, and little before.
     pub fn poll_ready(&mut self) -> bool {
-        while let Some(member) = self.unready.last() {
-            let watched = &self.watched[member.index()];
-            if watched.resolution != Resolution::Failed && !watched.session.has_settled() {
+        while let Some(&id) = self.unready.as_ref().and_then(|unready| unready.last()) {
+            if let Some(watched) = self.targets.get(id)
+                && watched.resolution != Resolution::Failed
+                && !watched.session.has_settled()
+            {
                 return false;
             }
-            self.unready.pop();
+            self.unready.as_mut().and_then(Vec::pop);
         }
+        self.unready = None;
         true
     }
 
     /// How many targets there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.watched.len()
+        self.targets.len()
     }
 
     /// Whether there is no target.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.watched.is_empty()
+        self.targets.len() == 0
     }
 
-    /// The figures of target `number` at `now`; `None` past the last.
+    /// All targets, in no order that means anything.
+    pub fn ids(&self) -> impl Iterator<Item = TargetId> {
+        self.targets.iter().map(|(id, _)| id)
+    }
+
+    /// The slots of all targets are less than this.
     #[must_use]
-    pub fn sample(&self, number: usize, now: Mono) -> Option<TargetSample> {
-        let watched = self.watched.get(number)?;
+    pub fn slots(&self) -> usize {
+        self.targets.slots()
+    }
+
+    /// The target that has this slot. A target has the same slot for as long as it is there.
+    #[must_use]
+    pub fn at_slot(&self, slot: usize) -> Option<TargetId> {
+        self.targets.user(slot)
+    }
+
+    /// The address in use for a target.
+    #[must_use]
+    pub fn address(&self, id: TargetId) -> Option<SocketAddr> {
+        self.targets.get(id)?.route.map(|route| route.peer)
+    }
+
+    /// The figures of a target at `now`.
+    #[must_use]
+    pub fn sample(&self, id: TargetId, now: Mono) -> Option<TargetSample> {
+        let watched = self.targets.get(id)?;
         Some(TargetSample {
             target: watched.target.clone(),
             address: watched.route.map(|route| route.peer),
@@ -450,20 +475,20 @@ impl Fleet {
         })
     }
 
-    /// Target `number` at a glance at `now`; `None` past the last.
+    /// A target at a glance at `now`.
     #[must_use]
-    pub fn glance(&self, number: usize, now: Mono) -> Option<TargetGlance> {
-        let Watched { target, session, .. } = self.watched.get(number)?;
+    pub fn glance(&self, id: TargetId, now: Mono) -> Option<TargetGlance> {
+        let Watched { target, session, .. } = self.targets.get(id)?;
         Some(TargetGlance { target: target.clone(), glance: session.glance(now) })
     }
 
-    /// Target `number`, looked at closely at `now`; `None` past the last.
+    /// A target, looked at closely at `now`.
     #[must_use]
-    pub fn look(&self, number: usize, now: Stamp) -> Option<TargetLook> {
-        let session = &self.watched.get(number)?.session;
+    pub fn look(&self, id: TargetId, now: Stamp) -> Option<TargetLook> {
+        let session = &self.targets.get(id)?.session;
         Some(TargetLook {
             at: now.wall,
-            sample: self.sample(number, now.mono)?,
+            sample: self.sample(id, now.mono)?,
             glance: session.glance(now.mono),
             recent: session.recent(now.mono),
             changes: session.changes().collect(),
@@ -490,59 +515,67 @@ impl Fleet {
         self.impaired_until.is_some_and(|until| now < until)
     }
 
-    fn expire(&mut self, member: Member, now: Stamp) {
-        let watched = &mut self.watched[member.index()];
-        let (target, events) = (&watched.target, &mut self.events);
-        let detail = self.detail;
-        watched.session.handle_timeout(now, |sequence| {
-            if detail == Detail::Heartbeats {
-                let what = Happening::Lost { sequence };
-                let (target, at) = (target.clone(), now.wall);
-                events.push_back(Event { target, at, what, evidence: None });
+    fn schedule(&mut self, id: TargetId) {
+        if let Some(watched) = self.targets.get_mut(id) {
+            schedule(&mut self.agenda, id, watched);
+        }
+    }
+
+    /// Keeps the agenda from growing with void entries.
+    fn tidy_agenda(&mut self) {
+        let most = 2 * self.targets.len() + VOID_ENTRIES;
+        if self.agenda.len() > most {
+            let targets = &self.targets;
+            let is_valid = |at, id| targets.get(id).is_some_and(|watched| watched.wake == at);
+            self.agenda.retain(|&Reverse((at, id))| is_valid(at, id));
+        }
+    }
+
+    fn free_retired(&mut self) {
+        if let Some((_, route, protocol)) = self.retired.pop_front() {
+            self.routes.remove(route, protocol);
+        }
+    }
+
+    /// The address of a target is another one than that of `before`.
+    fn readdress(&mut self, id: TargetId, before: &Target, found: Option<&[SocketAddr]>) {
+        let Some(watched) = self.targets.get_mut(id) else { return };
+        if let Host::Name(name) = &before.address.host {
+            self.named.remove(name, id);
+        }
+        let host = &watched.target.address.host;
+        let known = match (host, found) {
+            (&Host::Ip(ip), _) => Some(vec![SocketAddr::new(ip, 0)]),
+            (Host::Name(_), Some(found)) => Some(found.to_vec()),
+            // Only the port is another one.
+            (Host::Name(_), None) if *host == before.address.host => {
+                watched.route.map(|route| vec![route.peer])
             }
-        });
-    }
-
-    fn reschedule(&mut self, member: Member) {
-        if let Some(at) = self.watched[member.index()].session.poll_timeout() {
-            self.agenda.push(Reverse((at, member)));
+            (Host::Name(_), None) => None,
+        };
+        if let Host::Name(name) = host {
+            self.named.add(name, id);
         }
-    }
-
-    fn note(&mut self, member: Member, at: Wall, what: impl FnOnce() -> Happening) {
-        if self.detail == Detail::Heartbeats {
-            let target = self.watched[member.index()].target.clone();
-            self.events.push_back(Event { target, at, what: what(), evidence: None });
-        }
-    }
-
-    fn note_change(&mut self, member: Member, now: Stamp) {
-        let impaired = self.is_impaired(now.mono);
-        let watched = &mut self.watched[member.index()];
-        if let Some(state) = watched.session.poll_change() {
-            let what = Happening::Changed { state, misses: watched.session.consecutive_misses() };
-            let target = watched.target.clone();
-            let evidence = Some(watched.evidence(now, impaired));
-            self.events.push_back(Event { target, at: now.wall, what, evidence });
+        if let Some(known) = known {
+            self.handle_addresses(id, &known);
+        } else {
+            watched.leave(&mut self.routes);
+            watched.resolution = Resolution::Pending;
         }
     }
 }
 
-impl Watched {
-    fn evidence(&self, now: Stamp, impaired: bool) -> Evidence {
-        Evidence {
-            at: now.wall,
-            symptoms: self.session.symptoms(now.mono),
-            endpoint: self.route.map(|route| route.peer),
-            resolved: self.resolution == Resolution::Succeeded,
-            impaired,
-        }
-    }
-
-    fn unsent_without_route(&self) -> UnsentReason {
-        match self.resolution {
-            Resolution::Succeeded => UnsentReason::Other,
-            Resolution::Pending | Resolution::Failed => UnsentReason::Unresolved,
+/// Puts a target on the agenda, unless it is there already for the right moment.
+fn schedule(
+    agenda: &mut BinaryHeap<Reverse<(Mono, TargetId)>>,
+    id: TargetId,
+    watched: &mut Watched,
+) {
+    let wake = watched.session.poll_timeout().unwrap_or(NEVER);
+    if watched.wake != wake {
+        watched.wake = wake;
+        if wake != NEVER {
+            agenda.push(Reverse((wake, id)));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What is wanted of all targets, gathered some at a time: requests enter, whole answers leave.
 //!
-//! A worker gathers a few in each of its rounds, so that no request holds up a heartbeat.
+//! A worker gathers a few in each of its rounds, so that no request holds up a heartbeat. It goes by
+//! slots, which targets keep while others come and go: a target that is there all the while is
+//! gathered exactly once.
 
 use std::collections::VecDeque;
 
@@ -11,13 +13,15 @@ use tokio::sync::oneshot;
 pub(super) struct Gathering<Item, Answer> {
     wanted: VecDeque<oneshot::Sender<Answer>>,
     gathered: Vec<Item>,
+    /// The first slot that has not been looked at for them.
+    next: usize,
     /// Whether those are for somebody who has left.
     stale: bool,
 }
 
 impl<Item, Answer> Default for Gathering<Item, Answer> {
     fn default() -> Self {
-        Self { wanted: VecDeque::new(), gathered: Vec::new(), stale: false }
+        Self { wanted: VecDeque::new(), gathered: Vec::new(), next: 0, stale: false }
     }
 }
 
@@ -32,21 +36,22 @@ impl<Item, Answer> Gathering<Item, Answer> {
         !self.wanted.is_empty() || self.stale
     }
 
-    /// Gathers at most `most` more of all `len` items, from the first to the last by `item`, for
-    /// the first who waits; gives all to `answer` and sends it once it has them.
+    /// Looks at most at `most` more of all `slots`, from the first to the last, for the first who
+    /// waits, and gathers what `item` gives for each; gives all to `answer` and sends it once it has
+    /// them.
     ///
     /// Nothing is gathered for who has left: else those whose patience ends under load would be
     /// the load of all who come after them.
     pub(super) fn gather(
         &mut self,
-        len: usize,
+        slots: usize,
         most: usize,
         item: impl FnMut(usize) -> Option<Item>,
         answer: impl FnOnce(Vec<Item>) -> Answer,
     ) {
         while self.wanted.front().is_some_and(oneshot::Sender::is_closed) {
             self.wanted.pop_front();
-            self.stale = !self.gathered.is_empty();
+            self.stale = true;
         }
         if self.stale {
             // Whoever is next wants them as they stand after the request. To let many go takes as
@@ -57,17 +62,22 @@ impl<Item, Answer> Gathering<Item, Answer> {
                 return;
             }
             self.gathered = Vec::new();
+            self.next = 0;
             self.stale = false;
         }
         if self.wanted.is_empty() {
             return;
         }
-        let next = self.gathered.len();
-        self.gathered.reserve_exact(len.saturating_sub(next));
-        self.gathered.extend((next..len).take(most).map_while(item));
-        if self.gathered.len() == len
+        if self.next == 0 {
+            self.gathered.reserve_exact(slots);
+        }
+        let end = self.next.saturating_add(most).min(slots);
+        self.gathered.extend((self.next..end).filter_map(item));
+        self.next = end;
+        if end == slots
             && let Some(to) = self.wanted.pop_front()
         {
+            self.next = 0;
             // Whoever asked may leave at any time.
             let _ = to.send(answer(std::mem::take(&mut self.gathered)));
         }
@@ -132,6 +142,20 @@ mod tests {
         assert!(numbers.is_under_way());
         assert_eq!(gather(&mut numbers, 0), 0);
         assert!(!numbers.is_under_way());
+    }
+
+    #[test]
+    fn slots_without_a_target_are_passed_over_and_new_slots_are_looked_at() {
+        let mut numbers = Numbers::default();
+        let mut answer = asked(&mut numbers);
+        let odd = |n: usize| (n % 2 == 1).then_some(n);
+        numbers.gather(4, 2, odd, |all| all);
+        assert!(answer.try_recv().is_err());
+        // Another slot came to be used meanwhile.
+        numbers.gather(6, 2, odd, |all| all);
+        assert!(answer.try_recv().is_err());
+        numbers.gather(6, 2, odd, |all| all);
+        assert_eq!(answer.try_recv().unwrap(), [1, 3, 5]);
     }
 
     #[test]

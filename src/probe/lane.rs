@@ -9,8 +9,9 @@ use crate::net::{self, BindError, Inbox, Notice, Options, Outbox, Readiness, Soc
 use crate::wire;
 
 use super::awaited::Awaited;
-use super::fleet::{Fleet, Ticket, Transmit};
+use super::fleet::Fleet;
 use super::timeline::Timeline;
+use super::transmit::{Ticket, Transmit};
 
 /// What a heartbeat takes of a receive buffer, in octets of `SO_RCVBUF`: its reply and its
 /// transmit timestamp are charged 768 octets each, of twice what was asked for (socket(7)).

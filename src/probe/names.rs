@@ -1,16 +1,17 @@
 //! Names to addresses, again and again, beside the schedule and never in its way.
 //!
-//! Every name is looked up by a task of its own, however many targets have it, so that one name
-//! that nobody answers for delays no other. What is found goes to the workers as commands.
+//! Every name is looked up by a task of its own for as long as any target has it, however many do,
+//! so that one name that nobody answers for delays no other. What is found goes to the workers as
+//! commands, one to each worker that has a target of the name.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::UnboundedSender;
-use tokio::task::JoinSet;
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::net;
@@ -32,72 +33,154 @@ const AT_ONCE: usize = 32;
 /// The names of all targets, and what looks them up.
 #[derive(Debug)]
 pub(super) struct Names {
-    at_once: Arc<Semaphore>,
-    /// What each name was found to mean at first; empty where that failed.
-    found: BTreeMap<String, Vec<SocketAddr>>,
-    tasks: JoinSet<()>,
+    book: Arc<Mutex<Book>>,
 }
 
-/// A target that wants to hear of its name.
-#[derive(Debug, Clone)]
-pub(super) struct Listener {
-    pub(super) worker: UnboundedSender<Command>,
-    pub(super) number: u32,
+/// Who has which name, and what is known of it.
+///
+/// For as long as the book is locked, no answer goes to a worker: what is sent to it meanwhile
+/// arrives before any newer answer.
+#[derive(Debug)]
+pub(super) struct Book {
+    names: HashMap<Arc<str>, Entry>,
+    workers: Vec<UnboundedSender<Command>>,
+    at_once: Arc<Semaphore>,
+    /// The book itself, for the tasks.
+    myself: Weak<Mutex<Book>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// How many targets of each worker have the name; without workers that have none.
+    users: Vec<(usize, u32)>,
+    /// The last answer; `None` before the first, empty where the lookup failed.
+    found: Option<Arc<[SocketAddr]>>,
+    /// Looks the name up, for as long as this entry is there.
+    task: AbortHandle,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl Names {
-    /// Looks all `names` up once, and waits for what comes back within `patience`.
-    pub(super) async fn look_up(
-        names: impl IntoIterator<Item = String>,
-        patience: Duration,
-    ) -> Self {
-        let at_once = Arc::new(Semaphore::new(AT_ONCE));
-        let mut lookups = JoinSet::new();
-        for name in names {
-            let at_once = at_once.clone();
-            lookups.spawn(async move {
-                let addresses = look_up(&name, &at_once).await;
-                (name, addresses)
-            });
-        }
-        let mut found = BTreeMap::new();
-        // Cut off or not, what has come so far is in the map.
-        let _ = timeout(patience, async {
-            while let Some(lookup) = lookups.join_next().await {
-                found.extend(lookup.ok());
-            }
-        })
-        .await;
-        Self { at_once, found, tasks: JoinSet::new() }
-    }
-
-    /// What `name` was found to mean at first; `None` while that is not known yet.
-    pub(super) fn first(&self, name: &str) -> Option<&[SocketAddr]> {
-        self.found.get(name).map(Vec::as_slice)
-    }
-
-    /// From now on, tells `listeners` what `name` means whenever it has been looked up.
-    pub(super) fn follow(&mut self, name: String, listeners: Vec<Listener>) {
-        let at_once = self.at_once.clone();
-        let first = self.found.get(&name).map(|addresses| !addresses.is_empty());
-        self.tasks.spawn(async move {
-            let mut wait = Wait::default();
-            if let Some(succeeded) = first {
-                sleep(wait.after(succeeded)).await;
-            }
-            loop {
-                let addresses = look_up(&name, &at_once).await;
-                let pause = wait.after(!addresses.is_empty());
-                for Listener { worker, number } in &listeners {
-                    let addresses = addresses.clone();
-                    if worker.send(Command::Resolved { number: *number, addresses }).is_err() {
-                        return;
-                    }
-                }
-                sleep(pause).await;
-            }
+    /// No names yet; answers go to these workers.
+    pub(super) fn new(workers: Vec<UnboundedSender<Command>>) -> Self {
+        let book = Arc::new_cyclic(|myself| {
+            let (names, myself) = (HashMap::new(), myself.clone());
+            let at_once = Arc::new(Semaphore::new(AT_ONCE));
+            Mutex::new(Book { names, workers, at_once, myself })
         });
+        Self { book }
     }
+
+    /// The book, locked.
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        lock(&self.book)
+    }
+
+    /// Looks up all `names`, and waits for what comes back within `patience`. They are looked up
+    /// again and again from now on, and are to be [joined](Book::join).
+    pub(super) async fn look_up(&self, names: impl IntoIterator<Item = &str>, patience: Duration) {
+        let (answered, mut all) = mpsc::channel(1);
+        {
+            let mut book = self.book();
+            for name in names {
+                book.entry(name, Some(&answered));
+            }
+        }
+        drop(answered);
+        // Nothing is ever sent: this ends when the last task has had its first answer.
+        let _ = timeout(patience, all.recv()).await;
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        self.book().names.clear();
+    }
+}
+
+impl Book {
+    /// One more target of this worker has this name, which is looked up from now on; gives what is
+    /// known of it.
+    pub(super) fn join(&mut self, name: &str, worker: usize) -> Option<Arc<[SocketAddr]>> {
+        let entry = self.entry(name, None);
+        match entry.users.iter_mut().find(|(user, _)| *user == worker) {
+            Some((_, count)) => *count += 1,
+            None => entry.users.push((worker, 1)),
+        }
+        entry.found.clone()
+    }
+
+    /// One target of this worker less has this name. It is not looked up any more once no target
+    /// has it.
+    pub(super) fn leave(&mut self, name: &str, worker: usize) {
+        let Some(entry) = self.names.get_mut(name) else { return };
+        if let Some((_, count)) = entry.users.iter_mut().find(|(user, _)| *user == worker) {
+            *count -= 1;
+        }
+        entry.users.retain(|&(_, count)| count > 0);
+        if entry.users.is_empty() {
+            self.names.remove(name);
+        }
+    }
+
+    /// The name was looked up; no addresses where that failed.
+    fn answer(&mut self, name: &Arc<str>, addresses: Vec<SocketAddr>) {
+        let Some(entry) = self.names.get_mut(name) else { return };
+        let addresses: Arc<[SocketAddr]> = addresses.into();
+        entry.found = Some(addresses.clone());
+        for &(worker, _) in &entry.users {
+            let (name, addresses) = (name.clone(), addresses.clone());
+            // A worker that has ended needs no names.
+            let _ = self.workers[worker].send(Command::Resolved { name, addresses });
+        }
+    }
+
+    /// What is known of a name; where nothing is, a task begins to look it up. `first` is dropped
+    /// once it has had its first answer.
+    fn entry(&mut self, name: &str, first: Option<&mpsc::Sender<()>>) -> &mut Entry {
+        // Most names are known, and those need no memory for their key.
+        let name = match self.names.get_key_value(name) {
+            Some((known, _)) => known.clone(),
+            None => name.into(),
+        };
+        let Self { names, at_once, myself, .. } = self;
+        names.entry(name).or_insert_with_key(|name| {
+            let first = first.cloned();
+            let task = follow(name.clone(), at_once.clone(), myself.clone(), first);
+            let task = tokio::spawn(task).abort_handle();
+            Entry { users: Vec::new(), found: None, task }
+        })
+    }
+}
+
+/// Looks a name up again and again, and tells the book of it.
+async fn follow(
+    name: Arc<str>,
+    at_once: Arc<Semaphore>,
+    book: Weak<Mutex<Book>>,
+    first: Option<mpsc::Sender<()>>,
+) {
+    let mut wait = Wait::default();
+    let mut first = first;
+    loop {
+        let addresses = look_up(&name, &at_once).await;
+        let pause = wait.after(!addresses.is_empty());
+        let Some(book) = book.upgrade() else { return };
+        lock(&book).answer(&name, addresses);
+        drop(book);
+        drop(first.take());
+        sleep(pause).await;
+    }
+}
+
+fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
+    // A book is whole between any two of its lines.
+    book.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The addresses of `name`; none where it cannot be resolved.
@@ -133,6 +216,8 @@ impl Wait {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
     use super::*;
 
     #[test]
@@ -144,15 +229,81 @@ mod tests {
         assert_eq!(wait.after(false), Duration::from_secs(1));
     }
 
+    fn known(names: &Names, name: &str) -> Option<Vec<SocketAddr>> {
+        let book = names.book();
+        book.names.get(name).and_then(|entry| entry.found.as_ref()).map(|found| found.to_vec())
+    }
+
+    /// The names that are told of until there is nothing more to be told at once.
+    fn told(commands: &mut UnboundedReceiver<Command>) -> Vec<(String, usize)> {
+        let mut told = Vec::new();
+        while let Ok(Command::Resolved { name, addresses }) = commands.try_recv() {
+            told.push((name.to_string(), addresses.len()));
+        }
+        told
+    }
+
+    fn crew() -> (Names, [UnboundedReceiver<Command>; 2]) {
+        let (one, first) = unbounded_channel();
+        let (other, second) = unbounded_channel();
+        (Names::new(vec![one, other]), [first, second])
+    }
+
     #[tokio::test]
     async fn a_name_that_means_nothing_is_known_as_such_and_holds_up_no_other() {
+        let (names, _commands) = crew();
         // An interface that does not exist: no name server is asked.
         let unknown = "fe80::1%nowhere";
-        let names = [unknown.to_owned(), "localhost".to_owned()];
         // A resolver that does not answer is given up after PATIENCE: that is waited for.
-        let names = Names::look_up(names, PATIENCE * 6).await;
-        assert_eq!(names.first(unknown), Some(&[][..]));
-        assert!(names.first("localhost").is_some_and(|found| found[0].ip().is_loopback()));
-        assert_eq!(names.first("never.asked"), None);
+        names.look_up([unknown, "localhost"], PATIENCE * 6).await;
+        assert_eq!(known(&names, unknown), Some(Vec::new()));
+        assert!(known(&names, "localhost").is_some_and(|found| found[0].ip().is_loopback()));
+        assert_eq!(known(&names, "never.asked"), None);
+    }
+
+    #[tokio::test]
+    async fn each_worker_hears_of_a_name_once_however_many_of_its_targets_have_it() {
+        let (names, mut commands) = crew();
+        {
+            let mut book = names.book();
+            for _ in 0..1000 {
+                assert_eq!(book.join("localhost", 1), None);
+            }
+            // Answers as the task of the name would.
+            let name = "localhost".into();
+            book.answer(&name, vec!["127.0.0.1:0".parse().unwrap()]);
+            assert_eq!(book.join("localhost", 0).map(|found| found.len()), Some(1));
+            assert_eq!(told(&mut commands[0]), []);
+            assert_eq!(told(&mut commands[1]), [("localhost".to_owned(), 1)]);
+            book.answer(&name, Vec::new());
+            assert_eq!(told(&mut commands[0]), [("localhost".to_owned(), 0)]);
+            assert_eq!(told(&mut commands[1]), [("localhost".to_owned(), 0)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lookup_ends_with_the_last_target_of_its_name() {
+        let (names, mut commands) = crew();
+        let task = {
+            let mut book = names.book();
+            book.join("localhost", 0);
+            book.join("localhost", 0);
+            book.join("localhost", 1);
+            book.leave("localhost", 0);
+            book.leave("localhost", 1);
+            book.answer(&"localhost".into(), Vec::new());
+            assert_eq!((told(&mut commands[0]).len(), told(&mut commands[1]).len()), (1, 0));
+            let task = book.names["localhost"].task.clone();
+            book.leave("localhost", 0);
+            book.leave("localhost", 0);
+            assert!(book.names.is_empty());
+            task
+        };
+        let ended = async {
+            while !task.is_finished() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(60), ended).await.unwrap();
     }
 }

@@ -4,22 +4,15 @@
 //! the same address, each has a session number of its own that travels with every heartbeat
 //! ([`Request::session`](crate::wire::Request::session)); the first has number 0, so that a target
 //! alone at its address looks like any plain sender.
+//!
+//! The number of a target that was removed is retired for a while: an answer that is still on its
+//! way belongs to nobody then, and is not taken for the answer to a newer target.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use crate::model::{InvalidReason, UnmatchedReason};
+use crate::model::{InvalidReason, TargetId, UnmatchedReason};
 use crate::wire::{self, Protocol, Reply, Unreadable};
-
-/// A target's place in its worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Member(pub(super) u32);
-
-impl Member {
-    pub(super) fn index(self) -> usize {
-        self.0 as usize
-    }
-}
 
 /// Where a target's heartbeats go, and the number that tells it from others there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,28 +31,39 @@ pub(super) struct Routes {
 #[derive(Debug)]
 struct Sharers {
     protocol: &'static dyn Protocol,
-    members: Vec<Option<Member>>,
-    /// How many of `members` are `None`.
-    holes: usize,
+    places: Vec<Place>,
+    /// How many of `places` are free.
+    free: usize,
+    /// How many of `places` are retired.
+    retired: usize,
+}
+
+/// A session number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Free,
+    Taken(TargetId),
+    /// The target is gone, and its number is not given to another one yet.
+    Retired,
 }
 
 /// What a datagram turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Delivery {
     /// A reply for this target.
-    Reply(Member, Reply),
+    Reply(TargetId, Reply),
     /// From this target's address alone, and no answer to anything.
-    Invalid(Member, InvalidReason),
+    Invalid(TargetId, InvalidReason),
     /// For nobody.
     Unmatched(UnmatchedReason),
 }
 
 impl Routes {
-    /// Gives `member` a route to `peer`; `None` where as many targets are there already as the
+    /// Gives target `id` a route to `peer`; `None` where as many targets are there already as the
     /// protocol can tell apart.
     pub(super) fn add(
         &mut self,
-        member: Member,
+        id: TargetId,
         peer: SocketAddr,
         protocol: &'static dyn Protocol,
     ) -> Option<Route> {
@@ -67,23 +71,28 @@ impl Routes {
         let known = groups.iter().position(|group| wire::is_same(group.protocol, protocol));
         let index = known.unwrap_or(groups.len());
         if known.is_none() {
-            groups.push(Sharers { protocol, members: Vec::with_capacity(1), holes: 0 });
+            groups.push(Sharers::new(protocol));
         }
-        let session = groups[index].take_place(member)?;
+        let session = groups[index].take_place(id)?;
         Some(Route { peer, session })
     }
 
-    /// Takes a route back.
+    /// Takes a route back, for the next target to have.
     pub(super) fn remove(&mut self, route: Route, protocol: &'static dyn Protocol) {
+        self.vacate(route, protocol, Place::Free);
+    }
+
+    /// Takes a route back that no other target is to have before it is [removed](Self::remove).
+    pub(super) fn retire(&mut self, route: Route, protocol: &'static dyn Protocol) {
+        self.vacate(route, protocol, Place::Retired);
+    }
+
+    fn vacate(&mut self, route: Route, protocol: &'static dyn Protocol, to: Place) {
         let Some(groups) = self.peers.get_mut(&route.peer) else { return };
         for group in groups.iter_mut().filter(|group| wire::is_same(group.protocol, protocol)) {
-            if let Some(place) = group.members.get_mut(route.session as usize)
-                && place.take().is_some()
-            {
-                group.holes += 1;
-            }
+            group.vacate(route.session, to);
         }
-        groups.retain(|group| group.holes < group.members.len());
+        groups.retain(|group| group.free < group.places.len());
         if groups.is_empty() {
             self.peers.remove(&route.peer);
         }
@@ -105,71 +114,114 @@ impl Routes {
                     continue;
                 }
             };
-            let member = match reply.session {
-                Some(session) => group.member(session),
+            let id = match reply.session {
+                Some(session) if group.is_retired(session) => {
+                    return Delivery::Unmatched(UnmatchedReason::UnknownSession);
+                }
+                Some(session) => group.target(session),
                 None => group.only(),
             };
-            return match (member, sole(groups)) {
-                (Some(member), _) => Delivery::Reply(member, reply),
-                (None, Some(member)) => Delivery::Invalid(member, InvalidReason::UnknownSequence),
+            return match (id, sole(groups)) {
+                (Some(id), _) => Delivery::Reply(id, reply),
+                (None, Some(id)) => Delivery::Invalid(id, InvalidReason::UnknownSequence),
                 (None, None) => Delivery::Unmatched(UnmatchedReason::UnknownSession),
             };
         }
         match sole(groups) {
-            Some(member) => Delivery::Invalid(member, invalid),
+            Some(id) => Delivery::Invalid(id, invalid),
             None => Delivery::Unmatched(UnmatchedReason::UnknownSession),
         }
     }
 
     /// Whose request to `peer` it was that an ICMP error quotes; where a target is alone there, it
-    /// is its, whatever the error quotes.
+    /// is its, whatever the error quotes of a target that is still there.
     pub(super) fn return_to(
         &self,
         peer: SocketAddr,
         quote: &[u8],
-    ) -> Result<Member, UnmatchedReason> {
+    ) -> Result<TargetId, UnmatchedReason> {
         let groups = self.peers.get(&peer).ok_or(UnmatchedReason::UnknownAddress)?;
-        let quoted = |group: &Sharers| group.member(group.protocol.quoted_session(quote)?);
+        let session = |group: &Sharers| group.protocol.quoted_session(quote);
+        let is_retired = |group: &Sharers| {
+            group.retired > 0 && session(group).is_some_and(|session| group.is_retired(session))
+        };
+        if groups.iter().any(is_retired) {
+            return Err(UnmatchedReason::UnknownSession);
+        }
+        let quoted = |group: &Sharers| group.target(session(group)?);
         let found = sole(groups).or_else(|| groups.iter().find_map(quoted));
         found.ok_or(UnmatchedReason::UnknownSession)
     }
 }
 
 impl Sharers {
-    /// The session number of a free place, which `member` takes.
-    fn take_place(&mut self, member: Member) -> Option<u32> {
-        if self.holes > 0 {
-            let hole = self.members.iter().position(Option::is_none)?;
-            self.members[hole] = Some(member);
-            self.holes -= 1;
-            return u32::try_from(hole).ok();
+    fn new(protocol: &'static dyn Protocol) -> Self {
+        Self { protocol, places: Vec::with_capacity(1), free: 0, retired: 0 }
+    }
+
+    /// The session number of a free place, which target `id` takes.
+    fn take_place(&mut self, id: TargetId) -> Option<u32> {
+        if self.free > 0 {
+            let free = self.places.iter().position(|&place| place == Place::Free)?;
+            self.places[free] = Place::Taken(id);
+            self.free -= 1;
+            return u32::try_from(free).ok();
         }
-        let session = u32::try_from(self.members.len()).ok()?;
+        let session = u32::try_from(self.places.len()).ok()?;
         if session > self.protocol.max_session() {
             return None;
         }
-        self.members.push(Some(member));
+        self.places.push(Place::Taken(id));
         Some(session)
     }
 
-    fn member(&self, session: u32) -> Option<Member> {
-        self.members.get(session as usize).copied().flatten()
+    /// Makes a place free or retired; one that is free already stays so.
+    fn vacate(&mut self, session: u32, to: Place) {
+        let Some(place) = self.places.get_mut(session as usize) else { return };
+        let from = std::mem::replace(place, to);
+        if from == Place::Free {
+            *place = Place::Free;
+            return;
+        }
+        self.retired -= usize::from(from == Place::Retired);
+        self.retired += usize::from(to == Place::Retired);
+        self.free += usize::from(to == Place::Free);
     }
 
-    fn only(&self) -> Option<Member> {
-        if self.members.len() - self.holes != 1 {
+    fn is_retired(&self, session: u32) -> bool {
+        self.places.get(session as usize) == Some(&Place::Retired)
+    }
+
+    fn target(&self, session: u32) -> Option<TargetId> {
+        self.places.get(session as usize).and_then(Place::target)
+    }
+
+    fn only(&self) -> Option<TargetId> {
+        if self.places.len() - self.free - self.retired != 1 {
             return None;
         }
-        self.members.iter().copied().flatten().next()
+        self.places.iter().find_map(Place::target)
+    }
+
+    fn is_deserted(&self) -> bool {
+        self.places.len() == self.free + self.retired
+    }
+}
+
+impl Place {
+    fn target(&self) -> Option<TargetId> {
+        match *self {
+            Self::Taken(id) => Some(id),
+            Self::Free | Self::Retired => None,
+        }
     }
 }
 
 /// The target at an address that no other target shares.
-fn sole(groups: &[Sharers]) -> Option<Member> {
-    match groups {
-        [group] => group.only(),
-        _ => None,
-    }
+fn sole(groups: &[Sharers]) -> Option<TargetId> {
+    let mut shared = groups.iter().filter(|group| !group.is_deserted());
+    let group = shared.next()?;
+    if shared.next().is_some() { None } else { group.only() }
 }
 
 #[cfg(test)]

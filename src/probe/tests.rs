@@ -7,10 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::*;
-use crate::config::parse_target;
+use crate::config::{Config, Target, parse_target};
 use crate::model::State;
-use crate::observe::TargetGlance;
+use crate::net;
+use crate::observe::{ProbeSample, ProbeSource, TargetGlance, TargetSample};
 use crate::wire::{self, Arrived};
 
 /// A reflector on a thread of its own, until it is dropped.
@@ -103,10 +106,10 @@ async fn a_few_targets_are_looked_at_in_the_order_in_which_they_are_asked_for() 
     let (probe, _events) = Probe::start(config(60, reflector.address), options).await.unwrap();
     net::in_time(probe.settled()).await;
 
-    assert_eq!(ProbeSource::find(&probe, "target 0"), Some(0));
-    assert_eq!(ProbeSource::find(&probe, "target 59"), Some(59));
-    assert_eq!(ProbeSource::find(&probe, "target 60"), None);
-    let looks = probe.look(vec![41, 60, 3, 17, 3]).await.unwrap();
+    assert!(ProbeSource::knows(&probe, "target 0") && ProbeSource::knows(&probe, "target 59"));
+    assert!(!ProbeSource::knows(&probe, "target 60"));
+    let wanted = [41, 60, 3, 17, 3].map(|n| format!("target {n}"));
+    let looks = probe.look(wanted.into()).await.unwrap();
     let names: Vec<&str> = looks.iter().map(|look| look.sample.target.name.as_str()).collect();
     assert_eq!(names, ["target 41", "target 3", "target 17", "target 3"]);
     for look in looks {
@@ -116,11 +119,14 @@ async fn a_few_targets_are_looked_at_in_the_order_in_which_they_are_asked_for() 
     assert!(probe.look(Vec::new()).await.unwrap().is_empty());
 
     let overview = probe.glance().await.unwrap();
+    let sample = probe.sample().await.unwrap();
     assert_eq!(overview.targets.len(), 60);
     for (n, TargetGlance { target, glance }) in overview.targets.iter().enumerate() {
         assert_eq!(target.name, format!("target {n}"));
+        // A busy machine may lose some.
+        let record = &sample.targets[n].session.record;
+        assert_eq!(u64::from(glance.misses.missed), record.lost + record.unsent_misses());
         assert_eq!((glance.state, glance.changes), (Some(State::Up), 1));
-        assert_eq!(glance.misses.missed, 0);
         assert!(glance.last_rtt.is_some() && glance.p50 <= glance.p99);
     }
 }
@@ -153,22 +159,191 @@ async fn a_stopped_probe_sends_nothing_more_and_can_still_be_sampled() {
     }
 }
 
-#[test]
-fn shares_are_disjoint_complete_and_spread_over_the_interval() {
-    let config = config(1000, "127.0.0.1:9".parse().unwrap());
-    let shares = shares(&config, NonZeroUsize::new(4).unwrap());
-    let mut places: Vec<usize> = shares.iter().flatten().copied().collect();
-    places.sort_unstable();
-    assert_eq!(places, (0..1000).collect::<Vec<_>>());
-    for share in shares {
-        // Binomial with n = 1000, p = 1/4: five standard deviations are 68.
-        assert!((182..=318).contains(&share.len()), "{}", share.len());
-        let second = Duration::from_secs(1);
-        let early = share
-            .iter()
-            .filter(|&&place| phase(&config.targets[place].name, second) < second / 2)
-            .count();
-        // Binomial with n < 318, p = 1/2: five standard deviations are less than 45.
-        assert!(early.abs_diff(share.len() / 2) < 45, "{early} of {}", share.len());
+/// The target of this name in a sample.
+fn of<'a>(sample: &'a ProbeSample, name: &str) -> &'a TargetSample {
+    sample.targets.iter().find(|target| target.target.name == name).unwrap()
+}
+
+/// A sample in which `holds`: waits for it, a minute at most. Every ledger adds up in every one.
+async fn sampled(probe: &Probe, holds: impl Fn(&ProbeSample) -> bool) -> ProbeSample {
+    let waiting = async {
+        loop {
+            let sample = probe.sample().await.unwrap();
+            for target in &sample.targets {
+                let (record, in_flight) = (&target.session.record, target.session.in_flight);
+                assert_eq!(record.sent, record.received + record.lost + in_flight);
+            }
+            if holds(&sample) {
+                return sample;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), waiting).await.unwrap()
+}
+
+fn received(target: &TargetSample) -> u64 {
+    target.session.record.received
+}
+
+#[tokio::test]
+async fn targets_come_go_and_change_while_the_others_go_on() {
+    let (reflector, silent) = (Reflector::start(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    let options = Options {
+        detail: Detail::Changes,
+        begin: Begin::Spread,
+        limit: None,
+        workers: NonZeroUsize::new(2).unwrap(),
+    };
+    let (probe, _events) = Probe::start(config(9, reflector.address), options).await.unwrap();
+    let all = |wanted: u64| {
+        move |sample: &ProbeSample| sample.targets.iter().all(|target| received(target) >= wanted)
+    };
+    let first = sampled(&probe, all(3)).await;
+    assert_eq!(first.targets.len(), 9);
+
+    // The same again, in another order: nothing is touched.
+    let mut same = config(9, reflector.address);
+    same.targets.reverse();
+    let applied = probe.apply(same.clone()).await.unwrap();
+    assert_eq!(applied, Applied { unchanged: 9, ..Applied::default() });
+    let turned = probe.sample().await.unwrap();
+    assert_eq!(turned.targets[0].target.name, "target 8");
+    assert!(turned.config_loaded_at > first.config_loaded_at);
+    for target in &first.targets {
+        assert!(received(of(&turned, &target.target.name)) >= received(target));
     }
+
+    // Target 0 goes, 1 has another interval and a label, 2 another address, 3 another protocol,
+    // and 9 comes.
+    let mut changed = config(10, reflector.address);
+    let edit = |config: &mut Config, n: usize, change: &dyn Fn(&mut Target)| {
+        change(Arc::make_mut(&mut config.targets[n]));
+    };
+    edit(&mut changed, 1, &|target| {
+        target.interval = Duration::from_millis(10);
+        target.labels.insert("site".to_owned(), "fra".to_owned());
+    });
+    edit(&mut changed, 2, &|target| target.address.port = silent.local_addr().unwrap().port());
+    let other = changed.targets[4].protocol;
+    edit(&mut changed, 3, &|target| target.protocol = other);
+    changed.targets.remove(0);
+    let before = probe.sample().await.unwrap();
+    let applied = probe.apply(changed.clone()).await.unwrap();
+    let expected = Applied { added: 2, removed: 2, retuned: 2, unchanged: 5 };
+    assert_eq!(applied, expected);
+    let at_once = probe.sample().await.unwrap();
+    let names: Vec<_> = at_once.targets.iter().map(|t| t.target.name.clone()).collect();
+    assert_eq!(names, (1..10).map(|n| format!("target {n}")).collect::<Vec<_>>());
+    assert!(at_once.label_names.contains("site"));
+    assert!(!probe.knows("target 0") && probe.knows("target 9"));
+    assert!(probe.look(vec!["target 0".to_owned()]).await.unwrap().is_empty());
+
+    let later = sampled(&probe, |sample| {
+        let grown = |n: usize| {
+            let name = format!("target {n}");
+            received(of(sample, &name)) > received(of(&before, &name)) + 3
+        };
+        let moved = of(sample, "target 2").session.record.sent
+            > of(&before, "target 2").session.record.sent + 3;
+        (4..9).all(grown) && grown(1) && moved && received(of(sample, "target 9")) > 3
+    })
+    .await;
+    for n in 4..9 {
+        let record = &of(&later, &format!("target {n}")).session.record;
+        assert_eq!((record.duplicates, record.invalid.iter().sum::<u64>()), (0, 0), "target {n}");
+    }
+    assert_eq!(of(&later, "target 2").address_changes, 1);
+    assert_eq!(of(&later, "target 2").address.map(|address| address.port()), {
+        silent.local_addr().ok().map(|address| address.port())
+    });
+    // It began anew, by another protocol.
+    let anew = &of(&later, "target 3").session.record;
+    assert!(anew.sent > 0 && anew.invalid.iter().sum::<u64>() == 0);
+
+    // Under its old name, target 0 is a new one.
+    changed.targets.push(same.targets[8].clone());
+    assert_eq!(changed.targets[9].name, "target 0");
+    assert_eq!(probe.apply(changed.clone()).await.unwrap().added, 1);
+    let again = probe.sample().await.unwrap();
+    assert!(received(of(&again, "target 0")) < received(of(&before, "target 0")));
+    assert_eq!(again.targets[9].target.name, "target 0");
+    let again = sampled(&probe, |sample| received(of(sample, "target 0")) > 3).await;
+    let record = &of(&again, "target 0").session.record;
+    assert_eq!((record.duplicates, record.invalid.iter().sum::<u64>()), (0, 0));
+
+    // A configuration with an error changes nothing, and one without targets everything.
+    let mut twice = changed.clone();
+    twice.targets.push(changed.targets[0].clone());
+    twice.targets.remove(1);
+    assert!(matches!(probe.apply(twice).await, Err(ApplyError::Duplicate(_))));
+    assert_eq!(probe.sample().await.unwrap().targets.len(), 10);
+    assert_eq!(probe.apply(Config::default()).await.unwrap().removed, 10);
+    assert!(probe.sample().await.unwrap().targets.is_empty());
+    probe.settled().await;
+}
+
+#[tokio::test]
+async fn configurations_that_are_applied_at_once_come_one_after_the_other() {
+    let reflector = Reflector::start();
+    let options = Options {
+        detail: Detail::Changes,
+        begin: Begin::Spread,
+        limit: None,
+        workers: NonZeroUsize::new(3).unwrap(),
+    };
+    let (probe, _events) = Probe::start(Config::default(), options).await.unwrap();
+    assert_eq!(probe.sample().await.unwrap().targets.len(), 0);
+    let sizes = [300, 40, 200, 1, 120];
+    let sampling = async {
+        for _ in 0..20 {
+            // Whole at every moment, whichever it is of.
+            let sample = probe.sample().await.unwrap();
+            let names: Vec<_> = sample.targets.iter().map(|t| t.target.name.as_str()).collect();
+            let expected: Vec<_> = (0..names.len()).map(|n| format!("target {n}")).collect();
+            assert_eq!(names, expected);
+        }
+    };
+    let apply = |n: usize| probe.apply(config(sizes[n], reflector.address));
+    let (first, second, third, fourth, last, ()) =
+        tokio::join!(apply(0), apply(1), apply(2), apply(3), apply(4), sampling);
+    let mut len = 0;
+    for (applied, size) in [first, second, third, fourth, last].into_iter().zip(sizes) {
+        let Applied { added, removed, retuned, unchanged } = applied.unwrap();
+        assert_eq!((retuned, unchanged), (0, len.min(size)));
+        assert_eq!((added, removed), (size.saturating_sub(len), len.saturating_sub(size)));
+        len = size;
+    }
+    assert_eq!(probe.sample().await.unwrap().targets.len(), 120);
+    sampled(&probe, |sample| sample.targets.iter().all(|target| received(target) > 1)).await;
+    assert!(probe.is_ready());
+}
+
+#[tokio::test]
+async fn a_name_that_comes_later_is_looked_up_and_known_to_the_next_who_has_it() {
+    let reflector = Reflector::start();
+    let port = reflector.address.port();
+    let named = |name: &str| {
+        let defaults = Config::default().defaults;
+        let mut target = parse_target(&format!("localhost:{port}"), &defaults).unwrap();
+        target.name = name.to_owned();
+        target.interval = Duration::from_millis(20);
+        target
+    };
+    let options = Options {
+        detail: Detail::Changes,
+        begin: Begin::AtOnce,
+        limit: None,
+        workers: NonZeroUsize::new(2).unwrap(),
+    };
+    let (probe, _events) = Probe::start(Config::default(), options).await.unwrap();
+    let one = Config::default().with_targets([named("a")]).unwrap();
+    probe.apply(one.clone()).await.unwrap();
+    let is_resolved = |target: &TargetSample| target.resolved;
+    sampled(&probe, |sample| sample.targets.iter().all(is_resolved)).await;
+    let many = one.with_targets(["b", "c", "d"].map(named)).unwrap();
+    probe.apply(many).await.unwrap();
+    let sample = probe.sample().await.unwrap();
+    assert_eq!(sample.targets.len(), 4);
+    assert!(sample.targets.iter().all(is_resolved), "there is nothing to wait for");
 }

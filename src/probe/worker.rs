@@ -15,15 +15,27 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
-use crate::model::{Mono, Stamp, UnsentReason};
+use crate::model::{Mono, Stamp, TargetId, UnsentReason};
 use crate::net::{self, Alarm, Inbox};
 use crate::observe::{TargetGlance, TargetSample};
 
+use super::applying::{Applying, reachable_first};
 use super::command::{Command, WorkerGlance, WorkerSample};
-use super::fleet::{Event, Fleet};
+use super::event::Event;
+use super::fleet::Fleet;
 use super::gathering::Gathering;
 use super::lane::{Lane, Moved};
 use super::timeline::Timeline;
+
+/// How many commands are looked at in one round, most of which are answers about names.
+const COMMANDS_PER_ROUND: usize = 256;
+
+/// How many changes of targets are carried out in one round: some microseconds each.
+const CHANGES_PER_ROUND: usize = 64;
+
+/// How many targets are given the addresses of their names in one round: less than a microsecond
+/// each.
+const ADDRESSES_PER_ROUND: usize = 256;
 
 /// How many targets are sampled for a scrape in one round.
 const SAMPLED_PER_ROUND: usize = 256;
@@ -59,8 +71,9 @@ pub(super) struct Worker {
     commands: UnboundedReceiver<Command>,
     events: UnboundedSender<Event>,
     ready: Arc<AtomicBool>,
-    scrapes: Gathering<TargetSample, WorkerSample>,
-    glances: Gathering<TargetGlance, WorkerGlance>,
+    applying: Applying,
+    scrapes: Gathering<(TargetId, TargetSample), WorkerSample>,
+    glances: Gathering<(TargetId, TargetGlance), WorkerGlance>,
     /// Who waits for everything to be settled.
     settling: Vec<oneshot::Sender<()>>,
 }
@@ -69,6 +82,7 @@ impl Worker {
     /// A worker for `fleet` on `lanes`, at most one for each address family.
     pub(super) fn new(
         fleet: Fleet,
+        applying: Applying,
         lanes: Vec<Lane>,
         commands: UnboundedReceiver<Command>,
         events: UnboundedSender<Event>,
@@ -84,6 +98,7 @@ impl Worker {
             commands,
             events,
             ready,
+            applying,
             scrapes: Gathering::default(),
             glances: Gathering::default(),
             settling: Vec::new(),
@@ -94,12 +109,13 @@ impl Worker {
     pub(super) async fn run(mut self) {
         while self.take_commands() {
             let now = net::now();
+            let changing = self.change_targets(now.mono);
             let received = self.receive(now);
             let sent = self.transmit(now);
             self.report();
             self.answer(now.mono);
             let asked = self.scrapes.is_under_way() || self.glances.is_under_way();
-            if asked || !sent.all {
+            if asked || changing || !sent.all {
                 continue;
             }
             if received.datagrams + sent.datagrams >= BUSY {
@@ -137,6 +153,7 @@ impl Worker {
     /// Sends what is due at `now`.
     fn transmit(&mut self, now: Stamp) -> Moved {
         let mut datagrams = 0;
+        self.fleet.handle_timeout(now);
         for _ in 0..BATCHES_PER_ROUND {
             let leaving = net::now();
             let full = self.fill_batches(now, leaving);
@@ -170,7 +187,8 @@ impl Worker {
             // Nobody has to listen.
             let _ = self.events.send(event);
         }
-        if !self.ready.load(Ordering::Relaxed) && self.fleet.poll_ready() {
+        let is_asked = !self.ready.load(Ordering::Relaxed) && self.applying.is_done();
+        if is_asked && self.fleet.poll_ready() {
             self.ready.store(true, Ordering::Relaxed);
         }
         if !self.settling.is_empty() && self.fleet.is_settled() {
@@ -184,9 +202,12 @@ impl Worker {
     fn answer(&mut self, now: Mono) {
         let Self { fleet, lanes, scrapes, glances, .. } = self;
         scrapes.gather(
-            fleet.len(),
+            fleet.slots(),
             SAMPLED_PER_ROUND,
-            |number| fleet.sample(number, now),
+            |slot| {
+                let id = fleet.at_slot(slot)?;
+                Some((id, fleet.sample(id, now)?))
+            },
             |targets| WorkerSample {
                 targets,
                 schedule_lag: fleet.schedule_lag().clone(),
@@ -196,38 +217,60 @@ impl Worker {
             },
         );
         glances.gather(
-            fleet.len(),
+            fleet.slots(),
             GLANCED_PER_ROUND,
-            |number| fleet.glance(number, now),
+            |slot| {
+                let id = fleet.at_slot(slot)?;
+                Some((id, fleet.glance(id, now)?))
+            },
             |targets| WorkerGlance { targets, impaired: fleet.is_impaired(now) },
         );
     }
 
-    /// Carries out what is asked; false once nobody can ask any more.
+    /// Carries out what is asked, in order; false once nobody can ask any more.
+    ///
+    /// What changes the targets is only begun here, and nothing more is looked at until it is done:
+    /// so whoever asks later is answered by the targets as they are then.
     fn take_commands(&mut self) -> bool {
         use tokio::sync::mpsc::error::TryRecvError;
-        loop {
+        for _ in 0..COMMANDS_PER_ROUND {
+            if self.applying.is_under_way() {
+                break;
+            }
             match self.commands.try_recv() {
                 Ok(command) => self.carry_out(command),
-                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return false,
             }
         }
+        true
+    }
+
+    /// Goes on with what changes the targets; true while there is more to do.
+    fn change_targets(&mut self, now: Mono) -> bool {
+        let Self { fleet, lanes, applying, .. } = self;
+        let carries = |address| lanes.iter().any(|lane| lane.carries(address));
+        applying.proceed(CHANGES_PER_ROUND, fleet, now, carries);
+        let more = fleet.pass_on_addresses(ADDRESSES_PER_ROUND);
+        more || applying.is_under_way()
     }
 
     fn carry_out(&mut self, command: Command) {
         match command {
-            Command::Resolved { number, mut addresses } => {
-                // Addresses that no socket can reach come last.
+            Command::Apply(orders, done) => {
+                self.applying.begin(orders, done, &mut self.fleet, net::now().mono);
+            }
+            Command::Resolved { name, addresses } => {
                 let lanes = &self.lanes;
-                addresses.sort_by_key(|&address| !lanes.iter().any(|lane| lane.carries(address)));
-                self.fleet.handle_resolved(number, &addresses);
+                let carries = |address| lanes.iter().any(|lane| lane.carries(address));
+                let addresses = reachable_first(&addresses, carries);
+                self.fleet.handle_resolved(&name, addresses.into());
             }
             Command::Sample(to) => self.scrapes.ask(to),
             Command::Glance(to) => self.glances.ask(to),
-            Command::Look(numbers, to) => {
+            Command::Look(ids, to) => {
                 let now = net::now();
-                let looks = numbers.iter().filter_map(|&number| self.fleet.look(number, now));
+                let looks = ids.iter().map(|&id| self.fleet.look(id, now));
                 // Whoever asked may have left.
                 let _ = to.send(looks.collect());
             }

@@ -71,8 +71,8 @@ async fn target(
     path: Result<Path<String>, PathRejection>,
     answer: LongAnswer,
 ) -> Result<Response, Refusal> {
-    let place = probe.find(path, "")?;
-    answer.write(HTML, probe.look(place, page::target)).await
+    let name = probe.find(path, "")?;
+    answer.write(HTML, probe.look(name, page::target)).await
 }
 
 async fn targets(State(probe): State<Probe>, answer: LongAnswer) -> Result<Response, Refusal> {
@@ -86,21 +86,21 @@ async fn heartbeats(
     path: Result<Path<String>, PathRejection>,
     answer: LongAnswer,
 ) -> Result<Response, Refusal> {
-    let place = probe.find(path, "/heartbeats")?;
-    answer.write(JSON, probe.look(place, |look, out| encode_heartbeats(look, out))).await
+    let name = probe.find(path, "/heartbeats")?;
+    answer.write(JSON, probe.look(name, |look, out| encode_heartbeats(look, out))).await
 }
 
 impl Probe {
-    /// The target whose name is in the path before `suffix`.
+    /// The name of the target that is in the path before `suffix`.
     fn find(
         &self,
         path: Result<Path<String>, PathRejection>,
         suffix: &str,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<String, Refusal> {
         // A path that is not UTF-8 names no target.
         let Path(path) = path.map_err(|_| Refusal::UnknownTarget)?;
         let name = path.strip_suffix(suffix).ok_or(Refusal::UnknownPath)?;
-        self.source.find(name).ok_or(Refusal::UnknownTarget)
+        self.source.knows(name).then(|| name.to_owned()).ok_or(Refusal::UnknownTarget)
     }
 
     /// Gathers the page of the list that `view` asks for.
@@ -112,7 +112,7 @@ impl Probe {
             (view, overview, selection)
         });
         let (view, overview, selection) = selecting.await.map_err(|_| Unavailable)?;
-        let mut looks = self.source.look(selection.places.clone()).await?;
+        let mut looks = self.source.look(selection.names.clone()).await?;
         view.arrange(&mut looks);
         let list = List { view, overview, selection, looks };
         Ok(Box::new(move |out| list.write(out)))
@@ -130,10 +130,10 @@ impl Probe {
     /// Gathers what `encode` writes of one target.
     async fn look(
         &self,
-        place: usize,
+        name: String,
         encode: fn(&TargetLook, Out<'_>) -> io::Result<()>,
     ) -> Result<Encode, Unavailable> {
-        let look = self.source.look(vec![place]).await?.pop().ok_or(Unavailable)?;
+        let look = self.source.look(vec![name]).await?.pop().ok_or(Unavailable)?;
         Ok(Box::new(move |out| encode(&look, out)))
     }
 }

@@ -31,8 +31,8 @@ impl ProbeSource for Source {
         Box::pin(async move { if answers { Ok(self.sample.clone()) } else { Err(Unavailable) } })
     }
 
-    fn find(&self, name: &str) -> Option<usize> {
-        self.sample.targets.iter().position(|sample| sample.target.name == name)
+    fn knows(&self, name: &str) -> bool {
+        self.sample.targets.iter().any(|sample| sample.target.name == name)
     }
 
     fn glance(&self) -> Glancing<'_> {
@@ -42,11 +42,18 @@ impl ProbeSource for Source {
         Box::pin(async move { if answers { Ok(overview()) } else { Err(Unavailable) } })
     }
 
-    fn look(&self, places: Vec<usize>) -> Looking<'_> {
+    fn look(&self, names: Vec<String>) -> Looking<'_> {
         let answers = self.ready();
-        let look = |place: usize| fixture::look(self.sample.targets[place].clone());
+        let look = |name: String| {
+            let sample = self.sample.targets.iter().find(|sample| sample.target.name == name)?;
+            Some(fixture::look(sample.clone()))
+        };
         Box::pin(async move {
-            if answers { Ok(places.into_iter().map(look).collect()) } else { Err(Unavailable) }
+            if answers {
+                Ok(names.into_iter().filter_map(look).collect())
+            } else {
+                Err(Unavailable)
+            }
         })
     }
 

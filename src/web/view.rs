@@ -54,8 +54,8 @@ pub(super) enum Sort {
 /// The targets of one page.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Selection {
-    /// Their places in the configuration.
-    pub(super) places: Vec<usize>,
+    /// Their names, in the order of the page.
+    pub(super) names: Vec<String>,
     /// How many targets there are on all pages.
     pub(super) matching: usize,
     /// The page that is shown, from 0: the last where a later one was asked for.
@@ -182,21 +182,22 @@ impl View {
     /// The targets of the page.
     pub(super) fn select(&self, overview: &Overview) -> Selection {
         let words: Vec<String> = self.words.split_whitespace().map(str::to_lowercase).collect();
-        let targets = &overview.targets;
-        let mut places: Vec<usize> = (0..targets.len())
-            .filter(|&place| {
-                let standing = Standing::of(targets[place].glance.state);
+        let mut targets: Vec<&TargetGlance> = (overview.targets.iter())
+            .filter(|target| {
+                let standing = Standing::of(target.glance.state);
                 self.state.is_none_or(|state| state == standing)
-                    && (words.is_empty() || has_all(&targets[place], &words))
+                    && (words.is_empty() || has_all(target, &words))
             })
             .collect();
-        let figures = |place: usize| (&*targets[place].target, &targets[place].glance);
-        places.sort_by(|&one, &other| self.order(figures(one), figures(other)));
-        let matching = places.len();
+        targets.sort_by(|one, other| {
+            self.order((&one.target, &one.glance), (&other.target, &other.glance))
+        });
+        let matching = targets.len();
         let pages = matching.div_ceil(ROWS).max(1);
         let page = self.page.min(pages - 1);
-        let places = places.into_iter().skip(page * ROWS).take(ROWS).collect();
-        Selection { places, matching, page, pages }
+        let shown = targets.into_iter().skip(page * ROWS).take(ROWS);
+        let names = shown.map(|shown| shown.target.name.clone()).collect();
+        Selection { names, matching, page, pages }
     }
 
     /// Sorts the targets of a page by the figures that are shown, which are newer than the overview
@@ -281,8 +282,12 @@ mod tests {
         overview
     }
 
+    /// The places in the overview of the targets that are selected.
     fn places(query: &str, overview: &Overview) -> Vec<usize> {
-        View::of_query(query).select(overview).places
+        let names = View::of_query(query).select(overview).names;
+        let place =
+            |name: &String| overview.targets.iter().position(|shown| shown.target.name == *name);
+        names.iter().filter_map(place).collect()
     }
 
     #[test]
@@ -350,11 +355,14 @@ mod tests {
         let names: Vec<String> = (0..=ROWS * 2).map(|n| n.to_string()).collect();
         let all = overview(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let last = View::of_query("page=3").select(&all);
-        assert_eq!(last, Selection { places: vec![100], matching: 101, page: 2, pages: 3 });
+        assert_eq!(
+            last,
+            Selection { names: vec!["100".to_owned()], matching: 101, page: 2, pages: 3 }
+        );
         assert_eq!(View::of_query("page=18446744073709551615").select(&all), last);
         assert_eq!(View::of_query("page=0").select(&all).page, 0);
         let none = View::of_query("q=nowhere&page=7").select(&all);
-        assert_eq!(none, Selection { places: vec![], matching: 0, page: 0, pages: 1 });
+        assert_eq!(none, Selection { names: vec![], matching: 0, page: 0, pages: 1 });
     }
 
     #[test]

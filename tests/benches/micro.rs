@@ -16,7 +16,7 @@ use nix::time::{ClockId, clock_gettime};
 use udp_heartbeat::config::{Address, Defaults, Host, Target, default_rtt_buckets};
 use udp_heartbeat::exposition::encode_probe;
 use udp_heartbeat::impair::{self, Burst, Impairment, Outage};
-use udp_heartbeat::model::{Arrival, Mono, Stamp, Wall};
+use udp_heartbeat::model::{Arrival, Mono, Stamp, TargetId, Wall};
 use udp_heartbeat::observe::{ProbeSample, TargetSample};
 use udp_heartbeat::probe::{Detail, Fleet, Transmit};
 use udp_heartbeat::session::{Buckets, Histogram, Record, Session, Settings};
@@ -233,7 +233,7 @@ impl Stream {
         // As the probe adds them: in the order in which they fall due.
         for number in 0..targets {
             let first = START.mono + Duration::from_secs(1) * number / targets;
-            fleet.add_from(Arc::new(target(number)), first);
+            fleet.add_from(TargetId::first(number), Arc::new(target(number)), first);
         }
         Self {
             fleet,
@@ -250,6 +250,7 @@ impl Stream {
     fn step(&mut self) {
         self.now = self.now.after(self.pace);
         std::mem::swap(&mut self.under_way, &mut self.arriving);
+        self.fleet.handle_timeout(self.now);
         while let Some(transmit) = self.fleet.poll_transmit(self.now) {
             self.fleet.handle_sent(transmit.ticket, self.now);
             self.under_way.push((transmit, self.now));
@@ -278,7 +279,7 @@ impl Stream {
     fn sample(&self) -> ProbeSample {
         let now = self.now.mono;
         let targets: Vec<TargetSample> =
-            (0..self.fleet.len()).filter_map(|number| self.fleet.sample(number, now)).collect();
+            self.fleet.ids().filter_map(|id| self.fleet.sample(id, now)).collect();
         ProbeSample {
             targets,
             label_names: BTreeSet::new(),

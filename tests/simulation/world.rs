@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use udp_heartbeat::config::{self, Target};
-use udp_heartbeat::model::{Direction, IcmpKind, Mono, UnmatchedReason, UnsentReason, Wall};
+use udp_heartbeat::model::{
+    Direction, IcmpKind, Mono, TargetId, UnmatchedReason, UnsentReason, Wall,
+};
 use udp_heartbeat::net::Outbox;
 use udp_heartbeat::probe::{Detail, Fleet, Happening, Ticket, Timeline, Transmit};
 use udp_heartbeat::wire::PROTOCOLS;
@@ -88,10 +90,10 @@ impl<'a> World<'a> {
         let machine = Machine::new(scenario);
         let mut fleet = Fleet::new(buckets, Detail::Heartbeats);
         let mut firsts = Vec::new();
-        for target in targets {
-            fleet.add(target.clone(), START);
+        for (number, target) in targets.iter().enumerate() {
+            fleet.add(id(number), target.clone(), START);
             let mut alone = Fleet::new(buckets, Detail::Changes);
-            alone.add(target.clone(), START);
+            alone.add(id(number), target.clone(), START);
             let first = alone.poll_timeout().expect("a new target has something due");
             assert!((START..START + target.interval).contains(&first));
             firsts.push(first);
@@ -135,13 +137,13 @@ impl<'a> World<'a> {
 
     /// The figures that the probe shows now.
     pub(crate) fn figures(&self) -> Vec<Figures> {
-        let sample = |number| self.fleet.sample(number, self.now);
+        let sample = |number| self.fleet.sample(id(number), self.now);
         (0..).map_while(sample).map(|sample| Figures::shown(&sample)).collect()
     }
 
     /// Heartbeats lost on the one way and on the other, as the probe tells them.
     pub(crate) fn one_way_lost(&self, target: usize) -> [u64; Direction::COUNT] {
-        self.fleet.sample(target, self.now).expect("a target").session.record.one_way_lost
+        self.fleet.sample(id(target), self.now).expect("a target").session.record.one_way_lost
     }
 
     /// Whether replies to this target's heartbeats carry numbers of their own.
@@ -324,7 +326,7 @@ impl<'a> World<'a> {
                 .collect(),
         };
         for (_, target, found) in &round.lookups {
-            fleet.handle_resolved(u32::try_from(*target).expect("few targets"), found);
+            fleet.handle_addresses(id(*target), found);
         }
         if waiting.stop && !waiting.is_stopped {
             waiting.is_stopped = true;
@@ -355,6 +357,7 @@ impl<'a> World<'a> {
     /// Sends what is due, and gives by target and number what left.
     fn transmit(&mut self, round: &Round) -> Vec<(usize, u64)> {
         let mut sent = Vec::new();
+        self.fleet.handle_timeout(round.at);
         loop {
             let next = std::iter::from_fn(|| self.fleet.poll_transmit(round.at));
             let batch: Vec<Transmit> = next.take(Outbox::CAPACITY).collect();
@@ -418,7 +421,7 @@ impl<'a> World<'a> {
     /// What holds of every target at every moment.
     fn check_conservation(&self) {
         for (number, target) in self.targets.iter().enumerate() {
-            let sample = self.fleet.sample(number, self.now).expect("a target");
+            let sample = self.fleet.sample(id(number), self.now).expect("a target");
             let (record, in_flight) = (&sample.session.record, sample.session.in_flight);
             let settled = record.received + record.lost;
             assert_eq!(record.sent, settled + in_flight, "{} at {:?}", target.name, self.now);
@@ -445,6 +448,11 @@ impl<'a> World<'a> {
         let lags = &self.model.lags;
         assert_eq!((lag.count(), lag.sum()), (lags.len() as u64, lags.iter().sum()));
     }
+}
+
+/// Who target `number` of the scenario is in the fleet.
+fn id(number: usize) -> TargetId {
+    TargetId::first(u32::try_from(number).expect("few targets"))
 }
 
 /// Whether the kernel refuses to send, at `now`.

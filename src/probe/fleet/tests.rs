@@ -1,10 +1,13 @@
 //! The fleet on a clock of its own: what is due when, and whose an answer is.
 
+mod change;
+
 use super::*;
 
 use crate::config::{Defaults, parse_target};
-use crate::model::InvalidReason;
+use crate::model::{InvalidReason, State};
 use crate::observe::Cause;
+use crate::session::Answered;
 use crate::wire::Arrived;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -17,6 +20,10 @@ fn at(millis: u64) -> Stamp {
 
 fn target(text: &str) -> Target {
     parse_target(text, &Defaults::default()).unwrap()
+}
+
+fn id(slot: usize) -> TargetId {
+    TargetId::first(u32::try_from(slot).unwrap())
 }
 
 fn ip(text: &str) -> SocketAddr {
@@ -37,8 +44,8 @@ struct Driven {
 impl Driven {
     fn new(targets: &[&str]) -> Self {
         let mut fleet = Fleet::new(&[0.001, 0.1], Detail::Heartbeats);
-        for text in targets {
-            fleet.add(Arc::new(target(text)), at(0).mono);
+        for (slot, text) in targets.iter().enumerate() {
+            fleet.add(id(slot), Arc::new(target(text)), at(0).mono);
         }
         Self { fleet, sent: Vec::new() }
     }
@@ -47,6 +54,7 @@ impl Driven {
     fn run_to(&mut self, millis: u64) {
         while let Some(wake) = self.fleet.poll_timeout().filter(|&wake| wake <= at(millis).mono) {
             let now = at(0).after(wake.since(at(0).mono));
+            self.fleet.handle_timeout(now);
             while let Some(transmit) = self.fleet.poll_transmit(now) {
                 self.fleet.handle_sent(transmit.ticket, now);
                 self.sent.push((transmit, now));
@@ -69,8 +77,8 @@ impl Driven {
         events.map(|event| (event.target.name.clone(), event.what)).collect()
     }
 
-    fn sample(&self, number: usize, millis: u64) -> TargetSample {
-        self.fleet.sample(number, at(millis).mono).unwrap()
+    fn sample(&self, slot: usize, millis: u64) -> TargetSample {
+        self.fleet.sample(id(slot), at(millis).mono).unwrap()
     }
 }
 
@@ -103,46 +111,19 @@ fn every_target_keeps_its_own_schedule_from_its_phase_on() {
 }
 
 #[test]
-fn ten_thousand_names_are_no_burst() {
-    const BINS: usize = 1_000;
-    let names = (0..10_000).map(|n| format!("edge-{n:04}.pop{}.example", n % 37));
-    let mut bins = [0_u32; BINS];
-    for name in names {
-        let phase = phase(&name, SECOND);
-        assert!(phase < SECOND);
-        bins[usize::try_from(phase.as_millis()).unwrap()] += 1;
-    }
-    // Ten a millisecond in the mean. Of uniform phases, chi-square has 999 degrees of freedom:
-    // beyond 1143 once in a thousand, and a bin with 30 once in some thousand.
-    let chi_square: f64 = bins.iter().map(|&n| (f64::from(n) - 10.0).powi(2) / 10.0).sum();
-    assert!((860.0..1143.0).contains(&chi_square), "{chi_square}");
-    assert!(bins.iter().all(|&n| n < 30), "{:?}", bins.iter().max());
-}
-
-#[test]
-fn a_phase_depends_on_the_name_and_scales_with_the_interval() {
-    let whole = phase("fra-edge", SECOND * 1_000);
-    assert_eq!(whole, phase("fra-edge", SECOND * 1_000));
-    assert_ne!(whole, phase("fra-edge2", SECOND * 1_000));
-    let part = phase("fra-edge", SECOND);
-    assert!(whole.abs_diff(part * 1_000) <= Duration::from_micros(1));
-    assert_eq!(phase("fra-edge", Duration::from_nanos(1)), Duration::ZERO);
-}
-
-#[test]
 fn answers_from_the_address_before_the_last_change_still_count() {
     let mut driven = Driven::new(&["fra.example"]);
-    driven.fleet.handle_resolved(0, &[ip("192.0.2.1")]);
+    driven.fleet.handle_addresses(id(0), &[ip("192.0.2.1")]);
     driven.run_to(1_000);
     assert_eq!(driven.sent[0].0.peer, peer("192.0.2.1:12000"));
-    driven.fleet.handle_resolved(0, &[ip("2001:db8::2")]);
-    assert_eq!(driven.fleet.address(0), Some(peer("[2001:db8::2]:12000")));
+    driven.fleet.handle_addresses(id(0), &[ip("2001:db8::2")]);
+    assert_eq!(driven.fleet.address(id(0)), Some(peer("[2001:db8::2]:12000")));
     driven.answer(0, 1_010);
     assert_eq!(driven.sample(0, 1_010).session.record.received, 1);
     driven.run_to(2_000);
     assert_eq!(driven.sent[1].0.peer, peer("[2001:db8::2]:12000"));
 
-    driven.fleet.handle_resolved(0, &[ip("192.0.2.3")]);
+    driven.fleet.handle_addresses(id(0), &[ip("192.0.2.3")]);
     driven.answer(0, 2_010);
     assert_eq!(driven.fleet.unmatched()[UnmatchedReason::UnknownAddress.index()], 1);
     driven.answer(1, 2_020);
@@ -155,7 +136,7 @@ fn answers_from_the_address_before_the_last_change_still_count() {
 fn an_address_that_comes_back_is_the_one_in_use() {
     let mut driven = Driven::new(&["fra.example"]);
     for address in ["192.0.2.1", "192.0.2.2", "192.0.2.1"] {
-        driven.fleet.handle_resolved(0, &[ip(address)]);
+        driven.fleet.handle_addresses(id(0), &[ip(address)]);
     }
     driven.run_to(1_000);
     driven.answer(0, 1_010);
@@ -167,19 +148,19 @@ fn an_address_that_comes_back_is_the_one_in_use() {
 #[test]
 fn failed_lookups_keep_the_address_and_other_addresses_do_not_push_it_out() {
     let mut driven = Driven::new(&["fra.example:862"]);
-    driven.fleet.handle_resolved(0, &[]);
+    driven.fleet.handle_addresses(id(0), &[]);
     let sample = driven.sample(0, 0);
     assert_eq!((sample.address, sample.resolved), (None, false));
-    driven.fleet.handle_resolved(0, &[ip("192.0.2.1")]);
+    driven.fleet.handle_addresses(id(0), &[ip("192.0.2.1")]);
     assert!(driven.sample(0, 0).resolved);
-    driven.fleet.handle_resolved(0, &[]);
+    driven.fleet.handle_addresses(id(0), &[]);
     let sample = driven.sample(0, 0);
     assert_eq!((sample.address, sample.resolved), (Some(peer("192.0.2.1:862")), false));
-    driven.fleet.handle_resolved(0, &[ip("192.0.2.9"), ip("192.0.2.1")]);
+    driven.fleet.handle_addresses(id(0), &[ip("192.0.2.9"), ip("192.0.2.1")]);
     let sample = driven.sample(0, 0);
     assert_eq!((sample.address, sample.resolved), (Some(peer("192.0.2.1:862")), true));
     assert_eq!(sample.address_changes, 0);
-    driven.fleet.handle_resolved(7, &[ip("192.0.2.1")]);
+    driven.fleet.handle_addresses(id(7), &[ip("192.0.2.1")]);
 }
 
 #[test]
@@ -258,10 +239,10 @@ fn a_limit_ends_every_targets_schedule() {
 #[test]
 fn ready_is_when_every_target_that_can_be_resolved_has_settled_one() {
     let mut driven = Driven::new(&["192.0.2.1", "nowhere.example", "fra.example"]);
-    driven.fleet.handle_resolved(1, &[]);
+    driven.fleet.handle_addresses(id(1), &[]);
     driven.run_to(999);
     assert!(!driven.fleet.poll_ready(), "one name has not been looked up yet");
-    driven.fleet.handle_resolved(2, &[ip("192.0.2.2")]);
+    driven.fleet.handle_addresses(id(2), &[ip("192.0.2.2")]);
     driven.answer(0, 1_000);
     assert!(!driven.fleet.poll_ready(), "its heartbeats have not been settled");
     driven.run_to(2_999);
@@ -276,6 +257,7 @@ fn being_late_skipping_and_drops_impair_for_a_minute() {
     let send = |driven: &mut Driven, late: Duration| {
         let due = driven.fleet.poll_timeout().unwrap();
         let now = at(0).after(due.since(at(0).mono) + late);
+        driven.fleet.handle_timeout(now);
         while let Some(transmit) = driven.fleet.poll_transmit(now) {
             driven.fleet.handle_sent(transmit.ticket, now);
         }
@@ -320,7 +302,7 @@ fn transmit_stamps_reach_the_heartbeat_they_are_of() {
 #[test]
 fn a_change_carries_what_explains_it_at_that_moment() {
     let mut fleet = Fleet::new(&[1.0], Detail::Changes);
-    fleet.add(Arc::new(target("192.0.2.1")), at(0).mono);
+    fleet.add(id(0), Arc::new(target("192.0.2.1")), at(0).mono);
     let mut driven = Driven { fleet, sent: Vec::new() };
     driven.run_to(999);
     driven.answer(0, 1_000);
@@ -339,7 +321,7 @@ fn a_change_carries_what_explains_it_at_that_moment() {
 #[test]
 fn a_fleet_tells_no_more_than_it_was_asked_to() {
     let mut fleet = Fleet::new(&[1.0], Detail::Changes);
-    fleet.add(Arc::new(target("192.0.2.1")), at(0).mono);
+    fleet.add(id(0), Arc::new(target("192.0.2.1")), at(0).mono);
     let mut driven = Driven { fleet, sent: Vec::new() };
     driven.run_to(999);
     driven.answer(0, 1_000);

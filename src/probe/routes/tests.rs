@@ -11,6 +11,10 @@ fn protocol(name: &str) -> &'static dyn Protocol {
     wire::by_name(name).unwrap()
 }
 
+fn id(slot: u32) -> TargetId {
+    TargetId::first(slot)
+}
+
 fn peer(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
@@ -33,8 +37,8 @@ fn answer_without_ssid(sequence: u32) -> Vec<u8> {
 /// Routes at one address, for targets 0, 1, … that speak these protocols.
 fn routes_at(peer: SocketAddr, protocols: &[&str]) -> (Routes, Vec<Route>) {
     let mut routes = Routes::default();
-    let members = (0..).map(Member).zip(protocols);
-    let added = members.map(|(member, name)| routes.add(member, peer, protocol(name)).unwrap());
+    let targets = (0..).map(id).zip(protocols);
+    let added = targets.map(|(id, name)| routes.add(id, peer, protocol(name)).unwrap());
     let added = added.collect();
     (routes, added)
 }
@@ -42,7 +46,7 @@ fn routes_at(peer: SocketAddr, protocols: &[&str]) -> (Routes, Vec<Route>) {
 /// The target and the heartbeat that a reply was taken for.
 fn replied(delivery: Delivery) -> Option<(u32, u32)> {
     match delivery {
-        Delivery::Reply(Member(number), reply) => Some((number, reply.sequence)),
+        Delivery::Reply(id, reply) => Some((id.slot(), reply.sequence)),
         Delivery::Invalid(..) | Delivery::Unmatched(_) => None,
     }
 }
@@ -96,7 +100,7 @@ fn a_session_that_nobody_has_is_the_only_targets_or_nobodys() {
     for name in ["heartbeat", "ping", "stamp"] {
         let stray = answer(protocol(name), 5, 1);
         let (routes, _) = routes_at(there, &[name]);
-        let invalid = Delivery::Invalid(Member(0), InvalidReason::UnknownSequence);
+        let invalid = Delivery::Invalid(id(0), InvalidReason::UnknownSequence);
         assert_eq!(routes.deliver(there, &stray), invalid);
         for shared in [[name, name], [name, if name == "ping" { "stamp" } else { "ping" }]] {
             let (routes, _) = routes_at(there, &shared);
@@ -127,7 +131,7 @@ fn what_is_no_reply_is_the_only_targets_or_nobodys() {
     let there = peer("192.0.2.1:12000");
     for garbage in [&b"garbage"[..], b"", &[0; 44]] {
         let (routes, _) = routes_at(there, &["ping"]);
-        let malformed = Delivery::Invalid(Member(0), InvalidReason::Malformed);
+        let malformed = Delivery::Invalid(id(0), InvalidReason::Malformed);
         assert_eq!(routes.deliver(there, garbage), malformed);
         for shared in [["ping", "ping"], ["ping", "heartbeat"]] {
             let (routes, _) = routes_at(there, &shared);
@@ -137,7 +141,7 @@ fn what_is_no_reply_is_the_only_targets_or_nobodys() {
     }
     let (routes, _) = routes_at(there, &["ping"]);
     let other = routes.deliver(there, &answer(protocol("heartbeat"), 0, 1));
-    assert_eq!(other, Delivery::Invalid(Member(0), InvalidReason::Malformed));
+    assert_eq!(other, Delivery::Invalid(id(0), InvalidReason::Malformed));
 }
 
 #[test]
@@ -150,7 +154,7 @@ fn numbers_that_became_free_are_given_again() {
     let freed = routes.deliver(there, &answer(heartbeat, 1, 0));
     assert_eq!(freed, Delivery::Unmatched(UnmatchedReason::UnknownSession));
     for (number, session) in [(7, 1), (8, 2), (9, 4)] {
-        let route = routes.add(Member(number), there, heartbeat);
+        let route = routes.add(id(number), there, heartbeat);
         assert_eq!(route, Some(Route { peer: there, session }));
         assert_eq!(
             replied(routes.deliver(there, &answer(heartbeat, session, 0))),
@@ -175,13 +179,58 @@ fn a_route_is_taken_back_once_and_an_address_goes_with_its_last() {
     assert_eq!(at(&routes), [1, 2]);
     routes.remove(added[2], protocol("stamp"));
     assert_eq!(at(&routes), [1]);
-    let malformed = Delivery::Invalid(Member(1), InvalidReason::Malformed);
+    let malformed = Delivery::Invalid(id(1), InvalidReason::Malformed);
     assert_eq!(routes.deliver(there, b"garbage"), malformed, "it is alone now");
     routes.remove(added[1], protocol("ping"));
     assert_eq!(at(&routes), [0_u32; 0]);
     let unknown = Delivery::Unmatched(UnmatchedReason::UnknownAddress);
     assert_eq!(routes.deliver(there, b"garbage"), unknown);
     routes.remove(added[1], protocol("ping"));
+}
+
+#[test]
+fn a_retired_number_is_nobodys_until_it_is_taken_back() {
+    let there = peer("192.0.2.1:12000");
+    let unmatched = Delivery::Unmatched(UnmatchedReason::UnknownSession);
+    for name in ["heartbeat", "ping", "stamp"] {
+        let spoken = protocol(name);
+        let (mut routes, added) = routes_at(there, &[name]);
+        let mut quote = Vec::new();
+        spoken.encode(&Request::new(0, 7, AT), &mut quote);
+        routes.retire(added[0], spoken);
+        routes.retire(added[0], spoken);
+        assert_eq!(routes.deliver(there, &answer(spoken, 0, 7)), unmatched);
+        assert_eq!(routes.deliver(there, b"garbage"), unmatched);
+        assert_eq!(routes.return_to(there, &quote), Err(UnmatchedReason::UnknownSession));
+
+        let next = id(0).successor();
+        let route = routes.add(next, there, spoken).unwrap();
+        assert_eq!(route.session, 1);
+        assert_eq!(routes.deliver(there, &answer(spoken, 0, 7)), unmatched, "{name}");
+        let delivered = routes.deliver(there, &answer(spoken, 1, 7));
+        assert!(matches!(delivered, Delivery::Reply(to, _) if to == next));
+        let malformed = Delivery::Invalid(next, InvalidReason::Malformed);
+        assert_eq!(routes.deliver(there, b"garbage"), malformed, "it is alone there");
+        assert_eq!(routes.return_to(there, b""), Ok(next));
+        let unknown = Err(UnmatchedReason::UnknownSession);
+        assert_eq!(routes.return_to(there, &quote), unknown, "another target's heartbeat");
+
+        routes.remove(added[0], spoken);
+        assert_eq!(routes.add(id(5), there, spoken).unwrap().session, 0);
+        routes.retire(route, spoken);
+        routes.remove(route, spoken);
+        routes.remove(Route { peer: there, session: 0 }, spoken);
+        let unknown = Delivery::Unmatched(UnmatchedReason::UnknownAddress);
+        assert_eq!(routes.deliver(there, b"garbage"), unknown);
+    }
+}
+
+#[test]
+fn a_reflector_that_names_no_session_serves_the_target_beside_a_retired_one() {
+    let there = peer("192.0.2.1:862");
+    let (mut routes, added) = routes_at(there, &["stamp", "stamp"]);
+    routes.retire(added[0], protocol("stamp"));
+    assert_eq!(replied(routes.deliver(there, &answer_without_ssid(3))), Some((1, 3)));
 }
 
 #[test]
@@ -192,15 +241,15 @@ fn an_error_returns_to_whose_request_it_quotes() {
     let keyed = |digit| wire::with_key(stamp, key(digit)).unwrap();
     let speaking = [keyed("1"), keyed("2"), stamp, stamp, protocol("heartbeat"), protocol("ping")];
     let mut routes = Routes::default();
-    let add = |(number, spoken)| routes.add(Member(number), there, spoken).unwrap();
+    let add = |(number, spoken)| routes.add(id(number), there, spoken).unwrap();
     let added: Vec<Route> = (0..).zip(speaking).map(add).collect();
     for ((number, spoken), route) in (0..).zip(speaking).zip(added) {
         let mut quote = Vec::new();
         spoken.encode(&Request::new(route.session, 7, AT), &mut quote);
-        assert_eq!(routes.return_to(there, &quote), Ok(Member(number)));
+        assert_eq!(routes.return_to(there, &quote), Ok(id(number)));
         // What a router adds.
         quote.resize(128, 0);
-        assert_eq!(routes.return_to(there, &quote), Ok(Member(number)), "{}", spoken.name());
+        assert_eq!(routes.return_to(there, &quote), Ok(id(number)), "{}", spoken.name());
         let nowhere = routes.return_to(peer("192.0.2.1:863"), &quote);
         assert_eq!(nowhere, Err(UnmatchedReason::UnknownAddress));
     }
@@ -253,14 +302,14 @@ impl Protocol for Narrow {
 fn no_more_targets_share_an_address_than_the_protocol_can_tell_apart() {
     let there = peer("192.0.2.1:12000");
     let mut routes = Routes::default();
-    let first = routes.add(Member(0), there, &Narrow).unwrap();
-    assert_eq!(routes.add(Member(1), there, &Narrow).map(|route| route.session), Some(1));
-    assert_eq!(routes.add(Member(2), there, &Narrow), None);
-    assert!(routes.add(Member(2), peer("192.0.2.2:12000"), &Narrow).is_some());
-    assert!(routes.add(Member(3), there, protocol("ping")).is_some(), "of another protocol");
+    let first = routes.add(id(0), there, &Narrow).unwrap();
+    assert_eq!(routes.add(id(1), there, &Narrow).map(|route| route.session), Some(1));
+    assert_eq!(routes.add(id(2), there, &Narrow), None);
+    assert!(routes.add(id(2), peer("192.0.2.2:12000"), &Narrow).is_some());
+    assert!(routes.add(id(3), there, protocol("ping")).is_some(), "of another protocol");
     routes.remove(first, &Narrow);
-    assert_eq!(routes.add(Member(4), there, &Narrow).map(|route| route.session), Some(0));
-    assert_eq!(routes.add(Member(5), there, &Narrow), None);
+    assert_eq!(routes.add(id(4), there, &Narrow).map(|route| route.session), Some(0));
+    assert_eq!(routes.add(id(5), there, &Narrow), None);
 }
 
 /// An authenticated answer to heartbeat 7, by a reflector with this key.
@@ -279,21 +328,21 @@ fn targets_at_one_address_have_keys_of_their_own() {
     let keys = ["a", "b", "c"].map(|digit| Key::from_hex(digit.repeat(32).as_bytes()).unwrap());
     let with_key = |place: usize| wire::with_key(protocol("stamp"), keys[place].clone()).unwrap();
     let mut routes = Routes::default();
-    let first = routes.add(Member(0), there, with_key(0)).unwrap();
+    let first = routes.add(id(0), there, with_key(0)).unwrap();
     assert_eq!(replied(routes.deliver(there, &authenticated(&keys[0]))), Some((0, 7)));
     for unauthenticated in [&authenticated(&keys[1]), &authenticated(&keys[2])] {
         assert_eq!(
             routes.deliver(there, unauthenticated),
-            Delivery::Invalid(Member(0), InvalidReason::Unauthenticated)
+            Delivery::Invalid(id(0), InvalidReason::Unauthenticated)
         );
     }
     assert_eq!(
         routes.deliver(there, &answer(protocol("stamp"), 0, 7)),
-        Delivery::Invalid(Member(0), InvalidReason::Malformed)
+        Delivery::Invalid(id(0), InvalidReason::Malformed)
     );
 
-    routes.add(Member(1), there, with_key(1)).unwrap();
-    routes.add(Member(2), there, protocol("stamp")).unwrap();
+    routes.add(id(1), there, with_key(1)).unwrap();
+    routes.add(id(2), there, protocol("stamp")).unwrap();
     assert_eq!(replied(routes.deliver(there, &authenticated(&keys[0]))), Some((0, 7)));
     assert_eq!(replied(routes.deliver(there, &authenticated(&keys[1]))), Some((1, 7)));
     assert_eq!(replied(routes.deliver(there, &answer(protocol("stamp"), 0, 7))), Some((2, 7)));

@@ -29,7 +29,8 @@ fn list_of(samples: &[TargetSample], query: &str, change: impl FnOnce(&mut Overv
     let mut overview = fixture::overview(&fixture::probe(samples.to_vec()));
     change(&mut overview);
     let selection = view.select(&overview);
-    let looks = selection.places.iter().map(|&place| fixture::look(samples[place].clone()));
+    let sample = |name: &String| samples.iter().find(|sample| sample.target.name == *name);
+    let looks = selection.names.iter().filter_map(sample).cloned().map(fixture::look);
     let (looks, overview) = (looks.collect(), Arc::new(overview));
     let list = List { view, overview, selection, looks };
     written(|out| list.write(out))

@@ -1,0 +1,198 @@
+//! Changes of a worker's targets, carried out some in each round, so that no heartbeat waits for
+//! them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+use std::vec;
+
+use tokio::sync::oneshot;
+
+use crate::model::Mono;
+
+use super::command::{Addressed, Order};
+use super::fleet::Fleet;
+use super::options::Begin;
+
+/// How long it takes to add a target to a worker, rather more than less.
+const ADDING: Duration = Duration::from_micros(10);
+
+/// The changes that a worker is carrying out.
+#[derive(Debug)]
+pub(super) struct Applying {
+    begin: Begin,
+    present: Option<Work>,
+    /// Whether any have been carried out.
+    has_applied: bool,
+}
+
+/// Changes that belong together.
+#[derive(Debug)]
+struct Work {
+    left: vec::IntoIter<Order>,
+    /// When the heartbeats of new targets begin.
+    start: Mono,
+    done: oneshot::Sender<()>,
+}
+
+impl Applying {
+    /// No changes yet; the heartbeats of new targets are to begin as `begin` says.
+    pub(super) fn new(begin: Begin) -> Self {
+        Self { begin, present: None, has_applied: false }
+    }
+
+    /// Begins with changes; those before must be done.
+    ///
+    /// The heartbeats of new targets begin once all changes should be done, and not before.
+    pub(super) fn begin(
+        &mut self,
+        orders: Vec<Order>,
+        done: oneshot::Sender<()>,
+        fleet: &mut Fleet,
+        now: Mono,
+    ) {
+        debug_assert!(self.present.is_none());
+        fleet.reserve(orders.iter().filter(|order| matches!(order, Order::Add(..))).count());
+        let count = u32::try_from(orders.len()).unwrap_or(u32::MAX);
+        let start = now + ADDING.saturating_mul(count);
+        self.present = Some(Work { left: orders.into_iter(), start, done });
+    }
+
+    /// Whether changes are left to be carried out.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.present.is_some()
+    }
+
+    /// Whether the targets are those that are wanted.
+    pub(super) fn is_done(&self) -> bool {
+        self.has_applied && self.present.is_none()
+    }
+
+    /// Carries out at most `most` changes. `carries` says whether an address can be reached.
+    pub(super) fn proceed(
+        &mut self,
+        most: usize,
+        fleet: &mut Fleet,
+        now: Mono,
+        carries: impl Fn(SocketAddr) -> bool,
+    ) {
+        let Some(work) = &mut self.present else { return };
+        for order in work.left.by_ref().take(most) {
+            carry_out(order, fleet, (self.begin, work.start), now, &carries);
+        }
+        if work.left.as_slice().is_empty()
+            && let Some(work) = self.present.take()
+        {
+            self.has_applied = true;
+            // Whoever asked may have left.
+            let _ = work.done.send(());
+        }
+    }
+}
+
+fn carry_out(
+    order: Order,
+    fleet: &mut Fleet,
+    (begin, start): (Begin, Mono),
+    now: Mono,
+    carries: impl Fn(SocketAddr) -> bool,
+) {
+    match order {
+        Order::Add(id, Addressed { target, found }) => {
+            match begin {
+                Begin::Spread => fleet.add(id, target, start),
+                Begin::AtOnce => fleet.add_from(id, target, start),
+            }
+            if let Some(found) = found {
+                fleet.handle_addresses(id, &reachable_first(&found, carries));
+            }
+        }
+        Order::Remove(id) => fleet.remove(id, now),
+        Order::Retune(id, Addressed { target, found }) => {
+            let found = found.map(|found| reachable_first(&found, carries));
+            fleet.retune(id, target, found.as_deref(), now);
+        }
+    }
+}
+
+/// The same addresses, those that no socket can reach last.
+pub(super) fn reachable_first(
+    addresses: &[SocketAddr],
+    carries: impl Fn(SocketAddr) -> bool,
+) -> Vec<SocketAddr> {
+    let mut sorted = addresses.to_vec();
+    sorted.sort_by_key(|&address| !carries(address));
+    sorted
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::{Defaults, Target, parse_target};
+    use crate::model::TargetId;
+    use crate::probe::event::Detail;
+
+    const NOW: Mono = Mono::from_nanos(1_000_000_000_000);
+
+    fn addressed(text: &str, found: Option<&[&str]>) -> Addressed {
+        let address = |ip: &&str| SocketAddr::new(ip.parse().unwrap(), 0);
+        let target = parse_target(text, &Defaults::default()).unwrap();
+        Addressed {
+            target: Arc::new(Target { name: "a".to_owned(), ..target }),
+            found: found.map(|found| found.iter().map(address).collect()),
+        }
+    }
+
+    fn additions(count: u32) -> Vec<Order> {
+        let id = TargetId::first;
+        (0..count).map(|n| Order::Add(id(n), addressed(&format!("192.0.2.{n}"), None))).collect()
+    }
+
+    #[test]
+    fn no_more_is_done_in_a_round_than_may_be_and_no_heartbeat_is_due_before_all_is() {
+        let mut fleet = Fleet::new(&[1.0], Detail::Changes);
+        let mut applying = Applying::new(Begin::AtOnce);
+        assert!(!applying.is_done(), "nothing has been asked for yet");
+        let (done, mut outcome) = oneshot::channel();
+        applying.begin(additions(5), done, &mut fleet, NOW);
+        for len in [2, 4, 5] {
+            assert!(applying.is_under_way() && !applying.is_done());
+            assert!(outcome.try_recv().is_err());
+            applying.proceed(2, &mut fleet, NOW, |_| true);
+            assert_eq!(fleet.len(), len);
+        }
+        assert!(applying.is_done() && outcome.try_recv().is_ok());
+        assert_eq!(fleet.poll_timeout(), Some(NOW + ADDING * 5));
+        let (done, mut outcome) = oneshot::channel();
+        let removals = (0..5).map(|n| Order::Remove(TargetId::first(n))).collect();
+        applying.begin(removals, done, &mut fleet, NOW);
+        applying.proceed(64, &mut fleet, NOW, |_| true);
+        assert!(fleet.is_empty() && outcome.try_recv().is_ok());
+    }
+
+    #[test]
+    fn no_changes_are_done_at_once() {
+        let mut fleet = Fleet::new(&[1.0], Detail::Changes);
+        let mut applying = Applying::new(Begin::Spread);
+        applying.begin(Vec::new(), oneshot::channel().0, &mut fleet, NOW);
+        applying.proceed(64, &mut fleet, NOW, |_| true);
+        assert!(applying.is_done());
+    }
+
+    #[test]
+    fn a_new_target_has_the_known_address_that_can_be_reached() {
+        let mut fleet = Fleet::new(&[1.0], Detail::Changes);
+        let mut applying = Applying::new(Begin::Spread);
+        let id = TargetId::first(0);
+        let found: &[&str] = &["2001:db8::1", "192.0.2.1", "192.0.2.2"];
+        let orders = vec![Order::Add(id, addressed("fra.example:862", Some(found)))];
+        applying.begin(orders, oneshot::channel().0, &mut fleet, NOW);
+        applying.proceed(64, &mut fleet, NOW, |address| address.is_ipv4());
+        assert_eq!(fleet.address(id), Some("192.0.2.1:862".parse().unwrap()));
+        let orders = vec![Order::Retune(id, addressed("fra.example:863", Some(found)))];
+        applying.begin(orders, oneshot::channel().0, &mut fleet, NOW);
+        applying.proceed(64, &mut fleet, NOW, |_| true);
+        assert_eq!(fleet.address(id), Some("192.0.2.1:863".parse().unwrap()), "it is kept");
+    }
+}

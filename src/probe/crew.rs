@@ -1,0 +1,103 @@
+//! The workers of a probe: how each is started, and what the rest of the program holds of it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::applying::Applying;
+use super::command::Command;
+use super::error::StartError;
+use super::event::Event;
+use super::fleet::Fleet;
+use super::lane::{Family, Lane, LaneError};
+use super::options::Options;
+use super::worker::Worker;
+
+/// A worker, as the rest of the program knows it.
+#[derive(Debug)]
+pub(super) struct Hand {
+    pub(super) commands: UnboundedSender<Command>,
+    ready: Arc<AtomicBool>,
+}
+
+impl Hand {
+    /// Starts a worker without targets, whose sockets are to carry `rate` heartbeats a second, and
+    /// waits until they are open.
+    pub(super) fn start(
+        rate: f64,
+        rtt_buckets: &[f64],
+        options: &Options,
+        events: UnboundedSender<Event>,
+    ) -> Result<Self, StartError> {
+        let (commands, orders) = unbounded_channel();
+        let ready = Arc::new(AtomicBool::new(false));
+        let mut fleet = Fleet::new(rtt_buckets, options.detail);
+        if let Some(heartbeats) = options.limit {
+            fleet.limit(heartbeats);
+        }
+        let applying = Applying::new(options.begin);
+        spawn(fleet, applying, rate, orders, events, ready.clone())?;
+        Ok(Self { commands, ready })
+    }
+
+    /// Whether the first heartbeat of every target that can be resolved has been settled.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+}
+
+/// Starts the worker's thread, and waits until its sockets are open.
+fn spawn(
+    fleet: Fleet,
+    applying: Applying,
+    rate: f64,
+    commands: UnboundedReceiver<Command>,
+    events: UnboundedSender<Event>,
+    ready: Arc<AtomicBool>,
+) -> Result<(), StartError> {
+    let (opened, outcome) = std::sync::mpsc::sync_channel(1);
+    thread::Builder::new().name("worker".to_owned()).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(opened.send(Err(error.into()))),
+        };
+        runtime.block_on(async {
+            let worker = open_lanes(rate).and_then(|lanes| {
+                Ok(Worker::new(fleet, applying, lanes, commands, events, ready)?)
+            });
+            match worker {
+                Ok(worker) => {
+                    drop(opened.send(Ok(())));
+                    worker.run().await;
+                }
+                Err(error) => drop(opened.send(Err(error))),
+            }
+        });
+    })?;
+    outcome.recv().unwrap_or_else(|gone| Err(io::Error::other(gone).into()))
+}
+
+/// Opens a lane for each address family that the machine has; either may have to carry all of
+/// `rate` heartbeats a second.
+fn open_lanes(rate: f64) -> Result<Vec<Lane>, StartError> {
+    let mut lanes = Vec::new();
+    let mut refused = None;
+    for family in [Family::V4, Family::V6] {
+        match Lane::open(family, rate) {
+            Ok(lane) => lanes.push(lane),
+            Err(LaneError::Bind(error)) if error.is_unsupported_family() => {
+                tracing::info!(%error, "this machine has no such address family");
+                refused = refused.or(Some(error));
+            }
+            Err(LaneError::Bind(error)) => return Err(error.into()),
+            Err(LaneError::Watch(error)) => return Err(error.into()),
+        }
+    }
+    match refused {
+        Some(error) if lanes.is_empty() => Err(error.into()),
+        _ => Ok(lanes),
+    }
+}

@@ -1,0 +1,32 @@
+//! Why a probe cannot start, or cannot be changed.
+
+use std::io;
+
+use crate::config::DuplicateNames;
+use crate::net::BindError;
+use crate::observe::Unavailable;
+
+/// A probe that could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No socket of either address family could be opened.
+    #[error(transparent)]
+    Socket(#[from] BindError),
+    /// A worker's thread or its runtime could not be made.
+    #[error("cannot start a worker")]
+    Worker(#[from] io::Error),
+    /// The targets cannot be probed.
+    #[error(transparent)]
+    Targets(#[from] ApplyError),
+}
+
+/// A configuration that cannot be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Names are not unique. Nothing has been changed.
+    #[error(transparent)]
+    Duplicate(#[from] DuplicateNames),
+    /// A worker has ended.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}

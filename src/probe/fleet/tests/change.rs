@@ -1,0 +1,384 @@
+//! Targets that come, go and change while heartbeats are under way.
+
+use super::*;
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::session::Snapshot;
+
+impl Driven {
+    fn add(&mut self, id: TargetId, text: &str, millis: u64) {
+        self.fleet.add(id, Arc::new(target(text)), at(millis).mono);
+    }
+
+    fn retune(&mut self, id: TargetId, changed: Target, millis: u64) {
+        self.fleet.retune(id, Arc::new(changed), None, at(millis).mono);
+    }
+
+    fn resolve(&mut self, name: &str, found: &[&str]) {
+        self.fleet.handle_resolved(name, found.iter().map(|text| ip(text)).collect());
+        while self.fleet.pass_on_addresses(2) {}
+    }
+
+    fn unmatched(&self, reason: UnmatchedReason) -> u64 {
+        self.fleet.unmatched()[reason.index()]
+    }
+}
+
+/// The same target with another address.
+fn moved(from: &str, to: &str) -> Target {
+    Target { name: from.to_owned(), ..target(to) }
+}
+
+#[test]
+fn what_comes_for_a_target_that_is_gone_never_touches_the_next_user_of_its_slot() {
+    for protocol in ["heartbeat", "ping", "stamp"] {
+        let text = format!("{protocol}://192.0.2.1:862");
+        let mut driven = Driven::new(&[&text]);
+        let (old, new) = (id(0), id(0).successor());
+        driven.run_to(999);
+        let (transmit, sent) = driven.sent[0];
+        driven.fleet.remove(old, at(1_000).mono);
+        assert!(driven.fleet.is_empty() && driven.fleet.sample(old, at(1_000).mono).is_none());
+        // The same name at the same address, and its own heartbeat 0 is in flight.
+        driven.add(new, &text, 1_000);
+        driven.run_to(1_999);
+        assert_eq!((driven.sent.len(), driven.sent[1].0.ticket.sequence), (2, 0));
+        driven.happenings();
+
+        driven.answer(0, 2_000);
+        driven.fleet.handle_transmitted(transmit.ticket, sent.wall + MILLISECOND * 1_500);
+        driven.fleet.handle_sent(transmit.ticket, at(2_000));
+        driven.fleet.handle_unsent(transmit.ticket, UnsentReason::Other, at(2_000));
+        driven.fleet.handle_addresses(old, &[ip("192.0.2.9")]);
+        driven.fleet.retune(old, Arc::new(target("ping://192.0.2.9")), None, at(2_000).mono);
+        let mut quote = Vec::new();
+        transmit.protocol.encode(&transmit.request(sent.wall), &mut quote);
+        let kind = IcmpKind::PortUnreachable;
+        driven.fleet.handle_icmp(transmit.peer, &quote, kind, at(2_000));
+        assert!(driven.fleet.look(old, at(2_000)).is_none());
+        assert!(driven.fleet.glance(old, at(2_000).mono).is_none());
+        driven.fleet.remove(old, at(2_000).mono);
+
+        assert_eq!(driven.happenings(), [], "{protocol}");
+        let sample = driven.fleet.sample(new, at(2_000).mono).unwrap();
+        let Snapshot { record, in_flight, .. } = &sample.session;
+        assert_eq!((record.sent, record.received, record.lost, *in_flight), (1, 0, 0, 1));
+        assert_eq!(record.icmp_errors.iter().sum::<u64>(), 0);
+        assert_eq!(record.invalid.iter().sum::<u64>(), 0);
+        assert_eq!(record.unsent.iter().sum::<u64>(), 0);
+        assert_eq!(sample.address, Some(peer("192.0.2.1:862")));
+        assert_eq!(driven.unmatched(UnmatchedReason::UnknownSession), 2, "reply and ICMP error");
+        // Its own answer arrives, and its delay is its own.
+        driven.answer(1, 2_010);
+        let record = driven.fleet.sample(new, at(2_010).mono).unwrap().session.record;
+        let rtt = at(2_010).mono.since(driven.sent[1].1.mono);
+        assert_eq!((record.received, record.last_rtt), (1, Some(nanos(rtt))));
+    }
+}
+
+#[test]
+fn the_session_number_of_a_target_that_is_gone_is_free_again_later() {
+    let mut driven = Driven::new(&["192.0.2.1", "192.0.2.7"]);
+    driven.run_to(10);
+    driven.fleet.remove(id(0), at(10).mono);
+    driven.add(id(2), "192.0.2.1", 10);
+    driven.run_to(60_000);
+    driven.add(id(3), "192.0.2.1", 60_000);
+    driven.run_to(62_000);
+    driven.add(id(4), "192.0.2.1", 62_000);
+    driven.run_to(63_999);
+    let sessions: BTreeMap<TargetId, u32> = driven
+        .sent
+        .iter()
+        .map(|(transmit, sent)| (transmit.ticket.id, transmit.request(sent.wall).session))
+        .collect();
+    assert_eq!([id(2), id(3), id(4)].map(|id| sessions[&id]), [1, 2, 0]);
+}
+
+#[test]
+fn no_more_session_numbers_are_kept_back_than_there_is_room_for() {
+    let mut driven = Driven::new(&[]);
+    let mut own = id(0);
+    for _ in 0..MAX_RETIRED + 10 {
+        driven.add(own, "192.0.2.1", 0);
+        driven.fleet.remove(own, at(0).mono);
+        own = own.successor();
+    }
+    assert_eq!(driven.fleet.retired.len(), MAX_RETIRED);
+    assert!(driven.fleet.agenda.len() <= VOID_ENTRIES);
+}
+
+#[test]
+fn removing_targets_disturbs_no_other() {
+    let names: Vec<String> = (0..40).map(|n| format!("192.0.2.{n}")).collect();
+    let mut driven = Driven::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut quiet = Driven::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    for second in 0..10 {
+        driven.run_to(second * 1_000 + 500);
+        for slot in (0..40_usize).filter(|slot| slot % 11 == usize::try_from(second).unwrap()) {
+            driven.fleet.remove(id(slot), at(second * 1_000 + 500).mono);
+        }
+    }
+    driven.run_to(9_999);
+    quiet.run_to(9_999);
+    // The last class, and nobody else.
+    let left: Vec<usize> = (0..40).filter(|slot| slot % 11 == 10).collect();
+    assert_eq!(driven.fleet.len(), left.len());
+    for slot in left {
+        let moments = |driven: &Driven| -> Vec<(u64, Mono)> {
+            let own = driven.sent.iter().filter(|(transmit, _)| transmit.ticket.id == id(slot));
+            own.map(|(transmit, sent)| (transmit.ticket.sequence, sent.mono)).collect()
+        };
+        assert_eq!(moments(&driven), moments(&quiet));
+        assert_eq!(driven.sample(slot, 10_000).session.record.lost, {
+            quiet.sample(slot, 10_000).session.record.lost
+        });
+    }
+}
+
+#[test]
+fn a_new_interval_takes_effect_at_once_and_keeps_what_was_counted() {
+    let slow = Target { interval: SECOND * 3_600, timeout: SECOND, ..target("192.0.2.1") };
+    let mut driven = Driven::new(&["192.0.2.2"]);
+    driven.fleet.add_from(id(1), Arc::new(slow.clone()), at(0).mono);
+    driven.run_to(2_000);
+    driven.retune(id(1), Target { interval: MILLISECOND * 100, ..slow.clone() }, 2_000);
+    driven.run_to(2_999);
+    let Snapshot { record, .. } = driven.sample(1, 2_999).session;
+    assert_eq!((record.sent, record.lost), (11, 1));
+    let own = driven.sent.iter().filter(|(transmit, _)| transmit.ticket.id == id(1));
+    let own: Vec<_> = own.map(|(transmit, sent)| (transmit.ticket.sequence, sent.mono)).collect();
+    assert!(own.iter().map(|(sequence, _)| *sequence).eq(0..11));
+    assert!(own[1..].windows(2).all(|pair| pair[1].1.since(pair[0].1) == MILLISECOND * 100));
+    assert_eq!(driven.fleet.schedule_lag().sum(), 0, "and nothing was late");
+    // Back again: it is not looked at every 100 ms for ever.
+    driven.retune(id(1), slow, 3_000);
+    driven.run_to(60_000);
+    let Snapshot { record, in_flight, .. } = driven.sample(1, 60_000).session;
+    assert_eq!((record.sent, record.lost, in_flight), (11, 11, 0));
+}
+
+#[test]
+fn a_new_literal_address_is_counted_and_answers_from_the_old_one_still_count() {
+    let mut driven = Driven::new(&["192.0.2.1"]);
+    driven.run_to(999);
+    driven.retune(id(0), moved("192.0.2.1", "192.0.2.2:862"), 1_000);
+    driven.answer(0, 1_010);
+    driven.run_to(1_999);
+    assert_eq!(driven.sent[1].0.peer, peer("192.0.2.2:862"));
+    driven.answer(1, 2_000);
+    let sample = driven.sample(0, 2_000);
+    assert_eq!((sample.session.record.received, sample.address_changes), (2, 1));
+    driven.retune(id(0), Target { misses: 9, ..moved("192.0.2.1", "192.0.2.2:862") }, 2_000);
+    assert_eq!(driven.sample(0, 2_000).address_changes, 1);
+    assert_eq!(driven.sample(0, 2_000).target.misses, 9);
+}
+
+#[test]
+fn another_name_means_no_address_until_it_is_resolved() {
+    let mut driven = Driven::new(&["fra.example"]);
+    driven.resolve("fra.example", &["192.0.2.1"]);
+    driven.run_to(999);
+    driven.retune(id(0), moved("fra.example", "ams.example"), 1_000);
+    let sample = driven.sample(0, 1_000);
+    assert_eq!((sample.address, sample.resolved), (None, false));
+    driven.answer(0, 1_000);
+    driven.resolve("fra.example", &["192.0.2.9"]);
+    driven.run_to(1_999);
+    assert_eq!((driven.sent.len(), driven.sample(0, 1_999).address), (1, None));
+    driven.resolve("ams.example", &["192.0.2.2"]);
+    driven.run_to(2_999);
+    assert_eq!(driven.sent[1].0.peer, peer("192.0.2.2:12000"));
+    let sample = driven.sample(0, 2_999);
+    assert_eq!((sample.address_changes, sample.session.record.received), (1, 1));
+    assert_eq!(sample.session.record.unsent[UnsentReason::Unresolved.index()], 1);
+    // Back to where it was: that is the former address.
+    driven.retune(id(0), moved("fra.example", "fra.example"), 3_000);
+    driven.resolve("fra.example", &["192.0.2.2"]);
+    assert_eq!(driven.sample(0, 3_000).address_changes, 1);
+    driven.run_to(3_999);
+    assert_eq!(driven.sent[2].0.peer, peer("192.0.2.2:12000"));
+    driven.answer(2, 4_000);
+    assert_eq!(driven.sample(0, 4_000).session.record.received, 2);
+}
+
+#[test]
+fn another_port_of_the_same_name_needs_no_lookup_and_known_addresses_no_wait() {
+    let mut driven = Driven::new(&["fra.example:862", "ams.example"]);
+    driven.resolve("fra.example", &["192.0.2.1"]);
+    driven.retune(id(0), moved("fra.example:862", "fra.example:863"), 0);
+    assert_eq!(driven.fleet.address(id(0)), Some(peer("192.0.2.1:863")));
+    driven.resolve("fra.example", &["192.0.2.2"]);
+    assert_eq!(driven.fleet.address(id(0)), Some(peer("192.0.2.2:863")));
+    let found = [ip("192.0.2.5")];
+    let target = Arc::new(moved("ams.example", "fra.example"));
+    driven.fleet.retune(id(1), target, Some(&found), at(0).mono);
+    assert_eq!(driven.fleet.address(id(1)), Some(peer("192.0.2.5:12000")));
+    let target = Arc::new(moved("ams.example", "192.0.2.6"));
+    driven.fleet.retune(id(1), target, None, at(0).mono);
+    driven.resolve("fra.example", &["192.0.2.7"]);
+    assert_eq!(driven.fleet.address(id(1)), Some(peer("192.0.2.6:12000")));
+}
+
+#[test]
+fn an_answer_about_a_name_reaches_all_who_have_it_some_at_a_time() {
+    let mut driven = Driven::new(&[]);
+    for slot in 0..100 {
+        let named = Target { name: slot.to_string(), ..target("fra.example") };
+        driven.fleet.add(id(slot), Arc::new(named), at(0).mono);
+    }
+    let count = |driven: &Driven, address: &str| {
+        let at_address = |id: &TargetId| driven.fleet.address(*id) == Some(peer(address));
+        driven.fleet.ids().filter(at_address).count()
+    };
+    driven.fleet.handle_resolved("fra.example", [ip("192.0.2.1")].into());
+    assert!(driven.fleet.pass_on_addresses(60));
+    assert_eq!(count(&driven, "192.0.2.1:12000"), 60);
+    driven.fleet.handle_resolved("fra.example", [ip("192.0.2.2")].into());
+    assert!(driven.fleet.pass_on_addresses(60));
+    assert!(!driven.fleet.pass_on_addresses(60));
+    assert_eq!(count(&driven, "192.0.2.2:12000"), 100);
+}
+
+#[test]
+fn targets_that_are_added_to_a_limited_or_stopped_fleet_know_it() {
+    let mut driven = Driven::new(&["192.0.2.1"]);
+    driven.fleet.limit(3);
+    driven.add(id(1), "192.0.2.2", 0);
+    driven.run_to(60_000);
+    assert_eq!(driven.sent.len(), 6);
+    driven.fleet.stop();
+    driven.add(id(2), "192.0.2.3", 60_000);
+    driven.run_to(70_000);
+    assert_eq!(driven.sent.len(), 6);
+    assert!(driven.fleet.is_settled());
+}
+
+#[test]
+fn a_removed_target_holds_up_neither_readiness_nor_the_end() {
+    let mut driven = Driven::new(&["192.0.2.1", "192.0.2.2"]);
+    driven.run_to(999);
+    driven.answer(0, 1_000);
+    let answered = driven.sent[0].0.ticket.id;
+    assert!(!driven.fleet.poll_ready());
+    driven.fleet.stop();
+    let other = if answered == id(0) { id(1) } else { id(0) };
+    assert!(!driven.fleet.is_settled());
+    driven.fleet.remove(other, at(1_000).mono);
+    assert!(driven.fleet.poll_ready() && driven.fleet.is_settled());
+    driven.add(id(5), "192.0.2.5", 1_000);
+    assert!(driven.fleet.poll_ready(), "once ready, new targets change nothing");
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Wait(u64),
+    Add(usize),
+    Remove(usize),
+    Retune { slot: usize, interval: u64, timeout: u64, host: u8 },
+    Answer(usize),
+    Resolve(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let retune = (0..8_usize, 1..40_u64, 1..100_u64, 0..6_u8)
+        .prop_map(|(slot, interval, timeout, host)| Step::Retune { slot, interval, timeout, host });
+    vec(
+        prop_oneof![
+            6 => (0..60_u64).prop_map(Step::Wait),
+            2 => (0..8_usize).prop_map(Step::Add),
+            1 => (0..8_usize).prop_map(Step::Remove),
+            2 => retune,
+            6 => (0..12_usize).prop_map(Step::Answer),
+            1 => (0..4_u8).prop_map(Step::Resolve),
+        ],
+        1..150,
+    )
+}
+
+proptest! {
+    /// Whatever is done to targets, each heartbeat that left is settled once, for its own target,
+    /// and nothing falls due that is not a target's.
+    #[test]
+    fn ledgers_add_up_while_targets_come_go_and_change(steps in steps()) {
+        let mut driven = Driven::new(&[]);
+        let mut next: Vec<TargetId> = (0..8).map(id).collect();
+        let mut present: BTreeMap<usize, TargetId> = BTreeMap::new();
+        let mut millis = 0;
+        let mut sent: BTreeMap<TargetId, u64> = BTreeMap::new();
+        let mut counted = 0;
+        for step in steps {
+            match step {
+                Step::Wait(time) => {
+                    millis += time;
+                    driven.run_to(millis);
+                }
+                Step::Add(slot) if !present.contains_key(&slot) => {
+                    let fast = Target {
+                        name: slot.to_string(),
+                        interval: MILLISECOND * 10,
+                        timeout: MILLISECOND * 25,
+                        ..target("192.0.2.1")
+                    };
+                    driven.fleet.add(next[slot], Arc::new(fast), at(millis).mono);
+                    present.insert(slot, next[slot]);
+                    next[slot] = next[slot].successor();
+                }
+                Step::Remove(slot) => {
+                    if let Some(id) = present.remove(&slot) {
+                        driven.fleet.remove(id, at(millis).mono);
+                    }
+                }
+                Step::Retune { slot, interval, timeout, host } => {
+                    let Some(&id) = present.get(&slot) else { continue };
+                    let host = ["192.0.2.1", "192.0.2.2:1", "192.0.2.1:2", "a.example", "b.example", "a.example:1"]
+                        [usize::from(host)];
+                    let changed = Target {
+                        name: slot.to_string(),
+                        interval: Duration::from_millis(interval),
+                        timeout: Duration::from_millis(timeout),
+                        ..target(host)
+                    };
+                    driven.retune(id, changed, millis);
+                }
+                Step::Answer(back) => {
+                    let Some(index) = driven.sent.len().checked_sub(back + 1) else { continue };
+                    let id = driven.sent[index].0.ticket.id;
+                    let received = |driven: &Driven| -> BTreeMap<TargetId, u64> {
+                        let all = driven.fleet.ids();
+                        all.map(|id| (id, driven.fleet.sample(id, at(millis).mono).unwrap().session.record.received)).collect()
+                    };
+                    let before = received(&driven);
+                    driven.answer(index, millis);
+                    for (other, count) in received(&driven) {
+                        prop_assert!(other == id || before[&other] == count, "{id:?} is not {other:?}");
+                    }
+                }
+                Step::Resolve(n) => {
+                    let name = if n % 2 == 0 { "a.example" } else { "b.example" };
+                    driven.resolve(name, &[if n < 2 { "192.0.2.1" } else { "192.0.2.3" }]);
+                }
+                Step::Add(_) => {}
+            }
+            for (transmit, _) in &driven.sent[counted..] {
+                *sent.entry(transmit.ticket.id).or_default() += 1;
+            }
+            counted = driven.sent.len();
+            prop_assert_eq!(driven.fleet.len(), present.len());
+            for &id in present.values() {
+                let Snapshot { record, in_flight, .. } =
+                    driven.fleet.sample(id, at(millis).mono).unwrap().session;
+                prop_assert_eq!(record.sent, record.received + record.lost + in_flight);
+                prop_assert_eq!(record.sent, sent.get(&id).copied().unwrap_or(0));
+            }
+            // Every target is looked at again, or has nothing to be looked at for.
+            let wake = driven.fleet.poll_timeout();
+            prop_assert!(present.is_empty() || wake.is_some_and(|wake| wake > at(millis).mono - SECOND));
+            prop_assert!(driven.fleet.agenda.len() <= 2 * present.len() + VOID_ENTRIES);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! How a probe is run.
+
+use std::num::NonZeroUsize;
+
+use super::event::Detail;
+
+/// How a probe is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// How much is reported as [`Event`](super::Event)s.
+    pub detail: Detail,
+    /// When each target's first heartbeat is due.
+    pub begin: Begin,
+    /// Every target stops after this many heartbeats.
+    pub limit: Option<u64>,
+    /// On how many threads; each has its own sockets and its share of the targets.
+    pub workers: NonZeroUsize,
+}
+
+/// When the first heartbeats are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// Spread over each target's interval by its name, so that many targets are no burst.
+    Spread,
+    /// All at once.
+    AtOnce,
+}

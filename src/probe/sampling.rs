@@ -1,0 +1,165 @@
+//! What is asked of a running probe: the figures of all targets for a scrape, all at a glance and a
+//! few looked at closely for pages.
+//!
+//! A worker samples some targets in each of its rounds (`gathering`), and looks at few in one go: no
+//! request holds up a heartbeat. Of those that are looked at closely, only their workers are asked,
+//! and each for these alone.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::model::StampSource;
+use crate::net;
+use crate::observe::{
+    Glancing, Looking, Overview, ProbeSample, ProbeSource, Sampling, TargetLook, Unavailable,
+};
+
+use super::command::{Command, WorkerSample};
+use super::coordinator::{Probe, State};
+
+/// How long a scrape waits for a worker.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Probe {
+    /// The figures of this moment; each target's are consistent in themselves.
+    ///
+    /// # Errors
+    /// [`Unavailable`] where a worker does not answer within five seconds.
+    pub async fn sample(&self) -> Result<ProbeSample, Unavailable> {
+        let samples = self.ask(Command::Sample).await?;
+        whole(&self.state(), samples).ok_or(Unavailable)
+    }
+
+    /// All targets at a glance.
+    ///
+    /// # Errors
+    /// [`Unavailable`] where a worker does not answer within five seconds.
+    pub async fn glance(&self) -> Result<Overview, Unavailable> {
+        let answers = self.ask(Command::Glance).await?;
+        let impaired = answers.iter().any(|answer| answer.impaired);
+        let glances = answers.into_iter().map(|answer| answer.targets);
+        let targets = self.state().roster.arrange(glances);
+        Ok(Overview { targets, impaired, config_loaded: true })
+    }
+
+    /// The targets of these names, looked at closely, in this order; without those that are not
+    /// there.
+    ///
+    /// A worker looks at its part of them in one go, so they ought to be few: hundreds.
+    ///
+    /// # Errors
+    /// [`Unavailable`] where a worker does not answer within five seconds.
+    pub async fn look(&self, names: Vec<String>) -> Result<Vec<TargetLook>, Unavailable> {
+        // For each worker, its targets, and where they stand in the answer.
+        let mut wanted = vec![(Vec::new(), Vec::new()); self.crew.len()];
+        let roster = self.state().roster;
+        for (at, name) in names.iter().enumerate() {
+            let Some((worker, id)) = roster.find(name) else { continue };
+            wanted[worker].0.push(id);
+            wanted[worker].1.push(at);
+        }
+        let mut asked = Vec::new();
+        for (hand, (ids, stands)) in self.crew.iter().zip(wanted) {
+            if ids.is_empty() {
+                continue;
+            }
+            let (to, looks) = oneshot::channel();
+            hand.commands.send(Command::Look(ids, to)).map_err(|_| Unavailable)?;
+            asked.push((looks, stands));
+        }
+        let mut answer: Vec<Option<TargetLook>> = Vec::new();
+        answer.resize_with(names.len(), || None);
+        for (looks, stands) in asked {
+            let looks = timeout(PATIENCE, looks).await;
+            let looks = looks.map_err(|_| Unavailable)?.map_err(|_| Unavailable)?;
+            for (look, at) in looks.into_iter().zip(stands) {
+                answer[at] = look;
+            }
+        }
+        Ok(answer.into_iter().flatten().collect())
+    }
+
+    /// Asks all workers the same, and gives their answers in the order of the crew.
+    async fn ask<T>(
+        &self,
+        question: impl Fn(oneshot::Sender<T>) -> Command,
+    ) -> Result<Vec<T>, Unavailable> {
+        let mut asked = Vec::new();
+        for hand in &self.crew {
+            let (to, answer) = oneshot::channel();
+            hand.commands.send(question(to)).map_err(|_| Unavailable)?;
+            asked.push(answer);
+        }
+        let answers = async {
+            let mut answers = Vec::new();
+            for answer in asked {
+                answers.push(answer.await.map_err(|_| Unavailable)?);
+            }
+            Ok(answers)
+        };
+        timeout(PATIENCE, answers).await.map_err(|_| Unavailable)?
+    }
+}
+
+/// Puts the workers' samples together, the targets in the order of the configuration. `None` where
+/// there are no workers.
+fn whole(state: &State, samples: Vec<WorkerSample>) -> Option<ProbeSample> {
+    let mut samples = samples.into_iter();
+    let first = samples.next()?;
+    let State { roster, loaded_at } = state;
+    let mut whole = ProbeSample {
+        targets: Vec::new(),
+        label_names: roster.targets().flat_map(|target| target.labels.keys()).cloned().collect(),
+        schedule_lag: first.schedule_lag,
+        receive_drops: first.receive_drops,
+        timestamps: [0; StampSource::COUNT],
+        unmatched: first.unmatched,
+        impaired: first.impaired,
+        config_loaded: true,
+        at: net::now().wall,
+        config_loaded_at: *loaded_at,
+    };
+    let mut answers = vec![first.targets];
+    for sample in samples {
+        answers.push(sample.targets);
+        whole.schedule_lag.merge(&sample.schedule_lag);
+        whole.receive_drops += sample.receive_drops;
+        whole.impaired |= sample.impaired;
+        add(&mut whole.unmatched, &sample.unmatched);
+    }
+    whole.targets = roster.arrange(answers.into_iter());
+    for target in &whole.targets {
+        add(&mut whole.timestamps, &target.session.record.stamps);
+    }
+    Some(whole)
+}
+
+fn add(sums: &mut [u64], counts: &[u64]) {
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        *sum += count;
+    }
+}
+
+impl ProbeSource for Probe {
+    fn sample(&self) -> Sampling<'_> {
+        Box::pin(self.sample())
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.state().roster.find(name).is_some()
+    }
+
+    fn glance(&self) -> Glancing<'_> {
+        Box::pin(self.glance())
+    }
+
+    fn look(&self, names: Vec<String>) -> Looking<'_> {
+        Box::pin(self.look(names))
+    }
+
+    fn ready(&self) -> bool {
+        self.is_ready()
+    }
+}

@@ -1,0 +1,36 @@
+//! A heartbeat on its way from the fleet to the network.
+
+use std::net::SocketAddr;
+
+use crate::model::{Mono, TargetId, Wall};
+use crate::wire::{Protocol, Request};
+
+/// A heartbeat to be sent: encode it, send it, and tell the fleet what became of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Transmit {
+    /// To be given back to [`Fleet::handle_sent`](super::Fleet::handle_sent) or
+    /// [`Fleet::handle_unsent`](super::Fleet::handle_unsent).
+    pub ticket: Ticket,
+    /// Where to.
+    pub peer: SocketAddr,
+    /// How it is encoded.
+    pub protocol: &'static dyn Protocol,
+    pub(super) session: u32,
+}
+
+/// Which heartbeat of which target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    pub(super) id: TargetId,
+    pub(super) sequence: u64,
+    pub(super) due: Mono,
+}
+
+impl Transmit {
+    /// What the heartbeat says if it leaves at `at`.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the wire carries the low 32 bits")]
+    pub fn request(&self, at: Wall) -> Request {
+        Request::new(self.session, self.ticket.sequence as u32, at)
+    }
+}
