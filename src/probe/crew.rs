@@ -7,13 +7,12 @@ use std::thread;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::applying::Applying;
 use super::command::Command;
 use super::error::StartError;
 use super::event::Event;
 use super::fleet::Fleet;
-use super::lane::{Family, Lane, LaneError};
-use super::options::Options;
+use super::options::{Begin, Options};
+use super::sockets::Sockets;
 use super::worker::Worker;
 
 /// A worker, as the rest of the program knows it.
@@ -38,8 +37,7 @@ impl Hand {
         if let Some(heartbeats) = options.limit {
             fleet.limit(heartbeats);
         }
-        let applying = Applying::new(options.begin);
-        spawn(fleet, applying, rate, orders, events, ready.clone())?;
+        spawn(fleet, options.begin, rate, orders, events, ready.clone())?;
         Ok(Self { commands, ready })
     }
 
@@ -52,7 +50,7 @@ impl Hand {
 /// Starts the worker's thread, and waits until its sockets are open.
 fn spawn(
     fleet: Fleet,
-    applying: Applying,
+    begin: Begin,
     rate: f64,
     commands: UnboundedReceiver<Command>,
     events: UnboundedSender<Event>,
@@ -65,39 +63,15 @@ fn spawn(
             Err(error) => return drop(opened.send(Err(error.into()))),
         };
         runtime.block_on(async {
-            let worker = open_lanes(rate).and_then(|lanes| {
-                Ok(Worker::new(fleet, applying, lanes, commands, events, ready)?)
-            });
-            match worker {
-                Ok(worker) => {
+            match Sockets::open(rate) {
+                Ok(mut sockets) => {
+                    let worker = Worker::new(fleet, begin, &mut sockets, commands, events, ready);
                     drop(opened.send(Ok(())));
-                    worker.run().await;
+                    sockets.drive(worker).await;
                 }
-                Err(error) => drop(opened.send(Err(error))),
+                Err(error) => drop(opened.send(Err(error.into()))),
             }
         });
     })?;
     outcome.recv().unwrap_or_else(|gone| Err(io::Error::other(gone).into()))
-}
-
-/// Opens a lane for each address family that the machine has; either may have to carry all of
-/// `rate` heartbeats a second.
-fn open_lanes(rate: f64) -> Result<Vec<Lane>, StartError> {
-    let mut lanes = Vec::new();
-    let mut refused = None;
-    for family in [Family::V4, Family::V6] {
-        match Lane::open(family, rate) {
-            Ok(lane) => lanes.push(lane),
-            Err(LaneError::Bind(error)) if error.is_unsupported_family() => {
-                tracing::info!(%error, "this machine has no such address family");
-                refused = refused.or(Some(error));
-            }
-            Err(LaneError::Bind(error)) => return Err(error.into()),
-            Err(LaneError::Watch(error)) => return Err(error.into()),
-        }
-    }
-    match refused {
-        Some(error) if lanes.is_empty() => Err(error.into()),
-        _ => Ok(lanes),
-    }
 }

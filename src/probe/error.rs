@@ -6,6 +6,8 @@ use crate::config::DuplicateNames;
 use crate::net::BindError;
 use crate::observe::Unavailable;
 
+use super::sockets::OpenError;
+
 /// A probe that could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -18,6 +20,15 @@ pub enum StartError {
     /// The targets cannot be probed.
     #[error(transparent)]
     Targets(#[from] ApplyError),
+}
+
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Bind(error) => error.into(),
+            OpenError::Watch(error) => error.into(),
+        }
+    }
 }
 
 /// A configuration that cannot be applied.

@@ -15,11 +15,12 @@
 //! In the order of a heartbeat's way:
 //!
 //! - `placement`: which worker has a target, and when in its interval it is probed;
-//! - `worker`: the loop of one thread, the only place that reads a clock;
+//! - [`Worker`]: the round of one thread, synchronous, on any [`Machine`];
+//! - `sockets`: the real machine, and the loop that drives a worker on it;
 //! - [`Fleet`]: the targets of one worker and their agenda, pure;
 //! - `slab`, `watched`: the targets in memory, found by identity, and one of them;
 //! - `transmit`: a heartbeat on its way to the network;
-//! - `lane`: a socket, with what is to leave on it and what has arrived;
+//! - `lane`: what is to leave on a socket, and what has left;
 //! - `routes`: from a datagram to the target it is for;
 //! - `awaited`: from a transmit timestamp to the heartbeat that it is of;
 //! - `timeline`: kernel timestamps on the monotonic clock;
@@ -51,6 +52,7 @@ mod event;
 mod fleet;
 mod gathering;
 mod lane;
+mod machine;
 mod named;
 mod names;
 mod options;
@@ -60,6 +62,7 @@ mod roster;
 mod routes;
 mod sampling;
 mod slab;
+mod sockets;
 mod timeline;
 mod transmit;
 mod watched;
@@ -68,11 +71,14 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use command::{Addressed, Command, Order, WorkerGlance, WorkerSample};
 pub use coordinator::Probe;
 pub use error::{ApplyError, StartError};
 pub use event::{Detail, Event, Happening};
 pub use fleet::Fleet;
+pub use machine::{Family, Machine};
 pub use options::{Begin, Options};
 pub use roster::Applied;
 pub use timeline::Timeline;
 pub use transmit::{Ticket, Transmit};
+pub use worker::{BUSY, Next, PAUSE, Worker};

@@ -1,22 +1,19 @@
-//! The pipeline: one thread's targets on its own sockets.
+//! The round of a worker: one thread's targets, on its own machine.
 //!
-//! A [`Worker`] goes round: read what has arrived, send what is due, tell what happened, and sleep
-//! until there is more to do. It owns its sockets and its [`Fleet`] alone; nothing on the way of a
-//! heartbeat is shared or locked. What others want of it comes as [`Command`]s between two rounds.
+//! In each [round](Worker::round), a [`Worker`] carries out commands, reads what has arrived, sends
+//! what is due, reports what happened, and says how to go on. The round is a synchronous function:
+//! it waits for nothing, and knows time and network through a [`Machine`] alone. The worker owns
+//! its [`Fleet`], and nothing on the way of a heartbeat is shared or locked. Other threads reach it
+//! by [`Command`]s.
 
-use std::future::poll_fn;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
-use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
 use crate::model::{Mono, Stamp, TargetId, UnsentReason};
-use crate::net::{self, Alarm, Inbox};
 use crate::observe::{TargetGlance, TargetSample};
 
 use super::applying::{Applying, reachable_first};
@@ -25,9 +22,11 @@ use super::event::Event;
 use super::fleet::Fleet;
 use super::gathering::Gathering;
 use super::lane::{Lane, Moved};
+use super::machine::{Family, Machine};
+use super::options::Begin;
 use super::timeline::Timeline;
 
-/// How many commands are looked at in one round, most of which are answers about names.
+/// How many commands are carried out in one round, most of which are answers about names.
 const COMMANDS_PER_ROUND: usize = 256;
 
 /// How many changes of targets are carried out in one round: some microseconds each.
@@ -49,23 +48,35 @@ const BATCHES_PER_ROUND: usize = 8;
 /// How long a worker pauses after a busy round. Arrivals carry the kernel's stamps, so they can
 /// wait, and what falls due leaves late by little more than this (the kernel's timer slack, 50 µs,
 /// and the round itself); it makes batches of what would be a system call each.
-const PAUSE: Duration = Duration::from_micros(200);
+pub const PAUSE: Duration = Duration::from_micros(200);
 
-/// A round that moves this many datagrams is a busy one.
-const BUSY: usize = 8;
+/// A round that moves at least this many datagrams is a busy one.
+pub const BUSY: usize = 8;
 
-/// After how many busy rounds in a row the kernel is asked to tell no more of what arrives: only
-/// who sleeps need be told, and it costs at both ends of every datagram.
+/// After how many busy rounds in a row the watch of the sockets ends: only a worker that sleeps
+/// needs it, and it costs at both ends of every datagram.
 const STEADY: u32 = 64;
 
-/// A thread's targets and sockets.
+/// How to go on after a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The next round begins at once.
+    Again,
+    /// The next round begins after a [`PAUSE`], whatever arrives meanwhile.
+    Pause,
+    /// The next round begins when a datagram arrives on a watched socket, when a command comes, or
+    /// at this moment, if there is one.
+    Sleep(Option<Mono>),
+    /// There is no next round, as nobody can send commands any more.
+    End,
+}
+
+/// A thread's targets, and what is known of its sockets.
 #[derive(Debug)]
-pub(super) struct Worker {
+pub struct Worker {
     fleet: Fleet,
     lanes: Vec<Lane>,
-    inbox: Inbox,
     timeline: Timeline,
-    alarm: Alarm,
     /// Busy rounds in a row.
     busy: u32,
     commands: UnboundedReceiver<Command>,
@@ -79,71 +90,113 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// A worker for `fleet` on `lanes`, at most one for each address family.
-    pub(super) fn new(
+    /// A worker for `fleet` on the sockets of `machine`. The heartbeats of targets that are added
+    /// begin as `begin` says. It reports what happens to `events`, and sets `ready` once the first
+    /// changes have been carried out and every target that can be resolved has had its first
+    /// heartbeat settled.
+    pub fn new(
         fleet: Fleet,
-        applying: Applying,
-        lanes: Vec<Lane>,
+        begin: Begin,
+        machine: &mut impl Machine,
         commands: UnboundedReceiver<Command>,
         events: UnboundedSender<Event>,
         ready: Arc<AtomicBool>,
-    ) -> io::Result<Self> {
-        Ok(Self {
+    ) -> Self {
+        let families = Family::ALL.into_iter().filter(|&family| machine.has(family));
+        Self {
             fleet,
-            lanes,
-            inbox: Inbox::new(),
-            timeline: Timeline::new(net::now()),
-            alarm: Alarm::new()?,
+            lanes: families.map(Lane::new).collect(),
+            timeline: Timeline::new(machine.now()),
             busy: 0,
             commands,
             events,
             ready,
-            applying,
+            applying: Applying::new(begin),
             scrapes: Gathering::default(),
             glances: Gathering::default(),
             settling: Vec::new(),
-        })
-    }
-
-    /// Goes round until nobody can send commands any more.
-    pub(super) async fn run(mut self) {
-        while self.take_commands() {
-            let now = net::now();
-            let changing = self.change_targets(now.mono);
-            let received = self.receive(now);
-            let sent = self.transmit(now);
-            self.report();
-            self.answer(now.mono);
-            let asked = self.scrapes.is_under_way() || self.glances.is_under_way();
-            if asked || changing || !sent.all {
-                continue;
-            }
-            if received.datagrams + sent.datagrams >= BUSY {
-                self.busy = self.busy.saturating_add(1);
-                if self.busy == STEADY {
-                    self.lanes.iter_mut().for_each(Lane::stop_watching);
-                }
-                // Of the whole thread: were the sockets watched meanwhile, as the runtime does,
-                // every datagram would wake it.
-                thread::sleep(PAUSE);
-            } else {
-                self.busy = 0;
-                if received.all && !self.sleep().await {
-                    return;
-                }
-            }
         }
     }
 
+    /// One round on `machine`, which must be the same in every round.
+    pub fn round<M: Machine>(&mut self, machine: &mut M) -> Next {
+        if !self.take_commands(machine) {
+            return Next::End;
+        }
+        let now = machine.now();
+        let is_changing = self.change_targets(machine, now.mono);
+        let received = self.receive(machine, now);
+        let sent = self.transmit(machine, now);
+        self.report();
+        self.answer(now.mono);
+        self.next(machine, received, sent, is_changing)
+    }
+
+    /// The commands to come, to be waited for in a [sleep](Next::Sleep).
+    pub fn commands(&mut self) -> &mut UnboundedReceiver<Command> {
+        &mut self.commands
+    }
+
+    /// Carries out a command between two rounds.
+    pub fn carry_out(&mut self, command: Command, machine: &mut impl Machine) {
+        match command {
+            Command::Apply(orders, done) => {
+                self.applying.begin(orders, done, &mut self.fleet, machine.now().mono);
+            }
+            Command::Resolved { name, addresses } => {
+                let carries = |address| machine.has(Family::of(address));
+                let addresses = reachable_first(&addresses, carries);
+                self.fleet.handle_resolved(&name, addresses.into());
+            }
+            Command::Sample(to) => self.scrapes.ask(to),
+            Command::Glance(to) => self.glances.ask(to),
+            Command::Look(ids, to) => {
+                let now = machine.now();
+                let looks = ids.iter().map(|&id| self.fleet.look(id, now));
+                // Whoever asked may have left.
+                let _ = to.send(looks.collect());
+            }
+            Command::Stop => self.fleet.stop(),
+            Command::Settle(done) => self.settling.push(done),
+        }
+    }
+
+    /// Carries out the commands that wait, in order; false once nobody can send any more.
+    ///
+    /// A change of the targets is only begun here, and no further command is carried out until it
+    /// is done: a later request is answered by the targets as they are then.
+    fn take_commands(&mut self, machine: &mut impl Machine) -> bool {
+        use tokio::sync::mpsc::error::TryRecvError;
+        for _ in 0..COMMANDS_PER_ROUND {
+            if self.applying.is_under_way() {
+                break;
+            }
+            match self.commands.try_recv() {
+                Ok(command) => self.carry_out(command, machine),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+        true
+    }
+
+    /// Goes on with what changes the targets; true while there is more to do.
+    fn change_targets(&mut self, machine: &impl Machine, now: Mono) -> bool {
+        let carries = |address| machine.has(Family::of(address));
+        self.applying.proceed(CHANGES_PER_ROUND, &mut self.fleet, now, carries);
+        let more = self.fleet.pass_on_addresses(ADDRESSES_PER_ROUND);
+        more || self.applying.is_under_way()
+    }
+
     /// Reads everything that arrived before `now`.
-    fn receive(&mut self, now: Stamp) -> Moved {
+    fn receive(&mut self, machine: &mut impl Machine, now: Stamp) -> Moved {
         self.timeline.begin_round(now);
         let mut moved = Moved { datagrams: 0, all: true };
         let glance = self.busy.is_multiple_of(STEADY);
         for lane in self.lanes.iter_mut().filter(|lane| glance || !lane.is_unused()) {
-            lane.read_notices(&mut self.fleet, now);
+            lane.read_notices(machine, &mut self.fleet, now);
             let Moved { datagrams, all } =
-                lane.receive(&mut self.inbox, &self.timeline, &mut self.fleet, now);
+                lane.receive(machine, &self.timeline, &mut self.fleet, now);
             moved.datagrams += datagrams;
             moved.all &= all;
         }
@@ -151,14 +204,14 @@ impl Worker {
     }
 
     /// Sends what is due at `now`.
-    fn transmit(&mut self, now: Stamp) -> Moved {
+    fn transmit(&mut self, machine: &mut impl Machine, now: Stamp) -> Moved {
         let mut datagrams = 0;
         self.fleet.handle_timeout(now);
         for _ in 0..BATCHES_PER_ROUND {
-            let leaving = net::now();
+            let leaving = machine.now();
             let full = self.fill_batches(now, leaving);
             for lane in &mut self.lanes {
-                datagrams += lane.send(&mut self.fleet, leaving);
+                datagrams += lane.send(machine, &mut self.fleet, leaving);
             }
             if !full {
                 return Moved { datagrams, all: true };
@@ -170,7 +223,8 @@ impl Worker {
     /// Hands what is due at `now` to the lanes, and says whether it stopped because one is full.
     fn fill_batches(&mut self, now: Stamp, leaving: Stamp) -> bool {
         while let Some(transmit) = self.fleet.poll_transmit(now) {
-            let Some(lane) = self.lanes.iter_mut().find(|lane| lane.carries(transmit.peer)) else {
+            let family = Family::of(transmit.peer);
+            let Some(lane) = self.lanes.iter_mut().find(|lane| lane.family() == family) else {
                 self.fleet.handle_unsent(transmit.ticket, UnsentReason::NoRoute, leaving);
                 continue;
             };
@@ -227,83 +281,32 @@ impl Worker {
         );
     }
 
-    /// Carries out what is asked, in order; false once nobody can ask any more.
-    ///
-    /// What changes the targets is only begun here, and nothing more is looked at until it is done:
-    /// so whoever asks later is answered by the targets as they are then.
-    fn take_commands(&mut self) -> bool {
-        use tokio::sync::mpsc::error::TryRecvError;
-        for _ in 0..COMMANDS_PER_ROUND {
-            if self.applying.is_under_way() {
-                break;
-            }
-            match self.commands.try_recv() {
-                Ok(command) => self.carry_out(command),
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return false,
-            }
+    /// How to go on after a round that moved so much.
+    fn next(
+        &mut self,
+        machine: &mut impl Machine,
+        received: Moved,
+        sent: Moved,
+        is_changing: bool,
+    ) -> Next {
+        let asked = self.scrapes.is_under_way() || self.glances.is_under_way();
+        if asked || is_changing || !sent.all {
+            return Next::Again;
         }
-        true
-    }
-
-    /// Goes on with what changes the targets; true while there is more to do.
-    fn change_targets(&mut self, now: Mono) -> bool {
-        let Self { fleet, lanes, applying, .. } = self;
-        let carries = |address| lanes.iter().any(|lane| lane.carries(address));
-        applying.proceed(CHANGES_PER_ROUND, fleet, now, carries);
-        let more = fleet.pass_on_addresses(ADDRESSES_PER_ROUND);
-        more || applying.is_under_way()
-    }
-
-    fn carry_out(&mut self, command: Command) {
-        match command {
-            Command::Apply(orders, done) => {
-                self.applying.begin(orders, done, &mut self.fleet, net::now().mono);
+        if received.datagrams + sent.datagrams >= BUSY {
+            self.busy = self.busy.saturating_add(1);
+            if self.busy == STEADY {
+                machine.stop_watching();
             }
-            Command::Resolved { name, addresses } => {
-                let lanes = &self.lanes;
-                let carries = |address| lanes.iter().any(|lane| lane.carries(address));
-                let addresses = reachable_first(&addresses, carries);
-                self.fleet.handle_resolved(&name, addresses.into());
-            }
-            Command::Sample(to) => self.scrapes.ask(to),
-            Command::Glance(to) => self.glances.ask(to),
-            Command::Look(ids, to) => {
-                let now = net::now();
-                let looks = ids.iter().map(|&id| self.fleet.look(id, now));
-                // Whoever asked may have left.
-                let _ = to.send(looks.collect());
-            }
-            Command::Stop => self.fleet.stop(),
-            Command::Settle(done) => self.settling.push(done),
+            return Next::Pause;
         }
-    }
-
-    /// Sleeps until something arrives or falls due. False once nobody can send commands any more.
-    async fn sleep(&mut self) -> bool {
-        let Self { fleet, lanes, alarm, commands, .. } = self;
-        // The kernel takes every time there is, and has nearly always a watch to give; where it does
-        // not, a pause takes the place of sleep.
-        let watched = lanes.iter_mut().all(Lane::watch);
-        if !watched || alarm.set(fleet.poll_timeout()).is_err() {
-            thread::sleep(PAUSE);
-            return true;
+        self.busy = 0;
+        if !received.all {
+            Next::Again
+        } else if machine.watch() {
+            Next::Sleep(self.fleet.poll_timeout())
+        } else {
+            Next::Pause
         }
-        let woken = poll_fn(|context| {
-            // All are asked, so that each wakes the task.
-            let mut woken = alarm.poll(context).is_ready();
-            for lane in lanes.iter() {
-                woken |= lane.poll_readable(context).is_ready();
-            }
-            if woken { Poll::Ready(()) } else { Poll::Pending }
-        });
-        tokio::select! {
-            command = commands.recv() => match command {
-                Some(command) => self.carry_out(command),
-                None => return false,
-            },
-            () = woken => {}
-        }
-        true
     }
 }

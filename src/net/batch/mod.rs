@@ -87,8 +87,14 @@ impl Outbox {
         self.len += 1;
     }
 
-    /// Forgets all.
-    pub(super) fn clear(&mut self) {
+    /// The datagrams in it, each with its destination, in the order in which they were pushed.
+    pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+        let slots = self.slots[..self.len].iter();
+        slots.filter_map(|slot| Some((slot.name.address()?, slot.payload.as_slice())))
+    }
+
+    /// Removes all datagrams.
+    pub fn clear(&mut self) {
         self.len = 0;
     }
 

@@ -1,0 +1,232 @@
+//! The real machine of a worker, and the loop that drives the worker on it: the only asynchronous
+//! part of a worker's thread.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::task::Poll;
+use std::thread;
+
+use crate::model::{Stamp, UnsentReason};
+use crate::net::{
+    self, Alarm, BindError, Datagram, Inbox, Notice, Options, Outbox, Readiness, SendError, Socket,
+};
+use crate::wire;
+
+use super::machine::{Family, Machine};
+use super::worker::{Next, PAUSE, Worker};
+
+/// What a heartbeat takes of a receive buffer, in octets of `SO_RCVBUF`: its reply and its
+/// transmit timestamp are charged 768 octets each, of twice what was asked for (socket(7)).
+const CHARGE: f64 = 768.0;
+
+/// The buffer that every system grants (sysctl `net.core.rmem_default`), in octets.
+const USUAL_BUFFER: usize = 212_992;
+
+/// A datagram longer than any protocol's is known by being cut off.
+const _: () = assert!(Inbox::ROOM == wire::MAX_DATAGRAM);
+
+/// The sockets, clocks and alarm of one thread.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    ports: [Option<Port>; Family::ALL.len()],
+    inbox: Inbox,
+    alarm: Alarm,
+}
+
+/// The socket of one address family.
+#[derive(Debug)]
+struct Port {
+    socket: Socket,
+    /// `None` while the socket is not watched.
+    readiness: Option<Readiness>,
+}
+
+/// Sockets that could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    /// No socket could be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The runtime has no watch for a socket or for the alarm.
+    #[error("cannot watch a socket")]
+    Watch(#[from] io::Error),
+}
+
+impl Sockets {
+    /// Opens a socket for each address family that the machine supports, each with buffers for all
+    /// of `rate` heartbeats a second; to be called within the runtime that will drive them.
+    pub(super) fn open(rate: f64) -> Result<Self, OpenError> {
+        let mut ports = [None, None];
+        let mut refused = None;
+        for family in Family::ALL {
+            match Port::open(family, rate) {
+                Ok(port) => ports[family.index()] = Some(port),
+                Err(OpenError::Bind(error)) if error.is_unsupported_family() => {
+                    tracing::info!(%error, "this machine has no such address family");
+                    refused = refused.or(Some(error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match refused {
+            Some(error) if ports.iter().all(Option::is_none) => Err(error.into()),
+            _ => Ok(Self { ports, inbox: Inbox::new(), alarm: Alarm::new()? }),
+        }
+    }
+
+    /// Goes round with `worker` until nobody can send it commands any more.
+    pub(super) async fn drive(mut self, mut worker: Worker) {
+        loop {
+            match worker.round(&mut self) {
+                Next::Again => {}
+                // Blocks the thread on purpose: an asynchronous sleep would let epoll wake it for
+                // every datagram.
+                Next::Pause => thread::sleep(PAUSE),
+                Next::Sleep(until) => {
+                    // The kernel accepts every time; if it does not, a pause replaces the sleep.
+                    if self.alarm.set(until).is_err() {
+                        thread::sleep(PAUSE);
+                        continue;
+                    }
+                    tokio::select! {
+                        command = worker.commands().recv() => match command {
+                            Some(command) => worker.carry_out(command, &mut self),
+                            None => return,
+                        },
+                        () = self.woken() => {}
+                    }
+                }
+                Next::End => return,
+            }
+        }
+    }
+
+    /// Waits until a datagram arrives on a watched socket or the alarm goes off.
+    async fn woken(&mut self) {
+        let Self { ports, alarm, .. } = self;
+        poll_fn(|context| {
+            // All are polled, so that each wakes the task.
+            let mut woken = alarm.poll(context).is_ready();
+            for readiness in ports.iter().flatten().filter_map(|port| port.readiness.as_ref()) {
+                woken |= readiness.poll_readable(context).is_ready();
+            }
+            if woken { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+impl Machine for Sockets {
+    fn now(&mut self) -> Stamp {
+        net::now()
+    }
+
+    fn has(&self, family: Family) -> bool {
+        self.ports[family.index()].is_some()
+    }
+
+    fn send(
+        &mut self,
+        family: Family,
+        outbox: &mut Outbox,
+        mut done: impl FnMut(usize, Result<u32, UnsentReason>),
+    ) {
+        let Some(port) = &mut self.ports[family.index()] else { return };
+        port.socket.send(outbox, |index, sent| done(index, sent.map_err(SendError::reason)));
+    }
+
+    fn receive(&mut self, family: Family) -> usize {
+        let Some(port) = &self.ports[family.index()] else { return 0 };
+        // Whatever error an open socket has, the heartbeats in flight are settled by their
+        // timeouts.
+        port.socket.receive(&mut self.inbox).unwrap_or(0)
+    }
+
+    fn received(&self) -> impl Iterator<Item = Datagram<'_>> {
+        self.inbox.iter()
+    }
+
+    fn read_notices(&mut self, family: Family, each: impl FnMut(Notice<'_>)) {
+        if let Some(port) = &mut self.ports[family.index()] {
+            port.socket.notices(each);
+        }
+    }
+
+    /// What waits already wakes as well (epoll(7)).
+    fn watch(&mut self) -> bool {
+        self.ports.iter_mut().flatten().all(|port| {
+            if port.readiness.is_none() {
+                port.readiness = Readiness::of(&port.socket).ok();
+            }
+            port.readiness.is_some()
+        })
+    }
+
+    fn stop_watching(&mut self) {
+        for port in self.ports.iter_mut().flatten() {
+            port.readiness = None;
+        }
+    }
+}
+
+impl Port {
+    /// Opens a socket for `rate` heartbeats a second.
+    fn open(family: Family, rate: f64) -> Result<Self, OpenError> {
+        let buffer = buffer(rate);
+        let options = Options {
+            receive_buffer: buffer,
+            send_buffer: buffer,
+            transmit_stamps: true,
+            icmp_errors: true,
+            ..Options::default()
+        };
+        let any = match family {
+            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let socket = Socket::bind(SocketAddr::new(any, 0), &options)?;
+        advise(&socket, buffer);
+        Ok(Self { readiness: Some(Readiness::of(&socket)?), socket })
+    }
+}
+
+/// The buffer for what arrives and leaves in half a second, in octets; 0 where the system's default
+/// is enough.
+///
+/// So long a probe may be held up, with everything that is due leaving at once afterwards.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` saturates, and setsockopt(2) grants what the system allows"
+)]
+fn buffer(rate: f64) -> usize {
+    let wanted = (rate * 0.5 * CHARGE) as usize;
+    if wanted <= USUAL_BUFFER { 0 } else { wanted.min(i32::MAX as usize / 2) }
+}
+
+/// Says what to do where the system grants less buffer than is wanted.
+fn advise(socket: &Socket, wanted: usize) {
+    let Ok(granted) = socket.receive_buffer() else { return };
+    if granted < wanted {
+        tracing::warn!(
+            granted,
+            wanted,
+            "replies may be dropped when the probe is held up: allow larger socket buffers by \
+             sysctl -w net.core.rmem_max={wanted} net.core.wmem_max={wanted}, or run with \
+             CAP_NET_ADMIN"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_hold_half_a_second_and_small_fleets_ask_for_nothing() {
+        assert_eq!(buffer(500.0), 0);
+        assert_eq!(buffer(100_000.0), 38_400_000);
+        assert_eq!(buffer(f64::INFINITY), i32::MAX as usize / 2);
+    }
+}
