@@ -36,6 +36,8 @@
 //!   worker carries out a bounded number of changes in each round ([`probe::Probe::apply`]).
 //! - Clocks are read in [`net::now`] alone; everything else is told the time. What is random is
 //!   seeded ([`impair`]).
+//! - A worker's round waits for nothing and knows clocks and sockets through [`probe::Machine`]
+//!   alone, so that `tests/simulation` runs the same rounds on simulated time.
 //! - Decoding is total: any octets give a value or a counted reason ([`wire`]).
 //! - No reply is longer than its request, and none is a request ([`wire`], [`responder`]).
 //! - A worker owns its sockets and sessions alone; nothing is locked on the way of a packet, and

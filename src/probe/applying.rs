@@ -55,6 +55,7 @@ impl Applying {
         let count = u32::try_from(orders.len()).unwrap_or(u32::MAX);
         let start = now + ADDING.saturating_mul(count);
         self.present = Some(Work { left: orders.into_iter(), start, done });
+        self.finish();
     }
 
     /// Whether changes are left to be carried out.
@@ -79,11 +80,15 @@ impl Applying {
         for order in work.left.by_ref().take(most) {
             carry_out(order, fleet, (self.begin, work.start), now, &carries);
         }
-        if work.left.as_slice().is_empty()
-            && let Some(work) = self.present.take()
-        {
+        self.finish();
+    }
+
+    /// Says so where no changes are left.
+    fn finish(&mut self) {
+        let is_over = |work: &mut Work| work.left.as_slice().is_empty();
+        if let Some(work) = self.present.take_if(is_over) {
             self.has_applied = true;
-            // Whoever asked may have left.
+            // Nobody has to wait for it.
             let _ = work.done.send(());
         }
     }
@@ -176,7 +181,6 @@ mod tests {
         let mut fleet = Fleet::new(&[1.0], Detail::Changes);
         let mut applying = Applying::new(Begin::Spread);
         applying.begin(Vec::new(), oneshot::channel().0, &mut fleet, NOW);
-        applying.proceed(64, &mut fleet, NOW, |_| true);
         assert!(applying.is_done());
     }
 

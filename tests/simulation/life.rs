@@ -8,11 +8,11 @@ use udp_heartbeat::config::{Host, Target};
 use udp_heartbeat::model::{
     Direction, IcmpKind, InvalidReason, Label, Mono, Stamp, StampSource, State, UnsentReason, Wall,
 };
-use udp_heartbeat::probe::Happening;
+use udp_heartbeat::probe::{Family, Happening};
 use udp_heartbeat::session::{Answered, Summary};
 
+use crate::conditions::Conditions;
 use crate::figures::{Figures, Tally};
-use crate::machine::Machine;
 use crate::scenario::Foreign;
 use crate::truth::{Delivered, Says, Told};
 
@@ -31,6 +31,8 @@ pub(crate) struct Life {
     /// Where it was found to be, in order.
     addresses: Vec<SocketAddr>,
     is_resolved: bool,
+    /// The last lookup found nothing.
+    has_failed: bool,
     beats: Vec<Beat>,
     /// The newest heartbeat answered in time; the newest answered at all.
     newest_in_time: Option<u64>,
@@ -55,6 +57,8 @@ struct Beat {
     fate: Fate,
     /// When it left, for one that did.
     at: Stamp,
+    /// Its transmit timestamp has come.
+    is_stamped: bool,
     rtt: u64,
 }
 
@@ -75,10 +79,11 @@ pub(crate) struct Verdict {
     shown: Wall,
 }
 
-/// A datagram, the round that reads it, and the one before.
+/// A datagram, when it is read, the round that reads it, and the one before.
 #[derive(Debug)]
 pub(crate) struct Seen<'a> {
     pub(crate) arrival: &'a Delivered,
+    pub(crate) read: Stamp,
     pub(crate) now: Stamp,
     pub(crate) last_round: Mono,
 }
@@ -89,7 +94,16 @@ pub(crate) struct Due {
     pub(crate) at: Mono,
     /// How many before it are skipped.
     pub(crate) skipped: usize,
+    /// It was handed to the kernel, which took it.
+    pub(crate) handed_over: bool,
     pub(crate) left: bool,
+}
+
+/// What becomes of a heartbeat that is due and can be handed to the kernel.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) refused: Option<UnsentReason>,
+    pub(crate) leaving: Stamp,
 }
 
 impl Life {
@@ -103,6 +117,7 @@ impl Life {
             first,
             addresses: literal.into_iter().collect(),
             is_resolved: literal.is_some(),
+            has_failed: false,
             beats: Vec::new(),
             newest_in_time: None,
             newest_answered: None,
@@ -122,7 +137,12 @@ impl Life {
     }
 
     /// The figures at `now`.
-    pub(crate) fn figures(&self, now: Mono, machine: &Machine, rtt_buckets: &[f64]) -> Figures {
+    pub(crate) fn figures(
+        &self,
+        now: Mono,
+        conditions: &Conditions,
+        rtt_buckets: &[f64],
+    ) -> Figures {
         let unsent = std::array::from_fn(|n| self.count(Fate::Unsent(UnsentReason::ALL[n])));
         let lost = self.count(Fate::Lost) + self.count(Fate::Late);
         let in_flight = self.count(Fate::InFlight);
@@ -149,7 +169,7 @@ impl Life {
             loss_bursts: Tally::of(&self.loss_bursts(), &LOSS_BURSTS),
             turnaround: Summary {
                 count: turnarounds,
-                sum: turnarounds * nanos(machine.turnaround),
+                sum: turnarounds * nanos(conditions.turnaround),
             },
             ipdv: Summary { count: self.ipdvs.len() as u64, sum: self.ipdvs.iter().sum() },
             last_rtt: self.rtts.last().copied(),
@@ -222,6 +242,7 @@ impl Life {
 
     pub(crate) fn look_up(&mut self, found: &[SocketAddr]) {
         self.is_resolved = !found.is_empty();
+        self.has_failed = found.is_empty();
         let is_current = |address: &&SocketAddr| Some(*address) == self.addresses.last();
         if let (None, Some(&first)) = (found.iter().find(is_current), found.first()) {
             self.addresses.push(first);
@@ -238,6 +259,29 @@ impl Life {
         Answered::Invalid(reason)
     }
 
+    /// Whether its name cannot be resolved, or a heartbeat has been settled that had an address.
+    pub(crate) fn has_shown_itself(&self) -> bool {
+        let has_settled = |beat: &Beat| match beat.fate {
+            Fate::Unsent(UnsentReason::Skipped | UnsentReason::Unresolved) | Fate::InFlight => {
+                false
+            }
+            Fate::Unsent(_) | Fate::Received | Fate::Lost | Fate::Late => true,
+        };
+        self.has_failed || self.beats.iter().any(has_settled)
+    }
+
+    /// Whether no answer is waited for.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.count(Fate::InFlight) == 0
+    }
+
+    /// The transmit timestamp of a heartbeat has come, which counts where the answer has not.
+    pub(crate) fn transmitted(&mut self, sequence: u64) {
+        if let Some(beat) = self.beats.get_mut(index(sequence)) {
+            beat.is_stamped = true;
+        }
+    }
+
     /// An ICMP error about one of its heartbeats.
     pub(crate) fn explain(&mut self, kind: IcmpKind, now: Stamp, told: &mut Vec<Told>) {
         self.icmp[kind.index()] += 1;
@@ -245,29 +289,34 @@ impl Life {
     }
 
     /// A datagram came from where the target is or was.
-    pub(crate) fn hear(&mut self, seen: &Seen<'_>, machine: &Machine, told: &mut Vec<Told>) {
+    pub(crate) fn hear(&mut self, seen: &Seen<'_>, conditions: &Conditions, told: &mut Vec<Told>) {
         let verdicts = self.verdicts.len();
         let what = match seen.arrival.says {
             Says::Foreign { counts_as: Foreign::Invalid(reason), .. } => self.refuse(reason),
             Says::Foreign { .. } | Says::Unreadable { .. } => self.refuse(InvalidReason::Malformed),
             Says::Answer { sequence, travelled, received, .. } => {
-                self.answer(sequence, None, (travelled, received), seen, machine)
+                self.answer(sequence, None, (travelled, received), seen, conditions)
             }
             Says::Damaged { sequence, second, travelled, received, .. } => {
-                self.answer(sequence, Some(second), (travelled, received), seen, machine)
+                self.answer(sequence, Some(second), (travelled, received), seen, conditions)
             }
         };
-        told.push((seen.now.wall, Happening::Answered { what, ttl: Some(TTL) }));
-        self.tell_change(verdicts, seen.now, told);
+        told.push((seen.read.wall, Happening::Answered { what, ttl: Some(TTL) }));
+        self.tell_change(verdicts, seen.read, told);
     }
 
     /// What is due at `now`, if anything is: all but the newest are skipped.
     pub(crate) fn fall_due(
         &mut self,
-        refused: Option<UnsentReason>,
+        outcome: &Outcome,
         now: Stamp,
+        conditions: &Conditions,
         told: &mut Vec<Told>,
     ) -> Option<Due> {
+        if self.beats.is_empty() && now.mono.since(self.first) >= self.target.interval {
+            // The first is never too late: the schedule begins with it.
+            self.first = now.mono;
+        }
         let due = |n: usize| self.first + self.target.interval * u32::try_from(n).unwrap_or(0);
         let mut newest = self.beats.len();
         if now.mono < due(newest) {
@@ -277,18 +326,23 @@ impl Life {
             newest += 1;
         }
         let (skipped, at) = (newest - self.beats.len(), due(newest));
-        let skip = Beat { fate: Fate::Unsent(UnsentReason::Skipped), at: now, rtt: 0 };
-        self.beats.resize(newest, skip);
-        let refused = refused.or(self.addresses.is_empty().then_some(UnsentReason::Unresolved));
-        let fate = refused.map_or(Fate::InFlight, Fate::Unsent);
-        self.beats.push(Beat { fate, at: now, rtt: 0 });
+        let beat = |fate, at| Beat { fate, at, is_stamped: false, rtt: 0 };
+        self.beats.resize(newest, beat(Fate::Unsent(UnsentReason::Skipped), now));
+        let (handed_over, leaving, refused) = match self.addresses.last() {
+            None => (false, now, Some(UnsentReason::Unresolved)),
+            Some(&address) if !conditions.has(Family::of(address)) => {
+                (false, outcome.leaving, Some(UnsentReason::NoRoute))
+            }
+            Some(_) => (true, outcome.leaving, outcome.refused),
+        };
+        self.beats.push(beat(refused.map_or(Fate::InFlight, Fate::Unsent), leaving));
         if let Some(reason) = refused {
             let (sequence, verdicts) = (self.newest(), self.verdicts.len());
-            told.push((now.wall, Happening::Unsent { sequence, reason }));
-            self.judge(newest, false, now.mono, now.wall);
-            self.tell_change(verdicts, now, told);
+            told.push((leaving.wall, Happening::Unsent { sequence, reason }));
+            self.judge(newest, false, leaving.mono, leaving.wall);
+            self.tell_change(verdicts, leaving, told);
         }
-        Some(Due { at, skipped, left: refused.is_none() })
+        Some(Due { at, skipped, handed_over, left: refused.is_none() })
     }
 
     /// The number of the newest heartbeat.
@@ -300,7 +354,9 @@ impl Life {
     /// answers, with some to spare.
     fn remembered(&self) -> usize {
         let (timeout, interval) = (self.target.timeout.as_nanos(), self.target.interval.as_nanos());
-        usize::try_from(2 * (timeout / interval + 3)).unwrap_or(usize::MAX).max(16)
+        let recorder = usize::try_from(self.target.recorder).unwrap_or(usize::MAX);
+        let in_flight = usize::try_from(2 * (timeout / interval + 3)).unwrap_or(usize::MAX);
+        in_flight.max(recorder)
     }
 
     /// An answer to heartbeat `sequence`, which repeats this Unix second of it where it was
@@ -311,7 +367,7 @@ impl Life {
         second: Option<u64>,
         (travelled, received): (Duration, Wall),
         seen: &Seen<'_>,
-        machine: &Machine,
+        conditions: &Conditions,
     ) -> Answered {
         let Some(&beat) = self.beats.get(index(sequence)) else {
             return self.refuse(InvalidReason::UnknownSequence);
@@ -340,15 +396,15 @@ impl Life {
             self.time_difference = Some(received.nanos_since(beat.at.wall));
         }
         // Without the kernel's word, it arrived when it was read.
-        let at = if machine.has_receive_stamps { seen.arrival.at } else { seen.now.mono };
+        let at = if conditions.has_receive_stamps { seen.arrival.at } else { seen.read.mono };
         let after = at.since(beat.at.mono);
         if beat.fate == Fate::InFlight && after <= self.target.timeout {
-            let rtt = self.receive(sequence, travelled, at, seen, machine);
+            let rtt = self.receive(sequence, travelled, at, seen, conditions);
             return Answered::InTime { sequence, rtt: Duration::from_nanos(rtt) };
         }
         self.beats[index(sequence)].fate = Fate::Late;
         if beat.fate == Fate::InFlight {
-            self.judge(index(sequence), false, seen.now.mono, seen.now.wall);
+            self.judge(index(sequence), false, seen.read.mono, seen.read.wall);
         }
         Answered::Late { sequence, after }
     }
@@ -360,15 +416,16 @@ impl Life {
         travelled: Duration,
         at: Mono,
         seen: &Seen<'_>,
-        machine: &Machine,
+        conditions: &Conditions,
     ) -> u64 {
-        let sent = self.beats[index(sequence)].at;
+        let Beat { at: sent, is_stamped, .. } = self.beats[index(sequence)];
         let tells_turnaround = self.target.protocol.name() == "stamp";
-        let dwell = if tells_turnaround { Duration::ZERO } else { machine.turnaround };
-        let by_kernel =
-            machine.has_kernel_stamps && !machine.clock.stepped(sent.mono, seen.now.mono);
+        let dwell = if tells_turnaround { Duration::ZERO } else { conditions.turnaround };
+        let by_kernel = is_stamped
+            && conditions.has_receive_stamps
+            && !conditions.clock.stepped(sent.mono, seen.read.mono);
         let waited = at.since(seen.arrival.at);
-        let own = if by_kernel { Duration::ZERO } else { machine.send_latency + waited };
+        let own = if by_kernel { Duration::ZERO } else { conditions.send_latency + waited };
         let rtt = nanos(travelled + dwell + own);
         let source = if by_kernel { StampSource::Kernel } else { StampSource::User };
         self.stamps[source.index()] += 1;
@@ -382,29 +439,33 @@ impl Life {
         self.beats[index(sequence)].rtt = rtt;
         self.newest_in_time = self.newest_in_time.max(Some(sequence));
         // A stamp of a round in which the clock jumped places the datagram and tells no time.
-        let is_told =
-            machine.has_receive_stamps && !machine.clock.stepped(seen.last_round, seen.now.mono);
-        let shown = if is_told { machine.clock.wall(seen.arrival.at) } else { seen.now.wall };
+        let is_told = conditions.has_receive_stamps
+            && !conditions.clock.stepped(seen.last_round, seen.now.mono);
+        let shown = if is_told { conditions.clock.wall(seen.arrival.at) } else { seen.read.wall };
         self.last_reply = Some(shown);
         self.judge(index(sequence), true, at, shown);
         rtt
     }
 
-    pub(crate) fn expire(&mut self, now: Stamp, machine: &Machine, told: &mut Vec<Told>) {
+    /// Settles what has waited for its whole timeout, and gives the first moment at which anything
+    /// had.
+    pub(crate) fn expire(&mut self, now: Stamp, told: &mut Vec<Told>) -> Option<Mono> {
         let verdicts = self.verdicts.len();
+        let mut first = None;
         // Everything older than the oldest in flight is settled; none is in flight so long ago.
         let oldest = self.beats.len().saturating_sub(self.remembered());
         for n in oldest..self.beats.len() {
             let Beat { fate, at, .. } = self.beats[n];
             let deadline = at.mono + self.target.timeout;
             if fate == Fate::InFlight && now.mono >= deadline {
-                machine.check_prompt(deadline, now.mono);
+                first = first.or(Some(deadline));
                 self.beats[n].fate = Fate::Lost;
                 told.push((now.wall, Happening::Lost { sequence: n as u64 }));
                 self.judge(n, false, now.mono, now.wall);
             }
         }
         self.tell_change(verdicts, now, told);
+        first
     }
 
     /// The longest run of misses newer than the newest answered heartbeat; skipped ones are no

@@ -1,29 +1,36 @@
-//! The probe, a bad network and the responders on simulated time: hours of heartbeats in a second,
-//! without a socket, a thread or a real clock.
+//! A worker of the probe, a bad network and the responders on simulated time: hours of heartbeats in
+//! a second, without a socket, a thread or a real clock.
 //!
-//! Each file of `tests/scenarios` is a scenario and has a test of its name. The `world` drives the
-//! probe's fleet and the reflectors through it, jumping from event to event, and notes what is
-//! really done to each datagram (`truth`); the `model` keeps that in plain lists and tells by the
-//! definitions alone what must come of it. What the probe does is held against that, exactly, after
-//! every round: every heartbeat sent, every answer with its round trip to the nanosecond, every
-//! change of state; and at checkpoints and in the end every figure. Figures that a person can work
-//! out stand in the files.
+//! Each file of `tests/scenarios` is a scenario and has a test of its name; `explore` draws thousands
+//! more from seeds. The `world` is the machine that the worker runs on: its clocks, and its sockets
+//! (`kernel`). The `simulation` drives the worker's real rounds on it, from command to command and
+//! from event to event, and the reflectors of the responders. What is really done to each datagram
+//! is noted (`truth`); the `model` keeps that in plain lists and tells by the definitions alone what
+//! must come of it. What the probe does is held against that, exactly, after every round: every
+//! heartbeat sent, every answer with its round trip to the nanosecond, every change of state; and
+//! every figure of every sample, glance and look that the worker answers with, at checkpoints, in the
+//! end, and whenever a scenario asks. Figures that a person can work out stand in the files.
 //!
 //! What cannot be exact: damage that a protocol cannot notice. A `heartbeat` reply repeats nothing
 //! of its request but the number, and a `stamp` reply's own timestamps are repeated by nobody, so
 //! that a flipped bit may make another answer of the one, and other delays of the other (which is
 //! what UDP's checksum is for). Of `ping`, every flip is noticed or harmless, where
-//! heartbeats are a second apart. So damage is simulated with `ping` alone. And the time difference that `heartbeat` tells is a difference of
-//! doubles of Unix seconds: it may be 250 ns off.
+//! heartbeats are a second apart. So damage is simulated with `ping` alone. And the time difference
+//! that `heartbeat` tells is a difference of doubles of Unix seconds: it may be 250 ns off.
 
 mod clock;
+mod conditions;
+mod explore;
 mod figures;
+mod kernel;
 mod life;
-mod machine;
 mod model;
 mod network;
 mod ping_text;
+mod request;
 mod scenario;
+mod senders;
+mod simulation;
 mod truth;
 mod world;
 
@@ -38,8 +45,8 @@ use clock::START;
 use figures::Figures;
 use network::Counts;
 use scenario::{ExpectedTarget, Offset, Scenario, Span, Window};
+use simulation::Simulation;
 use truth::Deeds;
-use world::World;
 
 /// Makes a test of each scenario.
 macro_rules! scenarios {
@@ -57,14 +64,18 @@ macro_rules! scenarios {
 
 scenarios! {
     bursts,
+    busy,
     busy_machine,
     clock_steps,
     corruption,
+    crowd,
     damaging_responder,
     duplication,
     everything,
+    families,
     flapping_name,
     foreign,
+    full_queue,
     ground_truth,
     hasty_name,
     late,
@@ -72,14 +83,18 @@ scenarios! {
     narrow,
     no_stamps,
     no_transmit_stamps,
+    no_watch,
     one_way,
     outage,
     pipelining,
     reordering,
+    scrapes,
     shared_address,
+    slow_clock,
     stall,
     stall_and_clock_step,
     steady,
+    strange_stamps,
     unsent,
 }
 
@@ -113,33 +128,40 @@ struct Outcome {
 }
 
 fn run(scenario: &Scenario, check_expected: bool) -> Outcome {
-    let mut world = World::new(scenario);
-    world.run();
-    let figures = world.figures();
-    let responders: Vec<Counts> = world.hosts.values().map(|host| host.counts().clone()).collect();
+    let mut simulation = Simulation::new(scenario);
+    simulation.run();
+    let figures = simulation.figures();
+    let hosts = simulation.world.hosts.values();
+    let responders: Vec<Counts> = hosts.map(|host| host.counts().clone()).collect();
     if check_expected {
-        check_expectations(scenario, &world, &figures);
+        check_expectations(scenario, &simulation, &figures);
     }
     if scenario.responder.is_ground_truth {
         check_ground_truth(&figures, &responders);
     }
-    Outcome { deeds: world.deeds, figures, responders }
+    Outcome { deeds: simulation.deeds, figures, responders }
 }
 
 /// The figures that stand in the file.
-fn check_expectations(scenario: &Scenario, world: &World<'_>, figures: &[Figures]) {
+fn check_expectations(scenario: &Scenario, simulation: &Simulation<'_>, figures: &[Figures]) {
     let targets = &scenario.config.targets;
     for (name, expected) in &scenario.expect.targets {
         let number = targets.iter().position(|target| target.name == *name);
         let number = number.unwrap_or_else(|| panic!("{name} is no target"));
-        check_target(name, expected, world, number, &figures[number]);
+        check_target(name, expected, simulation, number, &figures[number]);
     }
     let unmatched =
         scenario.expect.unmatched.iter().map(|(reason, &count)| (reason.as_str(), count));
-    assert_same("unmatched", world.unmatched(), unmatched.collect());
+    assert_same("unmatched", simulation.unmatched(), unmatched.collect());
+    if let Some(expected) = scenario.expect.ends_watch {
+        assert_eq!(simulation.world.has_ended_watch, expected, "ends the watch");
+    }
+    if let Some(expected) = scenario.expect.receive_drops {
+        assert_eq!(simulation.model.receive_drops, expected, "receive drops");
+    }
     if let Some(expected) = &scenario.expect.impaired {
         let mut impaired: Vec<Window> = Vec::new();
-        for window in &world.model.impaired {
+        for window in &simulation.model.impaired {
             let (from, to) = (Span(window.start.since(START)), Span(window.end.since(START)));
             match impaired.last_mut() {
                 Some(last) if from <= last.to => last.to = to,
@@ -153,7 +175,7 @@ fn check_expectations(scenario: &Scenario, world: &World<'_>, figures: &[Figures
 fn check_target(
     name: &str,
     expected: &ExpectedTarget,
-    world: &World<'_>,
+    simulation: &Simulation<'_>,
     number: usize,
     figures: &Figures,
 ) {
@@ -195,11 +217,12 @@ fn check_target(
         assert_eq!(figures.time_difference.map(Offset), Some(difference), "{name}: difference");
     }
     // Equal to what the probe has shown, by now.
-    let life = &world.model.lives[number];
+    let life = &simulation.model.lives[number];
     if let Some(expected) = &expected.one_way_lost {
-        let came = |n| world.hosts.values().any(|host| host.reflected.contains(&(number, n)));
-        let shown = Figures::by_label::<Direction>(&world.one_way_lost(number));
-        if world.has_numbers(number) {
+        let came =
+            |n| simulation.world.hosts.values().any(|host| host.reflected.contains(&(number, n)));
+        let shown = Figures::by_label::<Direction>(&simulation.one_way_lost(number));
+        if simulation.has_numbers(number) {
             let truth = Figures::by_label::<Direction>(&life.one_way_lost(came));
             assert_eq!(shown, truth, "{name}: one-way losses");
         }

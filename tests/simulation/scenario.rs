@@ -40,13 +40,16 @@ pub(crate) struct Scenario {
     #[serde(default)]
     pub(crate) names: BTreeMap<String, Vec<Lookup>>,
     /// Heartbeats that the probe's own kernel does not take.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) send_failures: Vec<SendFailure>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) icmp: Vec<Icmp>,
     /// Datagrams that answer nothing.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) inject: Vec<Inject>,
+    /// What is asked of the probe, beside the checkpoints.
+    #[serde(default)]
+    pub(crate) scrapes: Vec<Scrape>,
     /// Figures of the end that a person can work out.
     #[serde(default)]
     pub(crate) expect: Expect,
@@ -55,6 +58,7 @@ pub(crate) struct Scenario {
 /// The machine that the probe runs on.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, named in the files")]
 pub(crate) struct Probe {
     /// From the moment something is to be done until the probe runs.
     pub(crate) wake_latency: Span,
@@ -63,6 +67,21 @@ pub(crate) struct Probe {
     /// Whether the kernel tells when it sent, and when it received.
     pub(crate) transmit_stamps: bool,
     pub(crate) receive_stamps: bool,
+    /// The probability that a transmit timestamp never comes, or comes later by so much.
+    pub(crate) stamps_lost: f64,
+    pub(crate) stamps_late: f64,
+    pub(crate) stamps_late_by: Span,
+    /// How many datagrams may wait at each socket; any number unless given.
+    pub(crate) receive_queue: Option<usize>,
+    /// Address families that the machine does not have.
+    pub(crate) no_ipv4: bool,
+    pub(crate) no_ipv6: bool,
+    /// How long it takes to read the clock: the only thing that takes time in a round.
+    pub(crate) clock_takes: Span,
+    /// How long it takes from one round to the next where that follows at once.
+    pub(crate) again_takes: Span,
+    /// When the sockets cannot be watched.
+    pub(crate) watch_fails: Vec<Window>,
     /// When the probe does not run at all.
     pub(crate) stalls: Vec<Window>,
     /// When civil time jumps, and how far.
@@ -76,6 +95,15 @@ impl Default for Probe {
             send_latency: Span::default(),
             transmit_stamps: true,
             receive_stamps: true,
+            stamps_lost: 0.0,
+            stamps_late: 0.0,
+            stamps_late_by: Span::default(),
+            receive_queue: None,
+            no_ipv4: false,
+            no_ipv6: false,
+            clock_takes: Span::default(),
+            again_takes: Span::default(),
+            watch_fails: Vec::new(),
             stalls: Vec::new(),
             clock_steps: Vec::new(),
         }
@@ -185,6 +213,28 @@ pub(crate) struct SendFailure {
     pub(crate) reason: UnsentReason,
 }
 
+/// Something that is asked of the probe.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scrape {
+    pub(crate) at: Span,
+    pub(crate) asks: Question,
+    /// How long the answer is waited for; however long it takes, unless given.
+    pub(crate) patience: Option<Span>,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Question {
+    /// The figures of all targets.
+    Sample,
+    /// All targets at a glance.
+    Glance,
+    /// Every other target, looked at closely.
+    Look,
+}
+
 /// An ICMP error about what was sent to an address, which quotes the last heartbeat of a target, or
 /// nothing.
 #[derive(Debug, Clone, Deserialize)]
@@ -230,6 +280,10 @@ pub(crate) struct Expect {
     pub(crate) unmatched: BTreeMap<String, u64>,
     /// When the probe calls itself impaired.
     pub(crate) impaired: Option<Vec<Window>>,
+    /// Datagrams that the probe's own kernel dropped.
+    pub(crate) receive_drops: Option<u64>,
+    /// Whether the worker was so busy for a while that it ended the watch of its sockets.
+    pub(crate) ends_watch: Option<bool>,
 }
 
 /// The figures of a target.
@@ -369,14 +423,54 @@ impl<'de> Deserialize<'de> for Offset {
 }
 
 fn configuration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Config, D::Error> {
-    let value = serde_yaml::Value::deserialize(deserializer)?;
+    let mut value = serde_yaml::Value::deserialize(deserializer)?;
+    if let Some(crowd) = value.as_mapping_mut().and_then(|all| all.remove("crowd")) {
+        let crowd = Crowd::deserialize(crowd).map_err(D::Error::custom)?;
+        let targets = value.get_mut("targets").and_then(serde_yaml::Value::as_sequence_mut);
+        let targets = targets.ok_or_else(|| D::Error::custom("a crowd needs targets beside it"))?;
+        targets.extend((0..crowd.count).map(|n| crowd.target(n)));
+    }
     let text = serde_yaml::to_string(&value).map_err(D::Error::custom)?;
     config::parse("config", &text).map_err(D::Error::custom)
+}
+
+/// Many targets alike, which stand in no list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Crowd {
+    count: u16,
+    interval: String,
+}
+
+impl Crowd {
+    fn target(&self, n: u16) -> serde_yaml::Value {
+        let [high, low] = n.to_be_bytes();
+        let protocol = ["heartbeat", "ping", "stamp"][usize::from(n % 3)];
+        let address = match n % 4 {
+            0 => format!("2001:db8:1::{n:x}"),
+            _ => format!("10.0.{high}.{low}"),
+        };
+        let fields = [
+            ("name", format!("crowd-{n}")),
+            ("address", address),
+            ("protocol", protocol.to_owned()),
+            ("interval", self.interval.clone()),
+        ];
+        let fields = fields.into_iter().map(|(key, value)| (key.into(), value.into()));
+        serde_yaml::Value::Mapping(fields.collect())
+    }
 }
 
 fn label<'de, D: Deserializer<'de>, L: Label>(deserializer: D) -> Result<L, D::Error> {
     let text = String::deserialize(deserializer)?;
     find(&text).ok_or_else(|| invalid(&text, &"no such label"))
+}
+
+/// A list, which may be left empty.
+fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 fn foreign<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Foreign, D::Error> {

@@ -1,32 +1,76 @@
 //! What was really done, as plain lists: the words that the world and the model share.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use udp_heartbeat::model::{IcmpKind, Mono, Stamp, UnsentReason, Wall};
 use udp_heartbeat::probe::Happening;
 
+use crate::figures::Figures;
 use crate::scenario::Foreign;
 
 /// One round of the probe: everything it was shown, in the order in which it was shown.
 #[derive(Debug, Clone)]
 pub(crate) struct Round {
+    pub(crate) began: Mono,
+    /// What the clock said first.
     pub(crate) at: Stamp,
-    /// The probe had been told to stop.
-    pub(crate) stopped: bool,
-    /// What the names of these targets were found to mean, and when.
-    pub(crate) lookups: Vec<(Mono, usize, Vec<SocketAddr>)>,
-    /// ICMP errors.
-    pub(crate) icmp: Vec<Returned>,
-    pub(crate) arrivals: Vec<Delivered>,
-    /// Why the kernel takes no heartbeat of each target at present.
-    pub(crate) refusals: Vec<Option<UnsentReason>>,
+    /// The earliest moment at which this round could begin, as the one before demanded a pause.
+    pub(crate) earliest: Mono,
+    pub(crate) orders: Vec<Order>,
+    pub(crate) inputs: Vec<Input>,
+    /// The heartbeats that were handed to the kernel.
+    pub(crate) attempts: Vec<Attempt>,
+    /// The last reading of the clock.
+    pub(crate) leaving: Stamp,
+}
+
+/// A command that was carried out.
+#[derive(Debug, Clone)]
+pub(crate) enum Order {
+    /// What the name of this target was found to mean, and when.
+    Lookup(Mono, usize, Vec<SocketAddr>),
+    /// These targets are looked at closely, at this moment; by the number of the question.
+    Look(u64, Vec<usize>, Stamp),
+    Stop,
+}
+
+/// What each target looked at must have shown, by the number of the question.
+pub(crate) type Looks = BTreeMap<u64, Vec<(usize, Figures)>>;
+
+/// Something that waited at a socket and was read.
+#[derive(Debug, Clone)]
+pub(crate) enum Input {
+    /// The transmit timestamp of this target's heartbeat of this number.
+    Transmitted {
+        target: usize,
+        sequence: u64,
+    },
+    Icmp(Returned),
+    /// A datagram, and when it was read.
+    Arrival(Delivered, Stamp),
+}
+
+impl Input {
+    pub(crate) fn is_arrival(&self) -> bool {
+        matches!(self, Self::Arrival(..))
+    }
+}
+
+/// A heartbeat that was handed to the kernel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attempt {
+    pub(crate) target: usize,
+    pub(crate) sequence: u64,
+    pub(crate) leaving: Stamp,
+    /// Why the kernel did not take it, if it did not.
+    pub(crate) refused: Option<UnsentReason>,
 }
 
 /// An ICMP error about a heartbeat.
 #[derive(Debug, Clone)]
 pub(crate) struct Returned {
-    pub(crate) at: Mono,
     pub(crate) about: SocketAddr,
     pub(crate) kind: IcmpKind,
     /// Whose heartbeat comes back with it, if one does.
@@ -42,6 +86,8 @@ pub(crate) struct Delivered {
     pub(crate) from: SocketAddr,
     pub(crate) payload: Vec<u8>,
     pub(crate) says: Says,
+    /// How many datagrams the kernel had dropped on this socket, if it reports any.
+    pub(crate) drops: Option<u32>,
 }
 
 /// What a datagram really is.
@@ -63,9 +109,8 @@ pub(crate) type Told = (Wall, Happening);
 /// What a round came to: as the probe did it, or as the model says.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Deeds {
-    /// Heartbeats that left, by target and number, in that order.
+    /// Heartbeats that were handed to the kernel, by target and number, in that order.
     pub(crate) sent: Vec<(usize, u64)>,
     /// What happened to each target, in order.
     pub(crate) happenings: Vec<Vec<Told>>,
-    pub(crate) impaired: bool,
 }

@@ -1,37 +1,42 @@
-//! Simulated time: the probe's fleet, the network and the responders, and a queue of what happens
-//! when. [`World::step`] jumps to the next event or to the next round of the probe.
+//! Simulated time: the machine that a worker runs on, the network and the responders, and a queue
+//! of what happens when.
 //!
-//! The probe is driven as its worker drives it: it is woken by what arrives and by what it asks
-//! for, hands in transmit stamps, ICMP errors and datagrams, and sends what is due in batches.
-//! After every round, what it did is held against the model.
+//! To the worker, the world is a [`Machine`]: it reads the world's clocks, and sends and receives on
+//! the sockets of its kernel. [`World::wait`] stands for the driver: it jumps to the next round,
+//! and everything happens that happens by then. What a round was shown is written down, and given
+//! by [`World::finish`].
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 use udp_heartbeat::config::{self, Target};
-use udp_heartbeat::model::{
-    Direction, IcmpKind, Mono, TargetId, UnmatchedReason, UnsentReason, Wall,
-};
-use udp_heartbeat::net::Outbox;
-use udp_heartbeat::probe::{Detail, Fleet, Happening, Ticket, Timeline, Transmit};
+use udp_heartbeat::model::{IcmpKind, Mono, Stamp, TargetId, UnsentReason, Wall};
+use udp_heartbeat::net::{Datagram, Notice, Outbox};
+use udp_heartbeat::observe::TargetLook;
+use udp_heartbeat::probe::{Command, Family, Machine, Next, PAUSE, WorkerGlance, WorkerSample};
 use udp_heartbeat::wire::PROTOCOLS;
 
 use crate::clock::START;
-use crate::figures::Figures;
+use crate::conditions::Conditions;
+use crate::kernel::{Pending, Port};
 use crate::life::TTL;
-use crate::machine::Machine;
-use crate::model::Model;
 use crate::network::{Host, Link, Parcel};
 use crate::ping_text;
-use crate::scenario::Scenario;
-use crate::truth::{Deeds, Delivered, Returned, Round, Says};
+use crate::request;
+use crate::scenario::{Question, Scenario, Window};
+use crate::senders::Senders;
+use crate::truth::{Attempt, Delivered, Input, Order, Returned, Round, Says};
 
 /// How often, in the course of a scenario, all figures are held against the model's.
 const CHECKPOINTS: u32 = 12;
 
-/// Everything there is.
+/// Everything but the probe.
 pub(crate) struct World<'a> {
     scenario: &'a Scenario,
     targets: &'a [Arc<Target>],
@@ -39,33 +44,53 @@ pub(crate) struct World<'a> {
     /// What happens when; what happens at one moment, in the order in which it was planned.
     queue: BTreeMap<(Mono, u64), Event>,
     planned: u64,
-    fleet: Fleet,
-    timeline: Timeline,
-    machine: Machine,
-    waiting: Waiting,
-    /// Who sends with this session number to this address.
-    senders: HashMap<(SocketAddr, &'static str, u32), usize>,
+    pub(crate) conditions: Conditions,
+    ports: [Option<Port>; Family::ALL.len()],
+    failing_watch: Vec<Window>,
+    /// Whether a watch has ever ended.
+    pub(crate) has_ended_watch: bool,
+    /// What the last call read.
+    received: Vec<Delivered>,
+    senders: Senders,
     links: Vec<(Link, Link)>,
-    /// What each target sent last.
+    /// What each target sent last, and how many heartbeats.
     last_sent: Vec<Vec<u8>>,
+    stamps: ChaCha8Rng,
     pub(crate) hosts: BTreeMap<SocketAddr, Host>,
-    pub(crate) model: Model,
-    /// What the probe did in every round.
-    pub(crate) deeds: Vec<Deeds>,
+    commands: Option<UnboundedSender<Command>>,
+    /// Since when a command waits.
+    commanded: Option<Mono>,
+    /// Answers that are waited for.
+    pub(crate) asked: BTreeMap<u64, Asked>,
+    questions: u64,
+    /// Commands on their way.
+    orders: Vec<Order>,
+    notes: Notes,
 }
 
-/// What waits on the probe's machine for the probe.
+/// What a round is shown.
 #[derive(Debug, Default)]
-struct Waiting {
-    /// Since when something waits that wakes the probe.
-    since: Option<Mono>,
-    last_round: Option<Mono>,
-    lookups: Vec<(Mono, usize, Vec<SocketAddr>)>,
-    icmp: Vec<Returned>,
-    arrivals: Vec<Delivered>,
-    transmit_stamps: VecDeque<(Mono, Ticket)>,
-    stop: bool,
-    is_stopped: bool,
+struct Notes {
+    began: Mono,
+    earliest: Mono,
+    orders: Vec<Order>,
+    clock: Vec<Stamp>,
+    /// Datagrams that were received after the last reading of the clock.
+    unread: Vec<Delivered>,
+    inputs: Vec<Input>,
+    attempts: Vec<Attempt>,
+    watch_failed: bool,
+}
+
+/// An answer that is waited for.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// What can be held against little is looked at after every round.
+    Balance(oneshot::Receiver<WorkerSample>),
+    Sample(oneshot::Receiver<WorkerSample>),
+    Glance(oneshot::Receiver<WorkerGlance>),
+    Look(oneshot::Receiver<Vec<Option<TargetLook>>>),
+    Settle(oneshot::Receiver<()>),
 }
 
 #[derive(Debug)]
@@ -78,33 +103,25 @@ enum Event {
     Arrival(Delivered),
     Lookup(usize, Vec<SocketAddr>),
     Icmp(SocketAddr, Option<usize>, IcmpKind),
-    Checkpoint,
+    Ask(Question, Option<Duration>),
+    /// Whoever asked this does not wait any longer.
+    Leave(u64),
     Stop,
 }
 
 impl<'a> World<'a> {
     /// A world in which nothing has happened yet.
-    pub(crate) fn new(scenario: &'a Scenario) -> Self {
+    pub(crate) fn new(scenario: &'a Scenario, commands: UnboundedSender<Command>) -> Self {
         let targets = &scenario.config.targets;
-        let buckets = &scenario.config.rtt_buckets;
-        let machine = Machine::new(scenario);
-        let mut fleet = Fleet::new(buckets, Detail::Heartbeats);
-        let mut firsts = Vec::new();
-        for (number, target) in targets.iter().enumerate() {
-            fleet.add(id(number), target.clone(), START);
-            let mut alone = Fleet::new(buckets, Detail::Changes);
-            alone.add(id(number), target.clone(), START);
-            let first = alone.poll_timeout().expect("a new target has something due");
-            assert!((START..START + target.interval).contains(&first));
-            firsts.push(first);
-        }
-        let seeds = scenario.seed * 1_000..;
-        let senders = senders(scenario);
-        let hosts = senders.keys().map(|(address, ..)| *address);
+        let conditions = Conditions::new(scenario);
         let host = |address| (address, Host::new(address, &scenario.responder, scenario.seed));
         let link = |(target, seed): (&Arc<Target>, u64)| {
             let path = scenario.path(&target.name);
             (Link::new(&path.forward, 2 * seed), Link::new(&path.backward, 2 * seed + 1))
+        };
+        let port = |family| {
+            let room = scenario.probe.receive_queue.unwrap_or(usize::MAX);
+            conditions.has(family).then(|| Port::new(room))
         };
         let mut world = Self {
             scenario,
@@ -112,68 +129,158 @@ impl<'a> World<'a> {
             now: START,
             queue: BTreeMap::new(),
             planned: 0,
-            fleet,
-            timeline: Timeline::new(machine.clock.stamp(START)),
-            machine,
-            waiting: Waiting::default(),
-            hosts: hosts.map(host).collect(),
-            senders,
-            links: targets.iter().zip(seeds).map(link).collect(),
+            ports: Family::ALL.map(port),
+            has_ended_watch: false,
+            failing_watch: scenario.probe.watch_fails.clone(),
+            received: Vec::new(),
+            senders: Senders::new(scenario, &conditions),
+            hosts: addresses(scenario).into_iter().map(host).collect(),
+            links: targets.iter().zip(scenario.seed * 1_000..).map(link).collect(),
             last_sent: vec![Vec::new(); targets.len()],
-            model: Model::new(scenario, &firsts),
-            deeds: Vec::new(),
+            stamps: ChaCha8Rng::seed_from_u64(scenario.seed),
+            conditions,
+            commands: Some(commands),
+            commanded: None,
+            asked: BTreeMap::new(),
+            questions: 0,
+            orders: Vec::new(),
+            notes: Notes::default(),
         };
         world.plan_scenario();
         world
     }
 
-    /// Goes on until nothing happens any more.
-    pub(crate) fn run(&mut self) {
-        while self.step() {}
-        assert!(self.fleet.is_settled(), "all is settled in the end");
-        assert!(self.fleet.poll_ready(), "and every target has shown itself");
-        self.check_figures();
-    }
-
-    /// The figures that the probe shows now.
-    pub(crate) fn figures(&self) -> Vec<Figures> {
-        let sample = |number| self.fleet.sample(id(number), self.now);
-        (0..).map_while(sample).map(|sample| Figures::shown(&sample)).collect()
-    }
-
-    /// Heartbeats lost on the one way and on the other, as the probe tells them.
-    pub(crate) fn one_way_lost(&self, target: usize) -> [u64; Direction::COUNT] {
-        self.fleet.sample(id(target), self.now).expect("a target").session.record.one_way_lost
-    }
-
-    /// Whether replies to this target's heartbeats carry numbers of their own.
-    pub(crate) fn has_numbers(&self, target: usize) -> bool {
-        self.targets[target].protocol.name() == "stamp"
-    }
-
-    /// Datagrams for nobody, as the probe counted them.
-    pub(crate) fn unmatched(&self) -> Vec<(&'static str, u64)> {
-        Figures::by_label::<UnmatchedReason>(&self.fleet.unmatched())
-    }
-
-    /// Jumps to whatever is next; false where nothing is.
-    fn step(&mut self) -> bool {
-        let round = self.next_round();
-        let next = self.queue.first_key_value().map(|((at, _), _)| *at);
-        match (next, round) {
-            (Some(at), round) if round.is_none_or(|round| at <= round) => {
-                self.now = at;
-                if let Some((_, event)) = self.queue.pop_first() {
-                    self.happen(event);
-                }
+    /// Jumps to the next round, after one that said how to go on; false where nothing happens any
+    /// more.
+    pub(crate) fn wait(&mut self, next: Next) -> bool {
+        let (begin, earliest) = match next {
+            Next::End => return false,
+            Next::Again => {
+                let begin = self.conditions.resumed(self.now + self.scenario.probe.again_takes.0);
+                (begin, begin)
             }
-            (_, Some(at)) => {
-                self.now = at;
-                self.round();
+            Next::Pause => {
+                let begin = self.conditions.woken(self.now + PAUSE);
+                (begin, begin)
             }
-            (_, None) => return false,
+            Next::Sleep(until) => {
+                let earliest = self.conditions.woken(self.now);
+                let Some(wanted) = self.sleep(until) else { return false };
+                (self.conditions.woken(wanted.max(self.now)), earliest)
+            }
+        };
+        self.advance(begin);
+        if matches!(next, Next::Sleep(_)) {
+            self.ports.iter_mut().flatten().for_each(Port::woken);
         }
+        let orders = carried_out(std::mem::take(&mut self.orders));
+        for order in &orders {
+            if let Order::Lookup(_, target, found) = order {
+                self.senders.look_up(*target, found, &self.conditions);
+            }
+        }
+        self.notes = Notes { began: self.now, earliest, orders, ..Notes::default() };
         true
+    }
+
+    /// What the round was shown since [`wait`](Self::wait), and whether a watch failed in it.
+    pub(crate) fn finish(&mut self) -> (Round, bool) {
+        let notes = std::mem::take(&mut self.notes);
+        let Notes { began, earliest, mut orders, clock, unread, inputs, attempts, watch_failed } =
+            notes;
+        // It has taken all commands that had come by then.
+        self.commanded = None;
+        assert!(unread.is_empty(), "the clock is read after every batch");
+        let mut clock = clock.into_iter();
+        for order in &mut orders {
+            if let Order::Look(.., at) = order {
+                *at = clock.next().expect("every look reads the clock");
+            }
+        }
+        let at = clock.next().expect("every round reads the clock");
+        let leaving = clock.last().expect("and again before it sends");
+        (Round { began, at, earliest, orders, inputs, attempts, leaving }, watch_failed)
+    }
+
+    /// How many heartbeats have been handed over in this round so far.
+    pub(crate) fn attempts(&self) -> usize {
+        self.notes.attempts.len()
+    }
+
+    /// Asks the worker something; the answer is one of those `asked` for.
+    pub(crate) fn ask(&mut self, question: Question) -> u64 {
+        let (command, asked) = match question {
+            Question::Sample => {
+                let (to, answer) = oneshot::channel();
+                (Command::Sample(to), Asked::Sample(answer))
+            }
+            Question::Glance => {
+                let (to, answer) = oneshot::channel();
+                (Command::Glance(to), Asked::Glance(answer))
+            }
+            Question::Look => {
+                let (to, answer) = oneshot::channel();
+                // Every other one, the last first; and one that is not there.
+                let looked: Vec<usize> = (0..self.targets.len()).rev().step_by(2).collect();
+                let question = self.questions + 1;
+                self.orders.push(Order::Look(question, looked.clone(), Stamp::default()));
+                let numbers = std::iter::once(self.targets.len()).chain(looked);
+                (Command::Look(numbers.map(id).collect(), to), Asked::Look(answer))
+            }
+        };
+        self.command(command);
+        self.expect(asked)
+    }
+
+    /// Asks for a sample of which only the sums are looked at.
+    pub(crate) fn ask_balance(&mut self) {
+        let (to, answer) = oneshot::channel();
+        self.command(Command::Sample(to));
+        self.expect(Asked::Balance(answer));
+    }
+
+    /// Nobody commands the worker any more.
+    pub(crate) fn leave(&mut self) {
+        self.commands = None;
+    }
+
+    fn expect(&mut self, asked: Asked) -> u64 {
+        self.questions += 1;
+        self.asked.insert(self.questions, asked);
+        self.questions
+    }
+
+    fn command(&mut self, command: Command) {
+        let commands = self.commands.as_ref().expect("somebody commands");
+        commands.send(command).expect("the worker is there");
+        self.commanded.get_or_insert(self.now);
+    }
+
+    /// When a sleep until `until` ends; `None` where it never does.
+    fn sleep(&mut self, until: Option<Mono>) -> Option<Mono> {
+        loop {
+            let edges = self.ports.iter().flatten().filter_map(Port::edge);
+            if let Some(since) = edges.chain(self.commanded).min() {
+                return Some(since);
+            }
+            let next = self.queue.first_key_value().map(|((at, _), _)| *at);
+            match (next, until) {
+                (Some(at), until) if until.is_none_or(|until| at <= until) => self.advance(at),
+                (_, until) => return until,
+            }
+        }
+    }
+
+    /// Everything happens that happens until `until`.
+    fn advance(&mut self, until: Mono) {
+        while let Some(entry) = self.queue.first_entry()
+            && entry.key().0 <= until
+        {
+            let ((at, _), event) = entry.remove_entry();
+            self.now = self.now.max(at);
+            self.happen(event);
+        }
+        self.now = self.now.max(until);
     }
 
     fn plan(&mut self, at: Mono, event: Event) {
@@ -183,11 +290,17 @@ impl<'a> World<'a> {
     }
 
     fn plan_scenario(&mut self) {
-        let Scenario { lasts, names, icmp, inject, .. } = self.scenario;
-        let end = START + lasts.0;
-        self.plan(end, Event::Stop);
+        let Scenario { lasts, names, icmp, inject, scrapes, .. } = self.scenario;
+        self.plan(START + lasts.0, Event::Stop);
         for checkpoint in 1..CHECKPOINTS {
-            self.plan(START + lasts.0 * checkpoint / CHECKPOINTS, Event::Checkpoint);
+            let at = START + lasts.0 * checkpoint / CHECKPOINTS;
+            for question in [Question::Sample, Question::Glance, Question::Look] {
+                self.plan(at, Event::Ask(question, None));
+            }
+        }
+        for scrape in scrapes {
+            let patience = scrape.patience.map(|patience| patience.0);
+            self.plan(START + scrape.at.0, Event::Ask(scrape.asks, patience));
         }
         for (number, target) in self.targets.iter().enumerate() {
             let config::Host::Name(name) = &target.address.host else { continue };
@@ -210,7 +323,7 @@ impl<'a> World<'a> {
             let at = START + inject.at.0;
             let says = Says::Foreign { target, counts_as: inject.counts_as };
             let (from, payload) = (inject.from, inject.payload());
-            self.plan(at, Event::Arrival(Delivered { at, from, payload, says }));
+            self.plan(at, Event::Arrival(Delivered { at, from, payload, says, drops: None }));
         }
     }
 
@@ -229,24 +342,43 @@ impl<'a> World<'a> {
                 self.plan_release(address);
             }
             Event::Arrival(delivered) => {
-                self.waiting.arrivals.push(delivered);
-                self.wake();
+                if let Some(port) = &mut self.ports[Family::of(delivered.from).index()] {
+                    port.arrive(delivered);
+                }
             }
             Event::Lookup(target, found) => {
-                self.waiting.lookups.push((self.now, target, found));
-                self.wake();
+                self.orders.push(Order::Lookup(self.now, target, found.clone()));
+                let config::Host::Name(name) = &self.targets[target].address.host else {
+                    panic!("an address is not looked up")
+                };
+                let name = name.as_str().into();
+                self.command(Command::Resolved { name, addresses: found.into() });
             }
             Event::Icmp(about, target, kind) => {
                 let quote = target.map(|target| self.last_sent[target].clone());
                 let quote = quote.unwrap_or_default();
-                let at = self.now;
-                self.waiting.icmp.push(Returned { at, about, kind, target, quote });
-                self.wake();
+                // Who has sent nothing is quoted by nobody.
+                let target = target.filter(|_| !quote.is_empty());
+                let returned = Returned { about, kind, target, quote };
+                if let Some(port) = &mut self.ports[Family::of(about).index()] {
+                    port.notice(self.now, Pending::Icmp(returned));
+                }
             }
-            Event::Checkpoint => self.check_figures(),
+            Event::Ask(question, patience) => {
+                let question = self.ask(question);
+                if let Some(patience) = patience {
+                    self.plan(self.now + patience, Event::Leave(question));
+                }
+            }
+            Event::Leave(question) => {
+                self.asked.remove(&question);
+            }
             Event::Stop => {
-                self.waiting.stop = true;
-                self.wake();
+                self.orders.push(Order::Stop);
+                self.command(Command::Stop);
+                let (to, answer) = oneshot::channel();
+                self.command(Command::Settle(to));
+                self.expect(Asked::Settle(answer));
             }
         }
     }
@@ -272,8 +404,8 @@ impl<'a> World<'a> {
         let (_, backward) = &mut self.links[reply.target];
         for (at, copy) in backward.carry(self.now, reply) {
             let says = self.meaning(&copy);
-            let delivered = Delivered { at, from: copy.peer, payload: copy.payload, says };
-            self.plan(at, Event::Arrival(delivered));
+            let (from, payload) = (copy.peer, copy.payload);
+            self.plan(at, Event::Arrival(Delivered { at, from, payload, says, drops: None }));
         }
     }
 
@@ -293,110 +425,23 @@ impl<'a> World<'a> {
         }
     }
 
-    fn wake(&mut self) {
-        self.waiting.since.get_or_insert(self.now);
-    }
-
-    /// When the probe runs next.
-    fn next_round(&self) -> Option<Mono> {
-        let wanted = [self.fleet.poll_timeout(), self.waiting.since];
-        let wanted = wanted.into_iter().flatten().min()?;
-        if let Some(last) = self.waiting.last_round {
-            assert!(wanted > last, "the probe asks again for {wanted:?}");
+    /// A heartbeat leaves; gives the id of its transmit timestamp.
+    fn depart(&mut self, peer: SocketAddr, payload: Vec<u8>, target: usize, sequence: u64) -> u32 {
+        let probe = &self.scenario.probe;
+        let leaves = self.now + self.conditions.send_latency;
+        let port = self.ports[Family::of(peer).index()].as_mut().expect("a socket");
+        let id = port.take_id();
+        if probe.transmit_stamps && !draws(&mut self.stamps, probe.stamps_lost) {
+            let late = draws(&mut self.stamps, probe.stamps_late);
+            let comes = if late { leaves + probe.stamps_late_by.0 } else { leaves };
+            let at = self.conditions.clock.wall(leaves);
+            port.notice(comes, Pending::Transmitted { id, at, target, sequence });
         }
-        Some(self.machine.woken(wanted))
-    }
-
-    /// One round of the probe.
-    fn round(&mut self) {
-        let now = self.machine.clock.stamp(self.now);
-        let (waiting, fleet) = (&mut self.waiting, &mut self.fleet);
-        waiting.since = None;
-        waiting.last_round = Some(self.now);
-        let round = Round {
-            at: now,
-            stopped: waiting.stop,
-            lookups: std::mem::take(&mut waiting.lookups),
-            icmp: std::mem::take(&mut waiting.icmp),
-            arrivals: std::mem::take(&mut waiting.arrivals),
-            refusals: self
-                .targets
-                .iter()
-                .map(|target| refusal(self.scenario, target, self.now))
-                .collect(),
-        };
-        for (_, target, found) in &round.lookups {
-            fleet.handle_addresses(id(*target), found);
-        }
-        if waiting.stop && !waiting.is_stopped {
-            waiting.is_stopped = true;
-            fleet.stop();
-        }
-        self.timeline.begin_round(now);
-        let told = waiting.transmit_stamps.partition_point(|(at, _)| *at <= now.mono);
-        for (at, ticket) in waiting.transmit_stamps.drain(..told) {
-            fleet.handle_transmitted(ticket, self.machine.clock.wall(at));
-        }
-        for Returned { about, quote, kind, .. } in &round.icmp {
-            fleet.handle_icmp(*about, quote, *kind, now);
-        }
-        for delivered in &round.arrivals {
-            let has_stamps = self.machine.has_receive_stamps;
-            let kernel = has_stamps.then(|| self.machine.clock.wall(delivered.at));
-            let arrival = self.timeline.arrival(now, kernel, Some(TTL));
-            fleet.handle_datagram(delivered.from, &delivered.payload, &arrival);
-        }
-        let sent = self.transmit(&round);
-        let deeds = self.deeds(sent);
-        let expected = self.model.round(&round);
-        assert_eq!(deeds, expected, "what the probe did (left) and should have done in {round:?}");
-        self.check_conservation();
-        self.deeds.push(deeds);
-    }
-
-    /// Sends what is due, and gives by target and number what left.
-    fn transmit(&mut self, round: &Round) -> Vec<(usize, u64)> {
-        let mut sent = Vec::new();
-        self.fleet.handle_timeout(round.at);
-        loop {
-            let next = std::iter::from_fn(|| self.fleet.poll_transmit(round.at));
-            let batch: Vec<Transmit> = next.take(Outbox::CAPACITY).collect();
-            for transmit in &batch {
-                let (target, sequence) = self.sender(transmit, round.at.wall);
-                if let Some(reason) = round.refusals[target] {
-                    self.fleet.handle_unsent(transmit.ticket, reason, round.at);
-                } else {
-                    self.fleet.handle_sent(transmit.ticket, round.at);
-                    self.send(transmit, target, sequence, round.at.wall);
-                    sent.push((target, sequence));
-                }
-            }
-            if batch.len() < Outbox::CAPACITY {
-                sent.sort_unstable();
-                return sent;
-            }
-        }
-    }
-
-    fn sender(&self, transmit: &Transmit, at: Wall) -> (usize, u64) {
-        let request = transmit.request(at);
-        let key = (transmit.peer, transmit.protocol.name(), request.session);
-        let target = self.senders.get(&key).unwrap_or_else(|| panic!("nobody sends as {key:?}"));
-        (*target, request.sequence.into())
-    }
-
-    fn send(&mut self, transmit: &Transmit, target: usize, sequence: u64, at: Wall) {
-        let leaves = self.now + self.machine.send_latency;
-        if self.scenario.probe.transmit_stamps {
-            self.waiting.transmit_stamps.push_back((leaves, transmit.ticket));
-        }
-        let mut payload = Vec::new();
-        transmit.protocol.encode(&transmit.request(at), &mut payload);
         self.last_sent[target].clone_from(&payload);
         let parcel = Parcel {
             target,
             sequence,
-            peer: transmit.peer,
+            peer,
             payload,
             damaged: false,
             travelled: Duration::ZERO,
@@ -406,87 +451,147 @@ impl<'a> World<'a> {
         for (at, copy) in forward.carry(leaves, &parcel) {
             self.plan(at, Event::Request(copy));
         }
-    }
-
-    /// What the probe did in this round.
-    fn deeds(&mut self, sent: Vec<(usize, u64)>) -> Deeds {
-        let mut happenings: Vec<Vec<(Wall, Happening)>> = vec![Vec::new(); self.targets.len()];
-        while let Some(event) = self.fleet.poll_event() {
-            let number = self.targets.iter().position(|target| Arc::ptr_eq(target, &event.target));
-            happenings[number.expect("a target")].push((event.at, event.what));
-        }
-        Deeds { sent, happenings, impaired: self.fleet.is_impaired(self.now) }
-    }
-
-    /// What holds of every target at every moment.
-    fn check_conservation(&self) {
-        for (number, target) in self.targets.iter().enumerate() {
-            let sample = self.fleet.sample(id(number), self.now).expect("a target");
-            let (record, in_flight) = (&sample.session.record, sample.session.in_flight);
-            let settled = record.received + record.lost;
-            assert_eq!(record.sent, settled + in_flight, "{} at {:?}", target.name, self.now);
-        }
-    }
-
-    /// Holds all figures against the model's.
-    fn check_figures(&self) {
-        for (number, shown) in self.figures().into_iter().enumerate() {
-            let target = &self.targets[number];
-            let buckets = &self.scenario.config.rtt_buckets;
-            let mut expected = self.model.figures(number, self.now, buckets);
-            if let (Some(shown), Some(truth)) = (shown.time_difference, expected.time_difference)
-                && target.protocol.name() == "heartbeat"
-                && shown.abs_diff(truth) <= 250
-            {
-                // Doubles of Unix seconds are good to no more than this.
-                expected.time_difference = Some(shown);
-            }
-            assert_eq!(shown, expected, "{} shows (left), and should show", target.name);
-        }
-        assert_eq!(self.fleet.unmatched(), self.model.unmatched);
-        let lag = self.fleet.schedule_lag();
-        let lags = &self.model.lags;
-        assert_eq!((lag.count(), lag.sum()), (lags.len() as u64, lags.iter().sum()));
+        id
     }
 }
 
-/// Who target `number` of the scenario is in the fleet.
-fn id(number: usize) -> TargetId {
+impl Machine for World<'_> {
+    fn now(&mut self) -> Stamp {
+        self.advance(self.now + self.scenario.probe.clock_takes.0);
+        let stamp = self.conditions.clock.stamp(self.now);
+        self.notes.clock.push(stamp);
+        let read = self.notes.unread.drain(..).map(|delivered| Input::Arrival(delivered, stamp));
+        self.notes.inputs.extend(read);
+        stamp
+    }
+
+    fn has(&self, family: Family) -> bool {
+        self.conditions.has(family)
+    }
+
+    fn send(
+        &mut self,
+        family: Family,
+        outbox: &mut Outbox,
+        mut done: impl FnMut(usize, Result<u32, UnsentReason>),
+    ) {
+        let datagrams: Vec<(SocketAddr, Vec<u8>)> =
+            outbox.iter().map(|(peer, payload)| (peer, payload.to_vec())).collect();
+        outbox.clear();
+        assert!(!datagrams.is_empty(), "an empty batch is sent");
+        let leaving = self.conditions.clock.stamp(self.now);
+        for (index, (peer, payload)) in datagrams.into_iter().enumerate() {
+            assert_eq!(Family::of(peer), family, "sent to {peer}");
+            let request = request::read(&payload).expect("a request");
+            let target = self.senders.find(peer, &request);
+            let sequence = u64::from(request.sequence);
+            let refused = self.conditions.refusal(&self.targets[target], self.now);
+            self.notes.attempts.push(Attempt { target, sequence, leaving, refused });
+            done(
+                index,
+                match refused {
+                    Some(reason) => Err(reason),
+                    None => Ok(self.depart(peer, payload, target, sequence)),
+                },
+            );
+        }
+    }
+
+    fn receive(&mut self, family: Family) -> usize {
+        let port = self.ports[family.index()].as_mut().expect("a socket");
+        self.received = port.read();
+        self.notes.unread.extend(self.received.iter().cloned());
+        self.received.len()
+    }
+
+    fn received(&self) -> impl Iterator<Item = Datagram<'_>> {
+        self.received.iter().map(|delivered| Datagram {
+            peer: delivered.from,
+            local: None,
+            to_group: false,
+            payload: &delivered.payload,
+            truncated: false,
+            received: self
+                .conditions
+                .has_receive_stamps
+                .then(|| self.conditions.clock.wall(delivered.at)),
+            ttl: Some(TTL),
+            drops: delivered.drops,
+        })
+    }
+
+    fn read_notices(&mut self, family: Family, mut each: impl FnMut(Notice<'_>)) {
+        let port = self.ports[family.index()].as_mut().expect("a socket");
+        for pending in port.read_notices(self.now) {
+            let input = match pending {
+                Pending::Transmitted { id, at, target, sequence } => {
+                    each(Notice::Transmitted { id, at });
+                    Input::Transmitted { target, sequence }
+                }
+                Pending::Icmp(returned) => {
+                    let quote = returned.quote.as_slice().into();
+                    each(Notice::Icmp { peer: returned.about, kind: returned.kind, quote });
+                    Input::Icmp(returned)
+                }
+            };
+            self.notes.inputs.push(input);
+        }
+    }
+
+    fn watch(&mut self) -> bool {
+        let fails = |window: &Window| window.after(START).contains(&self.now);
+        if self.failing_watch.iter().any(fails) {
+            self.notes.watch_failed = true;
+            return false;
+        }
+        self.ports.iter_mut().flatten().for_each(|port| port.watch(self.now));
+        true
+    }
+
+    fn stop_watching(&mut self) {
+        self.has_ended_watch = true;
+        self.ports.iter_mut().flatten().for_each(Port::stop_watching);
+    }
+}
+
+/// Orders that are carried out in one round, in their order: targets get the addresses of their
+/// names last, and the newest answer about a name replaces those before it.
+fn carried_out(orders: Vec<Order>) -> Vec<Order> {
+    let mut newest = BTreeMap::new();
+    let mut carried_out = Vec::new();
+    for order in orders {
+        if let Order::Lookup(_, target, _) = order {
+            newest.insert(target, order);
+        } else {
+            carried_out.push(order);
+        }
+    }
+    carried_out.extend(newest.into_values());
+    carried_out
+}
+
+/// The identity of the target at this place in the scenario.
+pub(crate) fn id(number: usize) -> TargetId {
     TargetId::first(u32::try_from(number).expect("few targets"))
 }
 
-/// Whether the kernel refuses to send, at `now`.
-fn refusal(scenario: &Scenario, target: &Target, now: Mono) -> Option<UnsentReason> {
-    let mut failures = scenario.send_failures.iter();
-    let failure = failures.find(|failure| {
-        failure.target == target.name && failure.window().after(START).contains(&now)
-    });
-    failure.map(|failure| failure.reason)
+/// Whether something of this probability happens; nothing is drawn where it never does.
+fn draws(rng: &mut impl Rng, probability: f64) -> bool {
+    probability > 0.0 && rng.random_bool(probability)
 }
 
-/// Which session number of which address is whose: targets at one address are numbered from 0,
-/// and a name's addresses are its own.
-fn senders(scenario: &Scenario) -> HashMap<(SocketAddr, &'static str, u32), usize> {
-    let mut senders = HashMap::new();
-    let mut sessions = HashMap::new();
-    for (number, target) in scenario.config.targets.iter().enumerate() {
-        let (protocol, port) = (target.protocol.name(), target.address.port);
-        let addresses = match &target.address.host {
+/// Every address at which any target is at any time.
+fn addresses(scenario: &Scenario) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for target in &scenario.config.targets {
+        let ips = match &target.address.host {
             config::Host::Ip(ip) => vec![*ip],
             config::Host::Name(name) => {
                 let lookups = scenario.names.get(name).into_iter().flatten();
-                let mut found: Vec<_> = lookups.flat_map(|lookup| lookup.finds.clone()).collect();
-                found.sort_unstable();
-                found.dedup();
-                found
+                lookups.flat_map(|lookup| lookup.finds.clone()).collect()
             }
         };
-        for ip in addresses {
-            let address = SocketAddr::new(ip, port);
-            let session = sessions.entry((address, protocol)).or_insert(0);
-            senders.insert((address, protocol, *session), number);
-            *session += 1;
-        }
+        addresses.extend(ips.into_iter().map(|ip| SocketAddr::new(ip, target.address.port)));
     }
-    senders
+    addresses
 }

@@ -1,0 +1,113 @@
+//! The sockets of the probe's kernel: datagrams and notices wait here until the worker reads them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use udp_heartbeat::model::{Mono, Wall};
+
+use crate::truth::{Delivered, Returned};
+
+/// The id of a socket's first datagram, so that ids wrap early.
+const FIRST_ID: u32 = u32::MAX - 20;
+
+/// How many datagrams one call reads at most.
+const BATCH: usize = 64;
+
+/// The socket of one address family.
+#[derive(Debug)]
+pub(crate) struct Port {
+    arrivals: VecDeque<Delivered>,
+    /// How many datagrams may wait.
+    room: usize,
+    /// How many came when there was no room.
+    drops: u32,
+    /// What waits on the error queue, by the moment at which it comes there.
+    notices: BTreeMap<(Mono, u64), Pending>,
+    noticed: u64,
+    next_id: u32,
+    /// Whether the socket is watched; since when something ends a sleep, if anything does.
+    is_watched: bool,
+    edge: Option<Mono>,
+}
+
+/// A message on its way to the error queue.
+#[derive(Debug, Clone)]
+pub(crate) enum Pending {
+    Transmitted { id: u32, at: Wall, target: usize, sequence: u64 },
+    Icmp(Returned),
+}
+
+impl Port {
+    pub(crate) fn new(room: usize) -> Self {
+        Self {
+            arrivals: VecDeque::new(),
+            room,
+            drops: 0,
+            notices: BTreeMap::new(),
+            noticed: 0,
+            next_id: FIRST_ID,
+            is_watched: true,
+            edge: None,
+        }
+    }
+
+    /// A datagram arrives.
+    pub(crate) fn arrive(&mut self, mut delivered: Delivered) {
+        if self.arrivals.len() >= self.room {
+            self.drops += 1;
+            return;
+        }
+        delivered.drops = (self.drops > 0).then_some(self.drops);
+        if self.is_watched {
+            self.edge = self.edge.or(Some(delivered.at));
+        }
+        self.arrivals.push_back(delivered);
+    }
+
+    /// The oldest datagrams that wait.
+    pub(crate) fn read(&mut self) -> Vec<Delivered> {
+        let count = self.arrivals.len().min(BATCH);
+        self.arrivals.drain(..count).collect()
+    }
+
+    /// The id of the next datagram that is sent.
+    pub(crate) fn take_id(&mut self) -> u32 {
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(1);
+        id
+    }
+
+    /// A message comes to the error queue at `at`.
+    pub(crate) fn notice(&mut self, at: Mono, pending: Pending) {
+        self.notices.insert((at, self.noticed), pending);
+        self.noticed += 1;
+    }
+
+    /// What has come to the error queue until `now`.
+    pub(crate) fn read_notices(&mut self, now: Mono) -> Vec<Pending> {
+        let later = self.notices.split_off(&(now, u64::MAX));
+        std::mem::replace(&mut self.notices, later).into_values().collect()
+    }
+
+    /// Begins a watch at `now`, unless there is one.
+    pub(crate) fn watch(&mut self, now: Mono) {
+        if !self.is_watched {
+            self.is_watched = true;
+            self.edge = (!self.arrivals.is_empty()).then_some(now);
+        }
+    }
+
+    pub(crate) fn stop_watching(&mut self) {
+        self.is_watched = false;
+        self.edge = None;
+    }
+
+    /// Since when something ends a sleep.
+    pub(crate) fn edge(&self) -> Option<Mono> {
+        self.edge
+    }
+
+    /// A sleep has ended, which forgets why.
+    pub(crate) fn woken(&mut self) {
+        self.edge = None;
+    }
+}
