@@ -38,7 +38,8 @@ impl Timeline {
     pub fn arrival(&self, read: Stamp, kernel: Option<Wall>, ttl: Option<u8>) -> Arrival {
         let believed = kernel.and_then(|wall| {
             let after_step = on_monotonic(read, wall);
-            if !self.stepped {
+            // Civil time may also be stepped within the round, before the datagram is read.
+            if !self.stepped && !read.stepped_since(self.round) {
                 return Some((after_step?, Some(wall)));
             }
             // Read just after a step, it was stamped on one side of it or the other: on the one
@@ -121,6 +122,19 @@ mod tests {
                 timeline.arrival(stepped(stamp(201), by), Some(stepped(stamp(150), by).wall), None);
             assert_eq!(next.at, stamp(150).mono);
             assert!(next.kernel.is_some());
+        }
+    }
+
+    #[test]
+    fn a_step_within_a_round_moves_no_arrival() {
+        for by in [-60_000, 60_000] {
+            let mut timeline = Timeline::new(stamp(0));
+            timeline.begin_round(stamp(100));
+            let read = stepped(stamp(101), by);
+            for kernel in [stamp(90).wall, stepped(stamp(90), by).wall] {
+                let arrival = timeline.arrival(read, Some(kernel), None);
+                assert_eq!((arrival.at, arrival.kernel), (stamp(90).mono, None), "by {by}");
+            }
         }
     }
 

@@ -79,12 +79,11 @@ pub(crate) struct Verdict {
     shown: Wall,
 }
 
-/// A datagram, when it is read, the round that reads it, and the one before.
+/// A datagram, when it is read, and when the round before the one that reads it was.
 #[derive(Debug)]
 pub(crate) struct Seen<'a> {
     pub(crate) arrival: &'a Delivered,
     pub(crate) read: Stamp,
-    pub(crate) now: Stamp,
     pub(crate) last_round: Mono,
 }
 
@@ -423,7 +422,7 @@ impl Life {
         let dwell = if tells_turnaround { Duration::ZERO } else { conditions.turnaround };
         let by_kernel = is_stamped
             && conditions.has_receive_stamps
-            && !conditions.clock.stepped(sent.mono, seen.read.mono);
+            && !conditions.clock.stepped(seen.last_round.min(sent.mono), seen.read.mono);
         let waited = at.since(seen.arrival.at);
         let own = if by_kernel { Duration::ZERO } else { conditions.send_latency + waited };
         let rtt = nanos(travelled + dwell + own);
@@ -438,9 +437,9 @@ impl Life {
         self.beats[index(sequence)].fate = Fate::Received;
         self.beats[index(sequence)].rtt = rtt;
         self.newest_in_time = self.newest_in_time.max(Some(sequence));
-        // A stamp of a round in which the clock jumped places the datagram and tells no time.
+        // A stamp of a round in or before which the clock jumped places the datagram and tells no time.
         let is_told = conditions.has_receive_stamps
-            && !conditions.clock.stepped(seen.last_round, seen.now.mono);
+            && !conditions.clock.stepped(seen.last_round, seen.read.mono);
         let shown = if is_told { conditions.clock.wall(seen.arrival.at) } else { seen.read.wall };
         self.last_reply = Some(shown);
         self.judge(index(sequence), true, at, shown);

@@ -176,7 +176,7 @@ impl Model {
         };
         let life = &mut self.lives[target];
         if life.is_known_at(arrival.from) {
-            let seen = Seen { arrival, read, now: round.at, last_round: self.last_round };
+            let seen = Seen { arrival, read, last_round: self.last_round };
             life.hear(&seen, &self.conditions, &mut told[target]);
         } else {
             self.unmatched[UnmatchedReason::UnknownAddress.index()] += 1;
