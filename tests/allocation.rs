@@ -18,7 +18,7 @@ use udp_heartbeat::model::{Mono, Stamp, TargetId, Wall};
 use udp_heartbeat::net::Datagram;
 use udp_heartbeat::probe::{Detail, Fleet, Timeline};
 use udp_heartbeat::responder::Reflector;
-use udp_heartbeat::wire::{MAX_DATAGRAM, PROTOCOLS};
+use udp_heartbeat::wire::{self, MAX_DATAGRAM};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -47,9 +47,9 @@ impl Loop {
     /// Three targets of each protocol, so that they share addresses.
     fn new() -> Self {
         let server: SocketAddr = "192.0.2.1:862".parse().unwrap();
-        let mut fleet = Fleet::new(&default_rtt_buckets(), Detail::Changes);
+        let mut fleet = Fleet::new(&default_rtt_buckets(), Detail::Changes, 0);
         let mut slots = 0..;
-        for protocol in PROTOCOLS {
+        for (protocol, _) in wire::reflecting() {
             for id in slots.by_ref().take(3).map(TargetId::first) {
                 let text = format!("{}://{server}", protocol.name());
                 let target = parse_target(&text, &Defaults::default()).unwrap();
@@ -91,7 +91,7 @@ impl Loop {
         fleet.handle_timeout(*now);
         while let Some(transmit) = fleet.poll_transmit(*now) {
             request.clear();
-            transmit.protocol.encode(&transmit.request(now.wall), request);
+            fleet.encode(&transmit, now.wall, request);
             fleet.handle_sent(transmit.ticket, *now);
             fleet.handle_transmitted(transmit.ticket, now.wall);
             *sent += 1;

@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(
             out,
             format!(
-                "defaults:\n  protocol: heartbeat\n  port: 12000\n  {settings}\
+                "defaults:\n  protocol: heartbeat\n  {settings}\
                  rtt_buckets:\n- 1.0\n\
                  targets:\n\
                  - name: a\n  address: a:12000\n  labels:\n    x: '1'\n  protocol: heartbeat\n  {settings}\

@@ -25,16 +25,15 @@ mod tests;
 
 use std::process::ExitCode;
 
-use crate::wire::PROTOCOLS;
+use crate::wire::{PROTOCOLS, Protocol};
 
 /// The exit code for a request that is wrong in itself, as clap has it for wrong flags.
 pub const USAGE: u8 = 2;
 
 /// The protocols that a target may name, for help texts.
 fn protocols() -> String {
-    let list =
-        PROTOCOLS.map(|protocol| format!("\n  {:<10} {}", protocol.name(), protocol.summary()));
-    format!("Protocols:{}", list.concat())
+    let line = |protocol: &&Protocol| format!("\n  {:<10} {}", protocol.name(), protocol.summary());
+    format!("Protocols:{}", PROTOCOLS.iter().map(line).collect::<String>())
 }
 
 /// Says what went wrong, with its causes, and gives the exit code for it.

@@ -2,20 +2,18 @@
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::config::{self, Config, Defaults, Interval, KeyFile, Span, Target};
+use crate::config::{self, Config, Defaults, Interval, Span, Target};
 use crate::model::{Label, State, UnsentReason, Wall};
 use crate::observe::document::{DelaysDocument, PingDocument};
 use crate::observe::{Diagnosis, TargetSample};
 use crate::probe::{Begin, Detail, Event, Happening, Options, Probe};
 use crate::session::Answered;
-use crate::wire;
 
 use super::signal::Signals;
 
@@ -37,7 +35,7 @@ pub struct Args {
     timeout: Span,
     /// A file with the key, in hexadecimal, that authenticates STAMP packets
     #[arg(long, value_name = "FILE")]
-    key_file: Option<PathBuf>,
+    key_file: Option<String>,
     /// End once the target is down
     #[arg(long)]
     until_down: bool,
@@ -66,16 +64,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn target(args: &Args) -> anyhow::Result<Target> {
-    let mut target = config::parse_target(&args.target, &Defaults::default())?;
+    let key_file = args.key_file.as_deref().map(|file| ("key_file", file));
+    let options: Vec<_> = key_file.into_iter().collect();
+    let mut target = config::parse_target_with(&args.target, &options, &Defaults::default())?;
     target.interval = args.interval.duration();
     target.timeout = args.timeout.duration();
     target.misses = args.misses;
     config::in_flight(target.interval, target.timeout)?;
-    if let Some(file) = &args.key_file {
-        let protocol = target.protocol;
-        target.protocol = wire::with_key(protocol, KeyFile::read(file)?.into_key())
-            .with_context(|| format!("{} has no keys: ping stamp://…", protocol.name()))?;
-    }
     Ok(target)
 }
 

@@ -1,18 +1,26 @@
 //! A target of the command line: `[PROTOCOL://]HOST[:PORT]` enters, a [`Target`] leaves.
 
-use super::address::{self, Address, AddressError};
-use super::scalars::{UnknownProtocol, protocol};
-use super::target::{Defaults, Target};
+use std::path::Path;
+use std::sync::Arc;
 
-/// Why a text is no target.
+use super::address::{self, Address, AddressError};
+use super::key::{KeyFile, absolute};
+use super::scalars::{UnknownProtocol, foreign_option, protocol};
+use super::target::{Defaults, Target};
+use crate::wire::{FiledKey, OptionSource};
+
+/// Why a text does not describe a target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// What stands before `://` is no protocol.
+    /// What stands before `://` is not a protocol.
     #[error(transparent)]
     Protocol(#[from] UnknownProtocol),
-    /// What stands behind it is no address.
+    /// What stands behind it is not an address.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// An option of the protocol is wrong, or the protocol does not have it; what is wrong.
+    #[error("{0}")]
+    Option(String),
 }
 
 /// Reads a target as it is given on the command line, `[PROTOCOL://]HOST[:PORT]`.
@@ -22,13 +30,66 @@ pub enum TargetError {
 /// # Errors
 /// Where the protocol is unknown, or the rest is no address.
 pub fn parse_target(text: &str, defaults: &Defaults) -> Result<Target, TargetError> {
+    parse_target_with(text, &[], defaults)
+}
+
+/// The same, with `options` that the target sets of its protocol: keys and their values.
+///
+/// # Errors
+/// Also where the protocol does not have an option, or cannot use its value.
+pub fn parse_target_with(
+    text: &str,
+    options: &[(&str, &str)],
+    defaults: &Defaults,
+) -> Result<Target, TargetError> {
     let (protocol, address) = match text.split_once("://") {
         Some((name, address)) => (protocol(name)?, address),
         None => (defaults.protocol, text),
     };
     let (host, port) = address::parse(address)?;
-    let address = Address { host, port: port.unwrap_or(defaults.port) };
-    Ok(Target { protocol, ..defaults.target(text.to_owned(), address) })
+    let address = Address { host, port: port.unwrap_or(defaults.port_of(protocol)) };
+    if let Some((key, _)) = options.iter().find(|(key, _)| !protocol.keys().contains(key)) {
+        return Err(TargetError::Option(foreign_option(key, protocol)));
+    }
+    let mut source = Arguments { options, wrong: None };
+    let protocol = protocol.options(&mut source);
+    match source.wrong {
+        Some(message) => Err(TargetError::Option(message)),
+        None => Ok(Target { protocol, ..defaults.target(text.to_owned(), address) }),
+    }
+}
+
+/// Options of a command line.
+struct Arguments<'a> {
+    options: &'a [(&'a str, &'a str)],
+    /// What is wrong with the first that is.
+    wrong: Option<String>,
+}
+
+impl OptionSource for Arguments<'_> {
+    fn text(&mut self, key: &'static str) -> Option<String> {
+        let (_, value) = self.options.iter().find(|(known, _)| *known == key)?;
+        Some((*value).to_owned())
+    }
+
+    fn key(&mut self, key: &'static str) -> Option<FiledKey> {
+        let file = self.text(key)?;
+        match KeyFile::read(Path::new(&file)) {
+            Ok(read) => {
+                let key = Arc::new(read.into_key());
+                Some(FiledKey { file: absolute(Path::new(&file)), key })
+            }
+            Err(error) => {
+                // The path says which option it is.
+                self.wrong.get_or_insert(error.to_string());
+                None
+            }
+        }
+    }
+
+    fn report(&mut self, key: &'static str, message: String) {
+        self.wrong.get_or_insert(format!("{key} {message}"));
+    }
 }
 
 #[cfg(test)]
@@ -40,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_target_takes_from_the_defaults_what_it_does_not_say() {
-        let defaults = Defaults { port: 862, misses: 5, ..Defaults::default() };
+        let defaults = Defaults { port: Some(862), misses: 5, ..Defaults::default() };
         let plain = parse_target("fra.example", &defaults).unwrap();
         assert_eq!((plain.name.as_str(), plain.protocol.name()), ("fra.example", "heartbeat"));
         assert_eq!(

@@ -87,6 +87,14 @@ fn read(path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, u32)> {
     Ok((text, mode))
 }
 
+/// The absolute path of a key file, as a configuration can name it. A path that is not UTF-8 stays
+/// relative, with what cannot be written replaced.
+pub(super) fn absolute(path: &Path) -> String {
+    let written = std::path::absolute(path).ok();
+    let written = written.and_then(|path| path.into_os_string().into_string().ok());
+    written.unwrap_or_else(|| path.to_string_lossy().into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

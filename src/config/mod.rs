@@ -34,7 +34,7 @@ mod values;
 use std::path::Path;
 
 pub use address::{Address, AddressError, Host};
-pub use argument::{TargetError, parse_target};
+pub use argument::{TargetError, parse_target, parse_target_with};
 pub use key::{KeyFile, KeyFileError};
 pub use prefix::{Prefix, PrefixMap};
 pub use problem::{Problem, Problems};

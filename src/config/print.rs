@@ -35,7 +35,8 @@ struct File<'a> {
 #[derive(Serialize)]
 struct DefaultsEntry {
     protocol: &'static str,
-    port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
     interval: String,
     timeout: String,
     misses: u32,
@@ -54,7 +55,7 @@ struct TargetEntry<'a> {
     labels: &'a BTreeMap<String, String>,
     protocol: &'static str,
     #[serde(flatten)]
-    options: BTreeMap<&'static str, &'a str>,
+    options: BTreeMap<&'static str, String>,
     interval: String,
     timeout: String,
     misses: u32,
@@ -91,7 +92,7 @@ impl<'a> From<&'a Target> for TargetEntry<'a> {
             address: target.address.to_string(),
             labels: &target.labels,
             protocol: target.protocol.name(),
-            options: target.options.iter().map(|(key, text)| (*key, text.as_str())).collect(),
+            options: target.protocol.written().into_iter().collect(),
             interval: format_duration(target.interval),
             timeout: format_duration(target.timeout),
             misses: target.misses,

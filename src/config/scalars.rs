@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{Label, TargetLabel};
-use crate::wire::{self, Protocol};
+use crate::wire::{self, PROTOCOLS, Protocol};
 
 /// The longest span that can be configured: one day.
 ///
@@ -92,13 +92,20 @@ pub enum ScalarError {
 }
 
 /// The protocol of this name.
-pub(super) fn protocol(name: &str) -> Result<&'static dyn Protocol, UnknownProtocol> {
+pub(super) fn protocol(name: &str) -> Result<&'static Protocol, UnknownProtocol> {
     wire::by_name(name).ok_or_else(|| UnknownProtocol { name: name.to_owned() })
 }
 
 /// The names of all protocols.
 fn names() -> Vec<&'static str> {
-    wire::PROTOCOLS.iter().map(|protocol| protocol.name()).collect()
+    PROTOCOLS.iter().map(|protocol| protocol.name()).collect()
+}
+
+/// That `protocol` has no option `key`, which some other protocol has.
+pub(super) fn foreign_option(key: &str, protocol: &Protocol) -> String {
+    let having = PROTOCOLS.iter().filter(|known| known.keys().contains(&key));
+    let having: Vec<_> = having.map(|known| known.name()).collect();
+    format!("{} has no {key}: the protocol must be {}", protocol.name(), having.join(" or "))
 }
 
 /// `, did you mean WORD?` with the word that a third of the letters or fewer would turn into one

@@ -10,44 +10,52 @@ use std::collections::hash_map::{Entry, HashMap};
 use std::fmt::Display;
 use std::hash::Hash;
 use std::path::Path as Folder;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::address::Address;
-use super::key::KeyFile;
+use super::key::{KeyFile, absolute};
 use super::node::Node;
 use super::place::{At, Path};
 use super::problem::{Finding, Findings};
-use super::scalars::{Interval, Span, did_you_mean};
+use super::scalars::{Interval, Span, did_you_mean, foreign_option};
 use super::target::{Config, Defaults, Target, in_flight};
 use super::values;
-use crate::wire::{self, Key, Protocol};
+use crate::wire::{FiledKey, Key, OptionSource, PROTOCOLS, Protocol, ProtocolOptions};
 
 /// A mapping whose keys are known.
 struct Level {
     /// Where it is, for keys that belong here and stand elsewhere.
     place: &'static str,
     /// Its keys.
-    keys: &'static [&'static str],
+    keys: Vec<&'static str>,
 }
 
-static FILE: Level =
-    Level { place: "at the top of the file", keys: &["defaults", "rtt_buckets", "targets"] };
+static FILE: LazyLock<Level> = LazyLock::new(|| Level {
+    place: "at the top of the file",
+    keys: vec!["defaults", "rtt_buckets", "targets"],
+});
 
-static DEFAULTS: Level = Level {
+static DEFAULTS: LazyLock<Level> = LazyLock::new(|| Level {
     place: "under defaults or on a target",
-    keys: &["protocol", "port", "interval", "timeout", "misses", "recoveries", "recorder"],
-};
+    keys: vec!["protocol", "port", "interval", "timeout", "misses", "recoveries", "recorder"],
+});
 
-#[rustfmt::skip]
-static TARGET: Level = Level {
+static TARGET: LazyLock<Level> = LazyLock::new(|| Level {
     place: "on a target",
-    keys: &[
-        "name", "address", "labels",
-        "protocol", "port", "interval", "timeout", "misses", "recoveries",
-        "recorder", "key_file",
-    ],
-};
+    keys: [&["name", "address", "labels"], DEFAULTS.keys.as_slice(), OPTIONS.as_slice()].concat(),
+});
+
+/// The keys that some protocol adds to its targets, each once.
+static OPTIONS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let mut keys = Vec::new();
+    for &key in PROTOCOLS.iter().flat_map(|protocol| protocol.keys()) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
+});
 
 /// Checks a whole file, which is in `folder`.
 pub(super) fn check(root: &Node<'_>, folder: &Folder) -> Result<Config, Findings> {
@@ -62,7 +70,7 @@ struct Checker<'f> {
     /// What paths of other files are relative to.
     folder: &'f Folder,
     /// The keys that have been read, or why not, by the paths of their files.
-    keys: HashMap<String, Result<Key, String>>,
+    keys: HashMap<String, Result<Arc<Key>, String>>,
 }
 
 /// The entries of a [`Level`] in a file.
@@ -89,7 +97,7 @@ struct Name {
 
 /// The settings that `defaults` and targets share; `None` where absent or wrong.
 struct Settings {
-    protocol: Option<&'static dyn Protocol>,
+    protocol: Option<&'static Protocol>,
     port: Option<u16>,
     interval: Option<Duration>,
     timeout: Option<Duration>,
@@ -166,66 +174,52 @@ impl Checker<'_> {
             return Candidate { name: None, target: None };
         };
         let settings = self.settings(path, &fields, defaults);
-        let address = self.address(path, &fields, settings.port, defaults.port);
+        let default_port = defaults.port_of(settings.protocol.unwrap_or(defaults.protocol));
+        let address = self.address(path, &fields, settings.port, default_port);
         let labels = match fields.entry(path, "labels") {
             Some((path, node)) => self.labels(&path, node),
             None => BTreeMap::new(),
         };
         let name = self.name(path, &fields);
+        let protocol = self.protocol(path, &fields, settings.protocol, defaults);
         let settings = settings.or(defaults);
-        let protocol = self.with_key(path, &fields, settings.protocol);
-        let options = self.options(&fields);
         let target = name.as_ref().zip(address).map(|(name, address)| Target {
             protocol,
-            options,
             labels,
             ..settings.target(name.text.clone(), address)
         });
         Candidate { name, target }
     }
 
-    /// The protocol of a target, with its key where it has one.
-    fn with_key(
+    /// The protocol of a target, `own` where it names one, with the options that it sets.
+    fn protocol(
         &mut self,
         path: &Path<'_>,
         fields: &Fields<'_>,
-        protocol: &'static dyn Protocol,
-    ) -> &'static dyn Protocol {
-        let Some(file) = self.value(path, fields, "key_file", |node| {
-            let file = values::text(node)?;
-            if file.is_empty() { Err("must not be empty".to_owned()) } else { Ok(file.to_owned()) }
-        }) else {
-            return protocol;
-        };
-        let folder = self.folder;
-        let key = self.keys.entry(file).or_insert_with_key(|file| {
-            let read = KeyFile::read(&folder.join(file));
-            read.map(KeyFile::into_key).map_err(|error| error.to_string())
-        });
-        let found = key.clone().and_then(|key| {
-            wire::with_key(protocol, key).ok_or_else(|| {
-                format!("{} has no keys: the protocol must be stamp", protocol.name())
-            })
-        });
-        found.unwrap_or_else(|message| {
-            if let Some((path, _)) = fields.entry(path, "key_file") {
-                self.report(&path, || message);
+        own: Option<&'static Protocol>,
+        defaults: &Defaults,
+    ) -> ProtocolOptions {
+        let protocol = own.unwrap_or(defaults.protocol);
+        // Of an unknown protocol, the options are not known either.
+        if own.is_none() && fields.index("protocol").is_some() {
+            return protocol.default_options();
+        }
+        for &key in OPTIONS.iter().filter(|key| !protocol.keys().contains(key)) {
+            if let Some((path, _)) = fields.entry(path, key) {
+                self.report(&path, || foreign_option(key, protocol));
             }
-            protocol
-        })
+        }
+        protocol.options(&mut Options { checker: self, path, fields })
     }
 
-    /// The keys of a target that are of its protocol alone, as they are printed.
-    fn options(&self, fields: &Fields<'_>) -> Vec<(&'static str, String)> {
-        let written = |key| values::text(fields.value(key)?).ok();
-        // A path that is not UTF-8 cannot be written in a file; it stays relative to this one.
-        let absolute = |file: &str| {
-            let path = std::path::absolute(self.folder.join(file)).ok()?;
-            path.into_os_string().into_string().ok()
-        };
-        let key_file = written("key_file");
-        let key_file = key_file.map(|file| absolute(file).unwrap_or_else(|| file.to_owned()));
-        key_file.into_iter().map(|file| ("key_file", file)).collect()
+    /// The key in a file that is named in this one; each file is read once.
+    fn key(&mut self, file: &str) -> Result<Arc<Key>, String> {
+        let folder = self.folder;
+        let key = self.keys.entry(file.to_owned()).or_insert_with_key(|file| {
+            let read = KeyFile::read(&folder.join(file));
+            read.map(|key| Arc::new(key.into_key())).map_err(|error| error.to_string())
+        });
+        key.clone()
     }
 
     /// The settings of a target, or of `defaults`; `fallback` holds where they are silent.
@@ -442,11 +436,6 @@ impl<'n> Fields<'n> {
         self.found[known?]
     }
 
-    /// The value of `key`, a key of the level.
-    fn value(&self, key: &str) -> Option<&'n Node<'n>> {
-        Some(&self.entries[self.index(key)?].1)
-    }
-
     /// The place and the value of `key`, a key of the level.
     fn entry<'p>(
         &self,
@@ -463,12 +452,50 @@ impl Settings {
     fn or(&self, fallback: &Defaults) -> Defaults {
         Defaults {
             protocol: self.protocol.unwrap_or(fallback.protocol),
-            port: self.port.unwrap_or(fallback.port),
+            port: self.port.or(fallback.port),
             interval: self.interval.unwrap_or(fallback.interval),
             timeout: self.timeout.unwrap_or(fallback.timeout),
             misses: self.misses.unwrap_or(fallback.misses),
             recoveries: self.recoveries.unwrap_or(fallback.recoveries),
             recorder: self.recorder.unwrap_or(fallback.recorder),
+        }
+    }
+}
+
+/// The options that a target sets of its protocol.
+struct Options<'a, 'f, 'n> {
+    checker: &'a mut Checker<'f>,
+    /// The target.
+    path: &'a Path<'a>,
+    fields: &'a Fields<'n>,
+}
+
+impl OptionSource for Options<'_, '_, '_> {
+    fn text(&mut self, key: &'static str) -> Option<String> {
+        let text = |node: &Node<'_>| values::text(node).map(str::to_owned);
+        self.checker.value(self.path, self.fields, key, text)
+    }
+
+    fn key(&mut self, key: &'static str) -> Option<FiledKey> {
+        let file = self.text(key)?;
+        let read = match file.as_str() {
+            "" => Err("must not be empty".to_owned()),
+            file => self.checker.key(file),
+        };
+        match read {
+            Ok(read) => {
+                Some(FiledKey { file: absolute(&self.checker.folder.join(&file)), key: read })
+            }
+            Err(message) => {
+                self.report(key, message);
+                None
+            }
+        }
+    }
+
+    fn report(&mut self, key: &'static str, message: String) {
+        if let Some((path, _)) = self.fields.entry(self.path, key) {
+            self.checker.report(&path, || message);
         }
     }
 }
@@ -486,11 +513,11 @@ fn unknown_key(word: &str, level: &Level) -> String {
         return "merge keys are not supported: put shared settings under defaults".to_owned();
     }
     // The more general level first: a setting belongs under defaults before a target.
-    if let Some(other) = [&FILE, &DEFAULTS, &TARGET].iter().find(|other| other.keys.contains(&word))
-    {
+    let levels: [&Level; 3] = [&FILE, &DEFAULTS, &TARGET];
+    if let Some(other) = levels.iter().find(|other| other.keys.contains(&word)) {
         return format!("misplaced key: it belongs {}", other.place);
     }
-    match did_you_mean(word, level.keys) {
+    match did_you_mean(word, &level.keys) {
         hint if hint.is_empty() => format!("unknown key (known: {})", level.keys.join(", ")),
         hint => format!("unknown key{hint}"),
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::address::Address;
 use super::scalars::format_duration;
-use crate::wire::{self, Protocol};
+use crate::wire::{DEFAULT_PROTOCOL, Protocol, ProtocolOptions};
 
 /// How many heartbeats of one target can await their answers at once.
 ///
@@ -16,7 +16,8 @@ pub const MAX_IN_FLIGHT: u32 = 1 << 16;
 /// How many heartbeats a target's flight recorder can hold: what the ledger's ring can.
 pub const MAX_RECORDER: u32 = MAX_IN_FLIGHT;
 
-/// The port of the course's servers, which the responder listens on, too.
+/// The port of targets whose protocol has none of its own: that of the course's servers, which the
+/// responder listens on, too.
 const DEFAULT_PORT: u16 = 12000;
 
 /// A whole configuration, free of contradictions.
@@ -34,16 +35,14 @@ pub struct Config {
 }
 
 /// One path to watch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     /// The value of the `target` label; unique, not empty, without control characters.
     pub name: String,
     /// Where heartbeats go.
     pub address: Address,
-    /// How they look on the wire.
-    pub protocol: &'static dyn Protocol,
-    /// The keys that are of its protocol alone, as they are written; files by their absolute paths.
-    pub options: Vec<(&'static str, String)>,
+    /// How they look on the wire, with all that this target sets of its protocol.
+    pub protocol: ProtocolOptions,
     /// Time from one heartbeat to the next; from 1 ms to a day.
     pub interval: Duration,
     /// How long an answer may take; more than zero, at most a day, and at most
@@ -59,39 +58,13 @@ pub struct Target {
     pub labels: BTreeMap<String, String>,
 }
 
-impl PartialEq for Target {
-    fn eq(&self, other: &Self) -> bool {
-        // All fields by name, so that a new one cannot be left out.
-        let Self {
-            name,
-            address,
-            protocol,
-            options,
-            interval,
-            timeout,
-            misses,
-            recoveries,
-            recorder,
-            labels,
-        } = self;
-        *name == other.name
-            && *address == other.address
-            && wire::is_same(*protocol, other.protocol)
-            && *options == other.options
-            && (*interval, *timeout) == (other.interval, other.timeout)
-            && (*misses, *recoveries) == (other.misses, other.recoveries)
-            && *recorder == other.recorder
-            && *labels == other.labels
-    }
-}
-
 /// The settings of targets that say nothing else; the fields are those of [`Target`].
 #[derive(Debug, Clone, Copy)]
 pub struct Defaults {
     /// How heartbeats look on the wire.
-    pub protocol: &'static dyn Protocol,
-    /// The port of addresses without one; never 0.
-    pub port: u16,
+    pub protocol: &'static Protocol,
+    /// The port of addresses without one, where it is set; never 0. See [`Defaults::port_of`].
+    pub port: Option<u16>,
     /// Time from one heartbeat to the next.
     pub interval: Duration,
     /// How long an answer may take.
@@ -179,22 +152,20 @@ impl Default for Config {
 }
 
 impl Defaults {
+    /// The port of an address without one, of a target that speaks `protocol`: what is set here
+    /// for all targets, otherwise the protocol's own, otherwise 12000.
+    #[must_use]
+    pub fn port_of(&self, protocol: &Protocol) -> u16 {
+        self.port.or(protocol.port()).unwrap_or(DEFAULT_PORT)
+    }
+
     /// The target of this name and address that says nothing else.
     #[must_use]
     pub fn target(&self, name: String, address: Address) -> Target {
         let Self { protocol, port: _, interval, timeout, misses, recoveries, recorder } = *self;
-        Target {
-            name,
-            address,
-            protocol,
-            options: Vec::new(),
-            interval,
-            timeout,
-            misses,
-            recoveries,
-            recorder,
-            labels: BTreeMap::new(),
-        }
+        let protocol = protocol.default_options();
+        let labels = BTreeMap::new();
+        Target { name, address, protocol, interval, timeout, misses, recoveries, recorder, labels }
     }
 }
 
@@ -202,8 +173,8 @@ impl Defaults {
 impl Default for Defaults {
     fn default() -> Self {
         Self {
-            protocol: wire::PROTOCOLS[0],
-            port: DEFAULT_PORT,
+            protocol: DEFAULT_PROTOCOL,
+            port: None,
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             misses: 3,
@@ -226,7 +197,7 @@ mod tests {
     fn defaults_are_the_documented_ones() {
         let Defaults { protocol, port, interval, timeout, misses, recoveries, recorder } =
             Defaults::default();
-        assert_eq!((protocol.name(), port, misses, recoveries), ("heartbeat", 12000, 3, 1));
+        assert_eq!((protocol.name(), port, misses, recoveries), ("heartbeat", None, 3, 1));
         assert_eq!(recorder, 16);
         assert_eq!((interval, timeout), (Duration::from_secs(1), Duration::from_secs(1)));
     }

@@ -9,22 +9,20 @@ use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 use super::catalogue::{self, Family};
 use super::family::encode;
 use crate::model::{DropReason, ImpairmentKind, Label};
-use crate::wire::PROTOCOLS;
+use crate::wire::{self, Protocol};
 
 /// The responder's counters: the truth that a probe's figures are checked against.
 ///
-/// Clones share the counters. Every series exists at 0 from the start and is found by its index,
-/// so that counting a datagram is one atomic addition.
+/// Clones share the counters. Every series exists at 0 from the start and is resolved by then, so
+/// that counting a datagram is one atomic addition.
 #[derive(Debug, Clone)]
 pub struct ResponderMetrics(Arc<Counters>);
 
 #[derive(Debug)]
 struct Counters {
     registry: Registry,
-    /// By the protocol's place in [`PROTOCOLS`].
-    received: Vec<IntCounter>,
-    /// By the protocol's place in [`PROTOCOLS`].
-    replied: Vec<IntCounter>,
+    received: ByProtocol,
+    replied: ByProtocol,
     /// By [`DropReason`].
     dropped: Vec<IntCounter>,
     /// By [`ImpairmentKind`].
@@ -33,17 +31,46 @@ struct Counters {
     receive_drops: Vec<IntCounter>,
 }
 
+/// A counter for each protocol that responders answer.
+#[derive(Debug)]
+struct ByProtocol(Vec<(&'static Protocol, IntCounter)>);
+
+impl ByProtocol {
+    fn register(registry: &Registry, family: &Family) -> Self {
+        let protocols: Vec<_> = wire::reflecting().map(|(protocol, _)| protocol).collect();
+        let names: Vec<_> = protocols.iter().map(|protocol| protocol.name()).collect();
+        Self(protocols.into_iter().zip(counters(registry, family, &names)).collect())
+    }
+
+    /// The counter of `protocol`; `None` where responders do not answer it.
+    fn of(&self, protocol: &Protocol) -> Option<&IntCounter> {
+        let known = |(known, _): &&(&'static Protocol, IntCounter)| std::ptr::eq(*known, protocol);
+        self.0.iter().find(known).map(|(_, counter)| counter)
+    }
+
+    fn count(&self, protocol: &Protocol) {
+        let counter = self.of(protocol);
+        debug_assert!(counter.is_some(), "{}", protocol.name());
+        if let Some(counter) = counter {
+            counter.inc();
+        }
+    }
+
+    fn counted(&self, protocol: &Protocol) -> u64 {
+        self.of(protocol).map_or(0, IntCounter::get)
+    }
+}
+
 impl ResponderMetrics {
     /// Counters at 0.
     #[must_use]
     pub fn new() -> Self {
         let registry = Registry::new();
-        let protocols: Vec<_> = PROTOCOLS.iter().map(|protocol| protocol.name()).collect();
         register_version(&registry);
         register(&registry, ProcessCollector::for_self());
         Self(Arc::new(Counters {
-            received: counters(&registry, &catalogue::RESPONDER_RECEIVED, &protocols),
-            replied: counters(&registry, &catalogue::RESPONDER_REPLIED, &protocols),
+            received: ByProtocol::register(&registry, &catalogue::RESPONDER_RECEIVED),
+            replied: ByProtocol::register(&registry, &catalogue::RESPONDER_REPLIED),
             dropped: counters(&registry, &catalogue::RESPONDER_DROPPED, &words::<DropReason>()),
             impaired: counters(
                 &registry,
@@ -56,14 +83,14 @@ impl ResponderMetrics {
         }))
     }
 
-    /// A request of the protocol at `protocol_index` in [`PROTOCOLS`] came.
-    pub fn received(&self, protocol_index: usize) {
-        count(&self.0.received, protocol_index);
+    /// A request of `protocol` came.
+    pub fn received(&self, protocol: &Protocol) {
+        self.0.received.count(protocol);
     }
 
-    /// A reply of the protocol at `protocol_index` in [`PROTOCOLS`] left.
-    pub fn replied(&self, protocol_index: usize) {
-        count(&self.0.replied, protocol_index);
+    /// A reply of `protocol` left.
+    pub fn replied(&self, protocol: &Protocol) {
+        self.0.replied.count(protocol);
     }
 
     /// A datagram was left unanswered.
@@ -90,14 +117,14 @@ impl ResponderMetrics {
 
     /// How many requests of a protocol came.
     #[must_use]
-    pub fn received_count(&self, protocol_index: usize) -> u64 {
-        counted(&self.0.received, protocol_index)
+    pub fn received_count(&self, protocol: &Protocol) -> u64 {
+        self.0.received.counted(protocol)
     }
 
     /// How many replies of a protocol left.
     #[must_use]
-    pub fn replied_count(&self, protocol_index: usize) -> u64 {
-        counted(&self.0.replied, protocol_index)
+    pub fn replied_count(&self, protocol: &Protocol) -> u64 {
+        self.0.replied.counted(protocol)
     }
 
     /// How many datagrams were left unanswered for this reason.

@@ -13,6 +13,7 @@ use crate::model::{DropReason, ImpairmentKind, Label, TargetLabel};
 use crate::observe::ProbeSample;
 use crate::observe::fixture::{self, NOW};
 use crate::session::Buckets;
+use crate::wire::{self, Protocol};
 
 /// One line of the text format that is no comment.
 #[derive(Debug, Clone, PartialEq)]
@@ -229,12 +230,16 @@ fn the_exposition_of_the_probe_reads_as_ever() {
     insta::assert_snapshot!("probe", steady(&probe_text(&fixture::two_targets())));
 }
 
+fn protocol(name: &str) -> &'static Protocol {
+    wire::by_name(name).unwrap()
+}
+
 #[test]
 fn the_exposition_of_the_responder_reads_as_ever() {
     let metrics = ResponderMetrics::new();
-    metrics.received(0);
-    metrics.received(0);
-    metrics.replied(2);
+    metrics.received(protocol("heartbeat"));
+    metrics.received(protocol("heartbeat"));
+    metrics.replied(protocol("stamp"));
     metrics.dropped(DropReason::BurstLoss);
     metrics.impaired(ImpairmentKind::Corrupt);
     metrics.send_error();
@@ -296,13 +301,14 @@ fn seconds_are_those_that_a_person_would_write() {
 fn responder_counts_are_shared_between_clones() {
     let metrics = ResponderMetrics::new();
     let clone = metrics.clone();
-    clone.received(1);
-    clone.replied(1);
+    let [heartbeat, ping] = ["heartbeat", "ping"].map(protocol);
+    clone.received(ping);
+    clone.replied(ping);
     clone.dropped(DropReason::Outage);
     clone.impaired(ImpairmentKind::Delay);
     clone.send_error();
-    assert_eq!((metrics.received_count(0), metrics.received_count(1)), (0, 1));
-    assert_eq!((metrics.replied_count(1), metrics.send_error_count()), (1, 1));
+    assert_eq!((metrics.received_count(heartbeat), metrics.received_count(ping)), (0, 1));
+    assert_eq!((metrics.replied_count(ping), metrics.send_error_count()), (1, 1));
     assert_eq!(metrics.dropped_count(DropReason::Outage), 1);
     assert_eq!(metrics.dropped_count(DropReason::Loss), 0);
     assert_eq!(metrics.impaired_count(ImpairmentKind::Delay), 1);

@@ -12,18 +12,21 @@ use crate::session::{
     Buckets, Column, Frozen, Glance, Heartbeat, Histogram, Last, Misses, Outcome, Recent, Record,
     Recording, Snapshot, Symptoms,
 };
-use crate::wire::PROTOCOLS;
+use crate::wire::{self, ProtocolOptions};
 
 /// 2025-01-02 03:04:05.678 UTC.
 pub(crate) const NOW: Wall = Wall::from_nanos(1_735_787_045_678_000_000);
+
+fn protocol(name: &str) -> ProtocolOptions {
+    wire::by_name(name).unwrap().default_options()
+}
 
 /// A target of which nothing is known yet, with one label.
 pub(crate) fn fresh(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> TargetSample {
     let target = Target {
         name: name.to_owned(),
         address: Address { host: Host::Name(format!("{name}.example")), port: 12000 },
-        protocol: PROTOCOLS[0],
-        options: Vec::new(),
+        protocol: protocol("heartbeat"),
         interval: Duration::from_secs(1),
         timeout: Duration::from_millis(1500),
         misses: 3,
@@ -56,7 +59,7 @@ pub(crate) fn busy(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> Targe
     let ip = IpAddr::V6(Ipv6Addr::LOCALHOST);
     let target = Arc::make_mut(&mut sample.target);
     target.address.host = Host::Ip(ip);
-    target.protocol = PROTOCOLS[2];
+    target.protocol = protocol("stamp");
     sample.address = Some(SocketAddr::new(ip, 12000));
     sample.resolved = true;
     sample.address_changes = 1;

@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn no_more_is_done_in_a_round_than_may_be_and_no_heartbeat_is_due_before_all_is() {
-        let mut fleet = Fleet::new(&[1.0], Detail::Changes);
+        let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
         let mut applying = Applying::new(Begin::AtOnce);
         assert!(!applying.is_done(), "nothing has been asked for yet");
         let (done, mut outcome) = oneshot::channel();
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn no_changes_are_done_at_once() {
-        let mut fleet = Fleet::new(&[1.0], Detail::Changes);
+        let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
         let mut applying = Applying::new(Begin::Spread);
         applying.begin(Vec::new(), oneshot::channel().0, &mut fleet, NOW);
         assert!(applying.is_done());
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_new_target_has_the_known_address_that_can_be_reached() {
-        let mut fleet = Fleet::new(&[1.0], Detail::Changes);
+        let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
         let mut applying = Applying::new(Begin::Spread);
         let id = TargetId::first(0);
         let found: &[&str] = &["2001:db8::1", "192.0.2.1", "192.0.2.2"];

@@ -33,7 +33,7 @@ impl Hand {
     ) -> Result<Self, StartError> {
         let (commands, orders) = unbounded_channel();
         let ready = Arc::new(AtomicBool::new(false));
-        let mut fleet = Fleet::new(rtt_buckets, options.detail);
+        let mut fleet = Fleet::new(rtt_buckets, options.detail, seed());
         if let Some(heartbeats) = options.limit {
             fleet.limit(heartbeats);
         }
@@ -45,6 +45,12 @@ impl Hand {
     pub(super) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
+}
+
+/// A number that nobody else can guess.
+#[expect(clippy::disallowed_methods, reason = "this is the edge, and it passes a seed in")]
+fn seed() -> u64 {
+    rand::random()
 }
 
 /// Starts the worker's thread, and waits until its sockets are open.

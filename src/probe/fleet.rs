@@ -16,13 +16,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::{Rng as _, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+
 use crate::config::{Host, Target};
 use crate::model::{
     Arrival, IcmpKind, Label, Mono, Stamp, TargetId, UnmatchedReason, UnsentReason, Wall, nanos,
 };
 use crate::observe::{TargetGlance, TargetLook, TargetSample};
 use crate::session::{Buckets, Histogram, Record};
-use crate::wire::Protocol;
+use crate::wire::Prober;
 
 use super::event::{Detail, Event, Happening};
 use super::named::Named;
@@ -61,7 +64,7 @@ pub struct Fleet {
     /// before it has left.
     due: VecDeque<(Mono, TargetId)>,
     /// Routes of targets that were removed, and until when they are kept back.
-    retired: VecDeque<(Mono, Route, &'static dyn Protocol)>,
+    retired: VecDeque<(Mono, Route, Arc<dyn Prober>)>,
     /// How many heartbeats of each target fall due at most.
     limit: Option<u64>,
     buckets: FleetBuckets,
@@ -72,6 +75,8 @@ pub struct Fleet {
     events: VecDeque<Event>,
     /// Targets that have not shown yet whether they answer; `None` once all have.
     unready: Option<Vec<TargetId>>,
+    /// Draws what probers keep secret.
+    secrets: ChaCha12Rng,
 }
 
 #[derive(Debug, Clone)]
@@ -82,9 +87,10 @@ struct FleetBuckets {
 
 impl Fleet {
     /// A fleet without targets, whose delays are counted in the buckets with these bounds, in
-    /// seconds.
+    /// seconds. What probers keep secret is drawn from `seed`, which others must not be able to
+    /// guess.
     #[must_use]
-    pub fn new(rtt_buckets: &[f64], detail: Detail) -> Self {
+    pub fn new(rtt_buckets: &[f64], detail: Detail, seed: u64) -> Self {
         let lag = [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 1.0, 10.0];
         Self {
             targets: Slab::default(),
@@ -104,6 +110,7 @@ impl Fleet {
             detail,
             events: VecDeque::new(),
             unready: Some(Vec::new()),
+            secrets: ChaCha12Rng::seed_from_u64(seed),
         }
     }
 
@@ -123,7 +130,8 @@ impl Fleet {
     /// the slot.
     pub fn add_from(&mut self, id: TargetId, target: Arc<Target>, first: Mono) {
         let record = Record::new(self.buckets.rtt.clone(), self.buckets.loss_bursts.clone());
-        let mut watched = Watched::new(target, record, first);
+        let prober = target.protocol.prober(self.secrets.next_u64());
+        let mut watched = Watched::new(target, prober, record, first);
         if let Some(heartbeats) = self.limit {
             watched.session.limit(heartbeats);
         }
@@ -149,10 +157,10 @@ impl Fleet {
             self.named.remove(name, id);
         }
         let until = now + RETIRED_FOR.max(watched.target.timeout);
-        let protocol = watched.target.protocol;
+        let prober = watched.session.prober();
         for route in watched.route.into_iter().chain(watched.former.map(|route| *route)) {
-            self.routes.retire(route, protocol);
-            self.retired.push_back((until, route, protocol));
+            self.routes.retire(route, prober);
+            self.retired.push_back((until, route, prober.clone()));
         }
         while self.retired.len() > MAX_RETIRED {
             self.free_retired();
@@ -161,7 +169,7 @@ impl Fleet {
     }
 
     /// Probes and judges a target as `target` says from `now` on; `target` has the same name and
-    /// protocol as before. What was counted stays, and so does what is in flight.
+    /// the same options of its protocol as before. What was counted stays, and so does what is in flight.
     ///
     /// `found` are the addresses of its name, where that is known. Without them, a target with
     /// another name than before has no address until [`handle_resolved`](Self::handle_resolved)
@@ -178,7 +186,7 @@ impl Fleet {
     ) {
         let Some(watched) = self.targets.get_mut(id) else { return };
         debug_assert_eq!(watched.target.name, target.name);
-        debug_assert!(crate::wire::is_same(watched.target.protocol, target.protocol));
+        debug_assert_eq!(watched.target.protocol, target.protocol);
         let next = next_on_grid(now, &target.name, target.interval);
         watched.session.retune(&settings(&target), next);
         let is_moved = watched.target.address != target.address;
@@ -284,12 +292,19 @@ impl Fleet {
             };
             let ticket = Ticket { id, sequence: due.sequence, due: due.at };
             if let Some(Route { peer, session }) = watched.route {
-                // Not the target's, which lies elsewhere in memory and is not needed here.
-                let protocol = watched.session.protocol();
-                return Some(Transmit { ticket, peer, protocol, session });
+                return Some(Transmit { ticket, peer, session });
             }
             let reason = watched.unsent_without_route();
             self.handle_unsent(ticket, reason, now);
+        }
+    }
+
+    /// Writes the heartbeat, if it leaves at `at`, to `out`, which is empty and has room for
+    /// [`MAX_DATAGRAM`](crate::wire::MAX_DATAGRAM) octets. Nothing is written for a target that is
+    /// gone.
+    pub fn encode(&self, transmit: &Transmit, at: Wall, out: &mut Vec<u8>) {
+        if let Some(watched) = self.targets.get(transmit.ticket.id) {
+            watched.session.prober().encode(&transmit.request(at), out);
         }
     }
 
@@ -398,7 +413,8 @@ impl Fleet {
         if !watched.resolved(id, found, &mut self.routes) {
             tracing::error!(
                 target_name = watched.target.name,
-                "too many targets share this address; the protocol cannot tell them apart"
+                "too many targets at this address expect the same replies, and cannot be \
+                 distinguished there: this one sends nothing"
             );
         }
     }
@@ -532,8 +548,8 @@ impl Fleet {
     }
 
     fn free_retired(&mut self) {
-        if let Some((_, route, protocol)) = self.retired.pop_front() {
-            self.routes.remove(route, protocol);
+        if let Some((_, route, prober)) = self.retired.pop_front() {
+            self.routes.free_retired(route, &prober);
         }
     }
 

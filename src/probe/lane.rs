@@ -58,10 +58,9 @@ impl Lane {
         self.drops
     }
 
-    /// Adds a heartbeat that leaves at `leaving`, and says whether the batch is full.
-    pub(super) fn push(&mut self, transmit: &Transmit, leaving: Stamp) -> bool {
-        let request = transmit.request(leaving.wall);
-        self.outbox.push(transmit.peer, None, |out| transmit.protocol.encode(&request, out));
+    /// Adds a heartbeat of `fleet` that leaves at `leaving`, and says whether the batch is full.
+    pub(super) fn push(&mut self, fleet: &Fleet, transmit: &Transmit, leaving: Stamp) -> bool {
+        self.outbox.push(transmit.peer, None, |out| fleet.encode(transmit, leaving.wall, out));
         self.tickets.push(transmit.ticket);
         self.outbox.is_full()
     }

@@ -7,7 +7,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::{DuplicateNames, Target};
-use crate::wire;
 
 /// A change of one target.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,8 +22,8 @@ pub(super) enum Change {
 /// The changes from `current`, whose names are unique, to `wanted`: first those that go, then those
 /// that are changed, then those that come, in their order.
 ///
-/// A target whose protocol changes goes and comes again: what was counted of the one would mean
-/// something else of the other.
+/// A target whose protocol changes, or an option of it, goes and comes again: what was counted of
+/// the one would mean something else of the other.
 ///
 /// # Errors
 /// Where the names of `wanted` are not unique.
@@ -40,7 +39,7 @@ pub(super) fn plan(
     for target in wanted {
         match left.get(target.name.as_str()).copied() {
             Some(same) if Arc::ptr_eq(same, target) || same == target => {}
-            Some(other) if wire::is_same(other.protocol, target.protocol) => {
+            Some(other) if other.protocol == target.protocol => {
                 changes.push(Change::Retune(target.clone()));
             }
             Some(_) | None => {

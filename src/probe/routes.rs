@@ -10,9 +10,10 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::model::{InvalidReason, TargetId, UnmatchedReason};
-use crate::wire::{self, Protocol, Reply, Unreadable};
+use crate::wire::{Prober, Reply, Unreadable};
 
 /// Where a target's heartbeats go, and the number that tells it from others there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +28,11 @@ pub(super) struct Routes {
     peers: HashMap<SocketAddr, Vec<Sharers>>,
 }
 
-/// The targets that share an address and a protocol, by session number.
+/// The targets at an address whose probers read each other's replies, by session number.
 #[derive(Debug)]
 struct Sharers {
-    protocol: &'static dyn Protocol,
+    /// The first one's, which reads for all.
+    prober: Arc<dyn Prober>,
     places: Vec<Place>,
     /// How many of `places` are free.
     free: usize,
@@ -59,37 +61,52 @@ pub(super) enum Delivery {
 }
 
 impl Routes {
-    /// Gives target `id` a route to `peer`; `None` where as many targets are there already as the
-    /// protocol can tell apart.
+    /// Gives target `id`, which sends by `prober`, a route to `peer`; `None` where as many targets
+    /// share their replies there already as can be distinguished.
     pub(super) fn add(
         &mut self,
         id: TargetId,
         peer: SocketAddr,
-        protocol: &'static dyn Protocol,
+        prober: &Arc<dyn Prober>,
     ) -> Option<Route> {
         let groups = self.peers.entry(peer).or_insert_with(|| Vec::with_capacity(1));
-        let known = groups.iter().position(|group| wire::is_same(group.protocol, protocol));
+        let known = groups.iter().position(|group| group.is_shared_with(prober));
         let index = known.unwrap_or(groups.len());
         if known.is_none() {
-            groups.push(Sharers::new(protocol));
+            groups.push(Sharers::new(prober.clone()));
         }
-        let session = groups[index].take_place(id)?;
+        let group = &mut groups[index];
+        if group.is_deserted() && group.is_full() {
+            // No number is left but retired ones: better one of them than a target that sends
+            // nothing.
+            *group = Sharers::new(prober.clone());
+        }
+        let session = group.take_place(id)?;
         Some(Route { peer, session })
     }
 
-    /// Takes a route back, for the next target to have.
-    pub(super) fn remove(&mut self, route: Route, protocol: &'static dyn Protocol) {
-        self.vacate(route, protocol, Place::Free);
+    /// Takes back a route of a target that sends by `prober`, for the next target to have.
+    pub(super) fn remove(&mut self, route: Route, prober: &Arc<dyn Prober>) {
+        self.vacate(route, prober, |_| Place::Free);
     }
 
-    /// Takes a route back that no other target is to have before it is [removed](Self::remove).
-    pub(super) fn retire(&mut self, route: Route, protocol: &'static dyn Protocol) {
-        self.vacate(route, protocol, Place::Retired);
+    /// Takes a route back that no other target is to have before it is
+    /// [free](Self::free_retired).
+    pub(super) fn retire(&mut self, route: Route, prober: &Arc<dyn Prober>) {
+        self.vacate(route, prober, |_| Place::Retired);
     }
 
-    fn vacate(&mut self, route: Route, protocol: &'static dyn Protocol, to: Place) {
+    /// Lets the next target have a route that is retired. One that a target has by now stays its.
+    pub(super) fn free_retired(&mut self, route: Route, prober: &Arc<dyn Prober>) {
+        self.vacate(route, prober, |place| match place {
+            Place::Free | Place::Retired => Place::Free,
+            Place::Taken(id) => Place::Taken(id),
+        });
+    }
+
+    fn vacate(&mut self, route: Route, prober: &Arc<dyn Prober>, to: fn(Place) -> Place) {
         let Some(groups) = self.peers.get_mut(&route.peer) else { return };
-        for group in groups.iter_mut().filter(|group| wire::is_same(group.protocol, protocol)) {
+        for group in groups.iter_mut().filter(|group| group.is_shared_with(prober)) {
             group.vacate(route.session, to);
         }
         groups.retain(|group| group.free < group.places.len());
@@ -105,7 +122,7 @@ impl Routes {
         };
         let mut invalid = InvalidReason::Malformed;
         for group in groups {
-            let reply = match group.protocol.decode(datagram) {
+            let reply = match group.prober.decode(datagram) {
                 Ok(reply) => reply,
                 Err(unreadable) => {
                     if unreadable == Unreadable::Unauthenticated {
@@ -141,7 +158,7 @@ impl Routes {
         quote: &[u8],
     ) -> Result<TargetId, UnmatchedReason> {
         let groups = self.peers.get(&peer).ok_or(UnmatchedReason::UnknownAddress)?;
-        let session = |group: &Sharers| group.protocol.quoted_session(quote);
+        let session = |group: &Sharers| group.prober.quoted_session(quote);
         let is_retired = |group: &Sharers| {
             group.retired > 0 && session(group).is_some_and(|session| group.is_retired(session))
         };
@@ -155,8 +172,17 @@ impl Routes {
 }
 
 impl Sharers {
-    fn new(protocol: &'static dyn Protocol) -> Self {
-        Self { protocol, places: Vec::with_capacity(1), free: 0, retired: 0 }
+    fn new(prober: Arc<dyn Prober>) -> Self {
+        Self { prober, places: Vec::with_capacity(1), free: 0, retired: 0 }
+    }
+
+    fn is_shared_with(&self, prober: &Arc<dyn Prober>) -> bool {
+        self.prober.shares_replies_with(&**prober)
+    }
+
+    /// Whether no place is free, and there can be no more.
+    fn is_full(&self) -> bool {
+        self.free == 0 && self.places.len() > self.prober.max_session() as usize
     }
 
     /// The session number of a free place, which target `id` takes.
@@ -168,7 +194,7 @@ impl Sharers {
             return u32::try_from(free).ok();
         }
         let session = u32::try_from(self.places.len()).ok()?;
-        if session > self.protocol.max_session() {
+        if session > self.prober.max_session() {
             return None;
         }
         self.places.push(Place::Taken(id));
@@ -176,13 +202,14 @@ impl Sharers {
     }
 
     /// Makes a place free or retired; one that is free already stays so.
-    fn vacate(&mut self, session: u32, to: Place) {
+    fn vacate(&mut self, session: u32, to: fn(Place) -> Place) {
         let Some(place) = self.places.get_mut(session as usize) else { return };
-        let from = std::mem::replace(place, to);
+        let from = *place;
         if from == Place::Free {
-            *place = Place::Free;
             return;
         }
+        let to = to(from);
+        *place = to;
         self.retired -= usize::from(from == Place::Retired);
         self.retired += usize::from(to == Place::Retired);
         self.free += usize::from(to == Place::Free);

@@ -35,10 +35,10 @@ impl Reflector {
             while !stopped.load(Ordering::Relaxed) {
                 let Ok((len, peer)) = socket.recv_from(&mut datagram) else { continue };
                 let now = net::now().wall;
-                let protocol = wire::recognise(&datagram[..len], now).unwrap();
+                let (_, reflect) = wire::recognise(&datagram[..len], now).unwrap();
                 let mut reply = Vec::new();
                 let arrived = Arrived::new(now, None);
-                protocol.reflect(&datagram[..len], arrived, now, &mut reply);
+                reflect.reflect(&datagram[..len], arrived, now, &mut reply);
                 socket.send_to(&reply, peer).unwrap();
             }
         });
@@ -53,10 +53,10 @@ impl Drop for Reflector {
     }
 }
 
-/// `count` targets at one address, by all protocols in turn.
+/// `count` targets at one address, by all protocols that responders answer, in turn.
 fn config(count: usize, address: SocketAddr) -> Config {
-    let targets = (0..count).map(|n| {
-        let protocol = wire::PROTOCOLS[n % wire::PROTOCOLS.len()].name();
+    let protocols: Vec<_> = wire::reflecting().map(|(protocol, _)| protocol.name()).collect();
+    let targets = protocols.into_iter().cycle().take(count).enumerate().map(|(n, protocol)| {
         let text = format!("{protocol}://{address}");
         let mut target = parse_target(&text, &Config::default().defaults).unwrap();
         target.name = format!("target {n}");
@@ -225,8 +225,8 @@ async fn targets_come_go_and_change_while_the_others_go_on() {
         target.labels.insert("site".to_owned(), "fra".to_owned());
     });
     edit(&mut changed, 2, &|target| target.address.port = silent.local_addr().unwrap().port());
-    let other = changed.targets[4].protocol;
-    edit(&mut changed, 3, &|target| target.protocol = other);
+    let other = changed.targets[4].protocol.clone();
+    edit(&mut changed, 3, &|target| target.protocol = other.clone());
     changed.targets.remove(0);
     let before = probe.sample().await.unwrap();
     let applied = probe.apply(changed.clone()).await.unwrap();

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::model::{Mono, TargetId, Wall};
-use crate::wire::{Protocol, Request};
+use crate::wire::Request;
 
 /// A heartbeat to be sent: encode it, send it, and tell the fleet what became of it.
 #[derive(Debug, Clone, Copy)]
@@ -13,8 +13,6 @@ pub struct Transmit {
     pub ticket: Ticket,
     /// Where to.
     pub peer: SocketAddr,
-    /// How it is encoded.
-    pub protocol: &'static dyn Protocol,
     pub(super) session: u32,
 }
 
@@ -27,7 +25,7 @@ pub struct Ticket {
 }
 
 impl Transmit {
-    /// What the heartbeat says if it leaves at `at`.
+    /// What the heartbeat says if it leaves at `at`, for [`Fleet::encode`](super::Fleet::encode).
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "the wire carries the low 32 bits")]
     pub fn request(&self, at: Wall) -> Request {

@@ -7,6 +7,7 @@ use crate::config::Target;
 use crate::model::{Mono, Stamp, TargetId, UnsentReason, Wall};
 use crate::observe::Evidence;
 use crate::session::{Record, Session, Settings};
+use crate::wire::Prober;
 
 use super::event::{Event, Happening};
 use super::routes::{Route, Routes};
@@ -38,10 +39,16 @@ pub(super) enum Resolution {
 }
 
 impl Watched {
-    /// A target that has no address yet, and whose first heartbeat is due at `first`.
-    pub(super) fn new(target: Arc<Target>, record: Record, first: Mono) -> Self {
+    /// A target that has no address yet, sends by `prober`, and whose first heartbeat is due at
+    /// `first`.
+    pub(super) fn new(
+        target: Arc<Target>,
+        prober: Arc<dyn Prober>,
+        record: Record,
+        first: Mono,
+    ) -> Self {
         Self {
-            session: Session::new(&settings(&target), record, first),
+            session: Session::new(&settings(&target), prober, record, first),
             target,
             wake: NEVER,
             route: None,
@@ -52,8 +59,8 @@ impl Watched {
     }
 
     /// Its name was looked up: its addresses in order of preference, whatever their ports; none
-    /// where that failed. False where its address is shared by more targets than the protocol can
-    /// tell apart.
+    /// where that failed. False where too many targets there expect the same replies, and it has no
+    /// route.
     ///
     /// The address in use stays in use while it is among them, and while lookups fail.
     pub(super) fn resolved(
@@ -86,7 +93,7 @@ impl Watched {
             return true;
         }
         self.address_changes += u64::from(self.former.is_some());
-        self.route = routes.add(id, peer, self.target.protocol);
+        self.route = routes.add(id, peer, self.session.prober());
         self.route.is_some()
     }
 
@@ -94,7 +101,7 @@ impl Watched {
     pub(super) fn leave(&mut self, routes: &mut Routes) {
         let Some(route) = self.route.take() else { return };
         if let Some(older) = self.former.replace(Box::new(route)) {
-            routes.remove(*older, self.target.protocol);
+            routes.remove(*older, self.session.prober());
         }
     }
 
@@ -136,7 +143,6 @@ impl Watched {
 /// How a target is probed and judged.
 pub(super) fn settings(target: &Target) -> Settings {
     Settings {
-        protocol: target.protocol,
         interval: target.interval,
         timeout: target.timeout,
         misses: target.misses,

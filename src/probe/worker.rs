@@ -228,7 +228,7 @@ impl Worker {
                 self.fleet.handle_unsent(transmit.ticket, UnsentReason::NoRoute, leaving);
                 continue;
             };
-            if lane.push(&transmit, leaving) {
+            if lane.push(&self.fleet, &transmit, leaving) {
                 return true;
             }
         }

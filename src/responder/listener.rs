@@ -10,6 +10,7 @@ use super::reflector::{Reflector, Transmit};
 use super::throttle::Throttle;
 use crate::exposition::ResponderMetrics;
 use crate::net::{self, Inbox, Outbox, Readiness, Socket};
+use crate::wire::Protocol;
 
 /// Room in the kernel for requests that have not been read yet, in octets, which the kernel
 /// doubles: 0.4 s of 100,000 requests a second, at the 768 octets it charges for a small datagram.
@@ -37,7 +38,7 @@ struct Sender {
     socket: Socket,
     outbox: Outbox,
     /// What each datagram in the outbox counts as: a reply of a protocol, or nothing.
-    counts_as: Vec<Option<usize>>,
+    counts_as: Vec<Option<&'static Protocol>>,
     metrics: ResponderMetrics,
     errors: Throttle,
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::model::Mono;
+use crate::wire::Protocol;
 
 /// How many replies are held at most.
 pub(super) const MAX_REPLIES: usize = 65_536;
@@ -25,8 +26,8 @@ pub struct Route {
     pub peer: SocketAddr,
     /// The address that was asked, which the reply must leave from.
     pub source: Option<IpAddr>,
-    /// The place of its protocol in [`crate::wire::PROTOCOLS`].
-    pub protocol: usize,
+    /// Which protocol it is of.
+    pub protocol: &'static Protocol,
     /// It is the second copy of its reply, which answers nothing anew.
     pub duplicate: bool,
 }
@@ -156,7 +157,7 @@ mod tests {
         listener: 0,
         peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7),
         source: None,
-        protocol: 0,
+        protocol: crate::wire::DEFAULT_PROTOCOL,
         duplicate: false,
     };
 

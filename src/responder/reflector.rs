@@ -30,8 +30,7 @@ use crate::impair::{self, BitFlip, Fate, Passage};
 use crate::model::{DropReason, ImpairmentKind, Mono, Stamp, Wall};
 use crate::net::Datagram;
 use crate::wire::{
-    self, Arrived, Authenticity, Key, MAX_DATAGRAM, PROTOCOLS, Protocol, Recognition,
-    Unauthenticated,
+    self, Arrived, Authenticity, Key, MAX_DATAGRAM, Protocol, Recognition, Reflect, Unauthenticated,
 };
 
 /// Recognises requests, and makes and impairs the replies.
@@ -196,7 +195,7 @@ impl Reflector {
             Ok(request) => request,
             Err(reason) => return Verdict::NoRequest(reason),
         };
-        let protocol = request.index;
+        let protocol = request.protocol;
         let unanswered = |reason| Verdict::Unanswered { protocol, reason };
         let (key_place, key) = match request.authenticate(&self.keys) {
             Ok(Authenticity::By { place, key }) => (Some(place), Some(key)),
@@ -303,16 +302,16 @@ impl Reflector {
 enum Verdict {
     /// The datagram is not a request that the responder can answer: no protocol has received one.
     NoRequest(DropReason),
-    /// A request of the protocol at this place in [`PROTOCOLS`] gets no reply.
-    Unanswered { protocol: usize, reason: DropReason },
-    /// A request of the protocol at this place in [`PROTOCOLS`] gets one copy of its reply, or two,
-    /// as far as the bad network has room for them.
-    Answered { protocol: usize, first: Passage, second: Option<Passage> },
+    /// A request of this protocol gets no reply.
+    Unanswered { protocol: &'static Protocol, reason: DropReason },
+    /// A request of this protocol gets one copy of its reply, or two, as far as the bad network has
+    /// room for them.
+    Answered { protocol: &'static Protocol, first: Passage, second: Option<Passage> },
 }
 
 impl Verdict {
     /// The protocol that has received a request.
-    const fn protocol(&self) -> Option<usize> {
+    const fn protocol(&self) -> Option<&'static Protocol> {
         match *self {
             Self::NoRequest(_) => None,
             Self::Unanswered { protocol, .. } | Self::Answered { protocol, .. } => Some(protocol),
@@ -324,9 +323,9 @@ impl Verdict {
 #[derive(Debug, Clone, Copy)]
 struct Recognised<'d> {
     payload: &'d [u8],
-    protocol: &'static dyn Protocol,
-    /// The place of the protocol in [`PROTOCOLS`].
-    index: usize,
+    protocol: &'static Protocol,
+    /// The half of the protocol that answers.
+    half: &'static dyn Reflect,
 }
 
 impl<'d> Recognised<'d> {
@@ -335,27 +334,26 @@ impl<'d> Recognised<'d> {
         if datagram.truncated {
             return Err(DropReason::Malformed);
         }
-        let protocol = wire::recognise(payload, now).map_err(|verdict| match verdict {
+        let (protocol, half) = wire::recognise(payload, now).map_err(|verdict| match verdict {
             Recognition::Reply => DropReason::Reflection,
             Recognition::Foreign | Recognition::Request => DropReason::Malformed,
         })?;
-        let index = PROTOCOLS.iter().position(|known| known.name() == protocol.name());
-        index.map(|index| Self { payload, protocol, index }).ok_or(DropReason::Malformed)
+        Ok(Self { payload, protocol, half })
     }
 
-    /// See [`Protocol::authenticate`].
+    /// See [`Reflect::authenticate`].
     fn authenticate(self, keys: &[Key]) -> Result<Authenticity<'_>, Unauthenticated> {
-        self.protocol.authenticate(self.payload, keys)
+        self.half.authenticate(self.payload, keys)
     }
 
-    /// See [`Protocol::counted_session`].
+    /// See [`Reflect::counted_session`].
     fn counted_session(self) -> Option<u16> {
-        self.protocol.counted_session(self.payload)
+        self.half.counted_session(self.payload)
     }
 
-    /// See [`Protocol::reflect`].
+    /// See [`Reflect::reflect`].
     fn reflect(self, arrived: Arrived<'_>, now: Wall, out: &mut Vec<u8>) {
-        self.protocol.reflect(self.payload, arrived, now, out);
+        self.half.reflect(self.payload, arrived, now, out);
     }
 }
 

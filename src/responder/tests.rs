@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::impair::{Fate, Impairment, Outage, Settings};
 use crate::model::{DropReason, ImpairmentKind, Label, Mono, Wall};
-use crate::wire::{PROTOCOLS, Protocol, Request, by_name};
+use crate::wire::{Prober, Protocol, Request, by_name, reflecting};
 
 /// How long a test waits for what must come; it never waits for what must not.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -75,10 +75,23 @@ fn ask(client: &UdpSocket, request: &[u8]) -> Vec<u8> {
     receive(client)
 }
 
-fn encoded(protocol: &dyn Protocol, sequence: u32, at: Wall) -> Vec<u8> {
+fn prober(protocol: &Protocol) -> Arc<dyn Prober> {
+    protocol.default_options().prober(0)
+}
+
+fn encoded(protocol: &Protocol, sequence: u32, at: Wall) -> Vec<u8> {
     let mut octets = Vec::new();
-    protocol.encode(&Request::new(0, sequence, at), &mut octets);
+    prober(protocol).encode(&Request::new(0, sequence, at), &mut octets);
     octets
+}
+
+fn ping() -> &'static Protocol {
+    by_name("ping").unwrap()
+}
+
+/// What a counter of each protocol comes to.
+fn total(metrics: &ResponderMetrics, count: fn(&ResponderMetrics, &Protocol) -> u64) -> u64 {
+    reflecting().map(|(protocol, _)| count(metrics, protocol)).sum()
 }
 
 /// The counters follow the replies by some microseconds.
@@ -112,17 +125,17 @@ fn all_protocols_are_answered_on_one_port_of_both_families() {
     assert_eq!(handle.local_addrs(), addresses);
     for server in addresses {
         let client = client(server);
-        for protocol in PROTOCOLS {
+        for (protocol, _) in reflecting() {
             let at = net::now().wall;
             let reply = ask(&client, &encoded(protocol, 42, at));
-            let reply = protocol.decode(&reply).unwrap();
+            let reply = prober(protocol).decode(&reply).unwrap();
             assert_eq!(reply.sequence, 42, "{} on {server}", protocol.name());
-            assert!(protocol.confirms(&reply, at), "{} on {server}", protocol.name());
+            assert!(prober(protocol).confirms(&reply, at), "{} on {server}", protocol.name());
         }
     }
-    for index in 0..PROTOCOLS.len() {
-        eventually(|| metrics.replied_count(index) == 2);
-        assert_eq!(metrics.received_count(index), 2);
+    for (protocol, _) in reflecting() {
+        eventually(|| metrics.replied_count(protocol) == 2);
+        assert_eq!(metrics.received_count(protocol), 2);
     }
 }
 
@@ -183,16 +196,15 @@ fn a_seed_loses_the_same_requests_and_the_figures_add_up() {
         let (handle, metrics) = start(&[address("127.0.0.1:0")], settings);
         let client = client(handle.local_addrs()[0]);
         let stamp = by_name("stamp").unwrap();
+        let decoded = |reply: &[u8]| prober(stamp).decode(reply).unwrap().sequence;
         for sequence in 0..REQUESTS {
             client.send(&encoded(stamp, sequence, net::now().wall)).unwrap();
         }
         let answered: BTreeSet<u32> =
-            survivors.iter().map(|_| stamp.decode(&receive(&client)).unwrap().sequence).collect();
+            survivors.iter().map(|_| decoded(&receive(&client))).collect();
         assert_eq!(answered, survivors);
 
-        let count = |counter: fn(&ResponderMetrics, usize) -> u64| -> u64 {
-            (0..PROTOCOLS.len()).map(|index| counter(&metrics, index)).sum()
-        };
+        let count = |counter| total(&metrics, counter);
         let lost = REQUESTS as usize - survivors.len();
         eventually(|| count(ResponderMetrics::replied_count) == survivors.len() as u64);
         eventually(|| count(ResponderMetrics::received_count) == u64::from(REQUESTS));
@@ -214,7 +226,7 @@ fn a_delayed_reply_comes_no_earlier_and_its_duplicate_too() {
     assert_eq!(ask(&client, b"Ping 1 x"), b"PING 1 X");
     assert!(net::now().mono.since(sent) >= delay);
     assert_eq!(receive(&client), b"PING 1 X");
-    eventually(|| metrics.replied_count(1) == 1);
+    eventually(|| metrics.replied_count(ping()) == 1);
     assert_eq!(metrics.impaired_count(ImpairmentKind::Delay), 2);
     assert_eq!(metrics.impaired_count(ImpairmentKind::Duplicate), 1);
 }
@@ -227,8 +239,8 @@ fn an_outage_answers_nobody() {
         start(&[address("127.0.0.1:0")], Settings { outage, ..Settings::default() });
     client(handle.local_addrs()[0]).send(b"Ping 1 x").unwrap();
     eventually(|| metrics.dropped_count(DropReason::Outage) == 1);
-    assert_eq!(metrics.received_count(1), 1);
-    assert_eq!(metrics.replied_count(1), 0);
+    assert_eq!(metrics.received_count(ping()), 1);
+    assert_eq!(metrics.replied_count(ping()), 0);
 }
 
 #[test]
@@ -238,7 +250,7 @@ fn stopping_frees_the_port_even_with_replies_held() {
         start(&[address("127.0.0.1:0")], Settings { delay, ..Settings::default() });
     let server = handle.local_addrs()[0];
     client(server).send(b"Ping 1 x").unwrap();
-    eventually(|| metrics.received_count(1) == 1);
+    eventually(|| metrics.received_count(ping()) == 1);
     drop(handle);
     assert!(UdpSocket::bind(server).is_ok());
 }
@@ -253,7 +265,7 @@ fn it_stops_under_a_flood() {
             let _ = client.send(b"Ping 1 x");
         }
     });
-    eventually(|| metrics.received_count(1) > 1000);
+    eventually(|| metrics.received_count(ping()) > 1000);
     drop(handle);
     drop(stopped);
     flooder.join().unwrap();
@@ -291,8 +303,8 @@ fn threads_share_every_address_and_all_of_them_answer() {
             assert_eq!(ask(&client(server), b"Ping 1 x"), b"PING 1 X");
         }
     }
-    eventually(|| metrics.replied_count(1) == 128);
-    assert_eq!(metrics.received_count(1), 128);
+    eventually(|| metrics.replied_count(ping()) == 128);
+    assert_eq!(metrics.received_count(ping()), 128);
 }
 
 #[test]
@@ -319,7 +331,7 @@ fn what_is_sent_to_a_whole_network_is_not_answered() {
     client.send_to(b"Ping 2 x", ("127.0.0.1", port)).unwrap();
     assert_eq!(receive(&client), b"PING 2 X");
     assert_eq!(metrics.dropped_count(DropReason::Denied), 1);
-    assert_eq!(metrics.received_count(1), 1);
+    assert_eq!(metrics.received_count(ping()), 1);
 }
 
 #[test]
@@ -335,10 +347,10 @@ fn threads_share_one_limit() {
     for client in &clients {
         client.send(b"Ping 1 x").unwrap();
     }
-    eventually(|| metrics.received_count(1) == 40);
+    eventually(|| metrics.received_count(ping()) == 40);
     // A refusal is counted after its request, and a reply once it has left.
     let refused = || metrics.dropped_count(DropReason::RateLimited);
-    eventually(|| metrics.replied_count(1) + refused() == 40);
+    eventually(|| metrics.replied_count(ping()) + refused() == 40);
     let refused = refused();
     let most = 10.0 + net::now().mono.since(start).as_secs_f64() * 10.0 + 1.0;
     assert!(refused <= 30 && refused as f64 >= 40.0 - most, "{refused} refused");
@@ -360,7 +372,7 @@ fn course_ping(datagram: &[u8]) -> Vec<u8> {
 #[test]
 fn an_exchange_with_an_echo_server_ends_with_our_answer() {
     for server in [echo as Server, course_ping] {
-        for protocol in PROTOCOLS {
+        for (protocol, _) in reflecting() {
             let (handle, metrics) = start(&[address("127.0.0.1:0")], Settings::default());
             let theirs = client(handle.local_addrs()[0]);
             // To our responder, a datagram that somebody forged in their name is just this one.
@@ -404,14 +416,14 @@ fn an_exchange_with_the_heartbeat_server_of_the_course_ends_by_its_loss() {
         answers += 1;
         assert!(answers < 100);
     }
-    assert_eq!(metrics.received_count(0), answers);
+    assert_eq!(metrics.received_count(by_name("heartbeat").unwrap()), answers);
 }
 
 #[test]
 fn two_responders_do_not_answer_each_other() {
     for settings in [Settings::default(), Settings { corrupt: 1.0, seed: 2, ..Settings::default() }]
     {
-        for protocol in PROTOCOLS {
+        for (protocol, _) in reflecting() {
             let (one, metrics) = start(&[address("127.0.0.1:0")], settings);
             let others = ResponderMetrics::new();
             let mut other = Responder::bind(
@@ -437,9 +449,8 @@ fn two_responders_do_not_answer_each_other() {
             // Had the other answered, that would have come before this.
             assert_eq!(ask(&client(other.local_addrs()[0]), b"Ping 1 x"), b"PING 1 X");
             client(one.local_addrs()[0]).send(b"Ping 1 x").unwrap();
-            let received = |metrics: &ResponderMetrics| -> u64 {
-                (0..PROTOCOLS.len()).map(|index| metrics.received_count(index)).sum()
-            };
+            let received =
+                |metrics: &ResponderMetrics| total(metrics, ResponderMetrics::received_count);
             eventually(|| received(&metrics) == 2);
             assert_eq!(received(&others), 1, "{}", protocol.name());
             assert_eq!(metrics.dropped_count(DropReason::Reflection), 0);

@@ -261,18 +261,15 @@ impl Ledger {
         }
     }
 
-    /// The whole number of the heartbeat whose low 32 bits travelled on the wire: the one nearest
-    /// to the next heartbeat. At the same distance it is the one with the next heartbeat's high bits.
-    pub(super) fn widen(&self, low: u32) -> u64 {
-        const CYCLE: u64 = 1 << 32;
-        let base = (self.next & !(CYCLE - 1)) | u64::from(low);
-        if base > self.next + CYCLE / 2 && base >= CYCLE {
-            base - CYCLE
-        } else if base + CYCLE / 2 < self.next {
-            base + CYCLE
-        } else {
-            base
-        }
+    /// The whole number of the heartbeat whose low `bits` bits, at most 32, travelled on the wire:
+    /// the one nearest to the next to enter, of two at the same distance the one behind. Where the
+    /// numbers come round so soon that half of them
+    /// do not reach back over all that is remembered, those reach back further than ahead.
+    pub(super) fn widen(&self, low: u32, bits: u32) -> u64 {
+        let cycle = 1_u64 << bits;
+        let behind = (cycle / 2).max(cycle.min(self.slots.len() as u64));
+        let first = self.next.saturating_sub(behind);
+        first + (u64::from(low).wrapping_sub(first) & (cycle - 1))
     }
 
     /// When heartbeat `sequence` left.

@@ -39,6 +39,8 @@ mod ring;
 
 mod history;
 
+mod snapshot;
+
 mod symptoms;
 
 pub mod odds;
@@ -46,12 +48,13 @@ pub mod odds;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
     Arrival, IcmpKind, InvalidReason, Label, Mono, Stamp, State, UnsentReason, Wall, nanos,
 };
-use crate::wire::{Protocol, Reply};
+use crate::wire::{Prober, Reply};
 
 use direction::Directions;
 use history::History;
@@ -66,13 +69,12 @@ pub use history::{Column, Misses, Recent};
 pub use record::{Buckets, Histogram, Rare, Record, Summary};
 pub use recorder::{Frozen, Recording};
 pub use schedule::Due;
+pub use snapshot::{Glance, Snapshot};
 pub use symptoms::{Fates, Last, Symptoms};
 
 /// How a target is probed and judged.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// How heartbeats look on the wire; here, what confirms a reply.
-    pub protocol: &'static dyn Protocol,
     /// Time from one heartbeat to the next; more than zero.
     pub interval: Duration,
     /// How long an answer may take.
@@ -88,7 +90,9 @@ pub struct Settings {
 /// One target's life.
 #[derive(Debug)]
 pub struct Session {
-    protocol: &'static dyn Protocol,
+    /// How its heartbeats look on the wire, and what confirms replies. Shared with the routes, which
+    /// read with it what arrives.
+    prober: Arc<dyn Prober>,
     schedule: Schedule,
     ledger: Ledger,
     liveness: Liveness,
@@ -143,50 +147,13 @@ pub enum Answered {
     Invalid(InvalidReason),
 }
 
-/// What a list of many targets tells of one, without anything allocated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Glance {
-    /// The verdict; `None` before the first.
-    pub state: Option<State>,
-    /// When the verdict last changed.
-    pub changed: Option<Wall>,
-    /// What was missed in the last minutes.
-    pub misses: Misses,
-    /// The last round-trip delay, in nanoseconds.
-    pub last_rtt: Option<u64>,
-    /// The median delay since the beginning, in nanoseconds.
-    pub p50: Option<u64>,
-    /// The delay that 99 % have not exceeded since the beginning, in nanoseconds.
-    pub p99: Option<u64>,
-    /// How often the verdict has changed.
-    pub changes: u64,
-}
-
-/// One target's figures at one moment; `sent = received + lost + in_flight` in every one.
-#[derive(Debug, Clone)]
-pub struct Snapshot {
-    /// Everything that is counted.
-    pub record: Record,
-    /// Heartbeats sent and not settled yet.
-    pub in_flight: u64,
-    /// The verdict; `None` before the first.
-    pub state: Option<State>,
-    /// When the verdict last changed.
-    pub state_changed: Option<Wall>,
-    /// The longest run of misses newer than the newest answered heartbeat.
-    pub consecutive_misses: u64,
-    /// Time spent down, up to this moment.
-    pub down: Duration,
-    /// What the figures say about trouble.
-    pub symptoms: Symptoms,
-}
-
 impl Session {
-    /// A session whose first heartbeat is due at `first`; its figures stand at zero.
+    /// A session that sends by `prober`, whose first heartbeat is due at `first`; its figures are
+    /// zero.
     #[must_use]
-    pub fn new(settings: &Settings, record: Record, first: Mono) -> Self {
+    pub fn new(settings: &Settings, prober: Arc<dyn Prober>, record: Record, first: Mono) -> Self {
         Self {
-            protocol: settings.protocol,
+            prober,
             schedule: Schedule::new(settings.interval, first),
             ledger: Ledger::new(settings.interval, settings.timeout, settings.recorder),
             liveness: Liveness::new(settings.misses, settings.recoveries),
@@ -206,8 +173,8 @@ impl Session {
         }
     }
 
-    /// Probes and judges as `settings` say from now on, whose protocol is the one so far. Where the
-    /// interval is another one, the next heartbeat is due at `next`.
+    /// Probes and judges as `settings` say from now on. Where the interval is another one, the next
+    /// heartbeat is due at `next`.
     ///
     /// What has been counted stays, the numbers go on, and what is in flight may take the new
     /// timeout to be answered. The verdict stays until the next heartbeat is settled.
@@ -215,7 +182,7 @@ impl Session {
     /// Not to be called between [`poll_transmit`](Self::poll_transmit) and
     /// [`handle_sent`](Self::handle_sent).
     pub fn retune(&mut self, settings: &Settings, next: Mono) {
-        let Settings { protocol: _, interval, timeout, misses, recoveries, recorder } = *settings;
+        let Settings { interval, timeout, misses, recoveries, recorder } = *settings;
         if interval != self.schedule.interval() {
             self.schedule.retune(interval, next);
             self.history.retune(interval, next);
@@ -227,10 +194,10 @@ impl Session {
         self.recorder.retune(recorder);
     }
 
-    /// How its heartbeats look on the wire.
+    /// What encodes its heartbeats and reads its replies.
     #[must_use]
-    pub fn protocol(&self) -> &'static dyn Protocol {
-        self.protocol
+    pub fn prober(&self) -> &Arc<dyn Prober> {
+        &self.prober
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) and
@@ -282,18 +249,20 @@ impl Session {
 
     /// A reply came from the target; gives what it was.
     pub fn handle_reply(&mut self, reply: &Reply, arrival: &Arrival) -> Answered {
-        let sequence = self.ledger.widen(reply.sequence);
+        let sequence = self.ledger.widen(reply.sequence, self.prober.sequence_bits());
         let sent = match self.ledger.sent(sequence) {
             Ok(sent) => sent,
             Err(unknown) => {
                 let reason = match unknown {
+                    // A number of few bits comes round too often to say how old it is.
+                    _ if self.prober.sequence_bits() < u32::BITS => InvalidReason::Mismatch,
                     Unknown::NeverSent => InvalidReason::UnknownSequence,
                     Unknown::Forgotten => InvalidReason::Expired,
                 };
                 return self.handle_invalid(reason, arrival.read.wall);
             }
         };
-        if !self.protocol.confirms(reply, sent.at.wall) {
+        if !self.prober.confirms(reply, sent.at.wall) {
             return self.handle_invalid(InvalidReason::Mismatch, arrival.read.wall);
         }
 

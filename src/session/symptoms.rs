@@ -185,7 +185,6 @@ mod tests {
     /// A heartbeat a second, each waited for 500 ms; down after 3 misses, up after 2 answers.
     fn session() -> Session {
         let settings = Settings {
-            protocol: by_name("heartbeat").unwrap(),
             interval: Duration::from_secs(1),
             timeout: Duration::from_millis(500),
             misses: 3,
@@ -193,7 +192,8 @@ mod tests {
             recorder: 16,
         };
         let buckets = Arc::new(Buckets::from_counts(&[1]));
-        Session::new(&settings, Record::new(buckets.clone(), buckets), at(0).mono)
+        let prober = by_name("heartbeat").unwrap().default_options().prober(0);
+        Session::new(&settings, prober, Record::new(buckets.clone(), buckets), at(0).mono)
     }
 
     /// The next heartbeat leaves at `millis`, and is answered `after` so many milliseconds.

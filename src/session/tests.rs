@@ -18,7 +18,6 @@ const RECORDER: u32 = 12;
 
 fn settings(interval: u64, timeout: u64, misses: u32, recoveries: u32) -> Settings {
     Settings {
-        protocol: wire::by_name("heartbeat").unwrap(),
         interval: Duration::from_millis(interval),
         timeout: Duration::from_millis(timeout),
         misses,
@@ -39,14 +38,12 @@ fn at(millis: u64) -> Stamp {
 }
 
 fn reply(sequence: u64) -> Reply {
-    Reply {
-        session: Some(0),
-        sequence: u32::try_from(sequence).unwrap(),
-        echo: 0,
-        time_difference: None,
-        turnaround: None,
-        number: None,
-    }
+    Reply::to(Some(0), u32::try_from(sequence).unwrap())
+}
+
+/// One that confirms any reply.
+fn prober() -> Arc<dyn Prober> {
+    wire::by_name("heartbeat").unwrap().default_options().prober(0)
 }
 
 fn arrival(millis: u64) -> Arrival {
@@ -61,7 +58,7 @@ struct Life {
 
 impl Life {
     fn new(settings: &Settings) -> Self {
-        Self { session: Session::new(settings, record(), at(0).mono), millis: 0 }
+        Self { session: Session::new(settings, prober(), record(), at(0).mono), millis: 0 }
     }
 
     /// Moves to `millis`, sending all that falls due.
@@ -140,7 +137,7 @@ fn a_skip_is_the_probes_fault_and_no_miss() {
 
 #[test]
 fn heartbeats_that_cannot_leave_count_at_once() {
-    let mut session = Session::new(&settings(100, 10_000, 3, 1), record(), at(0).mono);
+    let mut session = Session::new(&settings(100, 10_000, 3, 1), prober(), record(), at(0).mono);
     session.poll_transmit(at(0)).unwrap();
     session.handle_sent(at(0));
     for sequence in 1..=3 {
@@ -392,7 +389,7 @@ proptest! {
         recoveries in 1..4u32,
     ) {
         let settings = settings(interval, timeout, misses, recoveries);
-        let mut session = Session::new(&settings, record(), at(0).mono);
+        let mut session = Session::new(&settings, prober(), record(), at(0).mono);
         let ring = session.ledger.remembers() as u64;
         let mut model = Model::default();
         let mut now = 0;
@@ -476,7 +473,7 @@ proptest! {
     fn conserves_even_when_heartbeats_leave_long_after_they_were_due(
         lags in vec((0..5000u64, 0..5000u64), 1..100),
     ) {
-        let mut session = Session::new(&settings(10, 100, 3, 1), record(), at(0).mono);
+        let mut session = Session::new(&settings(10, 100, 3, 1), prober(), record(), at(0).mono);
         let mut now = 0;
         for (wait, lag) in lags {
             now += wait;

@@ -381,7 +381,7 @@ async fn every_path_of_the_responder_answers() {
     let metrics = ResponderMetrics::new();
     let router = responder_router(metrics.clone(), ResponderStatus::default(), None, 16);
     let (address, _stop, _server) = spawn(router, Limits::default()).await;
-    metrics.received(0);
+    metrics.received(crate::wire::DEFAULT_PROTOCOL);
     let answer = ask(address, "GET /metrics HTTP/1.1").await;
     let line = "heartbeat_responder_received_total{protocol=\"heartbeat\"} 1\n";
     assert!(answer.text().contains(line));

@@ -9,15 +9,29 @@
 //! written beyond [`TEN_YEARS`]; timestamps are never read before [`EARLIEST`], twice as far from
 //! zero: no reply is a request, whenever it is read.
 
+use std::any::Any;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use arrayvec::ArrayString;
 
+use super::options::TargetOptions;
 use super::{
-    Arrived, MAX_DATAGRAM, Malformed, Protocol, Recognition, Reply, Request, Unreadable, is_text,
-    number,
+    Arrived, MAX_DATAGRAM, Malformed, OptionSource, Prober, Protocol, Rank, Recognition, Reflect,
+    Reply, Request, Unreadable, is_text, number,
 };
 use crate::model::Wall;
+
+/// The protocol `heartbeat`.
+pub(super) static PROTOCOL: Protocol = Protocol {
+    name: "heartbeat",
+    summary: "text `SEQ TIMESTAMP`, answered with `SEQ DIFFERENCE`; tells the time difference",
+    port: None,
+    keys: &[],
+    read: |source| Heartbeat::read(source).into(),
+    reflect: Some(&Heartbeat),
+    is_reply: None,
+};
 
 /// How far a timestamp may lie from the responder's clock, and so the largest difference, in
 /// seconds: ten years of 365.25 days.
@@ -26,17 +40,27 @@ const TEN_YEARS: f64 = 315_576_000.0;
 /// The earliest timestamp, in Unix seconds: 1990-01-01.
 const EARLIEST: f64 = 2.0 * TEN_YEARS;
 
-/// The protocol `heartbeat`.
-#[derive(Debug)]
-pub(super) struct Heartbeat;
+/// Both halves of `heartbeat`, which has no options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat;
 
-impl Protocol for Heartbeat {
-    fn name(&self) -> &'static str {
-        "heartbeat"
+impl TargetOptions for Heartbeat {
+    fn read(_source: &mut dyn OptionSource) -> Self {
+        Self
     }
 
-    fn summary(&self) -> &'static str {
-        "text `SEQ TIMESTAMP`, answered with `SEQ DIFFERENCE`; tells the time difference"
+    fn written(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    fn prober(&self, _secret: u64) -> Arc<dyn Prober> {
+        Arc::new(*self)
+    }
+}
+
+impl Prober for Heartbeat {
+    fn shares_replies_with(&self, other: &dyn Prober) -> bool {
+        (other as &dyn Any).is::<Self>()
     }
 
     fn max_session(&self) -> u32 {
@@ -48,7 +72,7 @@ impl Protocol for Heartbeat {
         write(&head(sequence), &number::text(request.at.as_secs_f64()), out);
     }
 
-    /// A reply has one space, no leading zeros, and its difference as [`number::text_within`]
+    /// A reply has one space, no leading zeros, and its difference as `number::text_within`
     /// writes it into as many octets: a changed octet that is no digit is noticed. A second number
     /// as large as a timestamp makes it a request, as an echo server sends it back: no reply.
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
@@ -62,14 +86,8 @@ impl Protocol for Heartbeat {
             return Err(Malformed);
         }
         let (session, sequence) = number::split(sequence);
-        Ok(Reply {
-            session: Some(session),
-            sequence,
-            echo: 0,
-            time_difference: Some(nanos(difference)),
-            turnaround: None,
-            number: None,
-        })
+        let time_difference = Some(nanos(difference));
+        Ok(Reply { time_difference, ..Reply::to(Some(session), sequence) })
     }
 
     /// Always true: the reply repeats nothing of the timestamp.
@@ -82,6 +100,12 @@ impl Protocol for Heartbeat {
         let text = request.split(|&octet| octet == 0).next()?;
         let (sequence, _) = fields(text).filter(|&(_, seconds)| seconds >= EARLIEST)?;
         Some(number::split(sequence).0)
+    }
+}
+
+impl Reflect for Heartbeat {
+    fn rank(&self) -> Rank {
+        Rank::Distinct
     }
 
     fn recognise(&self, datagram: &[u8], now: Wall) -> Recognition {
@@ -216,14 +240,7 @@ mod tests {
 
     #[test]
     fn replies_are_read() {
-        let reply = Reply {
-            session: Some(0),
-            sequence: 44,
-            echo: 0,
-            time_difference: Some(0),
-            turnaround: None,
-            number: None,
-        };
+        let reply = Reply { time_difference: Some(0), ..Reply::to(Some(0), 44) };
         assert_eq!(Heartbeat.decode(b"44 0.0"), Ok(reply));
         let reply = Reply { time_difference: Some(-2_568_024_874), ..reply };
         assert_eq!(Heartbeat.decode(b"44 -2.5680248737335205"), Ok(reply));

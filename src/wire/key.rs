@@ -16,7 +16,7 @@ pub(super) const TAG: usize = 16;
 /// the hash takes in at once.
 const LENGTHS: std::ops::RangeInclusive<usize> = TAG..=64;
 
-/// A key that both ends know.
+/// A key that both ends know. It is erased from memory when it is dropped.
 #[derive(Clone)]
 pub struct Key(Hmac<Sha256>);
 
@@ -126,6 +126,12 @@ mod tests {
             KeyError::Length(15).to_string(),
             "holds a key of 15 octets, and a key has 16 to 64"
         );
+    }
+
+    #[test]
+    fn a_key_is_erased_when_it_is_dropped() {
+        // Without the features that erase it, a hash is plain data and has nothing to drop.
+        assert!(std::mem::needs_drop::<Key>());
     }
 
     #[test]

@@ -7,33 +7,57 @@
 //! A responder answers whatever date a client writes in ASCII, as `ctime` does, in local time or
 //! not; only the sender, which wrote the date itself, reads it.
 
+use std::any::Any;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use arrayvec::ArrayString;
 use jiff::Timestamp;
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 
+use super::options::TargetOptions;
 use super::{
-    Arrived, MAX_DATAGRAM, Malformed, Protocol, Recognition, Reply, Request, Unreadable, is_text,
-    number,
+    Arrived, MAX_DATAGRAM, Malformed, OptionSource, Prober, Protocol, Rank, Recognition, Reflect,
+    Reply, Request, Unreadable, is_text, number,
 };
 use crate::model::Wall;
+
+/// The protocol `ping`.
+pub(super) static PROTOCOL: Protocol = Protocol {
+    name: "ping",
+    summary: "text `Ping N DATE`, answered in upper case; tells the round trip alone",
+    port: None,
+    keys: &[],
+    read: |source| Ping::read(source).into(),
+    reflect: Some(&Ping),
+    is_reply: None,
+};
 
 /// `ctime` in terms of `strftime`: the day of the month is padded with a space.
 const CTIME: &str = "%a %b %e %H:%M:%S %Y";
 
-/// The protocol `ping`.
-#[derive(Debug)]
-pub(super) struct Ping;
+/// Both halves of `ping`, which has no options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ping;
 
-impl Protocol for Ping {
-    fn name(&self) -> &'static str {
-        "ping"
+impl TargetOptions for Ping {
+    fn read(_source: &mut dyn OptionSource) -> Self {
+        Self
     }
 
-    fn summary(&self) -> &'static str {
-        "text `Ping N DATE`, answered in upper case; tells the round trip alone"
+    fn written(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    fn prober(&self, _secret: u64) -> Arc<dyn Prober> {
+        Arc::new(*self)
+    }
+}
+
+impl Prober for Ping {
+    fn shares_replies_with(&self, other: &dyn Prober) -> bool {
+        (other as &dyn Any).is::<Self>()
     }
 
     fn max_session(&self) -> u32 {
@@ -53,14 +77,7 @@ impl Protocol for Ping {
             return Err(Malformed);
         }
         let (session, sequence) = number::split(number);
-        Ok(Reply {
-            session: Some(session),
-            sequence,
-            echo: seconds,
-            time_difference: None,
-            turnaround: None,
-            number: None,
-        })
+        Ok(Reply { echo: seconds, ..Reply::to(Some(session), sequence) })
     }
 
     /// Whether the reply's date is the second of `sent`.
@@ -73,6 +90,12 @@ impl Protocol for Ping {
         let end = rest.iter().position(|&octet| octet == b' ')?;
         let number = number::parse_whole(&rest[..end])?.checked_sub(1)?;
         Some(number::split(u64::try_from(number).ok()?).0)
+    }
+}
+
+impl Reflect for Ping {
+    fn rank(&self) -> Rank {
+        Rank::Distinct
     }
 
     fn recognise(&self, datagram: &[u8], _now: Wall) -> Recognition {
@@ -182,14 +205,7 @@ mod tests {
 
     #[test]
     fn a_reply_is_read_to_the_letter() {
-        let reply = Reply {
-            session: Some(0),
-            sequence: 4,
-            echo: 1_726_837_939,
-            time_difference: None,
-            turnaround: None,
-            number: None,
-        };
+        let reply = Reply { echo: 1_726_837_939, ..Reply::to(Some(0), 4) };
         assert_eq!(Ping.decode(b"PING 5 FRI SEP 20 13:12:19 2024"), Ok(reply));
         assert!(Ping.confirms(&reply, AT));
         assert!(!Ping.confirms(&reply, Wall::from_nanos(1_726_837_940_000_000_000)));

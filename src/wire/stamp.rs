@@ -34,12 +34,34 @@ mod tlv;
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
+use std::sync::Arc;
+
 use super::key::{Key, TAG};
+use super::options::TargetOptions;
 use super::{
-    Arrived, Authenticity, MAX_DATAGRAM, Malformed, Protocol, Recognition, Reply, Request,
-    Unauthenticated, Unreadable, is_text,
+    Arrived, Authenticity, FiledKey, MAX_DATAGRAM, Malformed, OptionSource, Prober, Protocol, Rank,
+    Recognition, Reflect, Reply, Request, Unauthenticated, Unreadable, is_text,
 };
 use crate::model::Wall;
+
+/// The protocol `stamp`.
+pub(super) static PROTOCOL: Protocol = Protocol {
+    name: "stamp",
+    summary: "RFC 8762, spoken by routers; tells the time difference and the turnaround",
+    // Targets speak to our responder's port unless they name 862 (RFC 8762 section 4.1).
+    port: None,
+    keys: &[KEY_FILE],
+    read: |source| StampOptions::read(source).into(),
+    reflect: Some(&Stamp),
+    is_reply: None,
+};
+
+/// The option that names the file with the key of authenticated packets.
+const KEY_FILE: &str = "key_file";
+
+/// The largest session: the SSID has 16 bits and is not zero (RFC 8972 section 3).
+const MAX_SESSION: u32 = u16::MAX as u32 - 1;
 
 /// Where the fields of a packet stand, in either of the two modes.
 #[derive(Debug)]
@@ -97,26 +119,56 @@ const ERROR_ESTIMATE: [u8; 2] = [36, 1];
 /// The bit of the Error Estimate's first octet that says PTP format (RFC 8186 section 2.3).
 const PTP: u8 = 0x40;
 
-/// The protocol `stamp`: as a sender, without a key; as a reflector, both modes.
-#[derive(Debug)]
-pub(super) struct Stamp;
+/// What a target sets of `stamp`.
+#[derive(Debug, Clone, Default)]
+pub struct StampOptions {
+    /// The key that authenticates packets there and back; open packets without one.
+    pub key: Option<FiledKey>,
+}
 
-/// The protocol `stamp` of a sender that has a key.
-#[derive(Debug)]
-pub(super) struct AuthenticatedStamp(pub(super) Key);
-
-impl Protocol for Stamp {
-    fn name(&self) -> &'static str {
-        "stamp"
+impl TargetOptions for StampOptions {
+    fn read(source: &mut dyn OptionSource) -> Self {
+        Self { key: source.key(KEY_FILE) }
     }
 
-    fn summary(&self) -> &'static str {
-        "RFC 8762, spoken by routers; tells the time difference and the turnaround"
+    fn written(&self) -> Vec<(&'static str, String)> {
+        self.key.iter().map(|filed| (KEY_FILE, filed.file.clone())).collect()
     }
 
-    /// The SSID has 16 bits and is not zero (RFC 8972 section 3).
+    fn prober(&self, _secret: u64) -> Arc<dyn Prober> {
+        match &self.key {
+            None => Arc::new(Stamp),
+            Some(filed) => Arc::new(AuthenticatedStamp(filed.key.clone())),
+        }
+    }
+}
+
+/// Keys are compared by what they do: two files may hold the same one.
+impl PartialEq for StampOptions {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.key, &other.key) {
+            (None, None) => true,
+            (Some(a), Some(b)) => a.key.is_same(&b.key),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+}
+
+/// As a sender, `stamp` without a key; as a reflector, both modes.
+#[derive(Debug, Clone, Copy)]
+struct Stamp;
+
+/// The sender of authenticated packets. The key is erased with its last user.
+#[derive(Debug)]
+struct AuthenticatedStamp(Arc<Key>);
+
+impl Prober for Stamp {
     fn max_session(&self) -> u32 {
-        u32::from(u16::MAX) - 1
+        MAX_SESSION
+    }
+
+    fn shares_replies_with(&self, other: &dyn Prober) -> bool {
+        (other as &dyn Any).is::<Self>()
     }
 
     fn encode(&self, request: &Request, out: &mut Vec<u8>) {
@@ -132,9 +184,8 @@ impl Protocol for Stamp {
         }
     }
 
-    /// Whether the reply repeats the timestamp to the last bit.
     fn confirms(&self, reply: &Reply, sent: Wall) -> bool {
-        reply.echo == Ntp::from(sent).0
+        confirms(reply, sent)
     }
 
     fn quoted_session(&self, request: &[u8]) -> Option<u32> {
@@ -142,6 +193,52 @@ impl Protocol for Stamp {
         let head = request.get(..OPEN.receive_timestamp).filter(|head| !is_text(head))?;
         let is_open = head.get(ZERO)?.iter().any(|&octet| octet != 0);
         is_open.then(|| session(take(head, OPEN.ssid))).flatten()
+    }
+}
+
+impl Prober for AuthenticatedStamp {
+    fn max_session(&self) -> u32 {
+        MAX_SESSION
+    }
+
+    fn shares_replies_with(&self, other: &dyn Prober) -> bool {
+        let other = (other as &dyn Any).downcast_ref::<Self>();
+        other.is_some_and(|other| self.0.is_same(&other.0))
+    }
+
+    fn encode(&self, request: &Request, out: &mut Vec<u8>) {
+        let start = out.len();
+        encode(&AUTHENTICATED, request, out);
+        if let Some(packet) = out.get_mut(start..) {
+            tag(packet, &self.0);
+        }
+    }
+
+    /// Nothing is read of a reply before its tag is known to be right.
+    fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
+        if datagram.len() < AUTHENTICATED.length {
+            return Err(Malformed);
+        }
+        if !is_tagged(datagram, &self.0) {
+            return Err(Unreadable::Unauthenticated);
+        }
+        decode(&AUTHENTICATED, datagram)
+    }
+
+    fn confirms(&self, reply: &Reply, sent: Wall) -> bool {
+        confirms(reply, sent)
+    }
+
+    fn quoted_session(&self, request: &[u8]) -> Option<u32> {
+        // The SSIDs of another key's packets are counted apart.
+        let is_ours = request.len() >= AUTHENTICATED.length && is_tagged(request, &self.0);
+        is_ours.then(|| session(take(request, AUTHENTICATED.ssid))).flatten()
+    }
+}
+
+impl Reflect for Stamp {
+    fn rank(&self) -> Rank {
+        Rank::Indistinct
     }
 
     /// A reflected packet has a Receive Timestamp of now, by the reflector's clock; if that is
@@ -222,70 +319,6 @@ impl Protocol for Stamp {
     }
 }
 
-/// All but what is sent and what comes back is that of [`Stamp`].
-impl Protocol for AuthenticatedStamp {
-    fn name(&self) -> &'static str {
-        Stamp.name()
-    }
-
-    fn summary(&self) -> &'static str {
-        Stamp.summary()
-    }
-
-    fn max_session(&self) -> u32 {
-        Stamp.max_session()
-    }
-
-    fn encode(&self, request: &Request, out: &mut Vec<u8>) {
-        let start = out.len();
-        encode(&AUTHENTICATED, request, out);
-        if let Some(packet) = out.get_mut(start..) {
-            tag(packet, &self.0);
-        }
-    }
-
-    /// Nothing is read of a reply before its tag is known to be right.
-    fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
-        if datagram.len() < AUTHENTICATED.length {
-            return Err(Malformed);
-        }
-        if !is_tagged(datagram, &self.0) {
-            return Err(Unreadable::Unauthenticated);
-        }
-        decode(&AUTHENTICATED, datagram)
-    }
-
-    fn confirms(&self, reply: &Reply, sent: Wall) -> bool {
-        Stamp.confirms(reply, sent)
-    }
-
-    fn quoted_session(&self, request: &[u8]) -> Option<u32> {
-        // Of the packets of another key, the SSIDs are counted apart.
-        let is_ours = request.len() >= AUTHENTICATED.length && is_tagged(request, &self.0);
-        is_ours.then(|| session(take(request, AUTHENTICATED.ssid))).flatten()
-    }
-
-    fn recognise(&self, datagram: &[u8], now: Wall) -> Recognition {
-        Stamp.recognise(datagram, now)
-    }
-
-    fn authenticate<'k>(
-        &self,
-        request: &[u8],
-        keys: &'k [Key],
-    ) -> Result<Authenticity<'k>, Unauthenticated> {
-        Stamp.authenticate(request, keys)
-    }
-
-    fn counted_session(&self, request: &[u8]) -> Option<u16> {
-        Stamp.counted_session(request)
-    }
-
-    fn reflect(&self, request: &[u8], arrived: Arrived<'_>, now: Wall, out: &mut Vec<u8>) {
-        Stamp.reflect(request, arrived, now, out);
-    }
-}
-
 impl Layout {
     const fn is_authenticated(&self) -> bool {
         self.length == AUTHENTICATED.length
@@ -308,7 +341,7 @@ fn session(ssid: [u8; 2]) -> Option<u32> {
 
 /// Writes a sender's packet, without a tag.
 fn encode(layout: &Layout, request: &Request, out: &mut Vec<u8>) {
-    debug_assert!(request.session <= Stamp.max_session());
+    debug_assert!(request.session <= MAX_SESSION);
     let ssid = u16::try_from(request.session.saturating_add(1)).unwrap_or(u16::MAX);
     let mut packet = [0; AUTHENTICATED.length];
     let packet = &mut packet[..layout.length];
@@ -336,13 +369,18 @@ fn decode(layout: &Layout, datagram: &[u8]) -> Result<Reply, Unreadable> {
         (None, ptp_nanos_between(received, replied).ok_or(Malformed)?)
     };
     Ok(Reply {
-        session: u32::from(u16::from_be_bytes(take(packet, layout.ssid))).checked_sub(1),
+        session: session(take(packet, layout.ssid)),
         sequence: u32::from_be_bytes(take(packet, layout.sender_sequence)),
         echo: sent.0,
         time_difference,
         turnaround: Some(u64::try_from(turnaround).map_err(|_| Malformed)?),
         number: Some(u32::from_be_bytes(take(packet, SEQUENCE))),
     })
+}
+
+/// Whether the reply repeats the timestamp to the last bit.
+fn confirms(reply: &Reply, sent: Wall) -> bool {
+    reply.echo == Ntp::from(sent).0
 }
 
 /// Writes the tag of an authenticated packet to its end.

@@ -1,5 +1,6 @@
 //! The rules that hold over every protocol of the registry, on octets of any kind.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::collection::vec;
@@ -17,10 +18,23 @@ fn key() -> Key {
     Key::from_hex(&[b'7'; 32]).unwrap()
 }
 
-/// Every protocol, and STAMP with a key.
-fn protocol() -> impl Strategy<Value = &'static dyn Protocol> {
-    let with_key = with_key(by_name("stamp").unwrap(), key()).unwrap();
-    proptest::sample::select([&PROTOCOLS[..], &[with_key]].concat())
+/// A protocol that responders answer, as one target speaks it.
+#[derive(Debug, Clone)]
+struct Spoken {
+    protocol: &'static Protocol,
+    prober: Arc<dyn Prober>,
+    reflect: &'static dyn Reflect,
+}
+
+/// Every protocol that responders answer, and STAMP with a key.
+fn spoken() -> impl Strategy<Value = Spoken> {
+    let keyed = ProtocolOptions::Stamp(StampOptions { key: Some(FiledKey::new("key", key())) });
+    let defaults = PROTOCOLS.iter().map(|protocol| protocol.default_options());
+    let spoken = defaults.chain([keyed]).filter_map(|options| {
+        let protocol = options.protocol();
+        Some(Spoken { protocol, prober: options.prober(7), reflect: protocol.reflect()? })
+    });
+    proptest::sample::select(spoken.collect::<Vec<_>>())
 }
 
 fn wall() -> impl Strategy<Value = Wall> {
@@ -30,15 +44,15 @@ fn wall() -> impl Strategy<Value = Wall> {
 }
 
 /// A protocol and a request of it, of any session that it can carry.
-fn request() -> impl Strategy<Value = (&'static dyn Protocol, Request)> {
-    (protocol(), any::<u32>(), any::<u32>(), wall()).prop_flat_map(
-        |(protocol, session, sequence, at)| {
-            let most = protocol.max_session();
+fn request() -> impl Strategy<Value = (Spoken, Request)> {
+    (spoken(), any::<u32>(), any::<u32>(), wall()).prop_flat_map(
+        |(spoken, session, sequence, at)| {
+            let most = spoken.prober.max_session();
             let session = if most == u32::MAX { session } else { session % (most + 1) };
             let sessions = prop_oneof![Just(session), Just(0), Just(most)];
             let sequences = prop_oneof![Just(sequence), Just(0), Just(u32::MAX)];
             (sessions, sequences).prop_map(move |(session, sequence)| {
-                (protocol, Request::new(session, sequence, at))
+                (spoken.clone(), Request::new(session, sequence, at))
             })
         },
     )
@@ -53,8 +67,8 @@ fn datagram() -> impl Strategy<Value = (Vec<u8>, Wall)> {
         "[ \t\r\n]{0,40}".prop_map(String::into_bytes),
         "(\\PC|[ -~]){0,40}".prop_map(String::into_bytes),
     ];
-    let alike = (request(), edits, tail).prop_map(|((protocol, request), edits, tail)| {
-        let mut octets = encoded(protocol, &request);
+    let alike = (request(), edits, tail).prop_map(|((spoken, request), edits, tail)| {
+        let mut octets = encoded(&*spoken.prober, &request);
         octets.extend(tail);
         for (place, octet, edit) in edits {
             let place = place.index(octets.len());
@@ -75,22 +89,22 @@ fn datagram() -> impl Strategy<Value = (Vec<u8>, Wall)> {
     prop_oneof![4 => alike, 2 => short_numbers, 1 => pings, 1 => random]
 }
 
-fn encoded(protocol: &dyn Protocol, request: &Request) -> Vec<u8> {
+fn encoded(prober: &dyn Prober, request: &Request) -> Vec<u8> {
     let mut out = Vec::with_capacity(MAX_DATAGRAM);
-    protocol.encode(request, &mut out);
+    prober.encode(request, &mut out);
     out
 }
 
 /// The reply of a reflector that has the key, if it gives one.
-fn reflected(protocol: &dyn Protocol, request: &[u8], arrived: Arrived<'_>, now: Wall) -> Vec<u8> {
+fn reflected(reflect: &dyn Reflect, request: &[u8], arrived: Arrived<'_>, now: Wall) -> Vec<u8> {
     let keys = [key()];
-    let key = match protocol.authenticate(request, &keys) {
+    let key = match reflect.authenticate(request, &keys) {
         Ok(Authenticity::By { key, .. }) => Some(key),
         Ok(Authenticity::Open) => None,
         Err(Unauthenticated) => return Vec::new(),
     };
     let mut out = Vec::with_capacity(MAX_DATAGRAM);
-    protocol.reflect(request, Arrived { key, ..arrived }, now, &mut out);
+    reflect.reflect(request, Arrived { key, ..arrived }, now, &mut out);
     out
 }
 
@@ -105,11 +119,14 @@ fn moved(at: Wall, nanos: i64) -> Wall {
 
 #[test]
 fn names_are_unique_and_find_their_protocol() {
-    assert_eq!(PROTOCOLS.map(Protocol::name), ["heartbeat", "ping", "stamp"]);
-    for protocol in PROTOCOLS {
-        assert_eq!(by_name(protocol.name()).map(Protocol::name), Some(protocol.name()));
+    for (place, protocol) in PROTOCOLS.iter().enumerate() {
+        let found = by_name(protocol.name()).unwrap();
+        assert!(std::ptr::eq(found, *protocol), "{}", protocol.name());
+        assert!(PROTOCOLS[..place].iter().all(|other| other != protocol));
         assert!(!protocol.summary().is_empty());
+        assert_eq!(protocol.default_options().protocol(), *protocol);
     }
+    assert!(PROTOCOLS.contains(&DEFAULT_PROTOCOL));
     assert_eq!(by_name("Heartbeat").map(Protocol::name), None);
     assert_eq!(by_name("").map(Protocol::name), None);
 }
@@ -118,8 +135,8 @@ fn names_are_unique_and_find_their_protocol() {
 fn the_courses_programs_are_understood() {
     let now = Wall::from_nanos(1_726_820_518_391_909_122);
     let answer = |request: &[u8]| {
-        let protocol = recognise(request, now).unwrap();
-        let reply = reflected(protocol, request, Arrived::new(now, Some(64)), now);
+        let (_, reflect) = recognise(request, now).unwrap();
+        let reply = reflected(reflect, request, Arrived::new(now, Some(64)), now);
         String::from_utf8(reply).unwrap()
     };
     assert_eq!(answer(b"44 1726820518.3919091"), "44 0.0");
@@ -136,24 +153,27 @@ proptest! {
     /// Rule 3, and that every request is recognised as its own protocol's.
     #[test]
     fn a_reflected_request_says_what_was_sent(
-        (protocol, request) in request(),
+        (spoken, request) in request(),
         delay in prop_oneof![Just(0i64), -5_000_000_000..5_000_000_000i64, -315_000_000_000_000_000..315_000_000_000_000_000i64],
         dwell in 0..10_000_000_000u64,
         ttl in any::<Option<u8>>(),
     ) {
         let at = moved(request.at, delay);
         let now = at + Duration::from_nanos(dwell);
-        let octets = encoded(protocol, &request);
+        let Spoken { protocol, prober, reflect } = spoken;
+        let octets = encoded(&*prober, &request);
         prop_assert!(octets.len() <= MAX_DATAGRAM);
-        prop_assert_eq!(recognise(&octets, at).map(Protocol::name), Ok(protocol.name()));
+        let recognised = recognise(&octets, at).map(|(protocol, _)| protocol.name());
+        prop_assert_eq!(recognised, Ok(protocol.name()));
+        prop_assert_eq!(prober.quoted_session(&octets), Some(request.session));
 
-        let octets = reflected(protocol, &octets, Arrived::new(at, ttl), now);
-        let reply = protocol.decode(&octets);
+        let octets = reflected(reflect, &octets, Arrived::new(at, ttl), now);
+        let reply = prober.decode(&octets);
         prop_assert!(reply.is_ok(), "{}", octets.escape_ascii());
         let reply = reply.unwrap();
         prop_assert_eq!(reply.session, Some(request.session));
         prop_assert_eq!(reply.sequence, request.sequence);
-        prop_assert!(protocol.confirms(&reply, request.at));
+        prop_assert!(prober.confirms(&reply, request.at));
         if let Some(turnaround) = reply.turnaround {
             prop_assert!(turnaround.abs_diff(dwell) <= 1);
         }
@@ -173,10 +193,10 @@ proptest! {
         ttl in any::<Option<u8>>(),
         later in -(DAY.cast_signed())..=DAY.cast_signed(),
     ) {
-        let Ok(protocol) = recognise(&octets, at) else {
+        let Ok((_, reflect)) = recognise(&octets, at) else {
             return Ok(());
         };
-        let reply = reflected(protocol, &octets, Arrived::new(at, ttl), at + Duration::from_nanos(dwell));
+        let reply = reflected(reflect, &octets, Arrived::new(at, ttl), at + Duration::from_nanos(dwell));
         prop_assert!(reply.len() <= octets.len());
         for now in [at, moved(at, later), moved(at, DAY.cast_signed()), moved(at, -DAY.cast_signed())] {
             prop_assert!(!is_request(&reply, now), "{}", reply.escape_ascii());
@@ -186,21 +206,21 @@ proptest! {
     /// Nor does a server that upper-cases whatever it gets make requests of replies.
     #[test]
     fn no_reply_in_capitals_is_a_request((octets, at) in datagram()) {
-        let Ok(protocol) = recognise(&octets, at) else {
+        let Ok((_, reflect)) = recognise(&octets, at) else {
             return Ok(());
         };
-        let reply = reflected(protocol, &octets, Arrived::new(at, None), at);
+        let reply = reflected(reflect, &octets, Arrived::new(at, None), at);
         prop_assert!(!is_request(&reply.to_ascii_uppercase(), at));
     }
 
     /// Text replies are never requests, whatever the clock says.
     #[test]
     fn no_text_reply_is_ever_a_request((octets, at) in datagram(), nanos in any::<u64>()) {
-        let Ok(protocol) = recognise(&octets, at) else {
+        let Ok((_, reflect)) = recognise(&octets, at) else {
             return Ok(());
         };
         if is_text(&octets) {
-            let reply = reflected(protocol, &octets, Arrived::new(at, None), at);
+            let reply = reflected(reflect, &octets, Arrived::new(at, None), at);
             prop_assert!(!is_request(&reply, Wall::from_nanos(nanos)));
         }
     }
@@ -213,20 +233,25 @@ proptest! {
     ) {
         let [at, now, sent] = [at, now, sent].map(Wall::from_nanos);
         for protocol in PROTOCOLS {
-            if let Ok(reply) = protocol.decode(&octets) {
-                protocol.confirms(&reply, sent);
+            let prober = protocol.default_options().prober(at.as_nanos());
+            if let Ok(reply) = prober.decode(&octets) {
+                prober.confirms(&reply, sent);
+                prop_assert!(reply.session.is_none_or(|session| session <= prober.max_session()));
+                let bits = u64::from(reply.sequence) >> prober.sequence_bits();
+                prop_assert_eq!(bits, 0);
             }
-            protocol.recognise(&octets, now);
-            let reply = reflected(protocol, &octets, Arrived::new(at, ttl), now);
+            prober.quoted_session(&octets);
+            let Some(reflect) = protocol.reflect() else { continue };
+            reflect.recognise(&octets, now);
+            let reply = reflected(reflect, &octets, Arrived::new(at, ttl), now);
             prop_assert!(reply.len() <= octets.len());
         }
     }
 
     #[test]
     fn no_datagram_is_of_two_protocols((octets, now) in datagram()) {
-        let claims = PROTOCOLS
-            .iter()
-            .filter(|protocol| protocol.recognise(&octets, now) != Recognition::Foreign)
+        let claims = reflecting()
+            .filter(|(_, reflect)| reflect.recognise(&octets, now) != Recognition::Foreign)
             .count();
         prop_assert!(claims <= 1);
         prop_assert!(claims == 0 || octets.len() <= MAX_DATAGRAM);
@@ -242,7 +267,7 @@ proptest! {
         place in any::<Index>(),
         change in 1..=255u8,
     ) {
-        let ping = by_name("ping").unwrap();
+        let ping = &Ping;
         let octets = encoded(ping, &Request::new(session, sequence, at));
         let mut octets = reflected(ping, &octets, Arrived::new(at, None), at);
         let place = place.index(octets.len());

@@ -20,7 +20,7 @@ use udp_heartbeat::model::{Arrival, Mono, Stamp, TargetId, Wall};
 use udp_heartbeat::observe::{ProbeSample, TargetSample};
 use udp_heartbeat::probe::{Detail, Fleet, Transmit};
 use udp_heartbeat::session::{Buckets, Histogram, Record, Session, Settings};
-use udp_heartbeat::wire::{self, Arrived, MAX_DATAGRAM, PROTOCOLS, Protocol, Reply, Request};
+use udp_heartbeat::wire::{self, Arrived, MAX_DATAGRAM, Prober, Protocol, Reply, Request};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -53,18 +53,19 @@ fn main() {
 
 /// Both ends of every protocol.
 fn wire(criterion: &mut Criterion) {
-    for protocol in PROTOCOLS {
+    for (protocol, reflect) in wire::reflecting() {
+        let prober = prober(protocol);
         let mut group = criterion.benchmark_group(format!("wire/{}", protocol.name()));
         let request = Request::new(0, 123_456, START.wall);
         let arrived = Arrived::new(START.wall + ROUND_TRIP, Some(64));
-        let encoded = written(|out| protocol.encode(&request, out));
-        let reply = written(|out| protocol.reflect(&encoded, arrived, arrived.at, out));
+        let encoded = written(|out| prober.encode(&request, out));
+        let reply = written(|out| reflect.reflect(&encoded, arrived, arrived.at, out));
 
         let mut out = Vec::with_capacity(MAX_DATAGRAM);
         group.bench_function("encode", |bencher| {
             bencher.iter(|| {
                 out.clear();
-                protocol.encode(black_box(&request), &mut out);
+                prober.encode(black_box(&request), &mut out);
                 black_box(&out);
             });
         });
@@ -75,12 +76,12 @@ fn wire(criterion: &mut Criterion) {
         group.bench_function("reflect", |bencher| {
             bencher.iter(|| {
                 out.clear();
-                protocol.reflect(black_box(&encoded), arrived, arrived.at, &mut out);
+                reflect.reflect(black_box(&encoded), arrived, arrived.at, &mut out);
                 black_box(&out);
             });
         });
         group.bench_function("decode", |bencher| {
-            bencher.iter(|| protocol.decode(black_box(&reply)));
+            bencher.iter(|| prober.decode(black_box(&reply)));
         });
         group.finish();
     }
@@ -89,17 +90,12 @@ fn wire(criterion: &mut Criterion) {
 /// One target's life, a heartbeat an iteration: answered, or lost.
 fn session(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("session");
-    let settings = Settings {
-        protocol: PROTOCOLS[0],
-        interval: INTERVAL,
-        timeout: INTERVAL,
-        misses: 3,
-        recoveries: 1,
-        recorder: 16,
-    };
+    let settings =
+        Settings { interval: INTERVAL, timeout: INTERVAL, misses: 3, recoveries: 1, recorder: 16 };
     let buckets = || Arc::new(Buckets::from_seconds(&default_rtt_buckets()));
 
-    let mut session = Session::new(&settings, Record::new(buckets(), buckets()), START.mono);
+    let mut session =
+        Session::new(&settings, silent(), Record::new(buckets(), buckets()), START.mono);
     let mut now = START;
     group.bench_function("answered", |bencher| {
         bencher.iter(|| {
@@ -114,7 +110,8 @@ fn session(criterion: &mut Criterion) {
         });
     });
 
-    let mut session = Session::new(&settings, Record::new(buckets(), buckets()), START.mono);
+    let mut session =
+        Session::new(&settings, silent(), Record::new(buckets(), buckets()), START.mono);
     let mut now = START;
     group.bench_function("lost", |bencher| {
         bencher.iter(|| {
@@ -229,7 +226,7 @@ impl Stream {
 
     /// So many STAMP targets at four addresses.
     fn new(targets: u32) -> Self {
-        let mut fleet = Fleet::new(&default_rtt_buckets(), Detail::Changes);
+        let mut fleet = Fleet::new(&default_rtt_buckets(), Detail::Changes, 0);
         // As the probe adds them: in the order in which they fall due.
         for number in 0..targets {
             let first = START.mono + Duration::from_secs(1) * number / targets;
@@ -267,10 +264,15 @@ impl Stream {
         let stamped = sent.wall + Duration::from_micros(3);
         self.fleet.handle_transmitted(transmit.ticket, stamped);
         self.request.clear();
-        transmit.protocol.encode(&transmit.request(sent.wall), &mut self.request);
+        self.fleet.encode(transmit, sent.wall, &mut self.request);
         let arrived = Arrived::new(sent.wall + ROUND_TRIP / 2, Some(64));
         self.reply.clear();
-        transmit.protocol.reflect(&self.request, arrived, arrived.at, &mut self.reply);
+        stamp().reflect().expect("it has one").reflect(
+            &self.request,
+            arrived,
+            arrived.at,
+            &mut self.reply,
+        );
         let back = sent.after(ROUND_TRIP);
         let arrival = Arrival { read: self.now, ..arrival(back) };
         self.fleet.handle_datagram(transmit.peer, &self.reply, &arrival);
@@ -356,8 +358,17 @@ fn target(number: u32) -> Target {
     defaults.target(format!("target-{number:06}"), address)
 }
 
-fn stamp() -> &'static dyn Protocol {
-    PROTOCOLS[2]
+fn stamp() -> &'static Protocol {
+    wire::by_name("stamp").expect("a protocol")
+}
+
+fn prober(protocol: &Protocol) -> Arc<dyn Prober> {
+    protocol.default_options().prober(0)
+}
+
+/// One whose replies repeat nothing.
+fn silent() -> Arc<dyn Prober> {
+    prober(wire::by_name("heartbeat").expect("a protocol"))
 }
 
 /// An answer with all that a protocol can tell, but no echo: the session's protocol wants none.

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::net::ToSocketAddrs;
 
 use udp_heartbeat::exposition::catalogue::{self, Family, Kind};
-use udp_heartbeat::wire::{PROTOCOLS, Protocol};
+use udp_heartbeat::wire;
 
 use crate::program::{Running, has_ipv6, until};
 use crate::scrape::Metrics;
@@ -25,7 +25,7 @@ fn every_protocol_is_answered_over_ipv4_and_ipv6_from_a_file_and_from_bare_targe
     let mut arguments = Vec::new();
     let mut names = Vec::new();
     for address in &responder.udp {
-        for protocol in PROTOCOLS.map(Protocol::name) {
+        for protocol in wire::reflecting().map(|(protocol, _)| protocol.name()) {
             let name = format!("{protocol}, IPv{}", if address.is_ipv4() { 4 } else { 6 });
             writeln!(
                 config,

@@ -430,5 +430,9 @@ fn a_key_that_is_none_is_told_before_anything_is_sent() {
     std::fs::write(&path, "a".repeat(64)).unwrap();
     let ended = run(PROBE, &["ping", "--key-file", &path, "ping://127.0.0.1"]);
     assert_eq!(ended.code, Some(2));
-    assert!(ended.err.contains("ping has no keys"), "{}", ended.err);
+    assert!(
+        ended.err.contains("ping has no key_file: the protocol must be stamp"),
+        "{}",
+        ended.err
+    );
 }

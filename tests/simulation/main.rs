@@ -255,9 +255,9 @@ fn check_ground_truth(figures: &[Figures], responders: &[Counts]) {
             [DropReason::Loss, DropReason::BurstLoss, DropReason::Outage, DropReason::Overflow];
         reasons.iter().map(|reason| counts.dropped[reason.index()]).sum()
     };
-    assert_eq!(responder(|counts| counts.received.iter().sum()), probe(|f| f.sent));
+    assert_eq!(responder(|counts| counts.received.values().sum()), probe(|f| f.sent));
     assert_eq!(
-        responder(|counts| counts.replied.iter().sum()),
+        responder(|counts| counts.replied.values().sum()),
         probe(|figures| figures.received + figures.late)
     );
     assert_eq!(responder(lost_on_purpose), probe(|figures| figures.lost - figures.late));

@@ -12,7 +12,7 @@ use udp_heartbeat::impair::{BitFlip, Fate, Impairment, Passage};
 use udp_heartbeat::model::{DropReason, ImpairmentKind, Label, Mono, Wall};
 use udp_heartbeat::net::Datagram;
 use udp_heartbeat::responder::{Reflector, Route, Transmit};
-use udp_heartbeat::wire::PROTOCOLS;
+use udp_heartbeat::wire::{self, Protocol};
 
 use crate::clock::{Clock, START};
 use crate::ping_text;
@@ -100,8 +100,9 @@ pub(crate) struct Host {
 /// What a responder must have counted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
-    pub(crate) received: [u64; PROTOCOLS.len()],
-    pub(crate) replied: [u64; PROTOCOLS.len()],
+    /// By the names of protocols, as `replied`.
+    pub(crate) received: BTreeMap<&'static str, u64>,
+    pub(crate) replied: BTreeMap<&'static str, u64>,
     pub(crate) dropped: [u64; DropReason::COUNT],
     pub(crate) impaired: [u64; ImpairmentKind::COUNT],
 }
@@ -134,7 +135,7 @@ impl Host {
     pub(crate) fn answer(
         &mut self,
         request: &Parcel,
-        protocol: usize,
+        protocol: &'static Protocol,
         received: Mono,
         at: Mono,
     ) -> Vec<Parcel> {
@@ -171,19 +172,26 @@ impl Host {
                 self.held.insert((at + passage.held(), self.ever_held), reply);
                 self.ever_held += 1;
             }
-            self.truth.replied[protocol] += u64::from(!is_duplicate);
+            if !is_duplicate {
+                *self.truth.replied.entry(protocol.name()).or_default() += 1;
+            }
         }
         assert_eq!(left.next(), None, "nothing else leaves");
         leaving
     }
 
     /// What must become of a request: how each of the copies of its reply passes.
-    fn judge(&mut self, request: &Parcel, protocol: usize, at: Mono) -> [Option<Passage>; 2] {
+    fn judge(
+        &mut self,
+        request: &Parcel,
+        protocol: &'static Protocol,
+        at: Mono,
+    ) -> [Option<Passage>; 2] {
         if request.damaged && !ping_text::is_request(&request.payload) {
             self.truth.dropped[DropReason::Malformed.index()] += 1;
             return [None, None];
         }
-        self.truth.received[protocol] += 1;
+        *self.truth.received.entry(protocol.name()).or_default() += 1;
         let fate = self.twin.judge(at);
         if !matches!(fate, Fate::Drop(_)) {
             self.reflected.insert((request.target, request.sequence));
@@ -239,14 +247,24 @@ impl Host {
     pub(crate) fn counts(&self) -> &Counts {
         let metrics = &self.metrics;
         let counted = Counts {
-            received: std::array::from_fn(|protocol| metrics.received_count(protocol)),
-            replied: std::array::from_fn(|protocol| metrics.replied_count(protocol)),
+            received: by_protocol(metrics, ResponderMetrics::received_count),
+            replied: by_protocol(metrics, ResponderMetrics::replied_count),
             dropped: std::array::from_fn(|n| metrics.dropped_count(DropReason::ALL[n])),
             impaired: std::array::from_fn(|n| metrics.impaired_count(ImpairmentKind::ALL[n])),
         };
         assert_eq!(counted, self.truth, "counted by the responder at {}", self.address);
         &self.truth
     }
+}
+
+/// What is counted of each protocol of which there is something to count.
+fn by_protocol(
+    metrics: &ResponderMetrics,
+    count: fn(&ResponderMetrics, &Protocol) -> u64,
+) -> BTreeMap<&'static str, u64> {
+    let counts =
+        wire::reflecting().map(|(protocol, _)| (protocol.name(), count(metrics, protocol)));
+    counts.filter(|(_, count)| *count > 0).collect()
 }
 
 /// Counts a reply that leaves, as the sender of the replies does.

@@ -65,11 +65,11 @@ impl<'a> Simulation<'a> {
     pub(crate) fn new(scenario: &'a Scenario) -> Self {
         let targets = &scenario.config.targets;
         let buckets = &scenario.config.rtt_buckets;
-        let mut fleet = Fleet::new(buckets, Detail::Heartbeats);
+        let mut fleet = Fleet::new(buckets, Detail::Heartbeats, scenario.seed);
         let mut firsts = Vec::new();
         for (number, target) in targets.iter().enumerate() {
             fleet.add(id(number), target.clone(), START);
-            let mut alone = Fleet::new(buckets, Detail::Changes);
+            let mut alone = Fleet::new(buckets, Detail::Changes, scenario.seed);
             alone.add(id(number), target.clone(), START);
             let first = alone.poll_timeout().expect("a new target has something due");
             assert!((START..START + target.interval).contains(&first));

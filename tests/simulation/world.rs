@@ -20,7 +20,6 @@ use udp_heartbeat::model::{IcmpKind, Mono, Stamp, TargetId, UnsentReason, Wall};
 use udp_heartbeat::net::{Datagram, Notice, Outbox};
 use udp_heartbeat::observe::TargetLook;
 use udp_heartbeat::probe::{Command, Family, Machine, Next, PAUSE, WorkerGlance, WorkerSample};
-use udp_heartbeat::wire::PROTOCOLS;
 
 use crate::clock::START;
 use crate::conditions::Conditions;
@@ -384,10 +383,8 @@ impl<'a> World<'a> {
     }
 
     fn answer(&mut self, request: &Parcel, received: Mono) {
-        let name = self.targets[request.target].protocol.name();
-        let protocol = PROTOCOLS.iter().position(|known| known.name() == name);
+        let protocol = self.targets[request.target].protocol.protocol();
         let host = self.hosts.get_mut(&request.peer).expect("a responder");
-        let protocol = protocol.expect("a protocol of the registry");
         for reply in host.answer(request, protocol, received, self.now) {
             self.send_back(&reply);
         }

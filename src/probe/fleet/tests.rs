@@ -8,7 +8,7 @@ use crate::config::{Defaults, parse_target};
 use crate::model::{InvalidReason, State};
 use crate::observe::Cause;
 use crate::session::Answered;
-use crate::wire::Arrived;
+use crate::wire::{self, Arrived};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -39,15 +39,17 @@ struct Driven {
     fleet: Fleet,
     /// All that left, in order.
     sent: Vec<(Transmit, Stamp)>,
+    /// Its octets.
+    requests: Vec<Vec<u8>>,
 }
 
 impl Driven {
     fn new(targets: &[&str]) -> Self {
-        let mut fleet = Fleet::new(&[0.001, 0.1], Detail::Heartbeats);
+        let mut fleet = Fleet::new(&[0.001, 0.1], Detail::Heartbeats, 0);
         for (slot, text) in targets.iter().enumerate() {
             fleet.add(id(slot), Arc::new(target(text)), at(0).mono);
         }
-        Self { fleet, sent: Vec::new() }
+        Self { fleet, sent: Vec::new(), requests: Vec::new() }
     }
 
     /// Goes from wake-up to wake-up until `millis`, and sends all that falls due.
@@ -56,6 +58,9 @@ impl Driven {
             let now = at(0).after(wake.since(at(0).mono));
             self.fleet.handle_timeout(now);
             while let Some(transmit) = self.fleet.poll_transmit(now) {
+                let mut request = Vec::new();
+                self.fleet.encode(&transmit, now.wall, &mut request);
+                self.requests.push(request);
                 self.fleet.handle_sent(transmit.ticket, now);
                 self.sent.push((transmit, now));
             }
@@ -65,10 +70,10 @@ impl Driven {
     /// Answers what left as the `index`-th in all, at `millis`, from the address it was sent to.
     fn answer(&mut self, index: usize, millis: u64) {
         let (transmit, sent) = self.sent[index];
-        let (mut request, mut reply) = (Vec::new(), Vec::new());
-        transmit.protocol.encode(&transmit.request(sent.wall), &mut request);
+        let (request, mut reply) = (&self.requests[index], Vec::new());
         let arrived = Arrived::new(sent.wall, None);
-        transmit.protocol.reflect(&request, arrived, sent.wall, &mut reply);
+        let (_, reflect) = wire::recognise(request, sent.wall).unwrap();
+        reflect.reflect(request, arrived, sent.wall, &mut reply);
         self.fleet.handle_datagram(transmit.peer, &reply, &arrival(millis));
     }
 
@@ -301,9 +306,9 @@ fn transmit_stamps_reach_the_heartbeat_they_are_of() {
 
 #[test]
 fn a_change_carries_what_explains_it_at_that_moment() {
-    let mut fleet = Fleet::new(&[1.0], Detail::Changes);
+    let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
     fleet.add(id(0), Arc::new(target("192.0.2.1")), at(0).mono);
-    let mut driven = Driven { fleet, sent: Vec::new() };
+    let mut driven = Driven { fleet, sent: Vec::new(), requests: Vec::new() };
     driven.run_to(999);
     driven.answer(0, 1_000);
     driven.run_to(1_999);
@@ -320,9 +325,9 @@ fn a_change_carries_what_explains_it_at_that_moment() {
 
 #[test]
 fn a_fleet_tells_no_more_than_it_was_asked_to() {
-    let mut fleet = Fleet::new(&[1.0], Detail::Changes);
+    let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
     fleet.add(id(0), Arc::new(target("192.0.2.1")), at(0).mono);
-    let mut driven = Driven { fleet, sent: Vec::new() };
+    let mut driven = Driven { fleet, sent: Vec::new(), requests: Vec::new() };
     driven.run_to(999);
     driven.answer(0, 1_000);
     driven.run_to(9_999);

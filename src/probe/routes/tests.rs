@@ -2,13 +2,33 @@
 
 use super::*;
 
+use std::any::Any;
+
 use crate::model::Wall;
-use crate::wire::{self, Arrived, Key, Malformed, Recognition, Request, Unreadable};
+use crate::wire::{
+    self, Arrived, FiledKey, Key, Malformed, ProtocolOptions, Request, StampOptions, Unreadable,
+};
 
 const AT: Wall = Wall::from_nanos(1_767_225_600_000_000_000);
 
-fn protocol(name: &str) -> &'static dyn Protocol {
-    wire::by_name(name).unwrap()
+/// What a target that sets no options of this protocol sends by.
+fn prober(name: &str) -> Arc<dyn Prober> {
+    wire::by_name(name).unwrap().default_options().prober(0)
+}
+
+/// What a target with a key sends by; each call reads the key anew.
+fn keyed(digit: &str) -> Arc<dyn Prober> {
+    let key = Some(FiledKey::new("key", key(digit)));
+    ProtocolOptions::Stamp(StampOptions { key }).prober(0)
+}
+
+fn key(digit: &str) -> Key {
+    Key::from_hex(digit.repeat(32).as_bytes()).unwrap()
+}
+
+/// The names of the protocols that responders answer.
+fn reflecting() -> impl Iterator<Item = &'static str> {
+    wire::reflecting().map(|(protocol, _)| protocol.name())
 }
 
 fn id(slot: u32) -> TargetId {
@@ -20,16 +40,22 @@ fn peer(text: &str) -> SocketAddr {
 }
 
 /// A responder's answer to heartbeat `sequence` of a session.
-fn answer(protocol: &dyn Protocol, session: u32, sequence: u32) -> Vec<u8> {
+fn answer(name: &str, session: u32, sequence: u32) -> Vec<u8> {
+    reflected(&*prober(name), session, sequence, None)
+}
+
+/// The answer of a reflector that has this key.
+fn reflected(prober: &dyn Prober, session: u32, sequence: u32, key: Option<&Key>) -> Vec<u8> {
     let (mut request, mut reply) = (Vec::new(), Vec::new());
-    protocol.encode(&Request::new(session, sequence, AT), &mut request);
-    protocol.reflect(&request, Arrived::new(AT, None), AT, &mut reply);
+    prober.encode(&Request::new(session, sequence, AT), &mut request);
+    let (_, reflect) = wire::recognise(&request, AT).unwrap();
+    reflect.reflect(&request, Arrived { key, ..Arrived::new(AT, None) }, AT, &mut reply);
     reply
 }
 
 /// The answer of a STAMP reflector that knows nothing of RFC 8972.
 fn answer_without_ssid(sequence: u32) -> Vec<u8> {
-    let mut reply = answer(protocol("stamp"), 0, sequence);
+    let mut reply = answer("stamp", 0, sequence);
     reply[14..16].fill(0);
     reply
 }
@@ -38,7 +64,7 @@ fn answer_without_ssid(sequence: u32) -> Vec<u8> {
 fn routes_at(peer: SocketAddr, protocols: &[&str]) -> (Routes, Vec<Route>) {
     let mut routes = Routes::default();
     let targets = (0..).map(id).zip(protocols);
-    let added = targets.map(|(id, name)| routes.add(id, peer, protocol(name)).unwrap());
+    let added = targets.map(|(id, name)| routes.add(id, peer, &prober(name)).unwrap());
     let added = added.collect();
     (routes, added)
 }
@@ -53,9 +79,9 @@ fn replied(delivery: Delivery) -> Option<(u32, u32)> {
 
 #[test]
 fn a_target_alone_looks_like_a_plain_sender() {
-    for known in wire::PROTOCOLS {
+    for known in reflecting() {
         let there = peer("192.0.2.1:12000");
-        let (routes, added) = routes_at(there, &[known.name()]);
+        let (routes, added) = routes_at(there, &[known]);
         assert_eq!(added, [Route { peer: there, session: 0 }]);
         assert_eq!(replied(routes.deliver(there, &answer(known, 0, 7))), Some((0, 7)));
     }
@@ -63,9 +89,9 @@ fn a_target_alone_looks_like_a_plain_sender() {
 
 #[test]
 fn targets_of_one_address_and_protocol_are_told_apart_by_their_sessions() {
-    for known in wire::PROTOCOLS {
+    for known in reflecting() {
         let there = peer("[2001:db8::1]:862");
-        let (routes, added) = routes_at(there, &[known.name(); 3]);
+        let (routes, added) = routes_at(there, &[known; 3]);
         assert_eq!(added.iter().map(|route| route.session).collect::<Vec<_>>(), [0, 1, 2]);
         for (member, session) in [(0, 0), (1, 1), (2, 2)] {
             let delivery = routes.deliver(there, &answer(known, session, 7));
@@ -80,7 +106,7 @@ fn targets_of_one_address_and_other_protocols_need_no_numbers() {
     let (routes, added) = routes_at(there, &["stamp", "heartbeat", "ping"]);
     assert!(added.iter().all(|route| route.session == 0));
     for (member, name) in [(0, "stamp"), (1, "heartbeat"), (2, "ping")] {
-        let delivery = routes.deliver(there, &answer(protocol(name), 0, 9));
+        let delivery = routes.deliver(there, &answer(name, 0, 9));
         assert_eq!(replied(delivery), Some((member, 9)));
     }
 }
@@ -89,7 +115,7 @@ fn targets_of_one_address_and_other_protocols_need_no_numbers() {
 fn another_port_is_another_peer() {
     let (routes, _) = routes_at(peer("192.0.2.1:12000"), &["heartbeat"]);
     for other in ["192.0.2.1:12001", "192.0.2.2:12000", "[2001:db8::1]:12000"] {
-        let delivery = routes.deliver(peer(other), &answer(protocol("heartbeat"), 0, 1));
+        let delivery = routes.deliver(peer(other), &answer("heartbeat", 0, 1));
         assert_eq!(delivery, Delivery::Unmatched(UnmatchedReason::UnknownAddress));
     }
 }
@@ -98,7 +124,7 @@ fn another_port_is_another_peer() {
 fn a_session_that_nobody_has_is_the_only_targets_or_nobodys() {
     let there = peer("192.0.2.1:12000");
     for name in ["heartbeat", "ping", "stamp"] {
-        let stray = answer(protocol(name), 5, 1);
+        let stray = answer(name, 5, 1);
         let (routes, _) = routes_at(there, &[name]);
         let invalid = Delivery::Invalid(id(0), InvalidReason::UnknownSequence);
         assert_eq!(routes.deliver(there, &stray), invalid);
@@ -122,7 +148,7 @@ fn a_reflector_that_names_no_session_can_serve_one_target() {
     let (mut routes, added) = routes_at(there, &["stamp", "stamp"]);
     let unmatched = Delivery::Unmatched(UnmatchedReason::UnknownSession);
     assert_eq!(routes.deliver(there, &reply), unmatched);
-    routes.remove(added[0], protocol("stamp"));
+    routes.remove(added[0], &prober("stamp"));
     assert_eq!(replied(routes.deliver(there, &reply)), Some((1, 3)));
 }
 
@@ -140,24 +166,24 @@ fn what_is_no_reply_is_the_only_targets_or_nobodys() {
         }
     }
     let (routes, _) = routes_at(there, &["ping"]);
-    let other = routes.deliver(there, &answer(protocol("heartbeat"), 0, 1));
+    let other = routes.deliver(there, &answer("heartbeat", 0, 1));
     assert_eq!(other, Delivery::Invalid(id(0), InvalidReason::Malformed));
 }
 
 #[test]
 fn numbers_that_became_free_are_given_again() {
     let there = peer("192.0.2.1:12000");
-    let heartbeat = protocol("heartbeat");
+    let heartbeat = &prober("heartbeat");
     let (mut routes, added) = routes_at(there, &["heartbeat"; 4]);
     routes.remove(added[1], heartbeat);
     routes.remove(added[2], heartbeat);
-    let freed = routes.deliver(there, &answer(heartbeat, 1, 0));
+    let freed = routes.deliver(there, &answer("heartbeat", 1, 0));
     assert_eq!(freed, Delivery::Unmatched(UnmatchedReason::UnknownSession));
     for (number, session) in [(7, 1), (8, 2), (9, 4)] {
         let route = routes.add(id(number), there, heartbeat);
         assert_eq!(route, Some(Route { peer: there, session }));
         assert_eq!(
-            replied(routes.deliver(there, &answer(heartbeat, session, 0))),
+            replied(routes.deliver(there, &answer("heartbeat", session, 0))),
             Some((number, 0))
         );
     }
@@ -170,22 +196,22 @@ fn a_route_is_taken_back_once_and_an_address_goes_with_its_last() {
     let (mut routes, added) = routes_at(there, &names);
     let at = |routes: &Routes| -> Vec<u32> {
         let answers = added.iter().zip(names);
-        let answers = answers.map(|(route, name)| answer(protocol(name), route.session, 0));
+        let answers = answers.map(|(route, name)| answer(name, route.session, 0));
         answers.filter_map(|answer| Some(replied(routes.deliver(there, &answer))?.0)).collect()
     };
     assert_eq!(at(&routes), [0, 1, 2]);
-    routes.remove(added[0], protocol("ping"));
-    routes.remove(added[0], protocol("ping"));
+    routes.remove(added[0], &prober("ping"));
+    routes.remove(added[0], &prober("ping"));
     assert_eq!(at(&routes), [1, 2]);
-    routes.remove(added[2], protocol("stamp"));
+    routes.remove(added[2], &prober("stamp"));
     assert_eq!(at(&routes), [1]);
     let malformed = Delivery::Invalid(id(1), InvalidReason::Malformed);
     assert_eq!(routes.deliver(there, b"garbage"), malformed, "it is alone now");
-    routes.remove(added[1], protocol("ping"));
+    routes.remove(added[1], &prober("ping"));
     assert_eq!(at(&routes), [0_u32; 0]);
     let unknown = Delivery::Unmatched(UnmatchedReason::UnknownAddress);
     assert_eq!(routes.deliver(there, b"garbage"), unknown);
-    routes.remove(added[1], protocol("ping"));
+    routes.remove(added[1], &prober("ping"));
 }
 
 #[test]
@@ -193,21 +219,21 @@ fn a_retired_number_is_nobodys_until_it_is_taken_back() {
     let there = peer("192.0.2.1:12000");
     let unmatched = Delivery::Unmatched(UnmatchedReason::UnknownSession);
     for name in ["heartbeat", "ping", "stamp"] {
-        let spoken = protocol(name);
+        let spoken = &prober(name);
         let (mut routes, added) = routes_at(there, &[name]);
         let mut quote = Vec::new();
         spoken.encode(&Request::new(0, 7, AT), &mut quote);
         routes.retire(added[0], spoken);
         routes.retire(added[0], spoken);
-        assert_eq!(routes.deliver(there, &answer(spoken, 0, 7)), unmatched);
+        assert_eq!(routes.deliver(there, &answer(name, 0, 7)), unmatched);
         assert_eq!(routes.deliver(there, b"garbage"), unmatched);
         assert_eq!(routes.return_to(there, &quote), Err(UnmatchedReason::UnknownSession));
 
         let next = id(0).successor();
         let route = routes.add(next, there, spoken).unwrap();
         assert_eq!(route.session, 1);
-        assert_eq!(routes.deliver(there, &answer(spoken, 0, 7)), unmatched, "{name}");
-        let delivered = routes.deliver(there, &answer(spoken, 1, 7));
+        assert_eq!(routes.deliver(there, &answer(name, 0, 7)), unmatched, "{name}");
+        let delivered = routes.deliver(there, &answer(name, 1, 7));
         assert!(matches!(delivered, Delivery::Reply(to, _) if to == next));
         let malformed = Delivery::Invalid(next, InvalidReason::Malformed);
         assert_eq!(routes.deliver(there, b"garbage"), malformed, "it is alone there");
@@ -229,27 +255,25 @@ fn a_retired_number_is_nobodys_until_it_is_taken_back() {
 fn a_reflector_that_names_no_session_serves_the_target_beside_a_retired_one() {
     let there = peer("192.0.2.1:862");
     let (mut routes, added) = routes_at(there, &["stamp", "stamp"]);
-    routes.retire(added[0], protocol("stamp"));
+    routes.retire(added[0], &prober("stamp"));
     assert_eq!(replied(routes.deliver(there, &answer_without_ssid(3))), Some((1, 3)));
 }
 
 #[test]
 fn an_error_returns_to_whose_request_it_quotes() {
     let there = peer("192.0.2.1:862");
-    let stamp = protocol("stamp");
-    let key = |digit: &str| Key::from_hex(digit.repeat(32).as_bytes()).unwrap();
-    let keyed = |digit| wire::with_key(stamp, key(digit)).unwrap();
-    let speaking = [keyed("1"), keyed("2"), stamp, stamp, protocol("heartbeat"), protocol("ping")];
+    let mut speaking = vec![keyed("1"), keyed("2")];
+    speaking.extend(["stamp", "stamp", "heartbeat", "ping"].map(prober));
     let mut routes = Routes::default();
     let add = |(number, spoken)| routes.add(id(number), there, spoken).unwrap();
-    let added: Vec<Route> = (0..).zip(speaking).map(add).collect();
-    for ((number, spoken), route) in (0..).zip(speaking).zip(added) {
+    let added: Vec<Route> = (0..).zip(&speaking).map(add).collect();
+    for ((number, spoken), route) in (0..).zip(&speaking).zip(added) {
         let mut quote = Vec::new();
         spoken.encode(&Request::new(route.session, 7, AT), &mut quote);
         assert_eq!(routes.return_to(there, &quote), Ok(id(number)));
         // What a router adds.
         quote.resize(128, 0);
-        assert_eq!(routes.return_to(there, &quote), Ok(id(number)), "{}", spoken.name());
+        assert_eq!(routes.return_to(there, &quote), Ok(id(number)), "{spoken:?}");
         let nowhere = routes.return_to(peer("192.0.2.1:863"), &quote);
         assert_eq!(nowhere, Err(UnmatchedReason::UnknownAddress));
     }
@@ -260,21 +284,17 @@ fn an_error_returns_to_whose_request_it_quotes() {
     }
 }
 
-/// A protocol that can tell two sessions apart, 0 and 1.
+/// A prober that can distinguish two sessions, 0 and 1.
 #[derive(Debug)]
 struct Narrow;
 
-impl Protocol for Narrow {
-    fn name(&self) -> &'static str {
-        "narrow"
-    }
-
-    fn summary(&self) -> &'static str {
-        ""
-    }
-
+impl Prober for Narrow {
     fn max_session(&self) -> u32 {
         1
+    }
+
+    fn shares_replies_with(&self, other: &dyn Prober) -> bool {
+        (other as &dyn Any).is::<Self>()
     }
 
     fn encode(&self, _request: &Request, _out: &mut Vec<u8>) {}
@@ -290,63 +310,70 @@ impl Protocol for Narrow {
     fn quoted_session(&self, _request: &[u8]) -> Option<u32> {
         None
     }
-
-    fn recognise(&self, _datagram: &[u8], _now: Wall) -> Recognition {
-        Recognition::Foreign
-    }
-
-    fn reflect(&self, _request: &[u8], _arrived: Arrived<'_>, _now: Wall, _out: &mut Vec<u8>) {}
 }
 
 #[test]
 fn no_more_targets_share_an_address_than_the_protocol_can_tell_apart() {
     let there = peer("192.0.2.1:12000");
+    let narrow: &Arc<dyn Prober> = &(Arc::new(Narrow) as _);
     let mut routes = Routes::default();
-    let first = routes.add(id(0), there, &Narrow).unwrap();
-    assert_eq!(routes.add(id(1), there, &Narrow).map(|route| route.session), Some(1));
-    assert_eq!(routes.add(id(2), there, &Narrow), None);
-    assert!(routes.add(id(2), peer("192.0.2.2:12000"), &Narrow).is_some());
-    assert!(routes.add(id(3), there, protocol("ping")).is_some(), "of another protocol");
-    routes.remove(first, &Narrow);
-    assert_eq!(routes.add(id(4), there, &Narrow).map(|route| route.session), Some(0));
-    assert_eq!(routes.add(id(5), there, &Narrow), None);
+    let first = routes.add(id(0), there, narrow).unwrap();
+    assert_eq!(routes.add(id(1), there, narrow).map(|route| route.session), Some(1));
+    assert_eq!(routes.add(id(2), there, narrow), None);
+    assert!(routes.add(id(2), peer("192.0.2.2:12000"), narrow).is_some());
+    assert!(routes.add(id(3), there, &prober("ping")).is_some(), "of another protocol");
+    routes.remove(first, narrow);
+    assert_eq!(routes.add(id(4), there, narrow).map(|route| route.session), Some(0));
+    assert_eq!(routes.add(id(5), there, narrow), None);
 }
 
 /// An authenticated answer to heartbeat 7, by a reflector with this key.
-fn authenticated(key: &Key) -> Vec<u8> {
-    let sender = wire::with_key(protocol("stamp"), key.clone()).unwrap();
-    let (mut request, mut reply) = (Vec::new(), Vec::new());
-    sender.encode(&Request::new(0, 7, AT), &mut request);
-    let arrived = Arrived { key: Some(key), ..Arrived::new(AT, None) };
-    sender.reflect(&request, arrived, AT, &mut reply);
-    reply
+fn authenticated(digit: &str) -> Vec<u8> {
+    reflected(&*keyed(digit), 0, 7, Some(&key(digit)))
 }
 
 #[test]
 fn targets_at_one_address_have_keys_of_their_own() {
     let there = peer("192.0.2.1:12000");
-    let keys = ["a", "b", "c"].map(|digit| Key::from_hex(digit.repeat(32).as_bytes()).unwrap());
-    let with_key = |place: usize| wire::with_key(protocol("stamp"), keys[place].clone()).unwrap();
     let mut routes = Routes::default();
-    let first = routes.add(id(0), there, with_key(0)).unwrap();
-    assert_eq!(replied(routes.deliver(there, &authenticated(&keys[0]))), Some((0, 7)));
-    for unauthenticated in [&authenticated(&keys[1]), &authenticated(&keys[2])] {
+    let first = routes.add(id(0), there, &keyed("a")).unwrap();
+    assert_eq!(replied(routes.deliver(there, &authenticated("a"))), Some((0, 7)));
+    for unauthenticated in [&authenticated("b"), &authenticated("c")] {
         assert_eq!(
             routes.deliver(there, unauthenticated),
             Delivery::Invalid(id(0), InvalidReason::Unauthenticated)
         );
     }
     assert_eq!(
-        routes.deliver(there, &answer(protocol("stamp"), 0, 7)),
+        routes.deliver(there, &answer("stamp", 0, 7)),
         Delivery::Invalid(id(0), InvalidReason::Malformed)
     );
 
-    routes.add(id(1), there, with_key(1)).unwrap();
-    routes.add(id(2), there, protocol("stamp")).unwrap();
-    assert_eq!(replied(routes.deliver(there, &authenticated(&keys[0]))), Some((0, 7)));
-    assert_eq!(replied(routes.deliver(there, &authenticated(&keys[1]))), Some((1, 7)));
-    assert_eq!(replied(routes.deliver(there, &answer(protocol("stamp"), 0, 7))), Some((2, 7)));
-    assert_eq!(replied(routes.deliver(there, &authenticated(&keys[2]))), None);
-    routes.remove(first, with_key(0));
-    assert_eq!(replied(routes.deliver(there, &authenticated(&keys[0]))), None);
+    routes.add(id(1), there, &keyed("b")).unwrap();
+    routes.add(id(2), there, &prober("stamp")).unwrap();
+    assert_eq!(replied(routes.deliver(there, &authenticated("a"))), Some((0, 7)));
+    assert_eq!(replied(routes.deliver(there, &authenticated("b"))), Some((1, 7)));
+    assert_eq!(replied(routes.deliver(there, &answer("stamp", 0, 7))), Some((2, 7)));
+    assert_eq!(replied(routes.deliver(there, &authenticated("c"))), None);
+    routes.remove(first, &keyed("a"));
+    assert_eq!(replied(routes.deliver(there, &authenticated("a"))), None);
+}
+
+#[test]
+fn a_key_is_one_group_wherever_it_is_read_and_goes_with_its_last_user() {
+    let there = peer("192.0.2.1:862");
+    let key = Arc::new(key("a"));
+    let alive = Arc::downgrade(&key);
+    let options =
+        ProtocolOptions::Stamp(StampOptions { key: Some(FiledKey { file: String::new(), key }) });
+    let first = options.prober(0);
+    let mut routes = Routes::default();
+    let route = routes.add(id(0), there, &first).unwrap();
+    let other = routes.add(id(1), there, &keyed("a")).unwrap();
+    assert_eq!((route.session, other.session), (0, 1), "of another file, and the same");
+    drop((options, first));
+    routes.remove(other, &keyed("a"));
+    assert!(alive.upgrade().is_some(), "a route still reads with it");
+    routes.remove(route, &keyed("a"));
+    assert!(alive.upgrade().is_none());
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::impair::{Bandwidth, Burst, Direction, Outage, Settings};
 use crate::model::Label;
-use crate::wire::{Request, by_name};
+use crate::wire::{Prober, Reply, Request, by_name, reflecting};
 
 mod who;
 
@@ -69,7 +69,7 @@ impl Bench {
     }
 
     fn received(&self) -> u64 {
-        (0..PROTOCOLS.len()).map(|index| self.metrics.received_count(index)).sum()
+        reflecting().map(|(protocol, _)| self.metrics.received_count(protocol)).sum()
     }
 
     fn answered(&self) -> u64 {
@@ -90,10 +90,22 @@ fn datagram(payload: &[u8]) -> Datagram<'_> {
     }
 }
 
-fn request(protocol: &dyn Protocol, sequence: u32, at: Wall) -> Vec<u8> {
+fn prober(protocol: &Protocol) -> Arc<dyn Prober> {
+    protocol.default_options().prober(0)
+}
+
+fn request(protocol: &Protocol, sequence: u32, at: Wall) -> Vec<u8> {
+    request_of(&*prober(protocol), sequence, at)
+}
+
+fn request_of(prober: &dyn Prober, sequence: u32, at: Wall) -> Vec<u8> {
     let mut octets = Vec::new();
-    protocol.encode(&Request::new(0, sequence, at), &mut octets);
+    prober.encode(&Request::new(0, sequence, at), &mut octets);
     octets
+}
+
+fn decoded(protocol: &Protocol, reply: &[u8]) -> Reply {
+    prober(protocol).decode(reply).unwrap()
 }
 
 fn reply_to(payload: &[u8]) -> Option<Vec<u8>> {
@@ -117,7 +129,7 @@ fn the_heartbeat_client_of_the_course_gets_the_difference() {
 
 #[test]
 fn every_protocol_is_answered_where_it_asked_and_counted_as_itself() {
-    for (index, protocol) in PROTOCOLS.into_iter().enumerate() {
+    for (protocol, _) in reflecting() {
         let mut bench = Bench::new(Settings::default());
         let request = request(protocol, 7, NOW.wall);
         bench.handle(&datagram(&request), NOW);
@@ -130,12 +142,12 @@ fn every_protocol_is_answered_where_it_asked_and_counted_as_itself() {
                 listener: 0,
                 peer: PEER,
                 source: Some(LISTENER.ip()),
-                protocol: index,
+                protocol,
                 duplicate: false,
             }
         );
-        assert_eq!(protocol.decode(reply).unwrap().sequence, 7);
-        assert_eq!(bench.metrics.received_count(index), 1);
+        assert_eq!(decoded(protocol, reply).sequence, 7);
+        assert_eq!(bench.metrics.received_count(protocol), 1);
         assert_eq!((bench.dropped(), bench.impaired()), (vec![], vec![]));
         assert_eq!(bench.reflector.next_due(), None);
     }
@@ -147,9 +159,9 @@ fn numbers(reflector: Reflector, requests: &[(u16, u32)]) -> Vec<u32> {
     let mut bench = Bench { reflector, ..Bench::new(Settings::default()) };
     let number = |&(port, session): &(u16, u32)| {
         let mut octets = Vec::new();
-        stamp.encode(&Request::new(session, 7, NOW.wall), &mut octets);
+        prober(stamp).encode(&Request::new(session, 7, NOW.wall), &mut octets);
         let datagram = Datagram { peer: SocketAddr::new(PEER.ip(), port), ..datagram(&octets) };
-        stamp.decode(&bench.handle(&datagram, NOW)[0]).unwrap().number.unwrap()
+        decoded(stamp, &bench.handle(&datagram, NOW)[0]).number.unwrap()
     };
     requests.iter().map(number).collect()
 }
@@ -173,7 +185,7 @@ fn a_request_that_is_lost_takes_no_number_and_one_that_is_answered_twice_takes_o
     let mut next = 0;
     for (route, reply) in &bench.sent {
         next += u32::from(!route.duplicate);
-        assert_eq!(stamp.decode(reply).unwrap().number, Some(next - 1));
+        assert_eq!(decoded(stamp, reply).number, Some(next - 1));
     }
     assert!(next < 100 && bench.sent.len() as u64 > bench.answered());
 }
@@ -193,7 +205,7 @@ fn an_injected_delay_is_the_networks_and_no_turnaround() {
     assert_eq!(bench.release(Mono::from_nanos(due.as_nanos() - 1)), 0);
     assert_eq!(bench.release(due), 1);
 
-    let reply = stamp.decode(&bench.sent[0].1).unwrap();
+    let reply = decoded(stamp, &bench.sent[0].1);
     // NTP timestamps count 2⁻³² s, so that each of the two is off by less than a nanosecond.
     let turnaround = reply.turnaround.unwrap();
     assert!(turnaround.abs_diff(3_000_000) <= 1, "{turnaround} ns");
@@ -204,7 +216,7 @@ fn an_injected_delay_is_the_networks_and_no_turnaround() {
 fn without_a_kernel_stamp_a_request_is_received_when_it_is_looked_at() {
     let stamp = by_name("stamp").unwrap();
     let request = request(stamp, 7, NOW.wall - 5 * MILLISECOND);
-    let reply = stamp.decode(&reply_to(&request).unwrap()).unwrap();
+    let reply = decoded(stamp, &reply_to(&request).unwrap());
     assert_eq!(reply.turnaround, Some(0));
     let difference = reply.time_difference.unwrap();
     assert!(difference.abs_diff(5_000_000) <= 1, "{difference} ns");
@@ -212,7 +224,7 @@ fn without_a_kernel_stamp_a_request_is_received_when_it_is_looked_at() {
 
 #[test]
 fn replies_are_reflections_and_never_answered() {
-    for protocol in PROTOCOLS {
+    for (protocol, _) in reflecting() {
         let reply = reply_to(&request(protocol, 7, NOW.wall)).unwrap();
         let mut bench = Bench::new(Settings::default());
         assert!(bench.handle(&datagram(&reply), NOW).is_empty());
@@ -239,7 +251,7 @@ fn what_is_of_no_protocol_or_too_long_is_malformed() {
 #[test]
 fn a_damaged_reply_differs_in_one_bit_and_each_copy_in_its_own() {
     let settings = Settings { corrupt: 1.0, duplicate: 1.0, seed: 1, ..Settings::default() };
-    for protocol in PROTOCOLS {
+    for (protocol, _) in reflecting() {
         let mut bench = Bench::new(settings);
         let request = request(protocol, 7, NOW.wall);
         let clean = reply_to(&request).unwrap();
@@ -261,7 +273,7 @@ fn a_damaged_reply_differs_in_one_bit_and_each_copy_in_its_own() {
 #[test]
 fn damage_never_makes_a_request_of_a_reply() {
     let mut requests = 0;
-    for protocol in PROTOCOLS {
+    for (protocol, _) in reflecting() {
         let clean = reply_to(&request(protocol, 7, NOW.wall)).unwrap();
         for bit in 0..clean.len() * 8 {
             let mut reply = clean.clone();
@@ -296,7 +308,7 @@ fn a_reordered_reply_is_overtaken_by_those_within_its_hold() {
     now = now.after(5 * MILLISECOND);
     bench.release(now.mono);
     let order: Vec<u32> =
-        bench.sent.iter().map(|(_, reply)| ping.decode(reply).unwrap().sequence).collect();
+        bench.sent.iter().map(|(_, reply)| decoded(ping, reply).sequence).collect();
     let mut sorted = order.clone();
     sorted.sort_unstable();
     assert_eq!(sorted, (0..40).collect::<Vec<_>>());
@@ -343,7 +355,7 @@ fn a_reply_is_overtaken_by_exactly_as_many_as_were_asked_for() {
         bench.release(now.mono + Duration::from_secs(61));
         expected.extend(held.iter().map(|&(sequence, _)| sequence));
         let order: Vec<u32> =
-            bench.sent.iter().map(|(_, reply)| ping.decode(reply).unwrap().sequence).collect();
+            bench.sent.iter().map(|(_, reply)| decoded(ping, reply).sequence).collect();
         assert_eq!(order, expected, "{extent} at {delay} ms");
     }
 }
@@ -415,8 +427,10 @@ fn received_is_replied_and_dropped_by_impairment() {
     };
     let mut bench = Bench::new(settings);
     let mut now = NOW;
+    let protocols: Vec<_> = reflecting().map(|(protocol, _)| protocol).collect();
     for sequence in 0..3000 {
-        let request = request(PROTOCOLS[sequence as usize % PROTOCOLS.len()], sequence, now.wall);
+        let protocol = protocols[sequence as usize % protocols.len()];
+        let request = request(protocol, sequence, now.wall);
         bench.release(now.mono);
         bench.handle(&datagram(&request), now);
         now = now.after(MILLISECOND);
@@ -436,16 +450,17 @@ fn received_is_replied_and_dropped_by_impairment() {
 fn any_datagram() -> impl Strategy<Value = Vec<u8>> {
     let octets = proptest::collection::vec(any::<u8>(), 0..=MAX_DATAGRAM);
     let text = "[ -~\\t\\r\\n]{0,80}".prop_map(String::into_bytes);
+    let protocols: Vec<_> = reflecting().map(|(protocol, _)| protocol).collect();
+    let protocols = prop::sample::select(protocols);
     // Requests that something happened to.
-    let damaged =
-        (0..PROTOCOLS.len(), any::<u32>(), any::<prop::sample::Index>(), any::<u8>(), 0..64_usize)
-            .prop_map(|(protocol, sequence, at, octet, padding)| {
-                let mut octets = request(PROTOCOLS[protocol], sequence, NOW.wall);
-                let at = at.index(octets.len());
-                octets[at] = octet;
-                octets.resize(octets.len() + padding, 0);
-                octets
-            });
+    let damaged = (protocols, any::<u32>(), any::<prop::sample::Index>(), any::<u8>(), 0..64_usize)
+        .prop_map(|(protocol, sequence, at, octet, padding)| {
+            let mut octets = request(protocol, sequence, NOW.wall);
+            let at = at.index(octets.len());
+            octets[at] = octet;
+            octets.resize(octets.len() + padding, 0);
+            octets
+        });
     prop_oneof![octets, text, damaged]
 }
 

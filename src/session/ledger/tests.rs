@@ -105,30 +105,50 @@ fn a_heartbeat_in_flight_is_lost_before_its_slot_is_taken() {
 #[test]
 fn numbers_are_widened_to_the_nearest() {
     let mut ledger = Ledger::new(SECOND, SECOND, 16);
-    assert_eq!(ledger.widen(7), 7);
-    assert_eq!(ledger.widen(u32::MAX), u64::from(u32::MAX));
+    let widen = |ledger: &Ledger, low| ledger.widen(low, 32);
+    assert_eq!(widen(&ledger, 7), 7);
+    assert_eq!(widen(&ledger, u32::MAX), u64::from(u32::MAX));
     ledger.enter_skipped((1 << 32) + 5);
-    assert_eq!(ledger.widen(4), (1 << 32) + 4);
-    assert_eq!(ledger.widen(u32::MAX), u64::from(u32::MAX));
+    assert_eq!(widen(&ledger, 4), (1 << 32) + 4);
+    assert_eq!(widen(&ledger, u32::MAX), u64::from(u32::MAX));
     ledger.enter_skipped((1 << 32) - 8);
-    assert_eq!(ledger.widen(2), (2 << 32) + 2);
+    assert_eq!(widen(&ledger, 2), (2 << 32) + 2);
 }
 
 #[test]
-fn numbers_half_a_cycle_away_keep_the_high_bits_of_the_next_heartbeat() {
+#[expect(clippy::cast_possible_truncation, reason = "the wire carries the low bits")]
+fn numbers_of_few_bits_are_widened_to_any_that_is_remembered() {
+    let widened = |ledger: &Ledger, sequence: u64| ledger.widen(sequence as u32 % 0x1_0000, 16);
+    // Where few heartbeats are remembered, half of the numbers lie ahead.
+    let mut ledger = Ledger::new(SECOND, SECOND, 16);
+    ledger.enter_skipped(100_000);
+    for sequence in [100_000 - 32_768, 99_999, 100_000, 100_000 + 32_767] {
+        assert_eq!(widened(&ledger, sequence), sequence);
+    }
+    // Where 65,536 are in flight, all lie behind.
+    let mut ledger = Ledger::new(Duration::from_millis(1), Duration::from_millis(65_536), 16);
+    assert_eq!(ledger.widen(7, 16), 7);
+    ledger.enter_skipped(100_000);
+    for behind in [1, 2, 32_768, 65_535, 65_536] {
+        assert_eq!(widened(&ledger, 100_000 - behind), 100_000 - behind);
+    }
+}
+
+#[test]
+fn numbers_half_a_cycle_away_are_behind() {
     const CYCLE: u64 = 1 << 32;
     const HALF: u32 = 1 << 31;
     let mut ledger = Ledger::new(SECOND, SECOND, 16);
     ledger.enter_skipped(CYCLE + 5);
-    assert_eq!(ledger.widen(HALF + 4), CYCLE + u64::from(HALF) + 4);
-    assert_eq!(ledger.widen(HALF + 5), CYCLE + u64::from(HALF) + 5);
-    assert_eq!(ledger.widen(HALF + 6), u64::from(HALF) + 6);
+    assert_eq!(ledger.widen(HALF + 4, 32), CYCLE + u64::from(HALF) + 4);
+    assert_eq!(ledger.widen(HALF + 5, 32), u64::from(HALF) + 5);
+    assert_eq!(ledger.widen(HALF + 6, 32), u64::from(HALF) + 6);
 
     ledger.enter_skipped(HALF.into());
     assert_eq!(ledger.next(), CYCLE + u64::from(HALF) + 5);
-    assert_eq!(ledger.widen(6), CYCLE + 6);
-    assert_eq!(ledger.widen(5), CYCLE + 5);
-    assert_eq!(ledger.widen(4), 2 * CYCLE + 4);
+    assert_eq!(ledger.widen(6, 32), CYCLE + 6);
+    assert_eq!(ledger.widen(5, 32), CYCLE + 5);
+    assert_eq!(ledger.widen(4, 32), 2 * CYCLE + 4);
 }
 
 #[test]

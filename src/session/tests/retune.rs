@@ -136,7 +136,7 @@ proptest! {
     fn every_heartbeat_is_settled_once_however_often_the_settings_change(changes in changes()) {
         let mut now = 0;
         let mut timeout = 100;
-        let mut session = Session::new(&settings(10, timeout, 3, 1), record(), at(0).mono);
+        let mut session = Session::new(&settings(10, timeout, 3, 1), prober(), record(), at(0).mono);
         // Of each heartbeat that was sent, when; those in flight, and those that came in time.
         let mut sent: BTreeMap<u64, u64> = BTreeMap::new();
         let mut in_flight: BTreeMap<u64, u64> = BTreeMap::new();

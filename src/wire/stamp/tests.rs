@@ -302,7 +302,7 @@ fn reflected_with(key: &Key, request: &[u8]) -> Vec<u8> {
 
 #[test]
 fn authenticated_packets_are_laid_out_as_the_rfcs_say() {
-    let sender = AuthenticatedStamp(key(0));
+    let sender = AuthenticatedStamp(Arc::new(key(0)));
     let mut request = Vec::new();
     sender.encode(&Request::new(7, 44, AT), &mut request);
     assert_eq!(request, AUTHENTICATED_REQUEST);
@@ -314,7 +314,11 @@ fn authenticated_packets_are_laid_out_as_the_rfcs_say() {
     assert_eq!(Stamp.counted_session(&request), Some(8));
     assert_eq!(sender.quoted_session(&request), Some(7));
     assert_eq!(sender.quoted_session(&request[..111]), None, "the tag is not whole");
-    assert_eq!(AuthenticatedStamp(key(1)).quoted_session(&request), None, "another's key");
+    assert_eq!(
+        AuthenticatedStamp(Arc::new(key(1))).quoted_session(&request),
+        None,
+        "another's key"
+    );
     assert_eq!(sender.quoted_session(&REQUEST), None, "it is open");
     assert_eq!(Stamp.quoted_session(&request), None, "it is not");
     assert_eq!(Stamp.recognise(&request, AT), Recognition::Request);
@@ -346,9 +350,9 @@ fn a_request_is_vouched_for_by_its_own_key_alone() {
 
 #[test]
 fn a_reply_without_the_right_tag_is_not_read() {
-    let sender = AuthenticatedStamp(key(0));
+    let sender = AuthenticatedStamp(Arc::new(key(0)));
     assert_eq!(
-        AuthenticatedStamp(key(1)).decode(&AUTHENTICATED_REPLY),
+        AuthenticatedStamp(Arc::new(key(1))).decode(&AUTHENTICATED_REPLY),
         Err(Unreadable::Unauthenticated)
     );
     for octet in 0..112 {
@@ -407,13 +411,22 @@ fn tlvs_of_an_authenticated_packet_are_vouched_for_there_and_back() {
 }
 
 #[test]
-fn a_key_is_one_protocol_wherever_it_is_read() {
-    let [a, b, other] =
-        [key(0), key(0), key(1)].map(|key| crate::wire::with_key(&Stamp, key).unwrap());
-    assert!(crate::wire::is_same(a, b));
-    assert!(!crate::wire::is_same(a, other));
-    assert!(!crate::wire::is_same(a, crate::wire::by_name("stamp").unwrap()));
-    let ping = crate::wire::by_name("ping").unwrap();
-    assert!(crate::wire::with_key(ping, key(0)).is_none());
-    assert_eq!(format!("{a:?}"), "AuthenticatedStamp(Key(…))");
+fn probers_share_replies_where_they_have_the_same_key_or_none() {
+    let keyed = |first| StampOptions { key: Some(FiledKey::new("key", key(first))) };
+    let options = [StampOptions::default(), keyed(0), keyed(1)];
+    for (place, one) in options.iter().enumerate() {
+        for (other_place, other) in options.iter().enumerate() {
+            // Read from another file, it is still the same key.
+            let other = if other_place == 1 { &keyed(0) } else { other };
+            let shares = one.prober(1).shares_replies_with(&*other.prober(2));
+            assert_eq!(shares, place == other_place, "{one:?} {other:?}");
+            assert_eq!(one == other, place == other_place);
+        }
+        assert!(!one.prober(1).shares_replies_with(&crate::wire::Ping));
+    }
+    assert_eq!(
+        format!("{:?}", keyed(0)),
+        "StampOptions { key: Some(FiledKey { file: \"key\", key: Key(…) }) }"
+    );
+    assert_eq!(format!("{:?}", keyed(0).prober(0)), "AuthenticatedStamp(Key(…))");
 }

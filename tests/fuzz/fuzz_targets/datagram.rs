@@ -17,7 +17,9 @@ use udp_heartbeat::impair::{Direction, Settings};
 use udp_heartbeat::model::{DropReason, Label, Mono, Stamp, Wall};
 use udp_heartbeat::net::Datagram;
 use udp_heartbeat::responder::{Gate, Reflector, Transmit};
-use udp_heartbeat::wire::{Key, MAX_DATAGRAM, PROTOCOLS, Request, by_name, recognise, with_key};
+use udp_heartbeat::wire::{
+    FiledKey, Key, MAX_DATAGRAM, ProtocolOptions, Request, StampOptions, recognise, reflecting,
+};
 
 const SECOND: u64 = 1_000_000_000;
 const DAY: u64 = 86_400 * SECOND;
@@ -59,7 +61,8 @@ impl Bench {
         let strange = [DropReason::Malformed, DropReason::Reflection, DropReason::Denied];
         let other: Vec<_> =
             DropReason::ALL.iter().copied().filter(|reason| !strange.contains(reason)).collect();
-        let received = (0..PROTOCOLS.len()).map(|index| self.metrics.received_count(index)).sum();
+        let received =
+            reflecting().map(|(protocol, _)| self.metrics.received_count(protocol)).sum();
         (dropped(&strange), received, dropped(&other))
     }
 }
@@ -70,10 +73,9 @@ fn key() -> Key {
 
 /// An authenticated request that the key vouches for, with whatever octets behind it.
 fn vouched(at: Wall, octets: &[u8]) -> Vec<u8> {
-    let stamp = by_name("stamp").expect("a protocol");
-    let protocol = with_key(stamp, key()).expect("an authenticated mode");
+    let options = ProtocolOptions::Stamp(StampOptions { key: Some(FiledKey::new("key", key())) });
     let mut request = Vec::new();
-    protocol.encode(&Request::new(1, 2, at), &mut request);
+    options.prober(0).encode(&Request::new(1, 2, at), &mut request);
     request.extend(octets);
     request
 }

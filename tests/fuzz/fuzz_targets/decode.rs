@@ -3,26 +3,30 @@
 
 #![no_main]
 
+
 use libfuzzer_sys::fuzz_target;
 use udp_heartbeat::model::Wall;
-use udp_heartbeat::wire::{Key, PROTOCOLS, by_name, with_key};
+use udp_heartbeat::wire::{FiledKey, Key, PROTOCOLS, ProtocolOptions, StampOptions};
 
 fuzz_target!(|input: (u64, &[u8])| {
     let (sent, datagram) = input;
     let mut readers = 0;
     let key = Key::from_hex(&[b'7'; 32]).expect("a key");
-    let stamp = by_name("stamp").expect("a protocol");
-    for protocol in PROTOCOLS.into_iter().chain(with_key(stamp, key)) {
-        let Ok(reply) = protocol.decode(datagram) else {
+    let keyed = ProtocolOptions::Stamp(StampOptions { key: Some(FiledKey::new("key", key)) });
+    let open = PROTOCOLS.iter().map(|protocol| protocol.default_options());
+    for options in open.chain([keyed]) {
+        let prober = options.prober(sent);
+        prober.quoted_session(datagram);
+        let Ok(reply) = prober.decode(datagram) else {
             continue;
         };
         readers += 1;
         assert!(
             reply
                 .session
-                .is_none_or(|session| session <= protocol.max_session())
+                .is_none_or(|session| session <= prober.max_session())
         );
-        protocol.confirms(&reply, Wall::from_nanos(sent));
+        prober.confirms(&reply, Wall::from_nanos(sent));
     }
     assert!(readers <= 1);
 });

@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use udp_heartbeat::model::Wall;
-use udp_heartbeat::wire::{Arrived, Key, PROTOCOLS, recognise};
+use udp_heartbeat::wire::{Arrived, Key, recognise, reflecting};
 
 /// The moment, the dwell in milliseconds, the hop limit and the octets.
 type Input<'a> = (u64, u16, Option<u8>, &'a [u8]);
@@ -29,16 +29,16 @@ fuzz_target!(|input: Input| {
         key: Some(&key),
         ..arrived
     };
-    for protocol in PROTOCOLS {
+    for (_, reflect) in reflecting() {
         let mut reply = Vec::new();
-        protocol.reflect(request, arrived, now, &mut reply);
+        reflect.reflect(request, arrived, now, &mut reply);
         assert!(reply.len() <= request.len());
     }
-    let Ok(protocol) = recognise(request, arrived.at) else {
+    let Ok((_, reflect)) = recognise(request, arrived.at) else {
         return;
     };
     let mut reply = Vec::new();
-    protocol.reflect(request, arrived, now, &mut reply);
+    reflect.reflect(request, arrived, now, &mut reply);
     for nanos in [at, at.saturating_sub(DAY), at.saturating_add(DAY)] {
         assert!(recognise(&reply, Wall::from_nanos(nanos)).is_err());
     }

@@ -41,6 +41,7 @@ fn what_comes_for_a_target_that_is_gone_never_touches_the_next_user_of_its_slot(
         let (old, new) = (id(0), id(0).successor());
         driven.run_to(999);
         let (transmit, sent) = driven.sent[0];
+        let quote = driven.requests[0].clone();
         driven.fleet.remove(old, at(1_000).mono);
         assert!(driven.fleet.is_empty() && driven.fleet.sample(old, at(1_000).mono).is_none());
         // The same name at the same address, and its own heartbeat 0 is in flight.
@@ -55,8 +56,6 @@ fn what_comes_for_a_target_that_is_gone_never_touches_the_next_user_of_its_slot(
         driven.fleet.handle_unsent(transmit.ticket, UnsentReason::Other, at(2_000));
         driven.fleet.handle_addresses(old, &[ip("192.0.2.9")]);
         driven.fleet.retune(old, Arc::new(target("ping://192.0.2.9")), None, at(2_000).mono);
-        let mut quote = Vec::new();
-        transmit.protocol.encode(&transmit.request(sent.wall), &mut quote);
         let kind = IcmpKind::PortUnreachable;
         driven.fleet.handle_icmp(transmit.peer, &quote, kind, at(2_000));
         assert!(driven.fleet.look(old, at(2_000)).is_none());

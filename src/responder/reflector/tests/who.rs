@@ -1,6 +1,7 @@
 //! Who is answered at all: whom the gate lets in, how often, and whom a key vouches for.
 
 use super::*;
+use crate::wire::{FiledKey, ProtocolOptions, StampOptions};
 
 #[test]
 fn nobody_many_and_the_responder_itself_are_denied() {
@@ -86,17 +87,19 @@ fn who_asks_too_often_is_refused_and_what_is_no_request_costs_nothing() {
 #[test]
 fn what_no_key_vouches_for_costs_its_source_nothing_and_draws_no_fate() {
     let hex = |octet: &str| Key::from_hex(octet.repeat(32).as_bytes()).unwrap();
-    let stamp = by_name("stamp").unwrap();
-    let [vouched, forged] = ["11", "22"].map(|octet| wire::with_key(stamp, hex(octet)).unwrap());
+    let keyed = |octet| StampOptions { key: Some(FiledKey::new("key", hex(octet))) };
+    let [vouched, forged] =
+        ["11", "22"].map(|octet| ProtocolOptions::Stamp(keyed(octet)).prober(0));
+    let [stamp, ping] = ["stamp", "ping"].map(|name| prober(by_name(name).unwrap()));
     let settings = Settings { loss: 0.5, seed: 7, ..Settings::default() };
     let answered = |strangers: usize| -> Vec<bool> {
         let mut bench = Bench::behind(Gate::new(&[], NonZeroU32::new(50)), settings);
         bench.reflector = bench.reflector.authenticating([hex("11")].into(), true);
         let fates = (0..50).map(|sequence| {
-            for stranger in [stamp, forged, by_name("ping").unwrap()].iter().take(strangers) {
-                bench.handle(&datagram(&request(*stranger, sequence, NOW.wall)), NOW);
+            for stranger in [&stamp, &forged, &ping].into_iter().take(strangers) {
+                bench.handle(&datagram(&request_of(&**stranger, sequence, NOW.wall)), NOW);
             }
-            !bench.handle(&datagram(&request(vouched, sequence, NOW.wall)), NOW).is_empty()
+            !bench.handle(&datagram(&request_of(&*vouched, sequence, NOW.wall)), NOW).is_empty()
         });
         let fates = fates.collect();
         assert_eq!(bench.metrics.dropped_count(DropReason::RateLimited), 0);
