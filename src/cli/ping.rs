@@ -263,6 +263,7 @@ pub(super) fn summarize(report: &PingDocument, mut out: impl Write) -> io::Resul
          {duplicates} duplicated, {reordered} reordered"
     )?;
     for (what, counts) in [
+        ("answered", &report.results),
         ("lost on the way", &report.one_way_lost),
         ("not sent", &report.unsent),
         ("invalid", &report.invalid),

@@ -79,6 +79,8 @@ families! {
             "Heartbeats that left. Always equal to received + lost + in flight.";
         RECEIVED = Counter "heartbeat_received_total" []
             "Heartbeats answered within the timeout.";
+        RESULTS = Counter "heartbeat_results_total" [Result]
+            "Heartbeats answered within the timeout, by the result that the answer reports: the results of a target add up to heartbeat_received_total. Only for targets whose protocol has results.";
         LOST = Counter "heartbeat_lost_total" []
             "Heartbeats that left and were not answered within the timeout. Loss is this over heartbeat_sent_total.";
         IN_FLIGHT = Gauge "heartbeat_in_flight" []

@@ -28,6 +28,7 @@ fn per_target(sample: &ProbeSample, families: &mut FamilyWriter<impl io::Write>)
     out.all(&catalogue::RTT, |t| Value::Histogram(&t.session.record.rtt, seconds))?;
     out.all(&catalogue::SENT, |t| t.session.record.sent)?;
     out.all(&catalogue::RECEIVED, |t| t.session.record.received)?;
+    out.results()?;
     out.all(&catalogue::LOST, |t| t.session.record.lost)?;
     out.all(&catalogue::IN_FLIGHT, |t| t.session.in_flight)?;
     out.by::<UnsentReason>(&catalogue::UNSENT, |t| &t.session.record.unsent)?;
@@ -108,6 +109,16 @@ impl<'a, W: io::Write> PerTarget<'a, W> {
         self.each(family, |target, series| {
             for (word, &count) in L::ALL.iter().zip(counts(target.sample)) {
                 series.push(target.labels(&[word.label()]), count)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// A series for each result that the target's protocol has.
+    fn results(&mut self) -> io::Result<()> {
+        self.each(&catalogue::RESULTS, |target, series| {
+            for (result, count) in target.sample.results() {
+                series.push(target.labels(&[result]), count)?;
             }
             Ok(())
         })

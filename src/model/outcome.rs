@@ -16,6 +16,8 @@ labels! {
         Protocol => "protocol",
         /// Why something happened.
         Reason => "reason",
+        /// What an answer reports.
+        Result => "result",
         /// A verdict on the target.
         State => "state",
     }

@@ -53,6 +53,13 @@ pub struct TargetSample {
 }
 
 impl TargetSample {
+    /// The heartbeats answered in time, by the result that the answer reports: one count for each
+    /// result that the target's protocol has.
+    pub fn results(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let results = self.target.protocol.protocol().results();
+        results.iter().copied().zip(self.session.record.results.iter().copied())
+    }
+
     /// What is known at `at` of the target's trouble.
     #[must_use]
     pub fn evidence(&self, at: Wall) -> Evidence {

@@ -125,9 +125,11 @@ impl Routes {
             let reply = match group.prober.decode(datagram) {
                 Ok(reply) => reply,
                 Err(unreadable) => {
-                    if unreadable == Unreadable::Unauthenticated {
-                        invalid = InvalidReason::Unauthenticated;
-                    }
+                    invalid = match unreadable {
+                        Unreadable::Malformed => invalid,
+                        Unreadable::Unauthenticated => InvalidReason::Unauthenticated,
+                        Unreadable::Mismatch => InvalidReason::Mismatch,
+                    };
                     continue;
                 }
             };

@@ -499,6 +499,11 @@ impl Session {
         let rtt = delay::round_trip(sent, arrival, reply.turnaround);
         self.history.received(arrival.at, rtt.nanos);
         record.received += 1;
+        if let Some(result) = reply.result
+            && let Some(count) = record.results.get_mut(usize::from(result))
+        {
+            *count += 1;
+        }
         record.rtt.observe(rtt.nanos);
         record.stamps[rtt.source.index()] += 1;
         record.last_rtt = Some(rtt.nanos);

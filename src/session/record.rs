@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::model::{
     Direction, IcmpKind, InvalidReason, Label, StampSource, State, UnsentReason, Wall,
 };
+use crate::wire::MAX_RESULTS;
 
 /// Everything counted of one target since it was first configured.
 #[derive(Debug, Clone)]
@@ -15,6 +16,9 @@ pub struct Record {
     pub sent: u64,
     /// Heartbeats answered within the timeout.
     pub received: u64,
+    /// Those answered within the timeout, by the result that the answer reports: the place among
+    /// the protocol's [results](crate::wire::Protocol::results).
+    pub results: Rare<MAX_RESULTS>,
     /// Heartbeats sent and not answered within the timeout.
     pub lost: u64,
     /// Heartbeats that were due and never left, by [`UnsentReason`].
@@ -66,6 +70,7 @@ impl Record {
         Self {
             sent: 0,
             received: 0,
+            results: Rare::default(),
             lost: 0,
             unsent: Rare::default(),
             late: 0,

@@ -207,14 +207,7 @@ mod tests {
     }
 
     fn answer(session: &mut Session, sequence: u64, millis: u64) {
-        let reply = Reply {
-            session: Some(0),
-            sequence: u32::try_from(sequence).unwrap(),
-            echo: 0,
-            time_difference: None,
-            turnaround: None,
-            number: None,
-        };
+        let reply = Reply::to(Some(0), u32::try_from(sequence).unwrap());
         let read = at(millis);
         session.handle_reply(&reply, &Arrival { at: read.mono, kernel: None, read, ttl: None });
     }

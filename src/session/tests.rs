@@ -136,6 +136,21 @@ fn a_skip_is_the_probes_fault_and_no_miss() {
 }
 
 #[test]
+fn the_results_of_answers_in_time_add_up_to_the_received() {
+    let mut life = Life::new(&settings(1000, 500, 3, 1));
+    life.run_to(4_000);
+    // The last is in time, the others are late, and a duplicate reports nothing anew.
+    for (sequence, result) in [(2, 1), (4, 2), (4, 3)] {
+        let reply = Reply { result: Some(result), ..reply(sequence) };
+        life.session.handle_reply(&reply, &arrival(4_000));
+    }
+    let record = life.session.snapshot(at(4_000).mono).record;
+    assert_eq!((record.received, record.late, record.duplicates), (1, 1, 1));
+    assert_eq!(record.results[..4], [0, 0, 1, 0]);
+    assert_eq!(record.results.iter().sum::<u64>(), record.received);
+}
+
+#[test]
 fn heartbeats_that_cannot_leave_count_at_once() {
     let mut session = Session::new(&settings(100, 10_000, 3, 1), prober(), record(), at(0).mono);
     session.poll_transmit(at(0)).unwrap();

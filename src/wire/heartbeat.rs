@@ -29,6 +29,7 @@ pub(super) static PROTOCOL: Protocol = Protocol {
     port: None,
     keys: &[],
     read: |source| Heartbeat::read(source).into(),
+    results: &[],
     reflect: Some(&Heartbeat),
     is_reply: None,
 };

@@ -54,6 +54,9 @@ pub use stamp::StampOptions;
 /// section 5: 1,280 octets).
 pub const MAX_DATAGRAM: usize = 1024;
 
+/// How many [results](Protocol::results) a protocol can have.
+pub const MAX_RESULTS: usize = 8;
+
 /// Declares the registry, and one variant of options for each protocol.
 macro_rules! protocols {
     ($($variant:ident($module:ident::$options:ident),)+) => {
@@ -124,6 +127,7 @@ pub struct Protocol {
     port: Option<u16>,
     keys: &'static [&'static str],
     read: fn(&mut dyn OptionSource) -> ProtocolOptions,
+    results: &'static [&'static str],
     reflect: Option<&'static dyn Reflect>,
     /// Whether a datagram is a reply of the protocol, where responders do not answer the protocol
     /// and other servers do: rule 2 includes those replies.
@@ -164,6 +168,13 @@ impl Protocol {
     #[must_use]
     pub fn default_options(&self) -> ProtocolOptions {
         self.options(&mut NothingSet)
+    }
+
+    /// The results that a reply can report, as label values; none where replies report nothing of
+    /// the kind. At most [`MAX_RESULTS`].
+    #[must_use]
+    pub fn results(&self) -> &'static [&'static str] {
+        self.results
     }
 
     /// The half that responders answer with, where they do.

@@ -30,6 +30,7 @@ pub(super) static PROTOCOL: Protocol = Protocol {
     port: None,
     keys: &[],
     read: |source| Ping::read(source).into(),
+    results: &[],
     reflect: Some(&Ping),
     is_reply: None,
 };

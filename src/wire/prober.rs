@@ -88,13 +88,24 @@ pub struct Reply {
     /// The reply's own number, where the protocol has one: a stateful reflector counts the replies
     /// of each session, a stateless one repeats `sequence`.
     pub number: Option<u32>,
+    /// The result that it reports, where the protocol has [results](super::Protocol::results): the
+    /// place among them.
+    pub result: Option<u8>,
 }
 
 impl Reply {
     /// The reply to heartbeat `sequence` of a session that says nothing more.
     #[must_use]
     pub const fn to(session: Option<u32>, sequence: u32) -> Self {
-        Self { session, sequence, echo: 0, time_difference: None, turnaround: None, number: None }
+        Self {
+            session,
+            sequence,
+            echo: 0,
+            time_difference: None,
+            turnaround: None,
+            number: None,
+            result: None,
+        }
     }
 }
 
@@ -107,4 +118,7 @@ pub enum Unreadable {
     /// The octets may be a reply, but their tag is not by the target's key.
     #[error("not authenticated by the key")]
     Unauthenticated,
+    /// A well-formed reply to something other than what the target asks.
+    #[error("a reply to another request")]
+    Mismatch,
 }

@@ -53,6 +53,7 @@ pub(super) static PROTOCOL: Protocol = Protocol {
     port: None,
     keys: &[KEY_FILE],
     read: |source| StampOptions::read(source).into(),
+    results: &[],
     reflect: Some(&Stamp),
     is_reply: None,
 };
@@ -375,6 +376,7 @@ fn decode(layout: &Layout, datagram: &[u8]) -> Result<Reply, Unreadable> {
         time_difference,
         turnaround: Some(u64::try_from(turnaround).map_err(|_| Malformed)?),
         number: Some(u32::from_be_bytes(take(packet, SEQUENCE))),
+        result: None,
     })
 }
 

@@ -124,6 +124,7 @@ fn names_are_unique_and_find_their_protocol() {
         assert!(std::ptr::eq(found, *protocol), "{}", protocol.name());
         assert!(PROTOCOLS[..place].iter().all(|other| other != protocol));
         assert!(!protocol.summary().is_empty());
+        assert!(protocol.results().len() <= MAX_RESULTS);
         assert_eq!(protocol.default_options().protocol(), *protocol);
     }
     assert!(PROTOCOLS.contains(&DEFAULT_PROTOCOL));
@@ -239,6 +240,8 @@ proptest! {
                 prop_assert!(reply.session.is_none_or(|session| session <= prober.max_session()));
                 let bits = u64::from(reply.sequence) >> prober.sequence_bits();
                 prop_assert_eq!(bits, 0);
+                let results = protocol.results().len();
+                prop_assert!(reply.result.is_none_or(|result| usize::from(result) < results));
             }
             prober.quoted_session(&octets);
             let Some(reflect) = protocol.reflect() else { continue };

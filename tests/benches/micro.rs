@@ -380,6 +380,7 @@ fn reply(sequence: u64) -> Reply {
         time_difference: Some(75_000),
         turnaround: Some(2_000),
         number: Some(low(sequence)),
+        result: None,
     }
 }
 

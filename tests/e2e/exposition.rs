@@ -82,7 +82,9 @@ fn every_protocol_is_answered_over_ipv4_and_ipv6_from_a_file_and_from_bare_targe
     let stamps = metrics.sum("heartbeat_probe_timestamps_total");
     let received = metrics.sum("heartbeat_received_total");
     assert_eq!(stamps, received);
-    assert_catalogue(&metrics, catalogue::probe());
+    // What a responder of ours answers has no results.
+    let families = catalogue::probe().filter(|family| **family != catalogue::RESULTS);
+    assert_catalogue(&metrics, families);
 
     assert_eq!(probe.end("TERM").0, Some(0));
     assert_catalogue(&responder.metrics(), catalogue::responder());

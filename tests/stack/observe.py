@@ -42,6 +42,9 @@ NEVER = {
     "HeartbeatTargetSlow": "it compares with a week ago",
 }
 
+# Metrics that no target of the demo has, and why; what asks for them must be without data.
+ABSENT = {"heartbeat_results_total": "none of the demo's servers is a name server"}
+
 failures = []
 
 
@@ -514,13 +517,16 @@ def settled(target, reason):
 def dashboards_show():
     """Every query of every dashboard has an answer, and every variable offers choices."""
     for dashboard in dashboards(TOP / "dashboards", ask):
-        silent = [
-            f"{place}: {expressions[0]}"
-            for place, expressions, parameters in dashboard.queries
-            if not any(has_data(expression, parameters) for expression in expressions)
-        ]
-        what = f"all {len(dashboard.queries)} queries of {dashboard.title} give data"
-        check(dashboard.queries and not silent, what, "; ".join(silent))
+        silent, absent = set(), set()
+        for place, expressions, parameters in dashboard.queries:
+            query = f"{place}: {expressions[0]}"
+            if not any(has_data(expression, parameters) for expression in expressions):
+                silent.add(query)
+            if any(metric in query for metric in ABSENT):
+                absent.add(query)
+        what = f"all queries of {dashboard.title} but {len(absent)} of {len(dashboard.queries)} give data"
+        wrong = silent ^ absent
+        check(dashboard.queries and not wrong, what, "; ".join(sorted(wrong)))
         offers = [f"{name} {', '.join(of) or '-'}" for name, of in dashboard.choices.items()]
         what = f"the variables of {dashboard.title} offer choices"
         check(all(dashboard.choices.values()), what, "; ".join(offers))

@@ -20,6 +20,9 @@ pub struct PingDocument {
     pub sent: u64,
     /// Answered within the timeout.
     pub received: u64,
+    /// Those received, by the result that the answer reports, where the protocol has results.
+    #[serde(default)]
+    pub results: ByLabel,
     /// Not answered within the timeout.
     pub lost: u64,
     /// Lost over sent; null where nothing was sent.
@@ -80,6 +83,7 @@ impl PingDocument {
             protocol: sample.target.protocol.name().into(),
             sent: record.sent,
             received: record.received,
+            results: sample.results().map(|(result, count)| (result.into(), count)).collect(),
             lost: record.lost,
             loss_ratio: (record.sent > 0).then(|| record.lost as f64 / record.sent as f64),
             unsent: by_label::<UnsentReason>(&record.unsent),

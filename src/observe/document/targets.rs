@@ -65,6 +65,9 @@ pub struct TargetDocument<'a> {
     pub sent: u64,
     /// Answered within the timeout.
     pub received: u64,
+    /// Those received, by the result that the answer reports, where the protocol has results.
+    #[serde(default)]
+    pub results: ByLabel,
     /// Not answered within the timeout.
     pub lost: u64,
     /// Not settled yet.
@@ -118,6 +121,7 @@ impl<'a> TargetDocument<'a> {
             address_changes: sample.address_changes,
             sent: record.sent,
             received: record.received,
+            results: sample.results().map(|(result, count)| (result.into(), count)).collect(),
             lost: record.lost,
             in_flight: session.in_flight,
             unsent: by_label::<UnsentReason>(&record.unsent),

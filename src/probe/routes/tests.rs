@@ -6,7 +6,7 @@ use std::any::Any;
 
 use crate::model::Wall;
 use crate::wire::{
-    self, Arrived, FiledKey, Key, Malformed, ProtocolOptions, Request, StampOptions, Unreadable,
+    self, Arrived, FiledKey, Key, ProtocolOptions, Request, StampOptions, Unreadable,
 };
 
 const AT: Wall = Wall::from_nanos(1_767_225_600_000_000_000);
@@ -300,7 +300,7 @@ impl Prober for Narrow {
     fn encode(&self, _request: &Request, _out: &mut Vec<u8>) {}
 
     fn decode(&self, _datagram: &[u8]) -> Result<Reply, Unreadable> {
-        Err(Malformed)
+        Err(Unreadable::Mismatch)
     }
 
     fn confirms(&self, _reply: &Reply, _sent: Wall) -> bool {
@@ -320,7 +320,10 @@ fn no_more_targets_share_an_address_than_the_protocol_can_tell_apart() {
     let first = routes.add(id(0), there, narrow).unwrap();
     assert_eq!(routes.add(id(1), there, narrow).map(|route| route.session), Some(1));
     assert_eq!(routes.add(id(2), there, narrow), None);
-    assert!(routes.add(id(2), peer("192.0.2.2:12000"), narrow).is_some());
+    let elsewhere = peer("192.0.2.2:12000");
+    assert!(routes.add(id(2), elsewhere, narrow).is_some());
+    let mismatch = Delivery::Invalid(id(2), InvalidReason::Mismatch);
+    assert_eq!(routes.deliver(elsewhere, b"another's"), mismatch);
     assert!(routes.add(id(3), there, &prober("ping")).is_some(), "of another protocol");
     routes.remove(first, narrow);
     assert_eq!(routes.add(id(4), there, narrow).map(|route| route.session), Some(0));

@@ -41,6 +41,7 @@ const READ: Reply = Reply {
     time_difference: Some(500_000_000),
     turnaround: Some(250_000_000),
     number: Some(44),
+    result: None,
 };
 
 fn after(start: Wall, millis: u64) -> Wall {
