@@ -21,7 +21,7 @@ use super::problem::{Finding, Findings};
 use super::scalars::{Interval, Span, did_you_mean, foreign_option};
 use super::target::{Config, Defaults, Target, in_flight};
 use super::values;
-use crate::wire::{FiledKey, Key, OptionSource, PROTOCOLS, Protocol, ProtocolOptions};
+use crate::wire::{FiledKey, Key, OptionSource, PROTOCOLS, Prober, Protocol, ProtocolOptions};
 
 /// A mapping whose keys are known.
 struct Level {
@@ -95,6 +95,12 @@ struct Name {
     at: At,
 }
 
+/// A target whose replies at its address can be no other's.
+struct Exclusive<'c> {
+    name: &'c str,
+    prober: Arc<dyn Prober>,
+}
+
 /// The settings that `defaults` and targets share; `None` where absent or wrong.
 struct Settings {
     protocol: Option<&'static Protocol>,
@@ -166,6 +172,7 @@ impl Checker<'_> {
         let candidates: Vec<_> =
             enumerate(path, items).map(|(path, node)| self.target(&path, node, defaults)).collect();
         self.check_names(path, items, &candidates);
+        self.check_distinct(path, items, &candidates);
         candidates.into_iter().filter_map(|candidate| candidate.target).map(Arc::new).collect()
     }
 
@@ -330,6 +337,33 @@ impl Checker<'_> {
                 let source = if *key == "address" { ", taken from the address" } else { "" };
                 format!("duplicate target name {name:?}{source}")
             });
+        }
+    }
+
+    /// Reports every target whose replies are an earlier one's as well, where the protocol has
+    /// nothing to distinguish them by.
+    fn check_distinct(&mut self, path: &Path<'_>, items: &[Node<'_>], candidates: &[Candidate]) {
+        let mut seen: HashMap<&Address, Vec<Exclusive<'_>>> = HashMap::new();
+        for (index, candidate) in candidates.iter().enumerate() {
+            let Some(target) = &candidate.target else { continue };
+            let prober = target.protocol.prober(0);
+            if prober.max_session() > 0 {
+                continue;
+            }
+            let there = seen.entry(&target.address).or_default();
+            let first = there.iter().find(|other| other.prober.shares_replies_with(&*prober));
+            if let Some(Exclusive { name, .. }) = first {
+                let place = path.item(index, items[index].at);
+                self.report(&place, || {
+                    format!(
+                        "cannot be distinguished from {name:?}: same address, and {} replies to \
+                         both are the same",
+                        target.protocol.name()
+                    )
+                });
+            } else {
+                there.push(Exclusive { name: &target.name, prober });
+            }
         }
     }
 
