@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use udp_heartbeat::config::{self, Config, Target};
+use udp_heartbeat::config::{self, Config, Defaults, Target};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config")
@@ -49,7 +49,7 @@ fn each_broken_rule_is_told_as_written_down() {
 fn every_other_file_is_accepted() {
     let valid: Vec<_> =
         files(".yml").into_iter().filter(|name| !name.starts_with("invalid-")).collect();
-    assert_eq!(valid, ["aliases", "full", "keyed", "minimal", "no-targets"]);
+    assert_eq!(valid, ["aliases", "dns", "full", "keyed", "minimal", "no-targets"]);
     for name in valid {
         load(&name).unwrap_or_else(|problems| panic!("{problems}"));
     }
@@ -81,6 +81,22 @@ fn every_key_is_taken_over() {
     let labels = BTreeMap::from([label("rack", "7"), label("site", "fra")]);
     assert_eq!(config.targets[0].labels, labels);
     assert_eq!(config.targets[1].labels, BTreeMap::new());
+}
+
+#[test]
+fn a_port_is_the_targets_the_defaults_or_the_protocols_own() {
+    let config = load("dns").unwrap();
+    let ports: Vec<_> = config.targets.iter().map(|target| target.address.port).collect();
+    assert_eq!(ports, [53, 53, 53, 5353, 12000]);
+    let text = "defaults: {port: 862}\ntargets: [{address: a, protocol: dns}]";
+    let config = config::parse("probe.yml", text).unwrap();
+    assert_eq!(config.targets[0].address.port, 862);
+    let port = |text: &str, config: &Config| {
+        config::parse_target(text, &config.defaults).unwrap().address.port
+    };
+    assert_eq!(port("dns://a", &config), 862);
+    assert_eq!(port("dns://a", &Config::default()), 53);
+    assert_eq!(port("stamp://a", &Config::default()), 12000);
 }
 
 #[test]
@@ -226,7 +242,7 @@ fn reads_back(config: &Config) -> Result<(), TestCaseError> {
 
 #[test]
 fn what_is_printed_reads_back_and_has_no_secret() {
-    for name in ["aliases", "full", "keyed", "minimal", "no-targets"] {
+    for name in ["aliases", "dns", "full", "keyed", "minimal", "no-targets"] {
         reads_back(&load(name).unwrap()).unwrap();
     }
     let text = printed(&load("keyed").unwrap());
@@ -234,6 +250,17 @@ fn what_is_printed_reads_back_and_has_no_secret() {
     let key = std::fs::read_to_string(&file).unwrap();
     assert!(text.contains(&format!("key_file: {}\n", file.display())), "{text}");
     assert!(!text.contains(key.trim()), "{text}");
+    // As on the command line.
+    let options = [("key_file", "tests/config/keys/one.key")];
+    let target = config::parse_target_with("stamp://a", &options, &Defaults::default()).unwrap();
+    let config = Config::default().with_targets([target]).unwrap();
+    reads_back(&config).unwrap();
+    assert!(printed(&config).contains(&format!("key_file: {}\n", file.display())));
+    let text = printed(&load("dns").unwrap());
+    for line in ["query: .", "query_type: NS", "query: _sip._udp.example.org.", "query_type: HTTPS"]
+    {
+        assert!(text.contains(&format!("  {line}\n")), "{line}: {text}");
+    }
 }
 
 /// A file of `count` targets, every one of which is `wrong` in the same way or right.

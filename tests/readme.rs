@@ -15,7 +15,7 @@ use udp_heartbeat::model::{
     UnmatchedReason, UnsentReason,
 };
 use udp_heartbeat::observe::Cause;
-use udp_heartbeat::wire::PROTOCOLS;
+use udp_heartbeat::wire::{self, PROTOCOLS};
 
 const README: &str = include_str!("../README.md");
 const PROBE: &str = env!("CARGO_BIN_EXE_heartbeat-probe");
@@ -117,6 +117,11 @@ fn values_of_labels_are_all_told() {
         let values: BTreeSet<_> = L::ALL.iter().map(|value| value.label().to_owned()).collect();
         assert_eq!(BTreeSet::from_iter(code(row[3])), values, "{}", metric.name);
     }
+    let results = rows(section("### Of each target"));
+    let row = results.iter().find(|row| code(row[0])[0] == catalogue::RESULTS.name).unwrap();
+    let mut told_results = code(row[3]);
+    assert_eq!(told_results.remove(0), "dns");
+    assert_eq!(told_results, wire::by_name("dns").unwrap().results());
     told::<UnsentReason>("### Of each target", &catalogue::UNSENT);
     told::<InvalidReason>("### Of each target", &catalogue::INVALID_REPLIES);
     told::<State>("### Of each target", &catalogue::STATE_CHANGES);

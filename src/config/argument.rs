@@ -120,10 +120,28 @@ mod tests {
         let error = |text: &str| parse_target(text, &Defaults::default()).unwrap_err().to_string();
         assert_eq!(
             error("stmp://a"),
-            r#"unknown protocol "stmp", did you mean stamp? (known: heartbeat, ping, stamp)"#
+            r#"unknown protocol "stmp", did you mean stamp? (known: heartbeat, ping, stamp, dns)"#
         );
-        assert_eq!(error("http://a"), r#"unknown protocol "http" (known: heartbeat, ping, stamp)"#);
+        assert_eq!(
+            error("http://a"),
+            r#"unknown protocol "http" (known: heartbeat, ping, stamp, dns)"#
+        );
         assert_eq!(error("stamp://"), r#"no host in """#);
+    }
+
+    #[test]
+    fn an_option_must_be_one_of_the_protocol_and_right() {
+        let target = |text, options: &[(&str, &str)]| {
+            parse_target_with(text, options, &Defaults::default()).map_err(|e| e.to_string())
+        };
+        let asking = |query| target("dns://a", &[("query", query)]).map(|target| target.protocol);
+        assert_eq!(asking("example.org"), asking("example.org."));
+        assert_ne!(asking("example.org"), asking("example.com"));
+        assert_eq!(asking("").unwrap_err(), "query must not be empty: the root is \".\"");
+        let error = target("ping://a", &[("key_file", "none")]).unwrap_err();
+        assert_eq!(error, "ping has no key_file: the protocol must be stamp");
+        let error = target("stamp://a", &[("key_file", "none")]).unwrap_err();
+        assert_eq!(error, "none cannot be read: No such file or directory (os error 2)");
     }
 
     proptest! {

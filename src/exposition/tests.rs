@@ -175,6 +175,39 @@ fn the_probe_exposes_what_the_catalogue_lists() {
 }
 
 #[test]
+fn results_are_exposed_where_the_protocol_has_them() {
+    let rtt = Arc::new(Buckets::from_seconds(&[1e-3]));
+    let mut answered = fixture::busy("a", ("site", "fra"), &rtt);
+    Arc::make_mut(&mut answered.target).protocol = protocol("dns").default_options();
+    answered.session.record.results[3] = 7;
+    let mut silent = answered.clone();
+    Arc::make_mut(&mut silent.target).name = "b".to_owned();
+    silent.session.record.results[3] = 0;
+    let other = fixture::busy("c", ("site", "fra"), &rtt);
+    let sample = fixture::probe(vec![answered, silent, other]);
+    let text = probe_text(&sample);
+    assert_is(&text, catalogue::probe(), &["target", "site"]);
+
+    let lines = &read(&text)["heartbeat_results_total"].lines;
+    let results = protocol("dns").results();
+    assert_eq!(lines.len(), 2 * results.len());
+    for (line, (target, &result)) in
+        lines.iter().zip(["a", "b"].iter().flat_map(|t| results.iter().map(move |r| (t, r))))
+    {
+        assert_eq!((line.labels[0].1.as_str(), line.labels[2].1.as_str()), (*target, result));
+        let is_counted = *target == "a" && result == "nxdomain";
+        assert_eq!(line.value.to_bits(), if is_counted { 7.0_f64 } else { 0.0 }.to_bits());
+    }
+
+    let mut out = Vec::new();
+    encode_targets(&sample, &mut out).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(document["targets"][0]["results"]["nxdomain"], 7);
+    assert_eq!(document["targets"][1]["results"].as_object().unwrap().len(), results.len());
+    assert_eq!(document["targets"][2]["results"], serde_json::json!({}));
+}
+
+#[test]
 fn the_responder_exposes_what_the_catalogue_lists() {
     assert_is(&responder_text(&ResponderMetrics::new()), catalogue::responder(), &[]);
 }
@@ -182,11 +215,15 @@ fn the_responder_exposes_what_the_catalogue_lists() {
 /// The labels of a target, as a configuration gives them.
 fn configured(labels: &[&str]) -> Result<ProbeSample, config::Problems> {
     let labels: Vec<_> = labels.iter().map(|name| format!("{name}: x")).collect();
-    let text = format!("targets: [{{address: a, labels: {{{}}}}}]", labels.join(", "));
+    let text =
+        format!("targets: [{{address: a, protocol: dns, labels: {{{}}}}}]", labels.join(", "));
     let config = config::parse("probe.yml", &text)?;
     let rtt = Arc::new(Buckets::from_seconds(&[1e-3]));
     let mut sample = fixture::busy("a", ("x", "y"), &rtt);
-    Arc::make_mut(&mut sample.target).labels.clone_from(&config.targets[0].labels);
+    let target = Arc::make_mut(&mut sample.target);
+    target.labels.clone_from(&config.targets[0].labels);
+    // One that has results, so that no family is without series.
+    target.protocol = config.targets[0].protocol.clone();
     Ok(fixture::probe(vec![sample]))
 }
 

@@ -76,7 +76,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{Defaults, parse_target};
+    use crate::config::{Defaults, parse_target, parse_target_with};
 
     fn target(name: &str, text: &str) -> Target {
         let target = parse_target(text, &Defaults::default()).unwrap();
@@ -171,6 +171,20 @@ mod tests {
         let other = Arc::new(target("a", "ping://192.0.2.1"));
         let changes = plan(&current, std::slice::from_ref(&other)).unwrap();
         assert_eq!(changes, [Change::Remove(current[0].clone()), Change::Add(other)]);
+    }
+
+    #[test]
+    fn a_changed_option_of_the_protocol_begins_anew() {
+        let asking = |query| {
+            let options = [("query", query)];
+            let asking = parse_target_with("dns://192.0.2.53", &options, &Defaults::default());
+            Arc::new(Target { name: "a".to_owned(), ..asking.unwrap() })
+        };
+        let (current, same, other) =
+            (asking("a.example"), asking("a.example."), asking("b.example"));
+        let changes = |wanted| plan(std::slice::from_ref(&current), &[wanted]).unwrap();
+        assert_eq!(changes(same), []);
+        assert_eq!(changes(other.clone()), [Change::Remove(current.clone()), Change::Add(other)]);
     }
 
     #[test]

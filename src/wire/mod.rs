@@ -21,6 +21,7 @@
 //! Several protocols share a responder's port. They are asked in the order of their [`Rank`]: STAMP
 //! has no magic number and takes almost anything, so it is asked last.
 
+mod dns;
 mod heartbeat;
 mod key;
 mod number;
@@ -114,6 +115,7 @@ protocols! {
     Heartbeat(heartbeat::Heartbeat),
     Ping(ping::Ping),
     Stamp(stamp::StampOptions),
+    Dns(dns::DnsOptions),
 }
 
 /// The protocol of targets that name none.

@@ -26,7 +26,7 @@ fn what_is_asked_for_wrongly_ends_with_2_before_any_socket_opens() {
         (vec!["run", &taken, "a", "a"], "duplicate target names: a"),
         (
             vec!["run", &taken, "udp://a"],
-            "target \"udp://a\": unknown protocol \"udp\" (known: heartbeat, ping, stamp)",
+            "target \"udp://a\": unknown protocol \"udp\" (known: heartbeat, ping, stamp, dns)",
         ),
         (
             vec!["run", &taken, "a", "--web.enable-lifecycle"],

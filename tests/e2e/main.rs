@@ -15,6 +15,8 @@ mod cli;
 
 mod course;
 
+mod dns;
+
 mod exposition;
 
 mod faults;

@@ -252,6 +252,32 @@ fn a_retired_number_is_nobodys_until_it_is_taken_back() {
 }
 
 #[test]
+fn a_retired_number_is_given_again_where_there_is_no_other() {
+    let there = peer("192.0.2.53:53");
+    let [gone, next, third] = [1, 2, 3].map(|secret| {
+        let options = wire::by_name("dns").unwrap().default_options();
+        options.prober(secret)
+    });
+    let answer = |prober: &Arc<dyn Prober>| {
+        let mut octets = Vec::new();
+        prober.encode(&Request::new(0, 7, AT), &mut octets);
+        octets[2] |= 0x80;
+        octets
+    };
+    let mut routes = Routes::default();
+    let route = routes.add(id(0), there, &gone).unwrap();
+    assert_eq!(routes.add(id(1), there, &next), None, "it is taken");
+    routes.retire(route, &gone);
+    assert_eq!(routes.add(id(1), there, &next), Some(route));
+    assert_eq!(replied(routes.deliver(there, &answer(&next))), Some((1, 7)), "by its own secret");
+    assert_ne!(replied(routes.deliver(there, &answer(&gone))), Some((1, 7)));
+    // The time of the one that is gone is over, and the number stays with the next.
+    routes.free_retired(route, &gone);
+    assert_eq!(routes.add(id(2), there, &third), None);
+    assert_eq!(replied(routes.deliver(there, &answer(&next))), Some((1, 7)));
+}
+
+#[test]
 fn a_reflector_that_names_no_session_serves_the_target_beside_a_retired_one() {
     let there = peer("192.0.2.1:862");
     let (mut routes, added) = routes_at(there, &["stamp", "stamp"]);
