@@ -25,7 +25,6 @@ use crate::model::{
 };
 use crate::observe::{TargetGlance, TargetLook, TargetSample};
 use crate::session::{Buckets, Histogram, Record};
-use crate::wire::Prober;
 
 use super::event::{Detail, Event, Happening};
 use super::named::Named;
@@ -40,13 +39,6 @@ const IMPAIRED_FOR: Duration = Duration::from_secs(60);
 
 /// A heartbeat that leaves later than this after it was due is a sign that the probe is impaired.
 const IMPAIRING_LAG: Duration = Duration::from_millis(100);
-
-/// For how long, at least, no other target gets the session number of one that was removed: what is
-/// answered by then is not taken for the answer to another target.
-const RETIRED_FOR: Duration = Duration::from_secs(60);
-
-/// How many session numbers are kept back at most; more give the oldest one free.
-const MAX_RETIRED: usize = 1 << 16;
 
 /// How many void entries the agenda may have, beside as many as there are targets.
 const VOID_ENTRIES: usize = 1024;
@@ -63,8 +55,6 @@ pub struct Fleet {
     /// Targets that have a heartbeat due, and since when: taken from the agenda, and not put back
     /// before it has left.
     due: VecDeque<(Mono, TargetId)>,
-    /// Routes of targets that were removed, and until when they are kept back.
-    retired: VecDeque<(Mono, Route, Arc<dyn Prober>)>,
     /// How many heartbeats of each target fall due at most.
     limit: Option<u64>,
     buckets: FleetBuckets,
@@ -98,7 +88,6 @@ impl Fleet {
             named: Named::default(),
             agenda: BinaryHeap::new(),
             due: VecDeque::new(),
-            retired: VecDeque::new(),
             limit: None,
             buckets: FleetBuckets {
                 rtt: Arc::new(Buckets::from_seconds(rtt_buckets)),
@@ -156,14 +145,9 @@ impl Fleet {
         if let Host::Name(name) = &watched.target.address.host {
             self.named.remove(name, id);
         }
-        let until = now + RETIRED_FOR.max(watched.target.timeout);
-        let prober = watched.session.prober();
-        for route in watched.route.into_iter().chain(watched.former.map(|route| *route)) {
-            self.routes.retire(route, prober);
-            self.retired.push_back((until, route, prober.clone()));
-        }
-        while self.retired.len() > MAX_RETIRED {
-            self.free_retired();
+        self.routes.advance(now);
+        for route in watched.route.into_iter().chain(watched.former.as_deref().copied()) {
+            self.routes.retire(route, watched.session.prober(), watched.target.timeout);
         }
         self.tidy_agenda();
     }
@@ -241,9 +225,7 @@ impl Fleet {
     ///
     /// To be called once everything has been handed in that arrived until `now`.
     pub fn handle_timeout(&mut self, now: Stamp) {
-        while self.retired.front().is_some_and(|&(until, ..)| until <= now.mono) {
-            self.free_retired();
-        }
+        self.routes.advance(now.mono);
         while let Some(&Reverse((at, id))) = self.agenda.peek() {
             if at > now.mono {
                 return;
@@ -544,12 +526,6 @@ impl Fleet {
             let targets = &self.targets;
             let is_valid = |at, id| targets.get(id).is_some_and(|watched| watched.wake == at);
             self.agenda.retain(|&Reverse((at, id))| is_valid(at, id));
-        }
-    }
-
-    fn free_retired(&mut self) {
-        if let Some((_, route, prober)) = self.retired.pop_front() {
-            self.routes.free_retired(route, &prober);
         }
     }
 

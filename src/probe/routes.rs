@@ -5,14 +5,15 @@
 //! ([`Request::session`](crate::wire::Request::session)); the first has number 0, so that a target
 //! alone at its address looks like any plain sender.
 //!
-//! The number of a target that was removed is retired for a while: an answer that is still on its
-//! way belongs to nobody then, and is not taken for the answer to a newer target.
+//! The number of a target that has left an address is retired for a while: an answer that is still
+//! on its way belongs to nobody then, and is not taken for the answer to a newer target.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::model::{InvalidReason, TargetId, UnmatchedReason};
+use crate::model::{InvalidReason, Mono, TargetId, UnmatchedReason};
 use crate::wire::{Prober, Reply, Unreadable};
 
 /// Where a target's heartbeats go, and the number that tells it from others there.
@@ -22,10 +23,17 @@ pub(super) struct Route {
     pub(super) session: u32,
 }
 
+/// For how long, at least, no other target gets the session number of one that has left: what is
+/// answered by then is not taken for the answer to another target.
+const RETIRED_FOR: Duration = Duration::from_secs(60);
+
 /// All the addresses that are probed.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     peers: HashMap<SocketAddr, Vec<Sharers>>,
+    /// Routes that are retired, and until when.
+    retired: VecDeque<(Mono, Route, Arc<dyn Prober>)>,
+    now: Mono,
 }
 
 /// The targets at an address whose probers read each other's replies, by session number.
@@ -61,6 +69,9 @@ pub(super) enum Delivery {
 }
 
 impl Routes {
+    /// How many session numbers are kept back at most; more give the oldest one free.
+    pub(super) const MAX_RETIRED: usize = 1 << 16;
+
     /// Gives target `id`, which sends by `prober`, a route to `peer`; `None` where as many targets
     /// share their replies there already as can be distinguished.
     pub(super) fn add(
@@ -85,20 +96,35 @@ impl Routes {
         Some(Route { peer, session })
     }
 
-    /// Takes back a route of a target that sends by `prober`, for the next target to have.
-    pub(super) fn remove(&mut self, route: Route, prober: &Arc<dyn Prober>) {
-        self.vacate(route, prober, |_| Place::Free);
-    }
-
-    /// Takes a route back that no other target is to have before it is
-    /// [free](Self::free_retired).
-    pub(super) fn retire(&mut self, route: Route, prober: &Arc<dyn Prober>) {
+    /// Takes a route back from a target that sends by `prober` and waits for answers for `timeout`.
+    /// Its number is given to no other target for that time, and for a minute at least.
+    pub(super) fn retire(&mut self, route: Route, prober: &Arc<dyn Prober>, timeout: Duration) {
         self.vacate(route, prober, |_| Place::Retired);
+        self.retired.push_back((self.now + RETIRED_FOR.max(timeout), route, prober.clone()));
+        while self.retired.len() > Self::MAX_RETIRED {
+            self.free_oldest();
+        }
     }
 
-    /// Lets the next target have a route that is retired. One that a target has by now stays its.
-    pub(super) fn free_retired(&mut self, route: Route, prober: &Arc<dyn Prober>) {
-        self.vacate(route, prober, |place| match place {
+    /// How many session numbers are kept back.
+    #[cfg(test)]
+    pub(super) fn retired(&self) -> usize {
+        self.retired.len()
+    }
+
+    /// It is `now`: numbers that were retired for long enough are free.
+    pub(super) fn advance(&mut self, now: Mono) {
+        self.now = now;
+        while self.retired.front().is_some_and(|&(until, ..)| until <= now) {
+            self.free_oldest();
+        }
+    }
+
+    /// Lets the next target have the number that was retired first. One that a target has by now
+    /// stays its.
+    fn free_oldest(&mut self) {
+        let Some((_, route, prober)) = self.retired.pop_front() else { return };
+        self.vacate(route, &prober, |place| match place {
             Place::Free | Place::Retired => Place::Free,
             Place::Taken(id) => Place::Taken(id),
         });
@@ -115,9 +141,15 @@ impl Routes {
         }
     }
 
+    /// The groups at an address, if any target is there.
+    fn probed(&self, peer: SocketAddr) -> Option<&[Sharers]> {
+        let groups = self.peers.get(&peer)?;
+        groups.iter().any(|group| !group.is_deserted()).then_some(groups)
+    }
+
     /// Whom `datagram` from `peer` is for.
     pub(super) fn deliver(&self, peer: SocketAddr, datagram: &[u8]) -> Delivery {
-        let Some(groups) = self.peers.get(&peer) else {
+        let Some(groups) = self.probed(peer) else {
             return Delivery::Unmatched(UnmatchedReason::UnknownAddress);
         };
         let mut invalid = InvalidReason::Malformed;
@@ -159,7 +191,7 @@ impl Routes {
         peer: SocketAddr,
         quote: &[u8],
     ) -> Result<TargetId, UnmatchedReason> {
-        let groups = self.peers.get(&peer).ok_or(UnmatchedReason::UnknownAddress)?;
+        let groups = self.probed(peer).ok_or(UnmatchedReason::UnknownAddress)?;
         let session = |group: &Sharers| group.prober.quoted_session(quote);
         let is_retired = |group: &Sharers| {
             group.retired > 0 && session(group).is_some_and(|session| group.is_retired(session))

@@ -85,13 +85,13 @@ impl Watched {
         if self.route.is_some_and(|route| route.peer == peer) {
             return true;
         }
-        self.leave(routes);
-        let former = self.former.take_if(|former| former.peer == peer);
-        if let Some(route) = former {
-            // Where it was before it had no address.
-            self.route = Some(*route);
+        if let Some(former) = self.former.take_if(|former| former.peer == peer) {
+            // Back where it was before, with the same session number.
+            self.address_changes += u64::from(self.route.is_some());
+            self.former = self.route.replace(*former).map(Box::new);
             return true;
         }
+        self.leave(routes);
         self.address_changes += u64::from(self.former.is_some());
         self.route = routes.add(id, peer, self.session.prober());
         self.route.is_some()
@@ -101,7 +101,7 @@ impl Watched {
     pub(super) fn leave(&mut self, routes: &mut Routes) {
         let Some(route) = self.route.take() else { return };
         if let Some(older) = self.former.replace(Box::new(route)) {
-            routes.remove(*older, self.session.prober());
+            routes.retire(*older, self.session.prober(), self.target.timeout);
         }
     }
 

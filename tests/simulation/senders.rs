@@ -15,6 +15,9 @@ use crate::scenario::Scenario;
 #[derive(Debug)]
 pub(crate) struct Senders {
     senders: Vec<Sender>,
+    /// Session numbers of addresses that targets have left for good, by protocol. None is given
+    /// again within a minute, and no scenario gives one later.
+    left: Vec<(SocketAddr, &'static str, u32)>,
 }
 
 #[derive(Debug)]
@@ -26,7 +29,7 @@ struct Sender {
 
 impl Senders {
     pub(crate) fn new(scenario: &Scenario, conditions: &Conditions) -> Self {
-        let mut senders = Self { senders: Vec::new() };
+        let mut senders = Self { senders: Vec::new(), left: Vec::new() };
         for (number, target) in scenario.config.targets.iter().enumerate() {
             senders.senders.push(Sender { target: target.clone(), places: Vec::new() });
             if let Host::Ip(ip) = target.address.host {
@@ -45,12 +48,22 @@ impl Senders {
         let Some(&address) = best.filter(|_| !present.is_some_and(|at| found.contains(&at))) else {
             return;
         };
-        let places = &mut self.senders[target].places;
+        let Sender { target: config, places, .. } = &mut self.senders[target];
+        let protocol = config.protocol.name();
         if places.len() == 2 {
-            places.remove(0);
+            if places[0].0 == address {
+                // Back where it was before, with the same number.
+                places.swap(0, 1);
+                return;
+            }
+            let (left, session) = places.remove(0);
+            self.left.push((left, protocol, session));
         }
-        let protocol = self.senders[target].target.protocol.name();
-        let session = (0..u32::MAX).find(|&session| self.at(address, protocol, session).is_none());
+        let is_free = |&session: &u32| {
+            self.at(address, protocol, session).is_none()
+                && !self.left.contains(&(address, protocol, session))
+        };
+        let session = (0..u32::MAX).find(is_free);
         self.senders[target].places.push((address, session.expect("a free number")));
     }
 

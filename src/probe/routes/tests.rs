@@ -77,6 +77,14 @@ fn replied(delivery: Delivery) -> Option<(u32, u32)> {
     }
 }
 
+impl Routes {
+    /// Takes a route back for the next target to have.
+    fn remove(&mut self, route: Route, prober: &Arc<dyn Prober>) {
+        self.retire(route, prober, Duration::ZERO);
+        self.advance(self.now + RETIRED_FOR);
+    }
+}
+
 #[test]
 fn a_target_alone_looks_like_a_plain_sender() {
     for known in reflecting() {
@@ -223,11 +231,13 @@ fn a_retired_number_is_nobodys_until_it_is_taken_back() {
         let (mut routes, added) = routes_at(there, &[name]);
         let mut quote = Vec::new();
         spoken.encode(&Request::new(0, 7, AT), &mut quote);
-        routes.retire(added[0], spoken);
-        routes.retire(added[0], spoken);
-        assert_eq!(routes.deliver(there, &answer(name, 0, 7)), unmatched);
-        assert_eq!(routes.deliver(there, b"garbage"), unmatched);
-        assert_eq!(routes.return_to(there, &quote), Err(UnmatchedReason::UnknownSession));
+        routes.retire(added[0], spoken, Duration::ZERO);
+        routes.retire(added[0], spoken, Duration::ZERO);
+        let deserted = UnmatchedReason::UnknownAddress;
+        for datagram in [&answer(name, 0, 7)[..], b"garbage"] {
+            assert_eq!(routes.deliver(there, datagram), Delivery::Unmatched(deserted));
+        }
+        assert_eq!(routes.return_to(there, &quote), Err(deserted));
 
         let next = id(0).successor();
         let route = routes.add(next, there, spoken).unwrap();
@@ -243,7 +253,7 @@ fn a_retired_number_is_nobodys_until_it_is_taken_back() {
 
         routes.remove(added[0], spoken);
         assert_eq!(routes.add(id(5), there, spoken).unwrap().session, 0);
-        routes.retire(route, spoken);
+        routes.retire(route, spoken, Duration::ZERO);
         routes.remove(route, spoken);
         routes.remove(Route { peer: there, session: 0 }, spoken);
         let unknown = Delivery::Unmatched(UnmatchedReason::UnknownAddress);
@@ -267,12 +277,12 @@ fn a_retired_number_is_given_again_where_there_is_no_other() {
     let mut routes = Routes::default();
     let route = routes.add(id(0), there, &gone).unwrap();
     assert_eq!(routes.add(id(1), there, &next), None, "it is taken");
-    routes.retire(route, &gone);
+    routes.retire(route, &gone, Duration::ZERO);
     assert_eq!(routes.add(id(1), there, &next), Some(route));
     assert_eq!(replied(routes.deliver(there, &answer(&next))), Some((1, 7)), "by its own secret");
     assert_ne!(replied(routes.deliver(there, &answer(&gone))), Some((1, 7)));
     // The time of the one that is gone is over, and the number stays with the next.
-    routes.free_retired(route, &gone);
+    routes.advance(routes.now + RETIRED_FOR);
     assert_eq!(routes.add(id(2), there, &third), None);
     assert_eq!(replied(routes.deliver(there, &answer(&next))), Some((1, 7)));
 }
@@ -281,7 +291,7 @@ fn a_retired_number_is_given_again_where_there_is_no_other() {
 fn a_reflector_that_names_no_session_serves_the_target_beside_a_retired_one() {
     let there = peer("192.0.2.1:862");
     let (mut routes, added) = routes_at(there, &["stamp", "stamp"]);
-    routes.retire(added[0], &prober("stamp"));
+    routes.retire(added[0], &prober("stamp"), Duration::ZERO);
     assert_eq!(replied(routes.deliver(there, &answer_without_ssid(3))), Some((1, 3)));
 }
 

@@ -99,15 +99,30 @@ fn the_session_number_of_a_target_that_is_gone_is_free_again_later() {
 }
 
 #[test]
+fn an_address_that_was_left_twice_gives_its_number_to_no_newcomer_at_once() {
+    let mut driven = Driven::new(&["stamp://192.0.2.1"]);
+    driven.run_to(999);
+    for (address, millis) in [("stamp://192.0.2.2", 1_000), ("stamp://192.0.2.3", 1_001)] {
+        driven.retune(id(0), moved("stamp://192.0.2.1", address), millis);
+    }
+    driven.add(id(1), "stamp://192.0.2.1", 1_002);
+    driven.run_to(2_100);
+    driven.answer(0, 2_100);
+    let record = driven.fleet.sample(id(1), at(2_100).mono).unwrap().session.record;
+    assert_eq!((record.received, record.invalid.iter().sum::<u64>()), (0, 0));
+    assert_eq!(driven.unmatched(UnmatchedReason::UnknownSession), 1);
+}
+
+#[test]
 fn no_more_session_numbers_are_kept_back_than_there_is_room_for() {
     let mut driven = Driven::new(&[]);
     let mut own = id(0);
-    for _ in 0..MAX_RETIRED + 10 {
+    for _ in 0..Routes::MAX_RETIRED + 10 {
         driven.add(own, "192.0.2.1", 0);
         driven.fleet.remove(own, at(0).mono);
         own = own.successor();
     }
-    assert_eq!(driven.fleet.retired.len(), MAX_RETIRED);
+    assert_eq!(driven.fleet.routes.retired(), Routes::MAX_RETIRED);
     assert!(driven.fleet.agenda.len() <= VOID_ENTRIES);
 }
 
