@@ -1,4 +1,4 @@
-//! One diagnosis, whoever shows it.
+//! Checks that all outputs show the same diagnosis.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};

@@ -106,7 +106,7 @@ fn too_deep(at: At) -> Finding {
     Finding::of_file(at, format_args!("is nested too deeply: more than {MAX_DEPTH} levels"))
 }
 
-/// The parser counts octets of texts, or else characters.
+/// The parser counts octets where it can, otherwise characters.
 fn at(text: &str, mark: &Marker) -> At {
     let octets = mark.byte_offset().or_else(|| {
         let (octets, _) = text.char_indices().nth(mark.index())?;

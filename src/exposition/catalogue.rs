@@ -69,7 +69,7 @@ macro_rules! families {
 }
 
 families! {
-    /// What is told of each target. Their labels are [`TargetLabel`]s.
+    /// The families of each target. Their labels are [`TargetLabel`]s.
     PER_TARGET {
         UP = Gauge "heartbeat_up" []
             "1 if the target is up, 0 if it is down: as many consecutive heartbeats as configured went unanswered. Absent until the first verdict.";

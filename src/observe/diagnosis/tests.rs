@@ -180,7 +180,7 @@ fn an_icmp_error_explains_the_present_outage_alone_and_for_a_minute_or_ten_inter
     let mut slow = target();
     Arc::make_mut(&mut slow).interval = Duration::from_millis(6_100);
     assert_eq!(diagnose(&slow, &old).unwrap().cause, Cause::PortUnreachable);
-    // What no longer explains is still told, where it is of this outage.
+    // An error that is too old to explain is still reported if it belongs to this outage.
     let told = diagnose(&target(), &old).unwrap();
     assert!(told.summary.starts_with("no answer, and no recent ICMP error"), "{}", told.summary);
     assert!(told.evidence.iter().any(|fact| fact.contains("came 1 min 1 s ago: port unreachable")));
