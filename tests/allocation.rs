@@ -13,8 +13,8 @@ use std::time::Duration;
 use dhat::HeapStats;
 use udp_heartbeat::config::{Defaults, default_rtt_buckets, parse_target};
 use udp_heartbeat::exposition::ResponderMetrics;
-use udp_heartbeat::impair::Settings;
-use udp_heartbeat::model::{Mono, Stamp, TargetId, Wall};
+use udp_heartbeat::impair::LinkSettings;
+use udp_heartbeat::model::{Moment, Mono, TargetId, Wall};
 use udp_heartbeat::net::Datagram;
 use udp_heartbeat::probe::{Detail, Fleet, Timeline};
 use udp_heartbeat::responder::Reflector;
@@ -23,7 +23,7 @@ use udp_heartbeat::wire::{self, MAX_DATAGRAM};
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
-const START: Stamp = Stamp {
+const START: Moment = Moment {
     mono: Mono::from_nanos(1_000_000_000_000),
     wall: Wall::from_nanos(1_800_000_000_000_000_000),
 };
@@ -39,7 +39,7 @@ struct Loop {
     server: SocketAddr,
     request: Vec<u8>,
     reply: Vec<u8>,
-    now: Stamp,
+    now: Moment,
     sent: u64,
 }
 
@@ -61,7 +61,13 @@ impl Loop {
         Self {
             fleet,
             timeline: Timeline::new(START),
-            reflector: Reflector::new(vec![server], gate, Settings::default(), START.mono, metrics),
+            reflector: Reflector::new(
+                vec![server],
+                gate,
+                LinkSettings::default(),
+                START.mono,
+                metrics,
+            ),
             server,
             request: Vec::with_capacity(MAX_DATAGRAM),
             reply: Vec::with_capacity(MAX_DATAGRAM),
@@ -77,7 +83,7 @@ impl Loop {
         while self.sent < end {
             let next = self.fleet.poll_timeout().unwrap();
             let passed = next.since(self.now.mono);
-            self.now = Stamp { mono: next, wall: self.now.wall + passed };
+            self.now = Moment { mono: next, wall: self.now.wall + passed };
             self.timeline.begin_round(self.now);
             self.round();
             while self.fleet.poll_event().is_some() {}
@@ -108,7 +114,7 @@ impl Loop {
                 drops: None,
             };
             reply.clear();
-            let answered = Stamp { mono: now.mono, wall: there };
+            let answered = Moment { mono: now.mono, wall: there };
             reflector.handle(&datagram, 0, answered, |leaving| {
                 reply.extend_from_slice(leaving.payload);
             });

@@ -57,10 +57,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// The four servers, and the configuration that watches them. The servers live as long as their
 /// handles.
 fn scene() -> anyhow::Result<(Config, Vec<Handle>)> {
-    let well = impair::Settings::default();
-    let lossy = impair::Settings { loss: 0.3, seed: 30, ..well };
+    let well = impair::LinkSettings::default();
+    let lossy = impair::LinkSettings { loss: 0.3, seed: 30, ..well };
     let outage = Outage { every: Duration::from_secs(60), lasting: Duration::from_secs(20) };
-    let flaky = impair::Settings { outage: Some(outage), ..well };
+    let flaky = impair::LinkSettings { outage: Some(outage), ..well };
 
     let mut targets = Vec::new();
     let mut responders = Vec::new();

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::config::{Config, Host};
-use crate::probe::{Begin, Detail, Event, Options, Probe};
+use crate::probe::{Begin, Detail, Event, Probe, RunOptions};
 use crate::web;
 
 use super::memory;
@@ -40,7 +40,7 @@ impl Exporter {
         let Self { config, workers, listener, max_requests } = self;
         let mut signals = Signals::listen()?;
         let options =
-            Options { detail: Detail::Changes, begin: Begin::Spread, limit: None, workers };
+            RunOptions { detail: Detail::Changes, begin: Begin::Spread, limit: None, workers };
         let any_names =
             config.targets.iter().any(|target| matches!(target.address.host, Host::Name(_)));
         let (probe, mut events) = tokio::select! {

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use crate::config::{BitRate, Ratio, ScalarError, Span};
-use crate::impair::{Bandwidth, Burst, Direction, Outage, Settings, Shape};
+use crate::impair::{Bandwidth, Burst, LinkSettings, LossyWay, Outage, Shape};
 
 /// What the responder does wrong on purpose.
 #[derive(Debug, Clone, PartialEq, Default, clap::Args)]
@@ -79,7 +79,7 @@ struct BurstArg {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct DirectionArg(Direction);
+struct DirectionArg(LossyWay);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct ShapeArg(Shape);
@@ -122,10 +122,10 @@ enum FlagError {
 impl ImpairmentArgs {
     /// The settings that the flags ask for; `seed` is taken where they name none.
     #[must_use]
-    pub(super) fn settings(&self, seed: u64) -> Settings {
+    pub(super) fn settings(&self, seed: u64) -> LinkSettings {
         let ratio = |ratio: Option<Ratio>| ratio.unwrap_or_default().get();
         let span = |span: Option<Span>| span.map(Span::duration).unwrap_or_default();
-        Settings {
+        LinkSettings {
             loss: ratio(self.loss),
             burst_loss: self.burst_loss.map(|BurstArg { p, r }| Burst { p: p.get(), r: r.get() }),
             direction: self.direction.map(|DirectionArg(way)| way).unwrap_or_default(),
@@ -134,14 +134,14 @@ impl ImpairmentArgs {
             jitter_shape: self.jitter_shape.map(|ShapeArg(shape)| shape).unwrap_or_default(),
             bandwidth: self.bandwidth.map(|BandwidthArg { rate, queue }| Bandwidth {
                 rate: rate.get(),
-                queue: queue.map_or(Settings::QUEUE, Span::duration),
+                queue: queue.map_or(LinkSettings::QUEUE, Span::duration),
             }),
             duplicate: ratio(self.duplicate),
             reorder: ratio(self.reorder.map(|reorder| reorder.share)),
             reorder_hold: self
                 .reorder
                 .and_then(|reorder| reorder.hold)
-                .map_or(Settings::REORDER_HOLD, Span::duration),
+                .map_or(LinkSettings::REORDER_HOLD, Span::duration),
             reorder_extent: self.reorder_extent.map_or(0, NonZeroU32::get),
             corrupt: ratio(self.corrupt),
             outage: self.outage.map(|OutageArg { every, lasting }| Outage {
@@ -242,7 +242,7 @@ impl FromStr for DirectionArg {
     type Err = FlagError;
 
     fn from_str(text: &str) -> Result<Self, FlagError> {
-        let known = Direction::ALL.into_iter().find(|direction| direction.name() == text);
+        let known = LossyWay::ALL.into_iter().find(|direction| direction.name() == text);
         known.map(Self).ok_or(FlagError::NoDirection)
     }
 }
@@ -319,7 +319,7 @@ mod tests {
         impairments: ImpairmentArgs,
     }
 
-    fn parse(arguments: &str) -> Result<Settings, String> {
+    fn parse(arguments: &str) -> Result<LinkSettings, String> {
         Program::try_parse_from(["program"].into_iter().chain(arguments.split_whitespace()))
             .map(|program| program.impairments.settings(99))
             .map_err(|error| error.to_string())
@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn without_flags_nothing_is_impaired() {
         let settings = parse("").unwrap();
-        assert_eq!(settings, Settings { seed: 99, ..Settings::default() });
+        assert_eq!(settings, LinkSettings { seed: 99, ..LinkSettings::default() });
         assert!(settings.is_off());
     }
 
@@ -339,10 +339,10 @@ mod tests {
              --jitter-shape pareto --bandwidth 64kbit,20ms --duplicate 0.01 --reorder 2% \
              --reorder-extent 3 --corrupt 0.1% --outage every=60s,for=20s --seed 7",
         );
-        let expected = Settings {
+        let expected = LinkSettings {
             loss: 0.3,
             burst_loss: Some(Burst { p: 0.01, r: 0.25 }),
-            direction: Direction::Both,
+            direction: LossyWay::Both,
             delay: Duration::from_millis(20),
             jitter: Duration::from_millis(5),
             jitter_shape: Shape::Pareto,
@@ -369,7 +369,10 @@ mod tests {
         let settings = parse("--reorder 2%,250ms --outage for=1s,every=1m").unwrap();
         assert_eq!(settings.reorder_hold, Duration::from_millis(250));
         assert_eq!(settings.outage.unwrap().every, Duration::from_secs(60));
-        assert_eq!(parse("--bandwidth 1Mbit").unwrap().bandwidth.unwrap().queue, Settings::QUEUE);
+        assert_eq!(
+            parse("--bandwidth 1Mbit").unwrap().bandwidth.unwrap().queue,
+            LinkSettings::QUEUE
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::config::{self, Config, Defaults, Interval, Span, Target};
 use crate::model::{Label, State, UnsentReason, Wall};
 use crate::observe::document::{DelaysDocument, PingDocument};
 use crate::observe::{Diagnosis, TargetSample};
-use crate::probe::{Begin, Detail, Event, Happening, Options, Probe};
+use crate::probe::{Begin, Detail, Event, Happening, Probe, RunOptions};
 use crate::session::Answered;
 
 use super::signal::Signals;
@@ -78,7 +78,7 @@ async fn ping(args: &Args, target: Target) -> anyhow::Result<PingDocument> {
     let mut signals = Signals::listen()?;
     let protocol = target.protocol.name();
     let config = Config::default().with_targets([target])?;
-    let options = Options {
+    let options = RunOptions {
         detail: Detail::Heartbeats,
         begin: Begin::AtOnce,
         limit: Some(args.count),

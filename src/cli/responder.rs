@@ -17,7 +17,7 @@ use super::stated::{Control, Stated};
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress, max_requests};
 use crate::config::{KeyFile, KeyFileError, Prefix};
 use crate::exposition::ResponderMetrics;
-use crate::impair::Settings;
+use crate::impair::LinkSettings;
 use crate::net;
 use crate::observe::ResponderStatus;
 use crate::responder::{self, Responder, Terms};
@@ -164,7 +164,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
 }
 
 /// One line for each listener, and a warning where the answers are not to be believed.
-fn announce(status: &ResponderStatus, http: SocketAddr, settings: &Settings) {
+fn announce(status: &ResponderStatus, http: SocketAddr, settings: &LinkSettings) {
     for address in &status.listeners {
         info!(%address, "answering heartbeats over UDP");
     }

@@ -83,13 +83,13 @@ struct Fields<'n> {
 
 /// A target whose name may be taken.
 struct Candidate {
-    name: Option<Name>,
+    name: Option<TargetName>,
     /// The target, where all that it needs is right.
     target: Option<Target>,
 }
 
 /// The name of a target, and the entry that it comes from: `name` or `address`.
-struct Name {
+struct TargetName {
     text: String,
     key: &'static str,
     at: At,
@@ -102,7 +102,7 @@ struct Exclusive<'c> {
 }
 
 /// The settings that `defaults` and targets share; `None` where absent or wrong.
-struct Settings {
+struct CommonKeys {
     protocol: Option<&'static Protocol>,
     port: Option<u16>,
     interval: Option<Duration>,
@@ -216,7 +216,7 @@ impl Checker<'_> {
                 self.report(&path, || foreign_option(key, protocol));
             }
         }
-        protocol.options(&mut Options { checker: self, path, fields })
+        protocol.options(&mut TargetKeys { checker: self, path, fields })
     }
 
     /// The key in a file that is named in this one; each file is read once.
@@ -230,8 +230,13 @@ impl Checker<'_> {
     }
 
     /// The settings of a target, or of `defaults`; `fallback` holds where they are silent.
-    fn settings(&mut self, path: &Path<'_>, fields: &Fields<'_>, fallback: &Defaults) -> Settings {
-        let settings = Settings {
+    fn settings(
+        &mut self,
+        path: &Path<'_>,
+        fields: &Fields<'_>,
+        fallback: &Defaults,
+    ) -> CommonKeys {
+        let settings = CommonKeys {
             protocol: self.value(path, fields, "protocol", values::protocol),
             port: self.value(path, fields, "port", values::port),
             interval: self
@@ -253,7 +258,7 @@ impl Checker<'_> {
         &mut self,
         path: &Path<'_>,
         fields: &Fields<'_>,
-        settings: &Settings,
+        settings: &CommonKeys,
         fallback: &Defaults,
     ) {
         let [interval, timeout] = ["interval", "timeout"].map(|key| fields.entry(path, key));
@@ -290,14 +295,14 @@ impl Checker<'_> {
     }
 
     /// The name of a target: the key `name`, or without one the address as it is written.
-    fn name(&mut self, path: &Path<'_>, fields: &Fields<'_>) -> Option<Name> {
+    fn name(&mut self, path: &Path<'_>, fields: &Fields<'_>) -> Option<TargetName> {
         if let Some((place, _)) = fields.entry(path, "name") {
             let text = self.value(path, fields, "name", values::name)?;
-            return Some(Name { text, key: "name", at: place.at() });
+            return Some(TargetName { text, key: "name", at: place.at() });
         }
         let (place, node) = fields.entry(path, "address")?;
         let text = values::text(node).ok()?.to_owned();
-        Some(Name { text, key: "address", at: place.at() })
+        Some(TargetName { text, key: "address", at: place.at() })
     }
 
     fn labels(&mut self, path: &Path<'_>, node: &Node<'_>) -> BTreeMap<String, String> {
@@ -329,7 +334,7 @@ impl Checker<'_> {
     fn check_names(&mut self, path: &Path<'_>, items: &[Node<'_>], candidates: &[Candidate]) {
         let mut seen = HashMap::with_capacity(candidates.len());
         for (index, candidate) in candidates.iter().enumerate() {
-            let Some(Name { text, key, at }) = &candidate.name else {
+            let Some(TargetName { text, key, at }) = &candidate.name else {
                 continue;
             };
             let target = path.item(index, items[index].at);
@@ -481,7 +486,7 @@ impl<'n> Fields<'n> {
     }
 }
 
-impl Settings {
+impl CommonKeys {
     /// These, and `fallback` where they are silent.
     fn or(&self, fallback: &Defaults) -> Defaults {
         Defaults {
@@ -497,14 +502,14 @@ impl Settings {
 }
 
 /// The options that a target sets of its protocol.
-struct Options<'a, 'f, 'n> {
+struct TargetKeys<'a, 'f, 'n> {
     checker: &'a mut Checker<'f>,
     /// The target.
     path: &'a Path<'a>,
     fields: &'a Fields<'n>,
 }
 
-impl OptionSource for Options<'_, '_, '_> {
+impl OptionSource for TargetKeys<'_, '_, '_> {
     fn text(&mut self, key: &'static str) -> Option<String> {
         let text = |node: &Node<'_>| values::text(node).map(str::to_owned);
         self.checker.value(self.path, self.fields, key, text)

@@ -5,7 +5,7 @@
 //! enters once more, with its length ([`Impairment::queue`]). Nothing is stored, sent or changed
 //! here, and nothing is allocated.
 //!
-//! Everything follows from the seed: the same [`Settings`] and the same moments give the same
+//! Everything follows from the seed: the same [`LinkSettings`] and the same moments give the same
 //! fates, in every version of this program. Every packet draws the same number of random values,
 //! whatever is switched on, so that switching one impairment on leaves the decisions of all
 //! others as they were.
@@ -25,13 +25,13 @@ use crate::model::{DropReason, ImpairmentKind, Mono};
 
 use shape::scale;
 
-pub use settings::{Bandwidth, Burst, Direction, Outage, Settings};
+pub use settings::{Bandwidth, Burst, LinkSettings, LossyWay, Outage};
 pub use shape::Shape;
 
 /// A link with faults, and where it stands in its random sequence.
 #[derive(Debug, Clone)]
 pub struct Impairment {
-    settings: Settings,
+    settings: LinkSettings,
     /// When the first period of the outages began.
     start: Mono,
     draws: ChaCha8Rng,
@@ -63,7 +63,7 @@ pub enum Fate {
 /// How one copy of a packet passes the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Passage {
-    /// The link's delay: [`Settings::delay`] and its share of [`Settings::jitter`].
+    /// The link's delay: [`LinkSettings::delay`] and its share of [`LinkSettings::jitter`].
     pub delay: Duration,
     /// How long it waits until the bandwidth has room for it, and takes to leave.
     pub queued: Duration,
@@ -83,7 +83,7 @@ pub struct BitFlip(u64);
 impl Impairment {
     /// A link that works as set from `start` on.
     #[must_use]
-    pub fn new(settings: Settings, start: Mono) -> Self {
+    pub fn new(settings: LinkSettings, start: Mono) -> Self {
         // The whole key is spelt out: how a library stretches a short seed is its own affair.
         let mut key = [0; 32];
         key[..8].copy_from_slice(&settings.seed.to_le_bytes());
@@ -95,7 +95,7 @@ impl Impairment {
 
     /// How it works.
     #[must_use]
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &LinkSettings {
         &self.settings
     }
 
@@ -117,17 +117,17 @@ impl Impairment {
         let second = self.passage();
         let [return_loss, return_burst] = draw(&mut self.return_draws);
 
-        let Settings { direction, outage, .. } = self.settings;
+        let LinkSettings { direction, outage, .. } = self.settings;
         let outage = outage.filter(|outage| outage.is_down(now.since(self.start)));
         let dropped = self.settings.lose(loss, burst, &mut self.bad);
         let dropped = outage.map(|_| DropReason::Outage).or(dropped);
         let unreturned = self.settings.lose(return_loss, return_burst, &mut self.return_bad);
         match (direction, dropped, unreturned) {
-            (Direction::In | Direction::Both, Some(reason), _) => Fate::Drop(reason),
-            (Direction::Out, Some(reason), _) | (Direction::Both, None, Some(reason)) => {
+            (LossyWay::In | LossyWay::Both, Some(reason), _) => Fate::Drop(reason),
+            (LossyWay::Out, Some(reason), _) | (LossyWay::Both, None, Some(reason)) => {
                 Fate::DropReply(reason)
             }
-            (Direction::In | Direction::Out, None, _) | (Direction::Both, None, None) => {
+            (LossyWay::In | LossyWay::Out, None, _) | (LossyWay::Both, None, None) => {
                 let duplicate = happens(duplicate, self.settings.duplicate).then_some(second);
                 Fate::Deliver { first, duplicate }
             }
@@ -168,7 +168,7 @@ impl Impairment {
     }
 }
 
-impl Settings {
+impl LinkSettings {
     /// Why a packet is lost on one way, if it is; `bad` is the state of the Gilbert–Elliott chain
     /// there, which goes on by one step.
     fn lose(&self, loss: u64, burst: u64, bad: &mut bool) -> Option<DropReason> {

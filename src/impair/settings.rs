@@ -10,13 +10,13 @@ use super::Shape;
 ///
 /// Probabilities are from 0 (never) to 1 (always), each for one packet.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Settings {
+pub struct LinkSettings {
     /// Probability that a packet is lost, independent of all others.
     pub loss: f64,
     /// Loss in bursts.
     pub burst_loss: Option<Burst>,
     /// On which way packets are lost.
-    pub direction: Direction,
+    pub direction: LossyWay,
     /// How long every packet takes.
     pub delay: Duration,
     /// How much longer packets take, each for itself. A delay is never shorter than `delay`, as on
@@ -48,7 +48,7 @@ pub struct Settings {
 
 /// On which way packets are lost: a request that is never seen, or a reply that never arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Direction {
+pub enum LossyWay {
     /// On the way in.
     #[default]
     In,
@@ -89,7 +89,7 @@ pub struct Outage {
     pub lasting: Duration,
 }
 
-impl Settings {
+impl LinkSettings {
     /// The hold of a reordered packet unless set otherwise: somewhat more than the interval that
     /// heartbeats have by default, so that at least one overtakes it.
     pub const REORDER_HOLD: Duration = Duration::from_millis(1100);
@@ -158,20 +158,20 @@ impl Settings {
             words.push(outage.to_string());
         }
         match self.direction {
-            Direction::Out if self.loses() => words.push("losses on the way out".to_owned()),
-            Direction::Both if self.loses() => words.push("losses on both ways".to_owned()),
-            Direction::In | Direction::Out | Direction::Both => {}
+            LossyWay::Out if self.loses() => words.push("losses on the way out".to_owned()),
+            LossyWay::Both if self.loses() => words.push("losses on both ways".to_owned()),
+            LossyWay::In | LossyWay::Out | LossyWay::Both => {}
         }
         words
     }
 }
 
-impl Default for Settings {
+impl Default for LinkSettings {
     fn default() -> Self {
         Self {
             loss: 0.0,
             burst_loss: None,
-            direction: Direction::In,
+            direction: LossyWay::In,
             delay: Duration::ZERO,
             jitter: Duration::ZERO,
             jitter_shape: Shape::Uniform,
@@ -195,7 +195,7 @@ impl Burst {
     }
 }
 
-impl Direction {
+impl LossyWay {
     /// Every direction.
     pub const ALL: [Self; 3] = [Self::In, Self::Out, Self::Both];
 
@@ -234,8 +234,8 @@ impl Outage {
     }
 }
 
-/// All of [`Settings::in_words`], in one line.
-impl fmt::Display for Settings {
+/// All of [`LinkSettings::in_words`], in one line.
+impl fmt::Display for LinkSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.in_words().join(", "))
     }

@@ -10,7 +10,7 @@ use super::*;
 const PACKETS: u32 = 100_000;
 const START: Mono = Mono::from_nanos(7_000_000_000);
 
-fn fates(settings: Settings, packets: u32) -> Vec<Fate> {
+fn fates(settings: LinkSettings, packets: u32) -> Vec<Fate> {
     let mut link = Impairment::new(settings, START);
     (0..packets).map(|n| link.judge(START + Duration::from_millis(10) * n)).collect()
 }
@@ -33,7 +33,7 @@ fn assert_binomial(count: usize, trials: usize, probability: f64) {
 #[test]
 fn losses_are_binomial() {
     for (seed, loss) in [(1, 0.3), (2, 0.01), (3, 0.999)] {
-        let fates = fates(Settings { loss, seed, ..Settings::default() }, PACKETS);
+        let fates = fates(LinkSettings { loss, seed, ..LinkSettings::default() }, PACKETS);
         let lost = fates.iter().filter(|&&fate| fate == Fate::Drop(DropReason::Loss)).count();
         assert_binomial(lost, fates.len(), loss);
     }
@@ -41,7 +41,7 @@ fn losses_are_binomial() {
 
 #[test]
 fn losses_are_independent_of_the_loss_before() {
-    let fates = fates(Settings { loss: 0.3, seed: 4, ..Settings::default() }, PACKETS);
+    let fates = fates(LinkSettings { loss: 0.3, seed: 4, ..LinkSettings::default() }, PACKETS);
     let lost = |fate: &Fate| matches!(fate, Fate::Drop(_));
     let after_loss: Vec<_> = fates.windows(2).filter(|pair| lost(&pair[0])).collect();
     let twice = after_loss.iter().filter(|pair| lost(&pair[1])).count();
@@ -50,18 +50,19 @@ fn losses_are_independent_of_the_loss_before() {
 
 #[test]
 fn certainties_are_certain() {
-    let always = Settings { duplicate: 1.0, reorder: 1.0, corrupt: 1.0, ..Settings::default() };
+    let always =
+        LinkSettings { duplicate: 1.0, reorder: 1.0, corrupt: 1.0, ..LinkSettings::default() };
     for fate in fates(always, 1000) {
         let Fate::Deliver { first, duplicate: Some(second) } = fate else {
             panic!("{fate:?} is not delivered twice");
         };
         for passage in [first, second] {
-            assert_eq!(passage.hold, Settings::REORDER_HOLD);
+            assert_eq!(passage.hold, LinkSettings::REORDER_HOLD);
             assert!(passage.corrupt.is_some());
             assert!(passage.kinds().eq([ImpairmentKind::Reorder, ImpairmentKind::Corrupt]));
         }
     }
-    let lost = fates(Settings { loss: 1.0, ..Settings::default() }, 1000);
+    let lost = fates(LinkSettings { loss: 1.0, ..LinkSettings::default() }, 1000);
     assert!(lost.iter().all(|&fate| fate == Fate::Drop(DropReason::Loss)));
 }
 
@@ -69,7 +70,7 @@ fn certainties_are_certain() {
 fn bursts_lose_their_share_in_runs_of_mean_length_one_over_r() {
     for (seed, p, r) in [(5, 0.01, 0.25), (6, 0.2, 0.5), (7, 0.5, 0.9)] {
         let burst = Burst { p, r };
-        let settings = Settings { burst_loss: Some(burst), seed, ..Settings::default() };
+        let settings = LinkSettings { burst_loss: Some(burst), seed, ..LinkSettings::default() };
         let lost: Vec<bool> = fates(settings, PACKETS)
             .into_iter()
             .map(|fate| fate == Fate::Drop(DropReason::BurstLoss))
@@ -108,7 +109,7 @@ fn steady_state_loss_is_p_over_p_plus_r() {
 #[test]
 fn jitter_is_uniform_from_none_to_all_on_top_of_the_delay() {
     let (delay, jitter) = (Duration::from_millis(20), Duration::from_millis(5));
-    let fates = fates(Settings { delay, jitter, seed: 8, ..Settings::default() }, PACKETS);
+    let fates = fates(LinkSettings { delay, jitter, seed: 8, ..LinkSettings::default() }, PACKETS);
     let shares: Vec<u128> =
         passages(&fates).map(|passage| passage.delay.saturating_sub(delay).as_nanos()).collect();
     assert_eq!(shares.len(), PACKETS as usize);
@@ -152,7 +153,8 @@ fn every_shape_passes_the_chi_square_test_and_has_the_same_mean() {
     const BINS: usize = 20;
     let jitter = Duration::from_millis(10);
     for (shape, seed) in Shape::ALL.into_iter().zip(20..) {
-        let settings = Settings { jitter, jitter_shape: shape, seed, ..Settings::default() };
+        let settings =
+            LinkSettings { jitter, jitter_shape: shape, seed, ..LinkSettings::default() };
         let shares: Vec<f64> = passages(&fates(settings, PACKETS))
             .map(|passage| passage.delay.as_secs_f64() / jitter.as_secs_f64())
             .collect();
@@ -184,9 +186,9 @@ fn every_shape_passes_the_chi_square_test_and_has_the_same_mean() {
 
 #[test]
 fn each_way_loses_its_own_share_and_both_lose_independently() {
-    let base = Settings { loss: 0.3, seed: 12, ..Settings::default() };
+    let base = LinkSettings { loss: 0.3, seed: 12, ..LinkSettings::default() };
     let [into, out, both] =
-        Direction::ALL.map(|direction| fates(Settings { direction, ..base }, PACKETS));
+        LossyWay::ALL.map(|direction| fates(LinkSettings { direction, ..base }, PACKETS));
     let count = |fates: &[Fate], wanted| fates.iter().filter(|&&fate| fate == wanted).count();
     let (dropped, unanswered) = (Fate::Drop(DropReason::Loss), Fate::DropReply(DropReason::Loss));
     assert_binomial(count(&into, dropped), into.len(), 0.3);
@@ -206,21 +208,21 @@ fn bursts_and_outages_have_a_direction_as_well() {
     let outage = Outage { every: second, lasting: second };
     let burst = Burst { p: 0.1, r: 0.3 };
     for (direction, outage_is_in) in
-        [(Direction::In, true), (Direction::Out, false), (Direction::Both, true)]
+        [(LossyWay::In, true), (LossyWay::Out, false), (LossyWay::Both, true)]
     {
-        let base = Settings { direction, seed: 13, ..Settings::default() };
-        let down = fates(Settings { outage: Some(outage), ..base }, 1)[0];
+        let base = LinkSettings { direction, seed: 13, ..LinkSettings::default() };
+        let down = fates(LinkSettings { outage: Some(outage), ..base }, 1)[0];
         let drop = if outage_is_in { Fate::Drop } else { Fate::DropReply };
         assert_eq!(down, drop(DropReason::Outage));
 
-        let bursts = fates(Settings { burst_loss: Some(burst), ..base }, PACKETS);
+        let bursts = fates(LinkSettings { burst_loss: Some(burst), ..base }, PACKETS);
         let count = |wanted| bursts.iter().filter(|&&fate| fate == wanted).count() as f64;
         let lost_in = count(Fate::Drop(DropReason::BurstLoss)) / f64::from(PACKETS);
         let lost_out = count(Fate::DropReply(DropReason::BurstLoss)) / f64::from(PACKETS);
         let (wanted_in, wanted_out) = match direction {
-            Direction::In => (0.25, 0.0),
-            Direction::Out => (0.0, 0.25),
-            Direction::Both => (0.25, 0.75 * 0.25),
+            LossyWay::In => (0.25, 0.0),
+            LossyWay::Out => (0.0, 0.25),
+            LossyWay::Both => (0.25, 0.75 * 0.25),
         };
         // Five standard deviations of a chain that forgets at the rate 0.6.
         let bound = 5.0 * (0.25 * 0.75 * 1.6 / 0.4 / f64::from(PACKETS)).sqrt();
@@ -232,7 +234,7 @@ fn bursts_and_outages_have_a_direction_as_well() {
 /// A link of 8 kbit/s, which takes a millisecond for an octet, with this queue.
 fn narrow(queue: Duration) -> Impairment {
     let bandwidth = Some(Bandwidth { rate: std::num::NonZeroU64::new(8000).unwrap(), queue });
-    Impairment::new(Settings { bandwidth, ..Settings::default() }, START)
+    Impairment::new(LinkSettings { bandwidth, ..LinkSettings::default() }, START)
 }
 
 #[test]
@@ -271,13 +273,13 @@ fn a_saturated_link_carries_exactly_its_bandwidth() {
 
 #[test]
 fn duplicates_reordering_and_corruption_are_binomial_and_judged_for_each_copy() {
-    let settings = Settings {
+    let settings = LinkSettings {
         duplicate: 0.1,
         reorder: 0.02,
         corrupt: 0.05,
         reorder_hold: Duration::from_millis(50),
         seed: 9,
-        ..Settings::default()
+        ..LinkSettings::default()
     };
     let fates = fates(settings, PACKETS);
     let seconds: Vec<Passage> = fates
@@ -300,7 +302,7 @@ fn duplicates_reordering_and_corruption_are_binomial_and_judged_for_each_copy() 
 
 #[test]
 fn every_bit_flips_equally_often() {
-    let settings = Settings { corrupt: 1.0, seed: 10, ..Settings::default() };
+    let settings = LinkSettings { corrupt: 1.0, seed: 10, ..LinkSettings::default() };
     let mut counts = [0; 16];
     for passage in passages(&fates(settings, PACKETS)) {
         let bit = passage.corrupt.and_then(|flip| flip.position(2)).unwrap();
@@ -315,7 +317,8 @@ fn every_bit_flips_equally_often() {
 fn an_outage_is_the_last_part_of_each_period_to_the_nanosecond() {
     let second = Duration::from_secs(1);
     let outage = Outage { every: 60 * second, lasting: 20 * second };
-    let mut link = Impairment::new(Settings { outage: Some(outage), ..Settings::default() }, START);
+    let mut link =
+        Impairment::new(LinkSettings { outage: Some(outage), ..LinkSettings::default() }, START);
     let just_before = |span: Duration| span.saturating_sub(Duration::from_nanos(1));
     for (elapsed, down) in [
         (Duration::ZERO, false),
@@ -347,22 +350,22 @@ fn outages_without_length_or_period_never_come_and_whole_ones_never_end() {
 
 #[test]
 fn the_first_cause_in_order_is_counted() {
-    let everything = Settings {
+    let everything = LinkSettings {
         loss: 1.0,
         burst_loss: Some(Burst { p: 1.0, r: 0.0 }),
         outage: Some(Outage { every: Duration::from_secs(1), lasting: Duration::from_secs(1) }),
-        ..Settings::default()
+        ..LinkSettings::default()
     };
     let reason = |settings| Impairment::new(settings, START).judge(START);
     assert_eq!(reason(everything), Fate::Drop(DropReason::Outage));
-    let up = Settings { outage: None, ..everything };
+    let up = LinkSettings { outage: None, ..everything };
     assert_eq!(reason(up), Fate::Drop(DropReason::BurstLoss));
-    assert_eq!(reason(Settings { burst_loss: None, ..up }), Fate::Drop(DropReason::Loss));
+    assert_eq!(reason(LinkSettings { burst_loss: None, ..up }), Fate::Drop(DropReason::Loss));
 }
 
 #[test]
 fn nothing_is_touched_while_all_is_off() {
-    let off = Settings { seed: 11, ..Settings::default() };
+    let off = LinkSettings { seed: 11, ..LinkSettings::default() };
     assert!(off.is_off());
     assert!(fates(off, 1000).iter().all(|&fate| fate == Fate::UNTOUCHED));
     assert_eq!(off.to_string(), "");
@@ -371,7 +374,7 @@ fn nothing_is_touched_while_all_is_off() {
 /// Another sequence would break every recorded run: this one is part of the interface.
 #[test]
 fn a_seed_gives_the_same_losses_for_ever() {
-    let lost: String = fates(Settings { loss: 0.3, seed: 7, ..Settings::default() }, 40)
+    let lost: String = fates(LinkSettings { loss: 0.3, seed: 7, ..LinkSettings::default() }, 40)
         .iter()
         .map(|fate| if matches!(fate, Fate::Drop(_)) { 'x' } else { '.' })
         .collect();
@@ -380,7 +383,7 @@ fn a_seed_gives_the_same_losses_for_ever() {
 
 #[test]
 fn settings_are_told_in_words() {
-    let settings = Settings {
+    let settings = LinkSettings {
         loss: 0.3,
         burst_loss: Some(Burst { p: 0.1, r: 0.3 }),
         delay: Duration::from_millis(20),
@@ -389,14 +392,14 @@ fn settings_are_told_in_words() {
         reorder: 0.02,
         corrupt: 0.001,
         outage: Some(Outage { every: Duration::from_secs(60), lasting: Duration::from_secs(20) }),
-        ..Settings::default()
+        ..LinkSettings::default()
     };
     let bandwidth = Bandwidth {
         rate: std::num::NonZeroU64::new(64_000).unwrap(),
         queue: Duration::from_millis(100),
     };
-    let elaborate = Settings {
-        direction: Direction::Both,
+    let elaborate = LinkSettings {
+        direction: LossyWay::Both,
         jitter_shape: Shape::Pareto,
         bandwidth: Some(bandwidth),
         reorder_extent: 3,
@@ -417,11 +420,11 @@ fn settings_are_told_in_words() {
     );
 }
 
-fn any_settings() -> impl Strategy<Value = Settings> {
+fn any_settings() -> impl Strategy<Value = LinkSettings> {
     let ratio = || prop_oneof![Just(0.0), Just(1.0), 0.0..1.0_f64];
     let span = || (0..100_u64).prop_map(Duration::from_millis);
     let base = (ratio(), ratio(), ratio(), ratio(), span(), span(), any::<u64>()).prop_map(
-        |(loss, duplicate, reorder, corrupt, delay, jitter, seed)| Settings {
+        |(loss, duplicate, reorder, corrupt, delay, jitter, seed)| LinkSettings {
             loss,
             delay,
             jitter,
@@ -429,7 +432,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
             reorder,
             corrupt,
             seed,
-            ..Settings::default()
+            ..LinkSettings::default()
         },
     );
     (
@@ -438,12 +441,12 @@ fn any_settings() -> impl Strategy<Value = Settings> {
         proptest::option::of(
             (span(), span()).prop_map(|(every, lasting)| Outage { every, lasting }),
         ),
-        prop::sample::select(&Direction::ALL[..]),
+        prop::sample::select(&LossyWay::ALL[..]),
         prop::sample::select(&Shape::ALL[..]),
         0..4_u32,
     )
         .prop_map(|(base, burst_loss, outage, direction, jitter_shape, reorder_extent)| {
-            Settings { burst_loss, direction, jitter_shape, reorder_extent, outage, ..base }
+            LinkSettings { burst_loss, direction, jitter_shape, reorder_extent, outage, ..base }
         })
 }
 
@@ -456,13 +459,13 @@ proptest! {
     #[test]
     fn an_impairment_leaves_the_decisions_of_the_others_alone(settings in any_settings()) {
         // Seen with loss, an outage and bursts switched off, every packet is there to compare.
-        let base = Settings { loss: 0.0, burst_loss: None, outage: None, ..settings };
+        let base = LinkSettings { loss: 0.0, burst_loss: None, outage: None, ..settings };
         let all = fates(base, 100);
         for (lossy, whole) in fates(settings, 100).iter().zip(&all) {
             let is_lost = matches!(lossy, Fate::Drop(_) | Fate::DropReply(_));
             prop_assert!(is_lost || lossy == whole);
         }
-        let undamaged = fates(Settings { corrupt: 0.0, delay: Duration::from_secs(1), ..base }, 100);
+        let undamaged = fates(LinkSettings { corrupt: 0.0, delay: Duration::from_secs(1), ..base }, 100);
         for (one, other) in passages(&all).zip(passages(&undamaged)) {
             prop_assert_eq!(one.hold, other.hold);
             prop_assert_eq!(one.delay + Duration::from_secs(1), other.delay + base.delay);

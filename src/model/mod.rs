@@ -1,6 +1,6 @@
 //! The vocabulary: the only types that every layer shares.
 //!
-//! Nothing here does anything but be a value: moments ([`Mono`], [`Wall`], [`Stamp`],
+//! Nothing here does anything but be a value: moments ([`Mono`], [`Wall`], [`Moment`],
 //! [`Arrival`]), identities ([`TargetId`]), and the closed sets of words that become label values on
 //! `/metrics` ([`UnsentReason`], [`InvalidReason`], …).
 
@@ -16,4 +16,4 @@ pub use outcome::{
     Direction, DropReason, IcmpKind, ImpairmentKind, InvalidReason, StampSource, State,
     TargetLabel, UnmatchedReason, UnsentReason,
 };
-pub use time::{Arrival, Mono, Stamp, Wall, nanos};
+pub use time::{Arrival, Moment, Mono, Wall, nanos};

@@ -1,7 +1,7 @@
 //! Moments on the two clocks, as plain nanoseconds.
 //!
 //! [`Mono`] orders and spaces events and never steps; [`Wall`] is what packets and the kernel's
-//! socket timestamps carry and may step. A [`Stamp`] is both, read together, so that one can be
+//! socket timestamps carry and may step. A [`Moment`] is both, read together, so that one can be
 //! told from the other later. The types read no clock.
 
 use std::ops::{Add, Sub};
@@ -19,7 +19,7 @@ pub struct Wall(u64);
 
 /// Both clocks, read at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stamp {
+pub struct Moment {
     /// The moment on the monotonic clock.
     pub mono: Mono,
     /// The same moment in civil time.
@@ -34,7 +34,7 @@ pub struct Arrival {
     /// The kernel's receive timestamp, where there is one and it agrees with the monotonic clock.
     pub kernel: Option<Wall>,
     /// When the program read it from the socket.
-    pub read: Stamp,
+    pub read: Moment,
     /// The hop limit it arrived with, where the kernel tells it.
     pub ttl: Option<u8>,
 }
@@ -132,7 +132,7 @@ pub fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
-impl Stamp {
+impl Moment {
     /// Both clocks `span` later, neither having stepped.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
@@ -177,15 +177,15 @@ mod tests {
 
     #[test]
     fn a_step_is_told_from_slewing_in_both_directions() {
-        let start = Stamp::default().after(Duration::from_secs(1_000));
+        let start = Moment::default().after(Duration::from_secs(1_000));
         let later = start.after(Duration::from_secs(10));
         let by = |nanos| Duration::from_nanos(nanos);
         let (most, more) = (by(11_000_000), by(11_000_001));
-        assert!(!Stamp { wall: later.wall + most, ..later }.stepped_since(start));
-        assert!(!Stamp { wall: later.wall - most, ..later }.stepped_since(start));
-        assert!(Stamp { wall: later.wall + more, ..later }.stepped_since(start));
-        assert!(Stamp { wall: later.wall - more, ..later }.stepped_since(start));
-        assert!(Stamp { wall: Wall::default(), ..later }.stepped_since(start));
+        assert!(!Moment { wall: later.wall + most, ..later }.stepped_since(start));
+        assert!(!Moment { wall: later.wall - most, ..later }.stepped_since(start));
+        assert!(Moment { wall: later.wall + more, ..later }.stepped_since(start));
+        assert!(Moment { wall: later.wall - more, ..later }.stepped_since(start));
+        assert!(Moment { wall: Wall::default(), ..later }.stepped_since(start));
     }
 
     #[test]

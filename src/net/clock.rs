@@ -2,13 +2,13 @@
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::model::{Mono, Stamp, Wall};
+use crate::model::{Moment, Mono, Wall};
 
 /// Both clocks, now: `CLOCK_MONOTONIC` and `CLOCK_REALTIME`, read one after the other (about
 /// 50 ns apart; `clock_gettime` answers from the vDSO).
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
-pub fn now() -> Stamp {
+pub fn now() -> Moment {
     let nanos = |clock| {
         // Both clocks exist on every Linux, so the call cannot fail; neither reads before 1970.
         clock_gettime(clock).map_or(0, |time| {
@@ -16,7 +16,7 @@ pub fn now() -> Stamp {
                 + u64::try_from(time.tv_nsec()).unwrap_or(0)
         })
     };
-    Stamp {
+    Moment {
         mono: Mono::from_nanos(nanos(ClockId::CLOCK_MONOTONIC)),
         wall: Wall::from_nanos(nanos(ClockId::CLOCK_REALTIME)),
     }

@@ -31,7 +31,7 @@ pub use limits::raise_descriptor_limit;
 pub use notice::Notice;
 pub use readiness::Readiness;
 pub use resolve::resolve;
-pub use socket::{Options, Socket};
+pub use socket::{Socket, SocketOptions};
 pub use timer::Timer;
 
 /// What a test waits for must come within a minute.

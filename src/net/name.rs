@@ -13,12 +13,12 @@ const V6_LEN: usize = 28;
 /// A socket address in the kernel's form.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(4))]
-pub(super) struct Name {
+pub(super) struct KernelAddress {
     octets: [u8; V6_LEN],
     len: usize,
 }
 
-impl Name {
+impl KernelAddress {
     /// How many octets it can hold: enough for either family.
     pub(super) const ROOM: usize = V6_LEN;
 
@@ -78,7 +78,7 @@ impl Name {
         &self.octets[..self.len]
     }
 
-    /// Where the kernel may write, [`Name::ROOM`] octets.
+    /// Where the kernel may write, [`KernelAddress::ROOM`] octets.
     pub(super) fn room(&mut self) -> &mut [u8; Self::ROOM] {
         &mut self.octets
     }
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn an_ipv4_name_is_a_sockaddr_in() {
-        let name = Name::new("192.0.2.7:12000".parse().unwrap());
+        let name = KernelAddress::new("192.0.2.7:12000".parse().unwrap());
         assert_eq!(name.octets().len(), size_of::<libc::sockaddr_in>());
         assert_eq!(name.octets()[..2], 2_u16.to_ne_bytes());
         assert_eq!(name.octets()[2..], [0x2e, 0xe0, 192, 0, 2, 7, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn an_ipv6_name_is_a_sockaddr_in6_and_keeps_its_scope() {
         let address = SocketAddrV6::new("fe80::1".parse().unwrap(), 862, 0, 3);
-        let name = Name::new(address.into());
+        let name = KernelAddress::new(address.into());
         assert_eq!(name.octets().len(), size_of::<libc::sockaddr_in6>());
         assert_eq!(name.octets()[..2], 10_u16.to_ne_bytes());
         assert_eq!(name.octets()[2..4], [0x03, 0x5e]);
@@ -127,11 +127,11 @@ mod tests {
 
     #[test]
     fn a_name_of_no_known_family_or_cut_short_is_none() {
-        assert_eq!(Name::EMPTY.address(), None);
-        let mut cut = Name::new("192.0.2.7:12000".parse().unwrap());
+        assert_eq!(KernelAddress::EMPTY.address(), None);
+        let mut cut = KernelAddress::new("192.0.2.7:12000".parse().unwrap());
         cut.filled(V4_LEN - 1);
         assert_eq!(cut.address(), None);
-        let mut unix = Name::new("192.0.2.7:12000".parse().unwrap());
+        let mut unix = KernelAddress::new("192.0.2.7:12000".parse().unwrap());
         unix.room()[..2].copy_from_slice(&1_u16.to_ne_bytes());
         assert_eq!(unix.address(), None);
     }
@@ -139,12 +139,12 @@ mod tests {
     proptest! {
         #[test]
         fn every_address_comes_back(address: SocketAddr) {
-            prop_assert_eq!(Name::new(address).address(), Some(address));
+            prop_assert_eq!(KernelAddress::new(address).address(), Some(address));
         }
 
         #[test]
-        fn any_octets_decode_without_panic(octets: [u8; Name::ROOM], len in 0_usize..200) {
-            let mut name = Name { octets, len: 0 };
+        fn any_octets_decode_without_panic(octets: [u8; KernelAddress::ROOM], len in 0_usize..200) {
+            let mut name = KernelAddress { octets, len: 0 };
             name.filled(len);
             let _ = name.address();
         }

@@ -51,15 +51,15 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::net::{self, Inbox, Options, Outbox, Socket};
+    use crate::net::{self, Inbox, Outbox, Socket, SocketOptions};
 
     #[test]
     fn datagrams_end_the_wait() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let any = SocketAddr::from(([127, 0, 0, 1], 0));
-            let mut near = Socket::bind(any, &Options::default()).unwrap();
-            let far = Socket::bind(any, &Options::default()).unwrap();
+            let mut near = Socket::bind(any, &SocketOptions::default()).unwrap();
+            let far = Socket::bind(any, &SocketOptions::default()).unwrap();
             let readiness = Readiness::of(&far).unwrap();
             let (mut inbox, mut outbox) = (Inbox::new(), Outbox::new());
             for _ in 0..3 {

@@ -15,7 +15,7 @@ use super::batch::{BATCH, Inbox, Outbox};
 use super::clock;
 use super::cmsg::Control;
 use super::error::{BindError, SendError};
-use super::name::Name;
+use super::name::KernelAddress;
 use super::notice::{self, Notice};
 use super::numbering::{Counted, Numbering};
 
@@ -48,7 +48,7 @@ const STANDING_ERRORS: u32 = 1000;
 /// an error: the fields of [`Datagram`](super::Datagram) are `None`, the notices do not come.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, named where they are set")]
-pub struct Options {
+pub struct SocketOptions {
     /// Octets wanted for `SO_RCVBUF`; 0 leaves the system's default. Without privileges, the
     /// system grants at most sysctl `net.core.rmem_max`; see [`Socket::receive_buffer`].
     pub receive_buffer: usize,
@@ -86,8 +86,8 @@ impl Socket {
     /// Opens and binds; port 0 picks a free one. An IPv6 socket is IPv6 only.
     ///
     /// # Errors
-    /// Those of socket(2) and bind(2). Options that the kernel lacks are none.
-    pub fn bind(address: SocketAddr, options: &Options) -> Result<Self, BindError> {
+    /// Those of socket(2) and bind(2). Options that the kernel lacks are not errors.
+    pub fn bind(address: SocketAddr, options: &SocketOptions) -> Result<Self, BindError> {
         let fail = |operation| move |source| BindError { operation, address, source };
         let domain = Domain::for_address(address);
         let socket = socket2::Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
@@ -127,7 +127,7 @@ impl Socket {
     }
 
     /// Octets of `SO_RCVBUF` that the system granted, in the measure of
-    /// [`Options::receive_buffer`]: half of what getsockopt(2) says, as the kernel doubles what
+    /// [`SocketOptions::receive_buffer`]: half of what getsockopt(2) says, as the kernel doubles what
     /// it is asked for, to cover its own bookkeeping.
     ///
     /// # Errors
@@ -265,9 +265,9 @@ impl AsRawFd for Socket {
 }
 
 /// Sets what can do without: all but the timestamps.
-fn set_options(socket: &socket2::Socket, address: SocketAddr, options: &Options) {
+fn set_options(socket: &socket2::Socket, address: SocketAddr, options: &SocketOptions) {
     // With CAP_NET_ADMIN, the sysctls are no limit.
-    let Options { receive_buffer, send_buffer, .. } = *options;
+    let SocketOptions { receive_buffer, send_buffer, .. } = *options;
     if receive_buffer > 0 && setsockopt(socket, sockopt::RcvBufForce, &receive_buffer).is_err() {
         ask(socket, sockopt::RcvBuf, &receive_buffer);
     }
@@ -329,7 +329,7 @@ fn carries_ids(socket: BorrowedFd<'_>, local: SocketAddr) -> bool {
             SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
         });
     }
-    let name = Name::new(here);
+    let name = KernelAddress::new(here);
     let packet = Packet { name: name.octets(), control: control.octets(), payload: &[] };
     mmsg::send(socket, std::iter::once(packet), MSG_PROBE | MsgFlags::MSG_DONTWAIT).is_ok()
 }

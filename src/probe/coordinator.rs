@@ -17,7 +17,7 @@ use super::crew::Hand;
 use super::error::{ApplyError, StartError};
 use super::event::Event;
 use super::names::Names;
-use super::options::Options;
+use super::options::RunOptions;
 use super::placement;
 use super::roster::{Applied, Roster, Succession};
 
@@ -48,7 +48,7 @@ impl Probe {
     /// Where the machine gives no socket or no thread, or the names of targets are not unique.
     pub async fn start(
         config: Config,
-        options: Options,
+        options: RunOptions,
     ) -> Result<(Self, UnboundedReceiver<Event>), StartError> {
         let (events, happenings) = unbounded_channel();
         let mut rates = vec![0.0; options.workers.get()];
@@ -156,7 +156,7 @@ impl Probe {
     }
 
     /// Waits until no target has anything due or in flight: after [`stop`](Self::stop), or once
-    /// all have come to their [`Options::limit`].
+    /// all have come to their [`RunOptions::limit`].
     pub async fn settled(&self) {
         for hand in &self.crew {
             let (done, settled) = oneshot::channel();

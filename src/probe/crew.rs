@@ -11,7 +11,7 @@ use super::command::Command;
 use super::error::StartError;
 use super::event::Event;
 use super::fleet::Fleet;
-use super::options::{Begin, Options};
+use super::options::{Begin, RunOptions};
 use super::sockets::Sockets;
 use super::worker::Worker;
 
@@ -28,7 +28,7 @@ impl Hand {
     pub(super) fn start(
         rate: f64,
         rtt_buckets: &[f64],
-        options: &Options,
+        options: &RunOptions,
         events: UnboundedSender<Event>,
     ) -> Result<Self, StartError> {
         let (commands, orders) = unbounded_channel();

@@ -21,7 +21,7 @@ use rand_chacha::ChaCha12Rng;
 
 use crate::config::{Host, Target};
 use crate::model::{
-    Arrival, IcmpKind, Label, Mono, Stamp, TargetId, UnmatchedReason, UnsentReason, Wall, nanos,
+    Arrival, IcmpKind, Label, Moment, Mono, TargetId, UnmatchedReason, UnsentReason, Wall, nanos,
 };
 use crate::observe::{TargetGlance, TargetLook, TargetSample};
 use crate::session::{Buckets, Histogram, Record};
@@ -224,7 +224,7 @@ impl Fleet {
     /// heartbeat due, for [`poll_transmit`](Self::poll_transmit).
     ///
     /// To be called once everything has been handed in that arrived until `now`.
-    pub fn handle_timeout(&mut self, now: Stamp) {
+    pub fn handle_timeout(&mut self, now: Moment) {
         self.routes.advance(now.mono);
         while let Some(&Reverse((at, id))) = self.agenda.peek() {
             if at > now.mono {
@@ -258,7 +258,7 @@ impl Fleet {
     }
 
     /// The next heartbeat that was found to be due, until there is none.
-    pub fn poll_transmit(&mut self, now: Stamp) -> Option<Transmit> {
+    pub fn poll_transmit(&mut self, now: Moment) -> Option<Transmit> {
         loop {
             let (_, id) = self.due.pop_front()?;
             let Some(watched) = self.targets.get_mut(id) else { continue };
@@ -291,7 +291,7 @@ impl Fleet {
     }
 
     /// The heartbeat left at `at`, which is also what it carries as t1.
-    pub fn handle_sent(&mut self, ticket: Ticket, at: Stamp) {
+    pub fn handle_sent(&mut self, ticket: Ticket, at: Moment) {
         let Some(watched) = self.targets.get_mut(ticket.id) else { return };
         watched.session.handle_sent(at);
         schedule(&mut self.agenda, ticket.id, watched);
@@ -303,7 +303,7 @@ impl Fleet {
     }
 
     /// The heartbeat could not leave.
-    pub fn handle_unsent(&mut self, ticket: Ticket, reason: UnsentReason, now: Stamp) {
+    pub fn handle_unsent(&mut self, ticket: Ticket, reason: UnsentReason, now: Moment) {
         let Ticket { id, sequence, .. } = ticket;
         let Some(watched) = self.targets.get_mut(id) else { return };
         watched.session.handle_unsent(reason, now);
@@ -354,7 +354,7 @@ impl Fleet {
 
     /// An ICMP error came back about a heartbeat that was sent to `peer`, and quotes as much of it
     /// as its sender cared to: it explains for the target whose heartbeat that was.
-    pub fn handle_icmp(&mut self, peer: SocketAddr, quote: &[u8], kind: IcmpKind, now: Stamp) {
+    pub fn handle_icmp(&mut self, peer: SocketAddr, quote: &[u8], kind: IcmpKind, now: Moment) {
         match self.routes.return_to(peer, quote) {
             Ok(id) => {
                 let Some(watched) = self.targets.get_mut(id) else { return };
@@ -482,7 +482,7 @@ impl Fleet {
 
     /// A target, looked at closely at `now`.
     #[must_use]
-    pub fn look(&self, id: TargetId, now: Stamp) -> Option<TargetLook> {
+    pub fn look(&self, id: TargetId, now: Moment) -> Option<TargetLook> {
         let session = &self.targets.get(id)?.session;
         Some(TargetLook {
             at: now.wall,

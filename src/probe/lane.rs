@@ -1,7 +1,7 @@
 //! One socket's part of a worker: heartbeats of one address family that are about to leave, and
 //! what is known about those that have left.
 
-use crate::model::Stamp;
+use crate::model::Moment;
 use crate::net::{Notice, Outbox};
 
 use super::awaited::Awaited;
@@ -59,7 +59,7 @@ impl Lane {
     }
 
     /// Adds a heartbeat of `fleet` that leaves at `leaving`, and says whether the batch is full.
-    pub(super) fn push(&mut self, fleet: &Fleet, transmit: &Transmit, leaving: Stamp) -> bool {
+    pub(super) fn push(&mut self, fleet: &Fleet, transmit: &Transmit, leaving: Moment) -> bool {
         self.outbox.push(transmit.peer, None, |out| fleet.encode(transmit, leaving.wall, out));
         self.tickets.push(transmit.ticket);
         self.outbox.is_full()
@@ -70,7 +70,7 @@ impl Lane {
         &mut self,
         machine: &mut impl Machine,
         fleet: &mut Fleet,
-        leaving: Stamp,
+        leaving: Moment,
     ) -> usize {
         let count = self.tickets.len();
         if count == 0 {
@@ -94,7 +94,7 @@ impl Lane {
         &mut self,
         machine: &mut impl Machine,
         fleet: &mut Fleet,
-        now: Stamp,
+        now: Moment,
     ) {
         let awaited = &mut self.awaited;
         machine.read_notices(self.family, |notice| match notice {
@@ -113,7 +113,7 @@ impl Lane {
         machine: &mut impl Machine,
         timeline: &Timeline,
         fleet: &mut Fleet,
-        now: Stamp,
+        now: Moment,
     ) -> Moved {
         let mut total = 0;
         loop {

@@ -8,7 +8,7 @@
 
 use std::net::SocketAddr;
 
-use crate::model::{Stamp, UnsentReason};
+use crate::model::{Moment, UnsentReason};
 use crate::net::{Datagram, Notice, Outbox};
 
 /// An address family. A machine has one socket for each that it supports.
@@ -42,7 +42,7 @@ impl Family {
 /// The socket of a family that [`has`](Self::has) denies is never asked for anything.
 pub trait Machine {
     /// Both clocks, now.
-    fn now(&mut self) -> Stamp;
+    fn now(&mut self) -> Moment;
 
     /// Whether there is a socket of this family; the answer never changes.
     fn has(&self, family: Family) -> bool;

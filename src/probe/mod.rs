@@ -77,7 +77,7 @@ pub use error::{ApplyError, StartError};
 pub use event::{Detail, Event, Happening};
 pub use fleet::Fleet;
 pub use machine::{Family, Machine};
-pub use options::{Begin, Options};
+pub use options::{Begin, RunOptions};
 pub use roster::Applied;
 pub use timeline::Timeline;
 pub use transmit::{Ticket, Transmit};

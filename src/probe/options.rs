@@ -6,7 +6,7 @@ use super::event::Detail;
 
 /// How a probe is run.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
+pub struct RunOptions {
     /// How much is reported as [`Event`](super::Event)s.
     pub detail: Detail,
     /// When each target's first heartbeat is due.

@@ -7,9 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::Poll;
 use std::thread;
 
-use crate::model::{Stamp, UnsentReason};
+use crate::model::{Moment, UnsentReason};
 use crate::net::{
-    self, Alarm, BindError, Datagram, Inbox, Notice, Options, Outbox, Readiness, SendError, Socket,
+    self, Alarm, BindError, Datagram, Inbox, Notice, Outbox, Readiness, SendError, Socket,
+    SocketOptions,
 };
 use crate::wire;
 
@@ -118,7 +119,7 @@ impl Sockets {
 }
 
 impl Machine for Sockets {
-    fn now(&mut self) -> Stamp {
+    fn now(&mut self) -> Moment {
         net::now()
     }
 
@@ -174,12 +175,12 @@ impl Port {
     /// Opens a socket for `rate` heartbeats a second.
     fn open(family: Family, rate: f64) -> Result<Self, OpenError> {
         let buffer = buffer(rate);
-        let options = Options {
+        let options = SocketOptions {
             receive_buffer: buffer,
             send_buffer: buffer,
             transmit_stamps: true,
             icmp_errors: true,
-            ..Options::default()
+            ..SocketOptions::default()
         };
         let any = match family {
             Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),

@@ -70,7 +70,7 @@ fn config(count: usize, address: SocketAddr) -> Config {
 #[tokio::test]
 async fn workers_share_the_targets_and_a_sample_has_them_all_in_order() {
     let reflector = Reflector::start();
-    let options = Options {
+    let options = RunOptions {
         detail: Detail::Changes,
         begin: Begin::Spread,
         limit: Some(5),
@@ -97,7 +97,7 @@ async fn workers_share_the_targets_and_a_sample_has_them_all_in_order() {
 #[tokio::test]
 async fn a_few_targets_are_looked_at_in_the_order_in_which_they_are_asked_for() {
     let reflector = Reflector::start();
-    let options = Options {
+    let options = RunOptions {
         detail: Detail::Changes,
         begin: Begin::Spread,
         limit: Some(20),
@@ -138,7 +138,7 @@ async fn a_stopped_probe_sends_nothing_more_and_can_still_be_sampled() {
     for target in &mut config.targets {
         Arc::make_mut(target).timeout = Duration::from_millis(50);
     }
-    let options = Options {
+    let options = RunOptions {
         detail: Detail::Heartbeats,
         begin: Begin::AtOnce,
         limit: None,
@@ -189,7 +189,7 @@ fn received(target: &TargetSample) -> u64 {
 #[tokio::test]
 async fn targets_come_go_and_change_while_the_others_go_on() {
     let (reflector, silent) = (Reflector::start(), UdpSocket::bind("127.0.0.1:0").unwrap());
-    let options = Options {
+    let options = RunOptions {
         detail: Detail::Changes,
         begin: Begin::Spread,
         limit: None,
@@ -286,7 +286,7 @@ async fn targets_come_go_and_change_while_the_others_go_on() {
 #[tokio::test]
 async fn configurations_that_are_applied_at_once_come_one_after_the_other() {
     let reflector = Reflector::start();
-    let options = Options {
+    let options = RunOptions {
         detail: Detail::Changes,
         begin: Begin::Spread,
         limit: None,
@@ -330,7 +330,7 @@ async fn a_name_that_comes_later_is_looked_up_and_known_to_the_next_who_has_it()
         target.interval = Duration::from_millis(20);
         target
     };
-    let options = Options {
+    let options = RunOptions {
         detail: Detail::Changes,
         begin: Begin::AtOnce,
         limit: None,

@@ -6,15 +6,15 @@
 
 use std::time::Duration;
 
-use crate::model::{Arrival, Mono, Stamp, Wall};
+use crate::model::{Arrival, Moment, Mono, Wall};
 
 /// How the two clocks stood in the last rounds.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeline {
     /// The round before this one.
-    last: Stamp,
+    last: Moment,
     /// The present round.
-    round: Stamp,
+    round: Moment,
     /// Whether civil time was stepped between the two.
     stepped: bool,
 }
@@ -22,12 +22,12 @@ pub struct Timeline {
 impl Timeline {
     /// A timeline whose first round begins at `now`.
     #[must_use]
-    pub fn new(now: Stamp) -> Self {
+    pub fn new(now: Moment) -> Self {
         Self { last: now, round: now, stepped: false }
     }
 
     /// A new round of reading begins at `now`.
-    pub fn begin_round(&mut self, now: Stamp) {
+    pub fn begin_round(&mut self, now: Moment) {
         self.last = self.round;
         self.round = now;
         self.stepped = now.stepped_since(self.last);
@@ -35,7 +35,7 @@ impl Timeline {
 
     /// The arrival of a datagram that was read at `read` and stamped `kernel` by the kernel.
     #[must_use]
-    pub fn arrival(&self, read: Stamp, kernel: Option<Wall>, ttl: Option<u8>) -> Arrival {
+    pub fn arrival(&self, read: Moment, kernel: Option<Wall>, ttl: Option<u8>) -> Arrival {
         let believed = kernel.and_then(|wall| {
             let after_step = on_monotonic(read, wall);
             // Civil time may also be stepped within the round, before the datagram is read.
@@ -55,13 +55,13 @@ impl Timeline {
 
 /// The moment `wall` on the monotonic clock, no later than `reference`; `None` where it lies ahead
 /// of that in civil time.
-fn on_monotonic(reference: Stamp, wall: Wall) -> Option<Mono> {
+fn on_monotonic(reference: Moment, wall: Wall) -> Option<Mono> {
     let ago = u64::try_from(reference.wall.nanos_since(wall)).ok()?;
     (ago <= reference.mono.as_nanos()).then(|| reference.mono - Duration::from_nanos(ago))
 }
 
 /// The moment `wall` on the monotonic clock, no earlier than `reference`.
-fn forward(reference: Stamp, wall: Wall) -> Option<Mono> {
+fn forward(reference: Moment, wall: Wall) -> Option<Mono> {
     let ahead = u64::try_from(wall.nanos_since(reference.wall)).ok()?;
     Some(reference.mono + Duration::from_nanos(ahead))
 }
@@ -70,17 +70,17 @@ fn forward(reference: Stamp, wall: Wall) -> Option<Mono> {
 mod tests {
     use super::*;
 
-    fn stamp(millis: u64) -> Stamp {
+    fn stamp(millis: u64) -> Moment {
         let uptime = Duration::from_secs(1_000) + Duration::from_millis(millis);
-        Stamp {
+        Moment {
             mono: Mono::default() + uptime,
             wall: Wall::from_nanos(1_700_000_000_000_000_000) + uptime,
         }
     }
 
-    fn stepped(at: Stamp, by: i64) -> Stamp {
+    fn stepped(at: Moment, by: i64) -> Moment {
         let by_ms = Duration::from_millis(by.unsigned_abs());
-        Stamp { wall: if by < 0 { at.wall - by_ms } else { at.wall + by_ms }, ..at }
+        Moment { wall: if by < 0 { at.wall - by_ms } else { at.wall + by_ms }, ..at }
     }
 
     #[test]

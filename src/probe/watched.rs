@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::Target;
-use crate::model::{Mono, Stamp, TargetId, UnsentReason, Wall};
+use crate::model::{Moment, Mono, TargetId, UnsentReason, Wall};
 use crate::observe::Evidence;
-use crate::session::{Record, Session, Settings};
+use crate::session::{Record, Session, SessionSettings};
 use crate::wire::Prober;
 
 use super::event::{Event, Happening};
@@ -112,7 +112,7 @@ impl Watched {
 
     /// The change of its verdict that has not been reported yet, with what explains it; the probe
     /// is impaired until `impaired_until`.
-    pub(super) fn change(&mut self, now: Stamp, impaired_until: Option<Mono>) -> Option<Event> {
+    pub(super) fn change(&mut self, now: Moment, impaired_until: Option<Mono>) -> Option<Event> {
         let state = self.session.poll_change()?;
         let misses = self.session.consecutive_misses();
         let impaired = impaired_until.is_some_and(|until| now.mono < until);
@@ -121,7 +121,7 @@ impl Watched {
     }
 
     /// What explains its trouble at `now`; `impaired` is whether the probe is.
-    fn evidence(&self, now: Stamp, impaired: bool) -> Evidence {
+    fn evidence(&self, now: Moment, impaired: bool) -> Evidence {
         Evidence {
             at: now.wall,
             symptoms: self.session.symptoms(now.mono),
@@ -141,8 +141,8 @@ impl Watched {
 }
 
 /// How a target is probed and judged.
-pub(super) fn settings(target: &Target) -> Settings {
-    Settings {
+pub(super) fn settings(target: &Target) -> SessionSettings {
+    SessionSettings {
         interval: target.interval,
         timeout: target.timeout,
         misses: target.misses,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
-use crate::model::{Mono, Stamp, TargetId, UnsentReason};
+use crate::model::{Moment, Mono, TargetId, UnsentReason};
 use crate::observe::{TargetGlance, TargetSample};
 
 use super::applying::{Applying, reachable_first};
@@ -189,7 +189,7 @@ impl Worker {
     }
 
     /// Reads everything that arrived before `now`.
-    fn receive(&mut self, machine: &mut impl Machine, now: Stamp) -> Moved {
+    fn receive(&mut self, machine: &mut impl Machine, now: Moment) -> Moved {
         self.timeline.begin_round(now);
         let mut moved = Moved { datagrams: 0, all: true };
         let glance = self.busy.is_multiple_of(STEADY);
@@ -204,7 +204,7 @@ impl Worker {
     }
 
     /// Sends what is due at `now`.
-    fn transmit(&mut self, machine: &mut impl Machine, now: Stamp) -> Moved {
+    fn transmit(&mut self, machine: &mut impl Machine, now: Moment) -> Moved {
         let mut datagrams = 0;
         self.fleet.handle_timeout(now);
         for _ in 0..BATCHES_PER_ROUND {
@@ -221,7 +221,7 @@ impl Worker {
     }
 
     /// Hands what is due at `now` to the lanes, and says whether it stopped because one is full.
-    fn fill_batches(&mut self, now: Stamp, leaving: Stamp) -> bool {
+    fn fill_batches(&mut self, now: Moment, leaving: Moment) -> bool {
         while let Some(transmit) = self.fleet.poll_transmit(now) {
             let family = Family::of(transmit.peer);
             let Some(lane) = self.lanes.iter_mut().find(|lane| lane.family() == family) else {

@@ -9,20 +9,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::{Prefix, PrefixMap};
-use crate::impair::{Impairment, Settings};
+use crate::impair::{Impairment, LinkSettings};
 use crate::model::Mono;
 
 /// Faults for all, or for some sources: the longest matching prefix wins.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Faults {
     /// For everybody else.
-    pub all: Settings,
+    pub all: LinkSettings,
     /// By the source's prefix.
-    pub sources: Vec<(Prefix, Settings)>,
+    pub sources: Vec<(Prefix, LinkSettings)>,
 }
 
-impl From<Settings> for Faults {
-    fn from(all: Settings) -> Self {
+impl From<LinkSettings> for Faults {
+    fn from(all: LinkSettings) -> Self {
         Self { all, sources: Vec::new() }
     }
 }
@@ -30,8 +30,8 @@ impl From<Settings> for Faults {
 /// Faults, and since when each of them holds.
 #[derive(Debug, Clone)]
 pub(super) struct Dated {
-    all: (Settings, Mono),
-    sources: PrefixMap<(Settings, Mono)>,
+    all: (LinkSettings, Mono),
+    sources: PrefixMap<(LinkSettings, Mono)>,
 }
 
 impl Dated {
@@ -145,13 +145,13 @@ mod tests {
     use crate::impair::{Fate, Outage};
     use crate::model::DropReason;
 
-    fn faults(all: Settings, sources: &[(&str, Settings)]) -> Faults {
+    fn faults(all: LinkSettings, sources: &[(&str, LinkSettings)]) -> Faults {
         let sources = sources.iter().map(|&(text, settings)| (text.parse().unwrap(), settings));
         Faults { all, sources: sources.collect() }
     }
 
-    fn lossy(loss: f64) -> Settings {
-        Settings { loss, seed: 7, ..Settings::default() }
+    fn lossy(loss: f64) -> LinkSettings {
+        LinkSettings { loss, seed: 7, ..LinkSettings::default() }
     }
 
     fn fate(links: &mut Links, source: &str) -> Fate {
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_counts() {
-        let well = Settings::default();
+        let well = LinkSettings::default();
         let faults = faults(
             well,
             &[("192.0.2.0/24", lossy(1.0)), ("192.0.2.7", well), ("2001:db8::/32", lossy(1.0))],
@@ -229,7 +229,7 @@ mod tests {
         let mut dated = Dated::new(&Faults::default(), Mono::default());
         let mut links = Links::new(&dated);
         let change = Mono::default() + 100 * second;
-        dated.change(&Settings { outage, ..Settings::default() }.into(), change);
+        dated.change(&LinkSettings { outage, ..LinkSettings::default() }.into(), change);
         links.change(&dated);
         for (after, down) in [(0, false), (1, false), (2, true), (3, false), (5, true)] {
             let fate = links.to(IpAddr::from([192, 0, 2, 1])).judge(change + after * second);

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use tracing::warn;
 
 use super::faults::Follower;
-use super::reflector::{Reflector, Transmit};
+use super::reflector::{OutgoingReply, Reflector};
 use super::throttle::Throttle;
 use crate::exposition::ResponderMetrics;
 use crate::net::{self, Inbox, Outbox, Readiness, Socket};
@@ -104,7 +104,7 @@ impl Listener {
 
     /// Queues a reply, to leave with the next [`flush`](Self::flush) or, where the batch is full,
     /// at once.
-    pub(super) fn send(&mut self, reply: Transmit<'_>) {
+    pub(super) fn send(&mut self, reply: OutgoingReply<'_>) {
         self.sender.push(reply);
     }
 
@@ -159,8 +159,8 @@ impl Listener {
 }
 
 impl Sender {
-    fn push(&mut self, reply: Transmit<'_>) {
-        let Transmit { route, payload } = reply;
+    fn push(&mut self, reply: OutgoingReply<'_>) {
+        let OutgoingReply { route, payload } = reply;
         self.outbox.push(route.peer, route.source, |out| {
             out.extend_from_slice(payload);
         });

@@ -29,7 +29,7 @@ use tracing::{error, warn};
 use crate::config::Prefix;
 use crate::exposition::ResponderMetrics;
 use crate::impair;
-use crate::net::{self, Alarm, BindError, Options, Readiness, Socket};
+use crate::net::{self, Alarm, BindError, Readiness, Socket, SocketOptions};
 use crate::wire::Key;
 use faults::Follower;
 use listener::{Listener, RECEIVE_BUFFER};
@@ -37,8 +37,8 @@ use sessions::Room;
 
 pub use faults::{FaultSwitch, Faults};
 pub use gate::Gate;
-pub use queue::Route;
-pub use reflector::{Reflector, Transmit};
+pub use queue::ReplyRoute;
+pub use reflector::{OutgoingReply, Reflector};
 pub use thread::{Handle, spawn};
 
 /// The port that the course's programs use, and so do we.
@@ -63,7 +63,7 @@ pub struct Terms {
     /// Whether none but those are answered.
     pub require_auth: bool,
     /// What goes wrong on purpose, at first.
-    pub impairments: impair::Settings,
+    pub impairments: impair::LinkSettings,
     /// That may change while it runs.
     pub changeable: bool,
 }
@@ -162,8 +162,8 @@ impl Responder {
     }
 }
 
-impl From<impair::Settings> for Terms {
-    fn from(impairments: impair::Settings) -> Self {
+impl From<impair::LinkSettings> for Terms {
+    fn from(impairments: impair::LinkSettings) -> Self {
         Self { impairments, ..Self::default() }
     }
 }
@@ -257,11 +257,11 @@ fn turn(
 }
 
 fn bind(address: SocketAddr, reuse_port: bool) -> Result<Socket, BindError> {
-    let options = Options {
+    let options = SocketOptions {
         receive_buffer: RECEIVE_BUFFER,
         local_address: true,
         reuse_port,
-        ..Options::default()
+        ..SocketOptions::default()
     };
     Socket::bind(address, &options)
 }

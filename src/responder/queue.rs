@@ -19,7 +19,7 @@ pub(super) const MAX_OCTETS: usize = 16 << 20;
 
 /// Where a reply goes and what it counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Route {
+pub struct ReplyRoute {
     /// The listener it leaves from: an index into the addresses the reflector was made with.
     pub listener: usize,
     /// Who asked.
@@ -49,7 +49,7 @@ type Place = (Mono, u64);
 
 #[derive(Debug)]
 struct Held {
-    route: Route,
+    route: ReplyRoute,
     payload: Box<[u8]>,
     /// It is among the [`DelayQueue::waiting`].
     waits: bool,
@@ -70,7 +70,7 @@ impl DelayQueue {
         &mut self,
         due: Mono,
         overtaken_by: u32,
-        route: Route,
+        route: ReplyRoute,
         payload: &[u8],
     ) -> bool {
         if self.held.len() >= MAX_REPLIES || self.octets + payload.len() > MAX_OCTETS {
@@ -126,7 +126,7 @@ impl DelayQueue {
     }
 
     /// The next reply that is due at `now`, if there is one.
-    pub(super) fn pop(&mut self, now: Mono) -> Option<(Route, Box<[u8]>)> {
+    pub(super) fn pop(&mut self, now: Mono) -> Option<(ReplyRoute, Box<[u8]>)> {
         self.next_due().filter(|&due| due <= now)?;
         let (place, Held { route, payload, waits }) = self.held.pop_first()?;
         self.octets -= payload.len();
@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    const ROUTE: Route = Route {
+    const ROUTE: ReplyRoute = ReplyRoute {
         listener: 0,
         peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7),
         source: None,
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn what_is_overtaken_leaves_right_behind_the_last_of_those() {
         let at = Mono::from_nanos;
-        let other = Route { peer: "192.0.2.1:7".parse().unwrap(), ..ROUTE };
+        let other = ReplyRoute { peer: "192.0.2.1:7".parse().unwrap(), ..ROUTE };
         let mut queue = DelayQueue::default();
         assert!(queue.push(at(1000), 2, ROUTE, b"x"));
         assert!(queue.push(at(900), 3, ROUTE, b"y"));

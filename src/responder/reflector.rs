@@ -23,11 +23,11 @@ use tracing::trace;
 
 use super::faults::{Dated, Links};
 use super::gate::Gate;
-use super::queue::{DelayQueue, Route};
+use super::queue::{DelayQueue, ReplyRoute};
 use super::sessions::{Identity, Room, Sessions};
 use crate::exposition::ResponderMetrics;
 use crate::impair::{self, BitFlip, Fate, Passage};
-use crate::model::{DropReason, ImpairmentKind, Mono, Stamp, Wall};
+use crate::model::{DropReason, ImpairmentKind, Moment, Mono, Wall};
 use crate::net::Datagram;
 use crate::wire::{
     self, Arrived, Authenticity, Key, MAX_DATAGRAM, Protocol, Recognition, Reflect, Unauthenticated,
@@ -37,7 +37,7 @@ use crate::wire::{
 ///
 /// At all times, over everything that `handle` was given, `received = replied + dropped + held`.
 /// Datagrams dropped as malformed, as reflections or as denied are not part of `dropped` here. The
-/// caller counts a reply as sent, by [`Route::protocol`], unless it is a [`Route::duplicate`]. A
+/// caller counts a reply as sent, by [`ReplyRoute::protocol`], unless it is a [`ReplyRoute::duplicate`]. A
 /// reply that finds the delay queue full is dropped as `overflow`.
 #[derive(Debug)]
 pub struct Reflector {
@@ -60,9 +60,9 @@ pub struct Reflector {
 
 /// A reply that is to be sent now.
 #[derive(Debug, Clone, Copy)]
-pub struct Transmit<'a> {
+pub struct OutgoingReply<'a> {
     /// Where to.
-    pub route: Route,
+    pub route: ReplyRoute,
     /// Its octets.
     pub payload: &'a [u8],
 }
@@ -77,7 +77,7 @@ impl Reflector {
     pub fn new(
         listeners: Vec<SocketAddr>,
         gate: Arc<Gate>,
-        settings: impair::Settings,
+        settings: impair::LinkSettings,
         start: Mono,
         metrics: ResponderMetrics,
     ) -> Self {
@@ -124,8 +124,8 @@ impl Reflector {
         &mut self,
         datagram: &Datagram<'_>,
         listener: usize,
-        now: Stamp,
-        mut send: impl FnMut(Transmit<'_>),
+        now: Moment,
+        mut send: impl FnMut(OutgoingReply<'_>),
     ) {
         let verdict = self.judge(datagram, listener, now);
         if let Some(protocol) = verdict.protocol() {
@@ -134,7 +134,7 @@ impl Reflector {
         let dropped = match verdict {
             Verdict::NoRequest(reason) | Verdict::Unanswered { reason, .. } => Some(reason),
             Verdict::Answered { protocol, first, second } => {
-                let route = Route {
+                let route = ReplyRoute {
                     listener,
                     peer: datagram.peer,
                     source: datagram.local,
@@ -158,12 +158,12 @@ impl Reflector {
 
     /// Gives to `send` the held replies that are due, at most [`RELEASES`](Self::RELEASES) of
     /// them; more are left where [`next_due`](Self::next_due) is not after `now`.
-    pub fn release(&mut self, now: Mono, mut send: impl FnMut(Transmit<'_>)) {
+    pub fn release(&mut self, now: Mono, mut send: impl FnMut(OutgoingReply<'_>)) {
         for _ in 0..Self::RELEASES {
             let Some((route, payload)) = self.held.pop(now) else {
                 return;
             };
-            send(Transmit { route, payload: &payload });
+            send(OutgoingReply { route, payload: &payload });
         }
     }
 
@@ -186,7 +186,7 @@ impl Reflector {
 
     /// Decides about a datagram. The reply to one that is answered is the reply at hand then;
     /// nothing has left and nothing is counted in the metrics.
-    fn judge(&mut self, datagram: &Datagram<'_>, listener: usize, now: Stamp) -> Verdict {
+    fn judge(&mut self, datagram: &Datagram<'_>, listener: usize, now: Moment) -> Verdict {
         let Datagram { peer, local, .. } = *datagram;
         if !self.gate.lets_in(datagram, &self.listeners) {
             return Verdict::NoRequest(DropReason::Denied);
@@ -236,17 +236,17 @@ impl Reflector {
     /// Sends the reply at hand, once or twice; whether the bad network had room for the first copy.
     fn reply(
         &mut self,
-        route: Route,
+        route: ReplyRoute,
         first: Passage,
         second: Option<Passage>,
-        now: Stamp,
-        send: &mut impl FnMut(Transmit<'_>),
+        now: Moment,
+        send: &mut impl FnMut(OutgoingReply<'_>),
     ) -> bool {
         if !self.pass(route, first, now, send) {
             return false;
         }
         if let Some(second) = second
-            && self.pass(Route { duplicate: true, ..route }, second, now, send)
+            && self.pass(ReplyRoute { duplicate: true, ..route }, second, now, send)
         {
             self.metrics.impaired(ImpairmentKind::Duplicate);
         }
@@ -256,10 +256,10 @@ impl Reflector {
     /// Sends one copy of the reply at hand through the bad network; whether it had room for it.
     fn pass(
         &mut self,
-        route: Route,
+        route: ReplyRoute,
         passage: Passage,
-        now: Stamp,
-        send: &mut impl FnMut(Transmit<'_>),
+        now: Moment,
+        send: &mut impl FnMut(OutgoingReply<'_>),
     ) -> bool {
         let octets = self.reply.len() + headers(route.peer);
         let link = self.links.to(route.peer.ip());
@@ -273,7 +273,7 @@ impl Reflector {
 
         let held = passage.held();
         let passed = if held.is_zero() {
-            send(Transmit { route, payload: &self.reply });
+            send(OutgoingReply { route, payload: &self.reply });
             true
         } else {
             self.held.push(now.mono + held, passage.overtaken_by, route, &self.reply)

@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use super::*;
-use crate::impair::{Fate, Impairment, Outage, Settings};
+use crate::impair::{Fate, Impairment, LinkSettings, Outage};
 use crate::model::{DropReason, ImpairmentKind, Label, Mono, Wall};
 use crate::wire::{Prober, Protocol, Request, by_name, reflecting};
 
@@ -141,7 +141,7 @@ fn all_protocols_are_answered_on_one_port_of_both_families() {
 
 #[test]
 fn the_clients_of_the_course_are_served() {
-    let (handle, _) = start(&[address("127.0.0.1:0")], Settings::default());
+    let (handle, _) = start(&[address("127.0.0.1:0")], LinkSettings::default());
     let client = client(handle.local_addrs()[0]);
     for n in 1..=10 {
         let request = format!("Ping {n} Fri Sep 20 13:12:19 2024");
@@ -160,7 +160,7 @@ fn the_clients_of_the_course_are_served() {
 
 #[test]
 fn a_reply_leaves_from_the_address_that_was_asked() {
-    let (handle, _) = start(&[address("0.0.0.0:0")], Settings::default());
+    let (handle, _) = start(&[address("0.0.0.0:0")], LinkSettings::default());
     let port = handle.local_addrs()[0].port();
     for host in ["127.0.0.2", "127.0.0.1", "127.9.9.9"] {
         // A reply from any other address would never reach the connected socket.
@@ -171,7 +171,7 @@ fn a_reply_leaves_from_the_address_that_was_asked() {
 
 #[test]
 fn what_must_not_be_answered_is_not() {
-    let (handle, metrics) = start(&[address("127.0.0.1:0")], Settings::default());
+    let (handle, metrics) = start(&[address("127.0.0.1:0")], LinkSettings::default());
     let client = client(handle.local_addrs()[0]);
     client.send(b"PING 1 X").unwrap();
     client.send(b"?").unwrap();
@@ -186,7 +186,7 @@ fn what_must_not_be_answered_is_not() {
 #[test]
 fn a_seed_loses_the_same_requests_and_the_figures_add_up() {
     const REQUESTS: u32 = 200;
-    let settings = Settings { loss: 0.3, seed: 7, ..Settings::default() };
+    let settings = LinkSettings { loss: 0.3, seed: 7, ..LinkSettings::default() };
     let mut link = Impairment::new(settings, Mono::default());
     let survivors: BTreeSet<u32> = (0..REQUESTS)
         .filter(|_| matches!(link.judge(Mono::default()), Fate::Deliver { .. }))
@@ -219,7 +219,7 @@ fn a_seed_loses_the_same_requests_and_the_figures_add_up() {
 #[test]
 fn a_delayed_reply_comes_no_earlier_and_its_duplicate_too() {
     let delay = Duration::from_millis(30);
-    let settings = Settings { delay, duplicate: 1.0, ..Settings::default() };
+    let settings = LinkSettings { delay, duplicate: 1.0, ..LinkSettings::default() };
     let (handle, metrics) = start(&[address("127.0.0.1:0")], settings);
     let client = client(handle.local_addrs()[0]);
     let sent = net::now().mono;
@@ -236,7 +236,7 @@ fn an_outage_answers_nobody() {
     let second = Duration::from_secs(1);
     let outage = Some(Outage { every: second, lasting: second });
     let (handle, metrics) =
-        start(&[address("127.0.0.1:0")], Settings { outage, ..Settings::default() });
+        start(&[address("127.0.0.1:0")], LinkSettings { outage, ..LinkSettings::default() });
     client(handle.local_addrs()[0]).send(b"Ping 1 x").unwrap();
     eventually(|| metrics.dropped_count(DropReason::Outage) == 1);
     assert_eq!(metrics.received_count(ping()), 1);
@@ -247,7 +247,7 @@ fn an_outage_answers_nobody() {
 fn stopping_frees_the_port_even_with_replies_held() {
     let delay = Duration::from_secs(3600);
     let (handle, metrics) =
-        start(&[address("127.0.0.1:0")], Settings { delay, ..Settings::default() });
+        start(&[address("127.0.0.1:0")], LinkSettings { delay, ..LinkSettings::default() });
     let server = handle.local_addrs()[0];
     client(server).send(b"Ping 1 x").unwrap();
     eventually(|| metrics.received_count(ping()) == 1);
@@ -257,7 +257,7 @@ fn stopping_frees_the_port_even_with_replies_held() {
 
 #[test]
 fn it_stops_under_a_flood() {
-    let (handle, metrics) = start(&[address("127.0.0.1:0")], Settings::default());
+    let (handle, metrics) = start(&[address("127.0.0.1:0")], LinkSettings::default());
     let client = client(handle.local_addrs()[0]);
     let (stopped, flood) = std::sync::mpsc::channel::<()>();
     let flooder = std::thread::spawn(move || {
@@ -309,7 +309,7 @@ fn threads_share_every_address_and_all_of_them_answer() {
 
 #[test]
 fn an_impaired_responder_has_one_thread_so_that_one_seed_decides() {
-    let settings = Settings { loss: 0.5, ..Settings::default() };
+    let settings = LinkSettings { loss: 0.5, ..LinkSettings::default() };
     let threads = NonZeroUsize::new(3).unwrap();
     let metrics = ResponderMetrics::new();
     for terms in [settings.into(), Terms { changeable: true, ..Terms::default() }] {
@@ -321,7 +321,7 @@ fn an_impaired_responder_has_one_thread_so_that_one_seed_decides() {
 
 #[test]
 fn what_is_sent_to_a_whole_network_is_not_answered() {
-    let (handle, metrics) = start(&[address("0.0.0.0:0")], Settings::default());
+    let (handle, metrics) = start(&[address("0.0.0.0:0")], LinkSettings::default());
     let port = handle.local_addrs()[0].port();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -373,7 +373,7 @@ fn course_ping(datagram: &[u8]) -> Vec<u8> {
 fn an_exchange_with_an_echo_server_ends_with_our_answer() {
     for server in [echo as Server, course_ping] {
         for (protocol, _) in reflecting() {
-            let (handle, metrics) = start(&[address("127.0.0.1:0")], Settings::default());
+            let (handle, metrics) = start(&[address("127.0.0.1:0")], LinkSettings::default());
             let theirs = client(handle.local_addrs()[0]);
             // To our responder, a datagram that somebody forged in their name is just this one.
             theirs.send(&encoded(protocol, 5, net::now().wall)).unwrap();
@@ -399,10 +399,12 @@ fn an_exchange_with_an_echo_server_ends_with_our_answer() {
 /// that is one: what ends that is its loss of 30 %, and until then the rate limit.
 #[test]
 fn an_exchange_with_the_heartbeat_server_of_the_course_ends_by_its_loss() {
-    let (handle, metrics) = start(&[address("127.0.0.1:0")], Settings::default());
+    let (handle, metrics) = start(&[address("127.0.0.1:0")], LinkSettings::default());
     let theirs = client(handle.local_addrs()[0]);
-    let mut link =
-        Impairment::new(Settings { loss: 0.3, seed: 1, ..Settings::default() }, Mono::default());
+    let mut link = Impairment::new(
+        LinkSettings { loss: 0.3, seed: 1, ..LinkSettings::default() },
+        Mono::default(),
+    );
     theirs.send(&encoded(by_name("heartbeat").unwrap(), 5, net::now().wall)).unwrap();
     let mut answers = 1;
     loop {
@@ -421,7 +423,8 @@ fn an_exchange_with_the_heartbeat_server_of_the_course_ends_by_its_loss() {
 
 #[test]
 fn two_responders_do_not_answer_each_other() {
-    for settings in [Settings::default(), Settings { corrupt: 1.0, seed: 2, ..Settings::default() }]
+    for settings in
+        [LinkSettings::default(), LinkSettings { corrupt: 1.0, seed: 2, ..LinkSettings::default() }]
     {
         for (protocol, _) in reflecting() {
             let (one, metrics) = start(&[address("127.0.0.1:0")], settings);

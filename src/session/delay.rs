@@ -45,10 +45,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::Stamp;
+    use crate::model::Moment;
 
-    fn micros(micros: u64) -> Stamp {
-        Stamp::default().after(Duration::from_secs(1_000) + Duration::from_micros(micros))
+    fn micros(micros: u64) -> Moment {
+        Moment::default().after(Duration::from_secs(1_000) + Duration::from_micros(micros))
     }
 
     fn arrival(kernel: u64, read: u64) -> Arrival {

@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Label, Mono, Stamp, UnsentReason, Wall};
+use crate::model::{Label, Moment, Mono, UnsentReason, Wall};
 
 use super::heartbeat::{Heartbeat, Outcome};
 use super::ring::{index, most_in_flight, ring};
@@ -21,7 +21,7 @@ use super::ring::{index, most_in_flight, ring};
 #[derive(Debug)]
 pub(super) struct Ledger {
     /// A power of two of slots; heartbeat `n` stands in slot `n mod len`.
-    slots: Box<[Slot]>,
+    slots: Box<[Entry]>,
     timeout: Duration,
     /// The number of the next heartbeat to enter.
     next: u64,
@@ -37,7 +37,7 @@ pub(super) struct Ledger {
 
 /// One heartbeat, in 24 octets.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Slot {
+pub(super) struct Entry {
     mono: Mono,
     wall: Wall,
     /// Of one in flight or lost: nanoseconds from `wall` to the kernel's transmit timestamp,
@@ -46,13 +46,13 @@ pub(super) struct Slot {
     detail: u32,
     /// The high bits of the delay of one that is answered.
     delay_high: u16,
-    fate: Fate,
+    fate: EntryState,
     /// The hop limit of its answer; 0 where it is not known.
     ttl: u8,
 }
 
 /// Rings are most of what a target takes.
-const _: () = assert!(size_of::<Slot>() == 24);
+const _: () = assert!(size_of::<Entry>() == 24);
 
 const NO_STAMP: u32 = u32::MAX;
 
@@ -61,7 +61,7 @@ const MAX_DELAY: u64 = (1 << 48) - 1;
 
 /// What has become of a heartbeat so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Fate {
+pub(super) enum EntryState {
     /// Passed over because the probe was late, or so old that it is forgotten.
     #[default]
     Skipped,
@@ -77,7 +77,7 @@ pub(super) enum Fate {
     Late,
 }
 
-impl Fate {
+impl EntryState {
     /// Whether it counts against the target: settled, and not answered in time.
     pub(super) fn is_miss(self) -> bool {
         matches!(self, Self::Unsent | Self::Lost | Self::Late)
@@ -88,7 +88,7 @@ impl Fate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sent {
     /// Both clocks just before it was handed to the kernel; `wall` is what it carries as t1.
-    pub(super) at: Stamp,
+    pub(super) at: Moment,
     /// The kernel's transmit timestamp, where it came.
     pub(super) kernel: Option<Wall>,
 }
@@ -120,7 +120,7 @@ impl Ledger {
     /// remembers at least the newest `recorder`.
     pub(super) fn new(interval: Duration, timeout: Duration, recorder: u32) -> Self {
         Self {
-            slots: vec![Slot::default(); ring(interval, timeout, recorder)].into(),
+            slots: vec![Entry::default(); ring(interval, timeout, recorder)].into(),
             timeout,
             next: 0,
             oldest: 0,
@@ -144,7 +144,7 @@ impl Ledger {
             return;
         }
         let first = self.first_kept(interval, timeout, recorder);
-        let mut slots: Box<[Slot]> = vec![Slot::default(); len].into();
+        let mut slots: Box<[Entry]> = vec![Entry::default(); len].into();
         let mut numbers: Box<[u32]> =
             if self.numbers.is_empty() { Box::default() } else { vec![0; len].into() };
         for sequence in first..self.next {
@@ -188,13 +188,13 @@ impl Ledger {
         self.in_flight
     }
 
-    /// What has become of heartbeat `sequence`; [`Fate::Skipped`] for one that is forgotten.
+    /// What has become of heartbeat `sequence`; [`EntryState::Skipped`] for one that is forgotten.
     ///
     /// `sequence` must be less than [`next`](Self::next).
-    pub(super) fn fate(&self, sequence: u64) -> Fate {
+    pub(super) fn fate(&self, sequence: u64) -> EntryState {
         debug_assert!(sequence < self.next);
         if self.is_forgotten(sequence) {
-            Fate::Skipped
+            EntryState::Skipped
         } else {
             self.slots[self.slot(sequence)].fate
         }
@@ -202,7 +202,7 @@ impl Ledger {
 
     /// Why heartbeat `sequence` never left; `None` where it did, was skipped or is forgotten.
     pub(super) fn unsent_reason(&self, sequence: u64) -> Option<UnsentReason> {
-        let unsent = self.fate(sequence) == Fate::Unsent;
+        let unsent = self.fate(sequence) == EntryState::Unsent;
         unsent.then(|| self.slots[self.slot(sequence)].reason())
     }
 
@@ -218,24 +218,24 @@ impl Ledger {
     }
 
     /// The next heartbeat has left.
-    pub(super) fn enter_sent(&mut self, at: Stamp) {
-        let fate = Fate::InFlight;
-        self.enter(Slot {
+    pub(super) fn enter_sent(&mut self, at: Moment) {
+        let fate = EntryState::InFlight;
+        self.enter(Entry {
             mono: at.mono,
             wall: at.wall,
             detail: NO_STAMP,
             fate,
-            ..Slot::default()
+            ..Entry::default()
         });
         self.in_flight += 1;
     }
 
     /// The next heartbeat could not leave at `at`.
     #[expect(clippy::cast_possible_truncation, reason = "there are few reasons")]
-    pub(super) fn enter_unsent(&mut self, reason: UnsentReason, at: Stamp) {
+    pub(super) fn enter_unsent(&mut self, reason: UnsentReason, at: Moment) {
         let detail = reason.index() as u32;
-        let fate = Fate::Unsent;
-        self.enter(Slot { mono: at.mono, wall: at.wall, detail, fate, ..Slot::default() });
+        let fate = EntryState::Unsent;
+        self.enter(Entry { mono: at.mono, wall: at.wall, detail, fate, ..Entry::default() });
     }
 
     /// The next `count` heartbeats were passed over.
@@ -243,7 +243,7 @@ impl Ledger {
         let remembered = count.min(self.slots.len() as u64);
         self.next += count - remembered;
         for _ in 0..remembered {
-            self.enter(Slot::default());
+            self.enter(Entry::default());
         }
     }
 
@@ -254,7 +254,7 @@ impl Ledger {
         }
         let index = self.slot(sequence);
         let slot = &mut self.slots[index];
-        if matches!(slot.fate, Fate::InFlight | Fate::Lost)
+        if matches!(slot.fate, EntryState::InFlight | EntryState::Lost)
             && let Ok(delta) = u32::try_from(transmitted.nanos_since(slot.wall))
         {
             slot.detail = delta;
@@ -282,11 +282,13 @@ impl Ledger {
         }
         let slot = self.slots[self.slot(sequence)];
         match slot.fate {
-            Fate::Skipped | Fate::Unsent => Err(Unknown::NeverSent),
-            Fate::InFlight | Fate::Received | Fate::Lost | Fate::Late => Ok(Sent {
-                at: Stamp { mono: slot.mono, wall: slot.wall },
-                kernel: slot.transmitted(),
-            }),
+            EntryState::Skipped | EntryState::Unsent => Err(Unknown::NeverSent),
+            EntryState::InFlight | EntryState::Received | EntryState::Lost | EntryState::Late => {
+                Ok(Sent {
+                    at: Moment { mono: slot.mono, wall: slot.wall },
+                    kernel: slot.transmitted(),
+                })
+            }
         }
     }
 
@@ -303,7 +305,7 @@ impl Ledger {
     /// The number that is remembered of heartbeat `sequence`, if it was answered. `sequence` must be
     /// less than [`next`](Self::next).
     pub(super) fn number(&self, sequence: u64) -> Option<u32> {
-        let is_answered = matches!(self.fate(sequence), Fate::Received | Fate::Late);
+        let is_answered = matches!(self.fate(sequence), EntryState::Received | EntryState::Late);
         self.numbers.get(self.slot(sequence)).copied().filter(|_| is_answered)
     }
 
@@ -325,21 +327,23 @@ impl Ledger {
         let index = self.slot(sequence);
         let slot = &mut self.slots[index];
         match slot.fate {
-            Fate::InFlight => {
+            EntryState::InFlight => {
                 self.in_flight -= 1;
                 if at.since(slot.mono) <= self.timeout {
-                    slot.fate = Fate::Received;
+                    slot.fate = EntryState::Received;
                     Answer::InTime
                 } else {
-                    slot.fate = Fate::Late;
+                    slot.fate = EntryState::Late;
                     Answer::LateAndLost
                 }
             }
-            Fate::Lost => {
-                slot.fate = Fate::Late;
+            EntryState::Lost => {
+                slot.fate = EntryState::Late;
                 Answer::Late
             }
-            Fate::Skipped | Fate::Unsent | Fate::Received | Fate::Late => Answer::Duplicate,
+            EntryState::Skipped | EntryState::Unsent | EntryState::Received | EntryState::Late => {
+                Answer::Duplicate
+            }
         }
     }
 
@@ -349,7 +353,7 @@ impl Ledger {
     pub(super) fn remember_answer(&mut self, sequence: u64, delay: u64, ttl: Option<u8>) {
         let index = self.slot(sequence);
         let slot = &mut self.slots[index];
-        debug_assert!(matches!(slot.fate, Fate::Received | Fate::Late));
+        debug_assert!(matches!(slot.fate, EntryState::Received | EntryState::Late));
         let delay = delay.min(MAX_DELAY);
         slot.detail = delay as u32;
         slot.delay_high = (delay >> 32) as u16;
@@ -358,7 +362,7 @@ impl Ledger {
 
     /// The newest heartbeats, `count` at most, from the oldest on; the number of the first, and
     /// each.
-    pub(super) fn newest(&self, count: u64) -> (u64, impl ExactSizeIterator<Item = Slot> + '_) {
+    pub(super) fn newest(&self, count: u64) -> (u64, impl ExactSizeIterator<Item = Entry> + '_) {
         let first = self.first_remembered().max(self.next.saturating_sub(count));
         let numbers = 0..usize::try_from(self.next - first).unwrap_or(0);
         (first, numbers.map(move |n| self.slots[self.slot(first + n as u64)]))
@@ -383,7 +387,7 @@ impl Ledger {
     fn lose_oldest(&mut self) -> u64 {
         let lost = self.oldest;
         let index = self.slot(lost);
-        self.slots[index].fate = Fate::Lost;
+        self.slots[index].fate = EntryState::Lost;
         self.in_flight -= 1;
         lost
     }
@@ -392,17 +396,17 @@ impl Ledger {
     ///
     /// Holds once [`pass_settled`](Self::pass_settled) has been called after the last change.
     pub(super) fn deadline(&self) -> Option<Mono> {
-        let waiting = self.oldest < self.next && self.fate(self.oldest) == Fate::InFlight;
+        let waiting = self.oldest < self.next && self.fate(self.oldest) == EntryState::InFlight;
         waiting.then(|| self.slots[self.slot(self.oldest)].mono + self.timeout)
     }
 
     /// Passes over the heartbeats that have been settled, in the order of their numbers, and shows
     /// the fate of each to `each`, exactly once (but for skipped ones too many to remember).
-    pub(super) fn pass_settled(&mut self, mut each: impl FnMut(Fate)) {
+    pub(super) fn pass_settled(&mut self, mut each: impl FnMut(EntryState)) {
         self.oldest = self.oldest.max(self.first_remembered());
         while self.oldest < self.next {
             let fate = self.fate(self.oldest);
-            if fate == Fate::InFlight {
+            if fate == EntryState::InFlight {
                 break;
             }
             each(fate);
@@ -410,10 +414,10 @@ impl Ledger {
         }
     }
 
-    fn enter(&mut self, slot: Slot) {
+    fn enter(&mut self, slot: Entry) {
         let index = self.slot(self.next);
         debug_assert!(
-            self.slots[index].fate != Fate::InFlight,
+            self.slots[index].fate != EntryState::InFlight,
             "a heartbeat in flight is never forgotten"
         );
         self.slots[index] = slot;
@@ -429,20 +433,20 @@ impl Ledger {
     }
 }
 
-impl Slot {
+impl Entry {
     /// What there is to tell of it, as heartbeat `sequence`.
     pub(super) fn heartbeat(&self, sequence: u64) -> Heartbeat {
         let delay = (u64::from(self.delay_high) << 32) | u64::from(self.detail);
         let delay = Duration::from_nanos(delay);
         let outcome = match self.fate {
-            Fate::Skipped => Outcome::Skipped,
-            Fate::Unsent => Outcome::Unsent(self.reason()),
-            Fate::InFlight => Outcome::InFlight,
-            Fate::Received => Outcome::Received(delay),
-            Fate::Lost => Outcome::Lost,
-            Fate::Late => Outcome::Late(delay),
+            EntryState::Skipped => Outcome::Skipped,
+            EntryState::Unsent => Outcome::Unsent(self.reason()),
+            EntryState::InFlight => Outcome::InFlight,
+            EntryState::Received => Outcome::Received(delay),
+            EntryState::Lost => Outcome::Lost,
+            EntryState::Late => Outcome::Late(delay),
         };
-        let at = (self.fate != Fate::Skipped).then_some(self.wall);
+        let at = (self.fate != EntryState::Skipped).then_some(self.wall);
         Heartbeat { sequence, at, outcome, ttl: (self.ttl != 0).then_some(self.ttl) }
     }
 
@@ -453,7 +457,7 @@ impl Slot {
 
     /// The kernel's transmit timestamp, where it came and is still of use.
     fn transmitted(&self) -> Option<Wall> {
-        let waits = matches!(self.fate, Fate::InFlight | Fate::Lost);
+        let waits = matches!(self.fate, EntryState::InFlight | EntryState::Lost);
         (waits && self.detail != NO_STAMP)
             .then(|| self.wall + Duration::from_nanos(self.detail.into()))
     }

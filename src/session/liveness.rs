@@ -7,7 +7,7 @@
 
 use crate::model::State;
 
-use super::ledger::{Fate, Ledger};
+use super::ledger::{EntryState, Ledger};
 
 /// The verdict on one target and what it rests on.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ impl Liveness {
         self.run_end = self.run_end.max(ledger.first_remembered());
         while self.run_end < ledger.next() {
             let fate = ledger.fate(self.run_end);
-            if !fate.is_miss() && fate != Fate::Skipped {
+            if !fate.is_miss() && fate != EntryState::Skipped {
                 break;
             }
             self.run += u64::from(fate.is_miss());
@@ -134,9 +134,9 @@ impl Liveness {
         let mut run = 0;
         for sequence in self.run_end..ledger.next() {
             match ledger.fate(sequence) {
-                Fate::Skipped => {}
-                Fate::InFlight | Fate::Received => run = 0,
-                Fate::Unsent | Fate::Lost | Fate::Late => run += 1,
+                EntryState::Skipped => {}
+                EntryState::InFlight | EntryState::Received => run = 0,
+                EntryState::Unsent | EntryState::Lost | EntryState::Late => run += 1,
             }
             longest = longest.max(run);
         }

@@ -52,13 +52,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Arrival, IcmpKind, InvalidReason, Label, Mono, Stamp, State, UnsentReason, Wall, nanos,
+    Arrival, IcmpKind, InvalidReason, Label, Moment, Mono, State, UnsentReason, Wall, nanos,
 };
 use crate::wire::{Prober, Reply};
 
 use direction::Directions;
 use history::History;
-use ledger::{Answer, Fate, Ledger, Sent, Unknown};
+use ledger::{Answer, EntryState, Ledger, Sent, Unknown};
 use liveness::Liveness;
 use recorder::Recorder;
 use schedule::Schedule;
@@ -74,7 +74,7 @@ pub use symptoms::{Fates, Last, Symptoms};
 
 /// How a target is probed and judged.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
+pub struct SessionSettings {
     /// Time from one heartbeat to the next; more than zero.
     pub interval: Duration,
     /// How long an answer may take.
@@ -100,7 +100,7 @@ pub struct Session {
     recorder: Recorder,
     history: History,
     /// When the verdict last changed.
-    changed: Option<Stamp>,
+    changed: Option<Moment>,
     /// When it changed before that, in seconds since the epoch, the newest first; 0 where it did
     /// not.
     changed_before: [u32; 3],
@@ -151,7 +151,12 @@ impl Session {
     /// A session that sends by `prober`, whose first heartbeat is due at `first`; its figures are
     /// zero.
     #[must_use]
-    pub fn new(settings: &Settings, prober: Arc<dyn Prober>, record: Record, first: Mono) -> Self {
+    pub fn new(
+        settings: &SessionSettings,
+        prober: Arc<dyn Prober>,
+        record: Record,
+        first: Mono,
+    ) -> Self {
         Self {
             prober,
             schedule: Schedule::new(settings.interval, first),
@@ -181,8 +186,8 @@ impl Session {
     ///
     /// Not to be called between [`poll_transmit`](Self::poll_transmit) and
     /// [`handle_sent`](Self::handle_sent).
-    pub fn retune(&mut self, settings: &Settings, next: Mono) {
-        let Settings { interval, timeout, misses, recoveries, recorder } = *settings;
+    pub fn retune(&mut self, settings: &SessionSettings, next: Mono) {
+        let SessionSettings { interval, timeout, misses, recoveries, recorder } = *settings;
         if interval != self.schedule.interval() {
             self.schedule.retune(interval, next);
             self.history.retune(interval, next);
@@ -214,7 +219,7 @@ impl Session {
     /// else.
     ///
     /// Heartbeats that it is too late for are counted as skipped.
-    pub fn poll_transmit(&mut self, now: Stamp) -> Option<Due> {
+    pub fn poll_transmit(&mut self, now: Moment) -> Option<Due> {
         let skipped = self.schedule.skip_late(now.mono);
         if skipped > 0 {
             self.make_room(skipped, now);
@@ -229,13 +234,13 @@ impl Session {
     }
 
     /// The heartbeat that was due left at `at`, which is also what it carries as t1.
-    pub fn handle_sent(&mut self, at: Stamp) {
+    pub fn handle_sent(&mut self, at: Moment) {
         self.ledger.enter_sent(at);
         self.record.sent += 1;
     }
 
     /// The heartbeat that was due could not leave.
-    pub fn handle_unsent(&mut self, reason: UnsentReason, now: Stamp) {
+    pub fn handle_unsent(&mut self, reason: UnsentReason, now: Moment) {
         let sequence = self.ledger.next();
         self.ledger.enter_unsent(reason, now);
         self.record.unsent[reason.index()] += 1;
@@ -280,7 +285,7 @@ impl Session {
             self.ledger.remember_answer(sequence, nanos(rtt), arrival.ttl);
             self.close_bursts();
             let verdict = self.liveness.answered(sequence, &self.ledger);
-            self.apply_verdict(verdict, Stamp { mono: arrival.at, wall: received_at(arrival) });
+            self.apply_verdict(verdict, Moment { mono: arrival.at, wall: received_at(arrival) });
             self.attribute_rest();
             return Answered::InTime { sequence, rtt };
         }
@@ -310,7 +315,7 @@ impl Session {
 
     /// Settles as lost what has waited for the whole timeout at `now`, and shows the number of each
     /// to `lost`.
-    pub fn handle_timeout(&mut self, now: Stamp, mut lost: impl FnMut(u64)) {
+    pub fn handle_timeout(&mut self, now: Moment, mut lost: impl FnMut(u64)) {
         while let Some(sequence) = self.ledger.expire(now.mono) {
             self.record.lost += 1;
             self.miss(sequence, now);
@@ -429,7 +434,7 @@ impl Session {
     }
 
     /// Settles what would be forgotten while it is in flight, because `entering` more come.
-    fn make_room(&mut self, entering: u64, now: Stamp) {
+    fn make_room(&mut self, entering: u64, now: Moment) {
         while let Some(lost) = self.ledger.make_room(entering) {
             self.record.lost += 1;
             self.miss(lost, now);
@@ -474,13 +479,13 @@ impl Session {
                 for (lost, more) in record.one_way_lost.iter_mut().zip(losses) {
                     *lost += more;
                 }
-            } else if ledger.fate(sequence) == Fate::Lost {
+            } else if ledger.fate(sequence) == EntryState::Lost {
                 directions.lost();
             }
         }
     }
 
-    fn miss(&mut self, sequence: u64, now: Stamp) {
+    fn miss(&mut self, sequence: u64, now: Moment) {
         self.history.missed(now.mono);
         self.close_bursts();
         let verdict = self.liveness.missed(sequence, &self.ledger);
@@ -536,13 +541,16 @@ impl Session {
     fn close_bursts(&mut self) {
         let (burst, bursts) = (&mut self.loss_burst, &mut self.record.loss_bursts);
         self.ledger.pass_settled(|fate| match fate {
-            Fate::Lost | Fate::Late => *burst += 1,
-            Fate::Received if *burst > 0 => bursts.observe(std::mem::take(burst)),
-            Fate::Received | Fate::Unsent | Fate::Skipped | Fate::InFlight => {}
+            EntryState::Lost | EntryState::Late => *burst += 1,
+            EntryState::Received if *burst > 0 => bursts.observe(std::mem::take(burst)),
+            EntryState::Received
+            | EntryState::Unsent
+            | EntryState::Skipped
+            | EntryState::InFlight => {}
         });
     }
 
-    fn apply_verdict(&mut self, verdict: Option<State>, at: Stamp) {
+    fn apply_verdict(&mut self, verdict: Option<State>, at: Moment) {
         let Some(state) = verdict else { return };
         self.record.state_changes[state.index()] += 1;
         match (state, self.changed) {

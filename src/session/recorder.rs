@@ -7,7 +7,7 @@
 use crate::model::Wall;
 
 use super::heartbeat::Heartbeat;
-use super::ledger::{Ledger, Slot};
+use super::ledger::{Entry, Ledger};
 
 /// What the flight recorder of one target holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ struct Copied {
     down: Wall,
     /// The number of the first.
     first: u64,
-    slots: Box<[Slot]>,
+    slots: Box<[Entry]>,
 }
 
 impl Recorder {
@@ -74,6 +74,6 @@ impl Recorder {
     }
 }
 
-fn heartbeats(first: u64, slots: impl Iterator<Item = Slot>) -> Vec<Heartbeat> {
+fn heartbeats(first: u64, slots: impl Iterator<Item = Entry>) -> Vec<Heartbeat> {
     (first..).zip(slots).map(|(sequence, slot)| slot.heartbeat(sequence)).collect()
 }

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use crate::model::{
-    Direction, IcmpKind, InvalidReason, Label, Mono, Stamp, State, UnsentReason, Wall,
+    Direction, IcmpKind, InvalidReason, Label, Moment, Mono, State, UnsentReason, Wall,
 };
 
 use super::history::{History, Misses};
-use super::ledger::{Fate, Ledger};
+use super::ledger::{EntryState, Ledger};
 use super::liveness::Liveness;
 use super::record::Record;
 
@@ -79,7 +79,7 @@ pub(super) struct Parts<'a> {
     pub(super) history: &'a History,
     pub(super) interval: Duration,
     /// When the verdict last changed.
-    pub(super) changed: Option<Stamp>,
+    pub(super) changed: Option<Moment>,
 }
 
 impl Parts<'_> {
@@ -131,17 +131,17 @@ impl Fates {
         for sequence in first..ledger.next() {
             let unsent = ledger.unsent_reason(sequence);
             match ledger.fate(sequence) {
-                Fate::InFlight => continue,
-                Fate::Skipped => {
+                EntryState::InFlight => continue,
+                EntryState::Skipped => {
                     fates.unsent[UnsentReason::Skipped.index()] += 1;
                     continue;
                 }
-                Fate::Unsent => {
+                EntryState::Unsent => {
                     fates.unsent[unsent.unwrap_or(UnsentReason::Other).index()] += 1;
                 }
-                Fate::Received => fates.received += 1,
-                Fate::Lost => fates.lost += 1,
-                Fate::Late => fates.late += 1,
+                EntryState::Received => fates.received += 1,
+                EntryState::Lost => fates.lost += 1,
+                EntryState::Late => fates.late += 1,
             }
             fates.newest_unsent = unsent;
         }
@@ -175,16 +175,16 @@ mod tests {
 
     use super::*;
     use crate::model::Arrival;
-    use crate::session::{Buckets, Session, Settings};
+    use crate::session::{Buckets, Session, SessionSettings};
     use crate::wire::{Reply, by_name};
 
-    fn at(millis: u64) -> Stamp {
-        Stamp::default().after(Duration::from_secs(1_700_000_000) + Duration::from_millis(millis))
+    fn at(millis: u64) -> Moment {
+        Moment::default().after(Duration::from_secs(1_700_000_000) + Duration::from_millis(millis))
     }
 
     /// A heartbeat a second, each waited for 500 ms; down after 3 misses, up after 2 answers.
     fn session() -> Session {
-        let settings = Settings {
+        let settings = SessionSettings {
             interval: Duration::from_secs(1),
             timeout: Duration::from_millis(500),
             misses: 3,

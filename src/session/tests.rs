@@ -16,8 +16,8 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 
 const RECORDER: u32 = 12;
 
-fn settings(interval: u64, timeout: u64, misses: u32, recoveries: u32) -> Settings {
-    Settings {
+fn settings(interval: u64, timeout: u64, misses: u32, recoveries: u32) -> SessionSettings {
+    SessionSettings {
         interval: Duration::from_millis(interval),
         timeout: Duration::from_millis(timeout),
         misses,
@@ -33,8 +33,8 @@ fn record() -> Record {
     )
 }
 
-fn at(millis: u64) -> Stamp {
-    Stamp::default().after(Duration::from_secs(1_700_000_000) + Duration::from_millis(millis))
+fn at(millis: u64) -> Moment {
+    Moment::default().after(Duration::from_secs(1_700_000_000) + Duration::from_millis(millis))
 }
 
 fn reply(sequence: u64) -> Reply {
@@ -57,7 +57,7 @@ struct Life {
 }
 
 impl Life {
-    fn new(settings: &Settings) -> Self {
+    fn new(settings: &SessionSettings) -> Self {
         Self { session: Session::new(settings, prober(), record(), at(0).mono), millis: 0 }
     }
 
@@ -200,7 +200,7 @@ fn the_flight_recorder_tells_each_heartbeat_and_keeps_what_led_to_an_outage() {
     assert!(life.session.poll_transmit(at(6100)).is_some());
     life.session.handle_sent(at(6100));
 
-    let told = |sequence, at: Option<Stamp>, outcome, ttl| Heartbeat {
+    let told = |sequence, at: Option<Moment>, outcome, ttl| Heartbeat {
         sequence,
         at: at.map(|at| at.wall),
         outcome,
@@ -225,7 +225,7 @@ fn the_flight_recorder_tells_each_heartbeat_and_keeps_what_led_to_an_outage() {
 #[test]
 fn the_flight_recorder_holds_as_many_as_it_is_told_to() {
     for depth in [1, 7, 40] {
-        let mut life = Life::new(&Settings { recorder: depth, ..settings(10, 10, 3, 1) });
+        let mut life = Life::new(&SessionSettings { recorder: depth, ..settings(10, 10, 3, 1) });
         life.run_to(1000);
         let Recording { newest, frozen } = life.session.recording();
         let numbers: Vec<u64> = newest.iter().map(|heartbeat| heartbeat.sequence).collect();
@@ -287,14 +287,14 @@ fn delays_of_days_are_remembered() {
 }
 
 /// What became of recorded heartbeats, as the ledger calls it.
-fn fates(heartbeats: &[Heartbeat]) -> Vec<(u64, Fate)> {
+fn fates(heartbeats: &[Heartbeat]) -> Vec<(u64, EntryState)> {
     let fate = |heartbeat: &Heartbeat| match heartbeat.outcome {
-        Outcome::Skipped => Fate::Skipped,
-        Outcome::Unsent(_) => Fate::Unsent,
-        Outcome::InFlight => Fate::InFlight,
-        Outcome::Received(_) => Fate::Received,
-        Outcome::Lost => Fate::Lost,
-        Outcome::Late(_) => Fate::Late,
+        Outcome::Skipped => EntryState::Skipped,
+        Outcome::Unsent(_) => EntryState::Unsent,
+        Outcome::InFlight => EntryState::InFlight,
+        Outcome::Received(_) => EntryState::Received,
+        Outcome::Lost => EntryState::Lost,
+        Outcome::Late(_) => EntryState::Late,
     };
     heartbeats.iter().map(|heartbeat| (heartbeat.sequence, fate(heartbeat))).collect()
 }
@@ -326,41 +326,46 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// Everything that has happened, in the order of the numbers.
 #[derive(Default)]
 struct Model {
-    heartbeats: Vec<(Fate, u64)>,
+    heartbeats: Vec<(EntryState, u64)>,
     state: Option<State>,
     answers: u32,
     changes: [u64; 2],
     /// The newest, as they stood when the verdict last changed to down.
-    frozen: Option<Vec<(u64, Fate)>>,
+    frozen: Option<Vec<(u64, EntryState)>>,
     late: u64,
     duplicates: u64,
     invalid: u64,
 }
 
 impl Model {
-    fn count(&self, wanted: &[Fate]) -> u64 {
+    fn count(&self, wanted: &[EntryState]) -> u64 {
         self.heartbeats.iter().filter(|(fate, _)| wanted.contains(fate)).count() as u64
     }
 
     /// What the flight recorder has to tell.
-    fn newest(&self) -> Vec<(u64, Fate)> {
+    fn newest(&self) -> Vec<(u64, EntryState)> {
         let numbered = (0..).zip(&self.heartbeats).map(|(n, heartbeat)| (n, heartbeat.0));
         numbered.skip(self.heartbeats.len().saturating_sub(RECORDER as usize)).collect()
     }
 
     /// The three lines that define the verdict.
     fn misses_in_a_row(&self) -> u64 {
-        let fates: Vec<Fate> =
-            self.heartbeats.iter().map(|h| h.0).filter(|&fate| fate != Fate::Skipped).collect();
-        let newer = fates.iter().rposition(|&fate| fate == Fate::Received).map_or(0, |n| n + 1);
+        let fates: Vec<EntryState> = self
+            .heartbeats
+            .iter()
+            .map(|h| h.0)
+            .filter(|&fate| fate != EntryState::Skipped)
+            .collect();
+        let newer =
+            fates.iter().rposition(|&fate| fate == EntryState::Received).map_or(0, |n| n + 1);
         fates[newer..].split(|fate| !fate.is_miss()).map(<[_]>::len).max().unwrap_or(0) as u64
     }
 
     fn answered_after(&self, sequence: usize) -> bool {
-        self.heartbeats[sequence + 1..].iter().any(|h| h.0 == Fate::Received)
+        self.heartbeats[sequence + 1..].iter().any(|h| h.0 == EntryState::Received)
     }
 
-    fn judge(&mut self, sequence: usize, answered: bool, settings: &Settings) {
+    fn judge(&mut self, sequence: usize, answered: bool, settings: &SessionSettings) {
         if self.answered_after(sequence) {
             return;
         }
@@ -382,12 +387,12 @@ impl Model {
         }
     }
 
-    fn expire(&mut self, millis: u64, timeout: u64, settings: &Settings) {
+    fn expire(&mut self, millis: u64, timeout: u64, settings: &SessionSettings) {
         for sequence in 0..self.heartbeats.len() {
-            if let (Fate::InFlight, sent) = self.heartbeats[sequence]
+            if let (EntryState::InFlight, sent) = self.heartbeats[sequence]
                 && millis >= sent + timeout
             {
-                self.heartbeats[sequence].0 = Fate::Lost;
+                self.heartbeats[sequence].0 = EntryState::Lost;
                 self.judge(sequence, false, settings);
             }
         }
@@ -416,13 +421,13 @@ proptest! {
                     model.expire(now, timeout, &settings);
                     if let Some(due) = session.poll_transmit(at(now)) {
                         let due = usize::try_from(due.sequence).unwrap();
-                        model.heartbeats.resize(due, (Fate::Skipped, 0));
+                        model.heartbeats.resize(due, (EntryState::Skipped, 0));
                         if matches!(step, Step::Send) {
                             session.handle_sent(at(now));
-                            model.heartbeats.push((Fate::InFlight, now));
+                            model.heartbeats.push((EntryState::InFlight, now));
                         } else {
                             session.handle_unsent(NoRoute, at(now));
-                            model.heartbeats.push((Fate::Unsent, now));
+                            model.heartbeats.push((EntryState::Unsent, now));
                             model.judge(due, false, &settings);
                         }
                     }
@@ -438,21 +443,21 @@ proptest! {
                     let sequence = usize::try_from(sequence).unwrap();
                     let (fate, sent) = model.heartbeats[sequence];
                     match fate {
-                        Fate::InFlight if now - sent <= timeout => {
-                            model.heartbeats[sequence].0 = Fate::Received;
+                        EntryState::InFlight if now - sent <= timeout => {
+                            model.heartbeats[sequence].0 = EntryState::Received;
                             model.judge(sequence, true, &settings);
                         }
-                        Fate::InFlight => {
-                            model.heartbeats[sequence].0 = Fate::Late;
+                        EntryState::InFlight => {
+                            model.heartbeats[sequence].0 = EntryState::Late;
                             model.late += 1;
                             model.judge(sequence, false, &settings);
                         }
-                        Fate::Lost => {
-                            model.heartbeats[sequence].0 = Fate::Late;
+                        EntryState::Lost => {
+                            model.heartbeats[sequence].0 = EntryState::Late;
                             model.late += 1;
                         }
-                        Fate::Received | Fate::Late => model.duplicates += 1,
-                        Fate::Skipped | Fate::Unsent => model.invalid += 1,
+                        EntryState::Received | EntryState::Late => model.duplicates += 1,
+                        EntryState::Skipped | EntryState::Unsent => model.invalid += 1,
                     }
                 }
                 Step::Invent => {
@@ -463,12 +468,12 @@ proptest! {
             let snapshot = session.snapshot(at(now).mono);
             let record = &snapshot.record;
             prop_assert_eq!(record.sent, record.received + record.lost + snapshot.in_flight);
-            prop_assert_eq!(record.received, model.count(&[Fate::Received]));
-            prop_assert_eq!(record.lost, model.count(&[Fate::Lost, Fate::Late]));
-            prop_assert_eq!(snapshot.in_flight, model.count(&[Fate::InFlight]));
-            prop_assert_eq!(record.unsent_misses(), model.count(&[Fate::Unsent]));
+            prop_assert_eq!(record.received, model.count(&[EntryState::Received]));
+            prop_assert_eq!(record.lost, model.count(&[EntryState::Lost, EntryState::Late]));
+            prop_assert_eq!(snapshot.in_flight, model.count(&[EntryState::InFlight]));
+            prop_assert_eq!(record.unsent_misses(), model.count(&[EntryState::Unsent]));
             prop_assert_eq!(
-                record.unsent[UnsentReason::Skipped.index()], model.count(&[Fate::Skipped])
+                record.unsent[UnsentReason::Skipped.index()], model.count(&[EntryState::Skipped])
             );
             prop_assert_eq!((record.late, record.duplicates), (model.late, model.duplicates));
             prop_assert_eq!(record.invalid.iter().sum::<u64>(), model.invalid);

@@ -16,10 +16,10 @@ use nix::time::{ClockId, clock_gettime};
 use udp_heartbeat::config::{Address, Defaults, Host, Target, default_rtt_buckets};
 use udp_heartbeat::exposition::encode_probe;
 use udp_heartbeat::impair::{self, Burst, Impairment, Outage};
-use udp_heartbeat::model::{Arrival, Mono, Stamp, TargetId, Wall};
+use udp_heartbeat::model::{Arrival, Moment, Mono, TargetId, Wall};
 use udp_heartbeat::observe::{ProbeSample, TargetSample};
 use udp_heartbeat::probe::{Detail, Fleet, Transmit};
-use udp_heartbeat::session::{Buckets, Histogram, Record, Session, Settings};
+use udp_heartbeat::session::{Buckets, Histogram, Record, Session, SessionSettings};
 use udp_heartbeat::wire::{self, Arrived, MAX_DATAGRAM, Prober, Protocol, Reply, Request};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const ROUND_TRIP: Duration = Duration::from_micros(150);
 
 /// A day of 2025, as every protocol takes it for now.
-const START: Stamp = Stamp {
+const START: Moment = Moment {
     mono: Mono::from_nanos(1_000_000_000_000),
     wall: Wall::from_nanos(1_735_787_045_678_000_000),
 };
@@ -90,8 +90,13 @@ fn wire(criterion: &mut Criterion) {
 /// One target's life, a heartbeat an iteration: answered, or lost.
 fn session(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("session");
-    let settings =
-        Settings { interval: INTERVAL, timeout: INTERVAL, misses: 3, recoveries: 1, recorder: 16 };
+    let settings = SessionSettings {
+        interval: INTERVAL,
+        timeout: INTERVAL,
+        misses: 3,
+        recoveries: 1,
+        recorder: 16,
+    };
     let buckets = || Arc::new(Buckets::from_seconds(&default_rtt_buckets()));
 
     let mut session =
@@ -181,7 +186,7 @@ fn exposition(criterion: &mut Criterion) {
 
 fn impairments(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("impair");
-    let all = impair::Settings {
+    let all = impair::LinkSettings {
         loss: 0.3,
         burst_loss: Some(Burst { p: 0.01, r: 0.25 }),
         delay: Duration::from_millis(20),
@@ -191,9 +196,9 @@ fn impairments(criterion: &mut Criterion) {
         corrupt: 0.001,
         outage: Some(Outage { every: 60 * INTERVAL, lasting: 20 * INTERVAL }),
         seed: 1,
-        ..impair::Settings::default()
+        ..impair::LinkSettings::default()
     };
-    for (name, settings) in [("off", impair::Settings::default()), ("all", all)] {
+    for (name, settings) in [("off", impair::LinkSettings::default()), ("all", all)] {
         let mut link = Impairment::new(settings, START.mono);
         let mut now = START.mono;
         group.bench_function(name, |bencher| {
@@ -209,13 +214,13 @@ fn impairments(criterion: &mut Criterion) {
 /// The heartbeats of a fleet over a link that answers all, in order.
 struct Stream {
     fleet: Fleet,
-    now: Stamp,
+    now: Moment,
     /// In this time, a batch falls due.
     pace: Duration,
     /// Sent and not answered yet.
-    under_way: Vec<(Transmit, Stamp)>,
+    under_way: Vec<(Transmit, Moment)>,
     /// What was under way before; kept for its memory.
-    arriving: Vec<(Transmit, Stamp)>,
+    arriving: Vec<(Transmit, Moment)>,
     request: Vec<u8>,
     reply: Vec<u8>,
 }
@@ -260,7 +265,7 @@ impl Stream {
         while self.fleet.poll_event().is_some() {}
     }
 
-    fn answer(&mut self, transmit: &Transmit, sent: Stamp) {
+    fn answer(&mut self, transmit: &Transmit, sent: Moment) {
         let stamped = sent.wall + Duration::from_micros(3);
         self.fleet.handle_transmitted(transmit.ticket, stamped);
         self.request.clear();
@@ -384,7 +389,7 @@ fn reply(sequence: u64) -> Reply {
     }
 }
 
-fn arrival(at: Stamp) -> Arrival {
+fn arrival(at: Moment) -> Arrival {
     Arrival { at: at.mono, kernel: Some(at.wall), read: at, ttl: Some(64) }
 }
 

@@ -1,6 +1,6 @@
 //! A third lost at random: the probe's figures against the responder's own, exactly.
 
-use udp_heartbeat::impair::{Fate, Impairment, Settings};
+use udp_heartbeat::impair::{Fate, Impairment, LinkSettings};
 use udp_heartbeat::model::Mono;
 
 use crate::program::{Running, own_address, until};
@@ -8,8 +8,10 @@ use crate::scrape::{Begun, Ledger, Metrics, get};
 
 /// Which of the first `count` requests `--loss 30% --seed SEED` drops.
 pub(crate) fn drops(seed: u64, count: u64) -> Vec<bool> {
-    let mut link =
-        Impairment::new(Settings { loss: 0.3, seed, ..Settings::default() }, Mono::default());
+    let mut link = Impairment::new(
+        LinkSettings { loss: 0.3, seed, ..LinkSettings::default() },
+        Mono::default(),
+    );
     (0..count).map(|_| matches!(link.judge(Mono::default()), Fate::Drop(_))).collect()
 }
 

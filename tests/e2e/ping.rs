@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use udp_heartbeat::impair::{self, Direction, Impairment, Settings};
+use udp_heartbeat::impair::{self, Impairment, LinkSettings, LossyWay};
 use udp_heartbeat::model::Mono;
 
 use crate::loss::drops;
@@ -332,8 +332,12 @@ fn it_tells_on_which_way_heartbeats_are_lost() {
     let (code, report) = json(&["-c400", "-i5ms", "-W10s", &target]);
     assert_eq!(code, Some(0));
 
-    let settings =
-        Settings { loss: 0.2, direction: Direction::Both, seed: SEED, ..Settings::default() };
+    let settings = LinkSettings {
+        loss: 0.2,
+        direction: LossyWay::Both,
+        seed: SEED,
+        ..LinkSettings::default()
+    };
     let mut link = Impairment::new(settings, Mono::default());
     let fates: Vec<impair::Fate> =
         (0..count(&report, "sent")).map(|_| link.judge(Mono::default())).collect();

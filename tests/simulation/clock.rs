@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use udp_heartbeat::model::{Mono, Stamp, Wall};
+use udp_heartbeat::model::{Moment, Mono, Wall};
 
 use crate::scenario::{Offset, Step};
 
@@ -30,8 +30,8 @@ impl Clock {
     }
 
     /// Both clocks at `at`.
-    pub(crate) fn stamp(&self, at: Mono) -> Stamp {
-        Stamp { mono: at, wall: self.wall(at) }
+    pub(crate) fn stamp(&self, at: Mono) -> Moment {
+        Moment { mono: at, wall: self.wall(at) }
     }
 
     /// Civil time at `at`; a step counts from its very moment.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use udp_heartbeat::config::{Host, Target};
 use udp_heartbeat::model::{
-    Direction, IcmpKind, InvalidReason, Label, Mono, Stamp, StampSource, State, UnsentReason, Wall,
+    Direction, IcmpKind, InvalidReason, Label, Moment, Mono, StampSource, State, UnsentReason, Wall,
 };
 use udp_heartbeat::probe::{Family, Happening};
 use udp_heartbeat::session::{Answered, Summary};
@@ -56,7 +56,7 @@ pub(crate) struct Life {
 struct Beat {
     fate: Fate,
     /// When it left, for one that did.
-    at: Stamp,
+    at: Moment,
     /// Its transmit timestamp has come.
     is_stamped: bool,
     rtt: u64,
@@ -83,7 +83,7 @@ pub(crate) struct Verdict {
 #[derive(Debug)]
 pub(crate) struct Seen<'a> {
     pub(crate) arrival: &'a Delivered,
-    pub(crate) read: Stamp,
+    pub(crate) read: Moment,
     pub(crate) last_round: Mono,
 }
 
@@ -102,7 +102,7 @@ pub(crate) struct Due {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) refused: Option<UnsentReason>,
-    pub(crate) leaving: Stamp,
+    pub(crate) leaving: Moment,
 }
 
 impl Life {
@@ -282,7 +282,7 @@ impl Life {
     }
 
     /// An ICMP error about one of its heartbeats.
-    pub(crate) fn explain(&mut self, kind: IcmpKind, now: Stamp, told: &mut Vec<Told>) {
+    pub(crate) fn explain(&mut self, kind: IcmpKind, now: Moment, told: &mut Vec<Told>) {
         self.icmp[kind.index()] += 1;
         told.push((now.wall, Happening::Icmp(kind)));
     }
@@ -308,7 +308,7 @@ impl Life {
     pub(crate) fn fall_due(
         &mut self,
         outcome: &Outcome,
-        now: Stamp,
+        now: Moment,
         conditions: &Conditions,
         told: &mut Vec<Told>,
     ) -> Option<Due> {
@@ -448,7 +448,7 @@ impl Life {
 
     /// Settles what has waited for its whole timeout, and gives the first moment at which anything
     /// had.
-    pub(crate) fn expire(&mut self, now: Stamp, told: &mut Vec<Told>) -> Option<Mono> {
+    pub(crate) fn expire(&mut self, now: Moment, told: &mut Vec<Told>) -> Option<Mono> {
         let verdicts = self.verdicts.len();
         let mut first = None;
         // Everything older than the oldest in flight is settled; none is in flight so long ago.
@@ -500,7 +500,7 @@ impl Life {
         self.verdicts.push(Verdict { state, at, shown });
     }
 
-    fn tell_change(&self, before: usize, now: Stamp, told: &mut Vec<Told>) {
+    fn tell_change(&self, before: usize, now: Moment, told: &mut Vec<Told>) {
         if let Some(verdict) = self.verdicts[before..].last() {
             let misses = self.misses_in_a_row();
             told.push((now.wall, Happening::Changed { state: verdict.state, misses }));

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use udp_heartbeat::model::{Label, Mono, Stamp, UnmatchedReason};
+use udp_heartbeat::model::{Label, Moment, Mono, UnmatchedReason};
 use udp_heartbeat::probe::Family;
 
 use crate::clock::START;
@@ -139,7 +139,7 @@ impl Model {
     }
 
     /// An ICMP error explains for the one target at its address, or for the one it quotes of several.
-    fn explain(&mut self, error: &Returned, now: Stamp, told: &mut [Vec<Told>]) {
+    fn explain(&mut self, error: &Returned, now: Moment, told: &mut [Vec<Told>]) {
         let here: Vec<usize> =
             (0..self.lives.len()).filter(|&n| self.lives[n].is_known_at(error.about)).collect();
         match (here.as_slice(), error.target) {
@@ -152,7 +152,7 @@ impl Model {
         }
     }
 
-    fn arrive(&mut self, arrival: &Delivered, read: Stamp, round: &Round, told: &mut [Vec<Told>]) {
+    fn arrive(&mut self, arrival: &Delivered, read: Moment, round: &Round, told: &mut [Vec<Told>]) {
         if !matches!(arrival.says, Says::Foreign { .. }) {
             self.check_prompt(arrival.at, round);
         }

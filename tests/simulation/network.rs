@@ -11,7 +11,7 @@ use udp_heartbeat::exposition::ResponderMetrics;
 use udp_heartbeat::impair::{BitFlip, Fate, Impairment, Passage};
 use udp_heartbeat::model::{DropReason, ImpairmentKind, Label, Mono, Wall};
 use udp_heartbeat::net::Datagram;
-use udp_heartbeat::responder::{Reflector, Route, Transmit};
+use udp_heartbeat::responder::{OutgoingReply, Reflector, ReplyRoute};
 use udp_heartbeat::wire::{self, Protocol};
 
 use crate::clock::{Clock, START};
@@ -152,10 +152,15 @@ impl Host {
         };
         let mut left = Vec::new();
         let metrics = &self.metrics;
-        self.reflector.handle(&datagram, 0, self.clock.stamp(at), |Transmit { route, payload }| {
-            count_reply(metrics, &route);
-            left.push((route.duplicate, payload.to_vec()));
-        });
+        self.reflector.handle(
+            &datagram,
+            0,
+            self.clock.stamp(at),
+            |OutgoingReply { route, payload }| {
+                count_reply(metrics, &route);
+                left.push((route.duplicate, payload.to_vec()));
+            },
+        );
         let mut left = left.into_iter();
         let passages = self.judge(request, protocol, at);
         let mut leaving = Vec::new();
@@ -224,7 +229,7 @@ impl Host {
     pub(crate) fn release(&mut self, at: Mono) -> Vec<Parcel> {
         let mut left = Vec::new();
         let metrics = &self.metrics;
-        self.reflector.release(at, |Transmit { route, payload }| {
+        self.reflector.release(at, |OutgoingReply { route, payload }| {
             count_reply(metrics, &route);
             left.push(payload.to_vec());
         });
@@ -268,7 +273,7 @@ fn by_protocol(
 }
 
 /// Counts a reply that leaves, as the sender of the replies does.
-fn count_reply(metrics: &ResponderMetrics, route: &Route) {
+fn count_reply(metrics: &ResponderMetrics, route: &ReplyRoute) {
     if !route.duplicate {
         metrics.replied(route.protocol);
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use udp_heartbeat::config::{self, Config};
-use udp_heartbeat::impair::{self, Burst, Direction, Shape};
+use udp_heartbeat::impair::{self, Burst, LossyWay, Shape};
 use udp_heartbeat::model::{IcmpKind, InvalidReason, Label, Mono, UnmatchedReason, UnsentReason};
 
 /// One scenario.
@@ -331,9 +331,9 @@ impl Scenario {
 
 impl Link {
     /// What the impairment under test does of all this.
-    pub(crate) fn settings(&self, seed: u64) -> impair::Settings {
-        impair::Settings {
-            direction: by_name(Direction::ALL, Direction::name, self.direction.as_ref()),
+    pub(crate) fn settings(&self, seed: u64) -> impair::LinkSettings {
+        impair::LinkSettings {
+            direction: by_name(LossyWay::ALL, LossyWay::name, self.direction.as_ref()),
             jitter_shape: by_name(Shape::ALL, Shape::name, self.jitter_shape.as_ref()),
             bandwidth: self
                 .bandwidth

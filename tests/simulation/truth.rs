@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use udp_heartbeat::model::{IcmpKind, Mono, Stamp, UnsentReason, Wall};
+use udp_heartbeat::model::{IcmpKind, Moment, Mono, UnsentReason, Wall};
 use udp_heartbeat::probe::Happening;
 
 use crate::figures::Figures;
@@ -15,7 +15,7 @@ use crate::scenario::Foreign;
 pub(crate) struct Round {
     pub(crate) began: Mono,
     /// What the clock said first.
-    pub(crate) at: Stamp,
+    pub(crate) at: Moment,
     /// The earliest moment at which this round could begin, as the one before demanded a pause.
     pub(crate) earliest: Mono,
     pub(crate) orders: Vec<Order>,
@@ -23,7 +23,7 @@ pub(crate) struct Round {
     /// The heartbeats that were handed to the kernel.
     pub(crate) attempts: Vec<Attempt>,
     /// The last reading of the clock.
-    pub(crate) leaving: Stamp,
+    pub(crate) leaving: Moment,
 }
 
 /// A command that was carried out.
@@ -32,7 +32,7 @@ pub(crate) enum Order {
     /// What the name of this target was found to mean, and when.
     Lookup(Mono, usize, Vec<SocketAddr>),
     /// These targets are looked at closely, at this moment; by the number of the question.
-    Look(u64, Vec<usize>, Stamp),
+    Look(u64, Vec<usize>, Moment),
     Stop,
 }
 
@@ -49,7 +49,7 @@ pub(crate) enum Input {
     },
     Icmp(Returned),
     /// A datagram, and when it was read.
-    Arrival(Delivered, Stamp),
+    Arrival(Delivered, Moment),
 }
 
 impl Input {
@@ -63,7 +63,7 @@ impl Input {
 pub(crate) struct Attempt {
     pub(crate) target: usize,
     pub(crate) sequence: u64,
-    pub(crate) leaving: Stamp,
+    pub(crate) leaving: Moment,
     /// Why the kernel did not take it, if it did not.
     pub(crate) refused: Option<UnsentReason>,
 }

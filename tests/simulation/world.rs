@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use udp_heartbeat::config::{self, Target};
-use udp_heartbeat::model::{IcmpKind, Mono, Stamp, TargetId, UnsentReason, Wall};
+use udp_heartbeat::model::{IcmpKind, Moment, Mono, TargetId, UnsentReason, Wall};
 use udp_heartbeat::net::{Datagram, Notice, Outbox};
 use udp_heartbeat::observe::TargetLook;
 use udp_heartbeat::probe::{Command, Family, Machine, Next, PAUSE, WorkerGlance, WorkerSample};
@@ -73,7 +73,7 @@ struct Notes {
     began: Mono,
     earliest: Mono,
     orders: Vec<Order>,
-    clock: Vec<Stamp>,
+    clock: Vec<Moment>,
     /// Datagrams that were received after the last reading of the clock.
     unread: Vec<Delivered>,
     inputs: Vec<Input>,
@@ -222,7 +222,7 @@ impl<'a> World<'a> {
                 // Every other one, the last first; and one that is not there.
                 let looked: Vec<usize> = (0..self.targets.len()).rev().step_by(2).collect();
                 let question = self.questions + 1;
-                self.orders.push(Order::Look(question, looked.clone(), Stamp::default()));
+                self.orders.push(Order::Look(question, looked.clone(), Moment::default()));
                 let numbers = std::iter::once(self.targets.len()).chain(looked);
                 (Command::Look(numbers.map(id).collect(), to), Asked::Look(answer))
             }
@@ -453,7 +453,7 @@ impl<'a> World<'a> {
 }
 
 impl Machine for World<'_> {
-    fn now(&mut self) -> Stamp {
+    fn now(&mut self) -> Moment {
         self.advance(self.now + self.scenario.probe.clock_takes.0);
         let stamp = self.conditions.clock.stamp(self.now);
         self.notes.clock.push(stamp);

@@ -15,7 +15,7 @@ use nix::libc::{self, c_long, c_uint, iovec, mmsghdr};
 use nix::sys::socket::MsgFlags;
 
 use super::BATCH;
-use crate::net::name::Name;
+use crate::net::name::KernelAddress;
 
 /// A datagram to be sent.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +35,7 @@ pub(in crate::net) struct Head {
     control: [u8; Self::CONTROL],
     control_len: usize,
     /// Where it came from; on the error queue, where it had been sent to.
-    pub(in crate::net) name: Name,
+    pub(in crate::net) name: KernelAddress,
     /// How many octets of it were written.
     pub(in crate::net) len: usize,
     /// It had more octets than there was room for.
@@ -51,7 +51,7 @@ impl Head {
     pub(in crate::net) const EMPTY: Self = Self {
         control: [0; Self::CONTROL],
         control_len: 0,
-        name: Name::EMPTY,
+        name: KernelAddress::EMPTY,
         len: 0,
         truncated: false,
     };
@@ -128,7 +128,7 @@ pub(in crate::net) fn receive<'a>(
         *vector = iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
         let header = &mut header.msg_hdr;
         header.msg_name = head.name.room().as_mut_ptr().cast();
-        header.msg_namelen = length(Name::ROOM);
+        header.msg_namelen = length(KernelAddress::ROOM);
         header.msg_iov = from_mut(vector);
         header.msg_iovlen = 1;
         header.msg_control = head.control.as_mut_ptr().cast();

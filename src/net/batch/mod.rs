@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use self::mmsg::{Head, Packet};
 use super::cmsg::{self, Control};
-use super::name::Name;
+use super::name::KernelAddress;
 use crate::model::Wall;
 
 /// How many datagrams a system call takes at most. Beyond this, its fixed cost no longer shows.
@@ -16,14 +16,14 @@ pub(super) const BATCH: usize = 64;
 /// Datagrams to be sent in one system call.
 #[derive(Debug)]
 pub struct Outbox {
-    slots: Box<[Slot]>,
+    slots: Box<[Outgoing]>,
     len: usize,
 }
 
 /// One datagram to be sent.
 #[derive(Debug, Clone)]
-struct Slot {
-    name: Name,
+struct Outgoing {
+    name: KernelAddress,
     control: Control,
     payload: Vec<u8>,
 }
@@ -35,8 +35,8 @@ impl Outbox {
     /// An empty one.
     #[must_use]
     pub fn new() -> Self {
-        let empty = || Slot {
-            name: Name::EMPTY,
+        let empty = || Outgoing {
+            name: KernelAddress::EMPTY,
             control: Control::EMPTY,
             payload: Vec::with_capacity(Inbox::ROOM),
         };
@@ -80,7 +80,7 @@ impl Outbox {
         let Some(slot) = self.slots.get_mut(self.len) else {
             return;
         };
-        slot.name = Name::new(peer);
+        slot.name = KernelAddress::new(peer);
         slot.control.set_source(source);
         slot.payload.clear();
         write(&mut slot.payload);
@@ -188,15 +188,15 @@ impl Default for Inbox {
 pub struct Datagram<'a> {
     /// Where it came from.
     pub peer: SocketAddr,
-    /// Which of our addresses it was sent to (with [`Options::local_address`]).
+    /// Which of our addresses it was sent to (with [`SocketOptions::local_address`]).
     ///
-    /// [`Options::local_address`]: super::Options::local_address
+    /// [`SocketOptions::local_address`]: super::SocketOptions::local_address
     pub local: Option<IpAddr>,
     /// It was sent to many: to the broadcast address of a network of ours, to that of all, or to
-    /// an IPv4 multicast group (with [`Options::local_address`], and with IPv4 alone; an IPv6
+    /// an IPv4 multicast group (with [`SocketOptions::local_address`], and with IPv4 alone; an IPv6
     /// group stands in `local`).
     ///
-    /// [`Options::local_address`]: super::Options::local_address
+    /// [`SocketOptions::local_address`]: super::SocketOptions::local_address
     pub to_group: bool,
     /// Its octets, at most [`Inbox::ROOM`].
     pub payload: &'a [u8],

@@ -8,7 +8,7 @@ use super::*;
 use crate::model::{IcmpKind, Wall};
 use crate::net::{Datagram, now};
 
-const EVERYTHING: Options = Options {
+const EVERYTHING: SocketOptions = SocketOptions {
     receive_buffer: 1 << 20,
     send_buffer: 1 << 20,
     transmit_stamps: true,
@@ -17,7 +17,7 @@ const EVERYTHING: Options = Options {
     reuse_port: false,
 };
 
-fn open(address: &str, options: &Options) -> Socket {
+fn open(address: &str, options: &SocketOptions) -> Socket {
     stamping();
     Socket::bind(address.parse().unwrap(), options).unwrap()
 }
@@ -40,13 +40,13 @@ fn stamping() {
 
 /// The loopback addresses of the families that this machine has.
 fn families() -> Vec<&'static str> {
-    let v6 = Socket::bind("[::1]:0".parse().unwrap(), &Options::default()).is_ok();
+    let v6 = Socket::bind("[::1]:0".parse().unwrap(), &SocketOptions::default()).is_ok();
     if v6 { vec!["127.0.0.1:0", "[::1]:0"] } else { vec!["127.0.0.1:0"] }
 }
 
 /// An address with nobody behind it.
 fn closed(address: &str) -> SocketAddr {
-    open(address, &Options::default()).local_addr()
+    open(address, &SocketOptions::default()).local_addr()
 }
 
 /// Sends `payload` to each peer in one batch; the outcomes in order.
@@ -173,7 +173,7 @@ fn transmit_timestamps_belong_to_their_datagrams() {
 
 #[test]
 fn without_transmit_timestamps_there_are_none() {
-    let options = Options { transmit_stamps: false, ..EVERYTHING };
+    let options = SocketOptions { transmit_stamps: false, ..EVERYTHING };
     let (mut near, far) = (open("127.0.0.1:0", &options), open("127.0.0.1:0", &options));
     let outcomes = send_all(&mut near, &[far.local_addr(); 3], b"x");
     assert_eq!(outcomes, [Ok(0), Ok(1), Ok(2)]);
@@ -303,7 +303,7 @@ fn an_icmp_error_is_told_of_its_peer_and_held_against_no_other() {
 fn what_was_sent_to_many_is_marked_although_its_answer_could_leave() {
     let receiver = open("0.0.0.0:0", &EVERYTHING);
     let port = receiver.local_addr().port();
-    let mut sender = open("127.0.0.1:0", &Options::default());
+    let mut sender = open("127.0.0.1:0", &SocketOptions::default());
     sender.inner.set_broadcast(true).unwrap();
     let mut inbox = Inbox::new();
     // The loopback network is 127.0.0.0/8 everywhere; its last address is its broadcast one.
@@ -318,7 +318,7 @@ fn what_was_sent_to_many_is_marked_although_its_answer_could_leave() {
 
 #[test]
 fn a_reply_leaves_from_the_address_that_was_asked() {
-    let mut client = open("127.0.0.1:0", &Options::default());
+    let mut client = open("127.0.0.1:0", &SocketOptions::default());
     let mut replier = open("0.0.0.0:0", &EVERYTHING);
     let mut inbox = Inbox::new();
     let mut outbox = Outbox::new();
@@ -350,7 +350,7 @@ fn a_reply_leaves_from_the_address_that_was_asked() {
 fn the_hop_limit_is_the_senders() {
     for (address, ttl) in families().into_iter().zip([37, 38]) {
         let mut near = open(address, &EVERYTHING);
-        let far = open(address, &Options::default());
+        let far = open(address, &SocketOptions::default());
         if near.local_addr().is_ipv4() {
             near.inner.set_ttl_v4(37).unwrap();
         } else {
@@ -383,7 +383,7 @@ fn what_does_not_fit_is_cut_and_said_to_be() {
 #[test]
 fn dropped_datagrams_are_counted() {
     let mut near = open("127.0.0.1:0", &EVERYTHING);
-    let far = open("127.0.0.1:0", &Options { receive_buffer: 1, ..Options::default() });
+    let far = open("127.0.0.1:0", &SocketOptions { receive_buffer: 1, ..SocketOptions::default() });
     let mut inbox = Inbox::new();
     let mut sent = 0_u32;
     let mut received = 0;
@@ -413,24 +413,25 @@ fn dropped_datagrams_are_counted() {
 
 #[test]
 fn buffers_are_as_granted() {
-    let socket = open("127.0.0.1:0", &Options { receive_buffer: 100_000, ..Options::default() });
+    let socket =
+        open("127.0.0.1:0", &SocketOptions { receive_buffer: 100_000, ..SocketOptions::default() });
     assert_eq!(socket.receive_buffer().unwrap(), 100_000);
 }
 
 #[test]
 fn a_port_can_be_shared_if_both_ask_and_an_ipv6_socket_leaves_ipv4_alone() {
-    let shared = Options { reuse_port: true, ..Options::default() };
+    let shared = SocketOptions { reuse_port: true, ..SocketOptions::default() };
     let one = open("127.0.0.1:0", &shared);
     let two = Socket::bind(one.local_addr(), &shared).unwrap();
     assert_eq!(two.local_addr(), one.local_addr());
-    let error = Socket::bind(one.local_addr(), &Options::default()).unwrap_err();
+    let error = Socket::bind(one.local_addr(), &SocketOptions::default()).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot bind {}", one.local_addr()));
     assert!(!error.is_unsupported_family());
     assert!(std::error::Error::source(&error).unwrap().to_string().contains("in use"));
 
-    if let Ok(any) = Socket::bind("[::]:0".parse().unwrap(), &Options::default()) {
+    if let Ok(any) = Socket::bind("[::]:0".parse().unwrap(), &SocketOptions::default()) {
         let same = SocketAddr::from(([0, 0, 0, 0], any.local_addr().port()));
-        assert_eq!(Socket::bind(same, &Options::default()).unwrap().local_addr(), same);
+        assert_eq!(Socket::bind(same, &SocketOptions::default()).unwrap().local_addr(), same);
     }
 }
 

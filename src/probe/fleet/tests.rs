@@ -13,8 +13,8 @@ use crate::wire::{self, Arrived};
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-fn at(millis: u64) -> Stamp {
-    Stamp { mono: Mono::from_nanos(0), wall: Wall::from_nanos(1_767_225_600_000_000_000) }
+fn at(millis: u64) -> Moment {
+    Moment { mono: Mono::from_nanos(0), wall: Wall::from_nanos(1_767_225_600_000_000_000) }
         .after(SECOND * 1_000 + MILLISECOND * u32::try_from(millis).unwrap())
 }
 
@@ -38,7 +38,7 @@ fn peer(text: &str) -> SocketAddr {
 struct Driven {
     fleet: Fleet,
     /// All that left, in order.
-    sent: Vec<(Transmit, Stamp)>,
+    sent: Vec<(Transmit, Moment)>,
     /// Its octets.
     requests: Vec<Vec<u8>>,
 }

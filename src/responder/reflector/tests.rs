@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::impair::{Bandwidth, Burst, Direction, Outage, Settings};
+use crate::impair::{Bandwidth, Burst, LinkSettings, LossyWay, Outage};
 use crate::model::Label;
 use crate::wire::{Prober, Reply, Request, by_name, reflecting};
 
@@ -17,7 +17,7 @@ const LISTENER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192,
 const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 7), 40_001));
 
 /// 2024-09-20T08:21:58.39Z, and an hour of monotonic time.
-const NOW: Stamp = Stamp {
+const NOW: Moment = Moment {
     mono: Mono::from_nanos(3_600_000_000_000),
     wall: Wall::from_nanos(1_726_820_518_390_000_000),
 };
@@ -27,21 +27,21 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 struct Bench {
     reflector: Reflector,
     metrics: ResponderMetrics,
-    sent: Vec<(Route, Vec<u8>)>,
+    sent: Vec<(ReplyRoute, Vec<u8>)>,
 }
 
 impl Bench {
-    fn new(settings: Settings) -> Self {
+    fn new(settings: LinkSettings) -> Self {
         Self::behind(Gate::default(), settings)
     }
 
-    fn behind(gate: Gate, settings: Settings) -> Self {
+    fn behind(gate: Gate, settings: LinkSettings) -> Self {
         let (metrics, gate) = (ResponderMetrics::new(), Arc::new(gate));
         let reflector = Reflector::new(vec![LISTENER], gate, settings, NOW.mono, metrics.clone());
         Self { reflector, metrics, sent: Vec::new() }
     }
 
-    fn handle(&mut self, datagram: &Datagram<'_>, now: Stamp) -> Vec<Vec<u8>> {
+    fn handle(&mut self, datagram: &Datagram<'_>, now: Moment) -> Vec<Vec<u8>> {
         let mut at_once = Vec::new();
         self.reflector.handle(datagram, 0, now, |transmit| {
             at_once.push(transmit.payload.to_vec());
@@ -52,7 +52,7 @@ impl Bench {
 
     fn release(&mut self, now: Mono) -> usize {
         let before = self.sent.len();
-        self.reflector.release(now, |Transmit { route, payload }| {
+        self.reflector.release(now, |OutgoingReply { route, payload }| {
             self.sent.push((route, payload.to_vec()));
         });
         self.sent.len() - before
@@ -109,7 +109,7 @@ fn decoded(protocol: &Protocol, reply: &[u8]) -> Reply {
 }
 
 fn reply_to(payload: &[u8]) -> Option<Vec<u8>> {
-    Bench::new(Settings::default()).handle(&datagram(payload), NOW).pop()
+    Bench::new(LinkSettings::default()).handle(&datagram(payload), NOW).pop()
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn the_heartbeat_client_of_the_course_gets_the_difference() {
 #[test]
 fn every_protocol_is_answered_where_it_asked_and_counted_as_itself() {
     for (protocol, _) in reflecting() {
-        let mut bench = Bench::new(Settings::default());
+        let mut bench = Bench::new(LinkSettings::default());
         let request = request(protocol, 7, NOW.wall);
         bench.handle(&datagram(&request), NOW);
         let [(route, reply)] = &bench.sent[..] else {
@@ -138,7 +138,7 @@ fn every_protocol_is_answered_where_it_asked_and_counted_as_itself() {
         };
         assert_eq!(
             *route,
-            Route {
+            ReplyRoute {
                 listener: 0,
                 peer: PEER,
                 source: Some(LISTENER.ip()),
@@ -156,7 +156,7 @@ fn every_protocol_is_answered_where_it_asked_and_counted_as_itself() {
 /// The numbers that replies carry to these requests: who asks, by port, and as which session.
 fn numbers(reflector: Reflector, requests: &[(u16, u32)]) -> Vec<u32> {
     let stamp = by_name("stamp").unwrap();
-    let mut bench = Bench { reflector, ..Bench::new(Settings::default()) };
+    let mut bench = Bench { reflector, ..Bench::new(LinkSettings::default()) };
     let number = |&(port, session): &(u16, u32)| {
         let mut octets = Vec::new();
         prober(stamp).encode(&Request::new(session, 7, NOW.wall), &mut octets);
@@ -169,7 +169,7 @@ fn numbers(reflector: Reflector, requests: &[(u16, u32)]) -> Vec<u32> {
 #[test]
 fn replies_are_counted_by_session_unless_no_state_is_kept() {
     let requests = [(1, 0), (1, 0), (1, 1), (2, 0), (1, 0), (2, 0)];
-    let reflector = || Bench::new(Settings::default()).reflector;
+    let reflector = || Bench::new(LinkSettings::default()).reflector;
     assert_eq!(numbers(reflector(), &requests), [0, 1, 0, 0, 2, 1]);
     assert_eq!(numbers(reflector().stateless(), &requests), [7; 6]);
 }
@@ -177,7 +177,7 @@ fn replies_are_counted_by_session_unless_no_state_is_kept() {
 #[test]
 fn a_request_that_is_lost_takes_no_number_and_one_that_is_answered_twice_takes_one() {
     let stamp = by_name("stamp").unwrap();
-    let settings = Settings { loss: 0.5, duplicate: 0.5, seed: 5, ..Settings::default() };
+    let settings = LinkSettings { loss: 0.5, duplicate: 0.5, seed: 5, ..LinkSettings::default() };
     let mut bench = Bench::new(settings);
     for sequence in 0..100 {
         bench.handle(&datagram(&request(stamp, sequence, NOW.wall)), NOW);
@@ -194,7 +194,7 @@ fn a_request_that_is_lost_takes_no_number_and_one_that_is_answered_twice_takes_o
 fn an_injected_delay_is_the_networks_and_no_turnaround() {
     let stamp = by_name("stamp").unwrap();
     let delay = 20 * MILLISECOND;
-    let mut bench = Bench::new(Settings { delay, ..Settings::default() });
+    let mut bench = Bench::new(LinkSettings { delay, ..LinkSettings::default() });
     let request = request(stamp, 7, NOW.wall);
     let received = NOW.wall - 3 * MILLISECOND;
     let datagram = Datagram { received: Some(received), ..datagram(&request) };
@@ -226,7 +226,7 @@ fn without_a_kernel_stamp_a_request_is_received_when_it_is_looked_at() {
 fn replies_are_reflections_and_never_answered() {
     for (protocol, _) in reflecting() {
         let reply = reply_to(&request(protocol, 7, NOW.wall)).unwrap();
-        let mut bench = Bench::new(Settings::default());
+        let mut bench = Bench::new(LinkSettings::default());
         assert!(bench.handle(&datagram(&reply), NOW).is_empty());
         assert_eq!(bench.dropped(), [(DropReason::Reflection, 1)], "{}", protocol.name());
         assert_eq!(bench.received(), 0);
@@ -235,7 +235,7 @@ fn replies_are_reflections_and_never_answered() {
 
 #[test]
 fn what_is_of_no_protocol_or_too_long_is_malformed() {
-    let mut bench = Bench::new(Settings::default());
+    let mut bench = Bench::new(LinkSettings::default());
     let garbage: [&[u8]; 4] = [b"", b"garbage", b"44", &[0xff; 43]];
     for (payload, count) in garbage.into_iter().zip(1..) {
         assert!(bench.handle(&datagram(payload), NOW).is_empty());
@@ -250,7 +250,8 @@ fn what_is_of_no_protocol_or_too_long_is_malformed() {
 
 #[test]
 fn a_damaged_reply_differs_in_one_bit_and_each_copy_in_its_own() {
-    let settings = Settings { corrupt: 1.0, duplicate: 1.0, seed: 1, ..Settings::default() };
+    let settings =
+        LinkSettings { corrupt: 1.0, duplicate: 1.0, seed: 1, ..LinkSettings::default() };
     for (protocol, _) in reflecting() {
         let mut bench = Bench::new(settings);
         let request = request(protocol, 7, NOW.wall);
@@ -294,8 +295,12 @@ fn damage_never_makes_a_request_of_a_reply() {
 
 #[test]
 fn a_reordered_reply_is_overtaken_by_those_within_its_hold() {
-    let settings =
-        Settings { reorder: 0.3, reorder_hold: 5 * MILLISECOND, seed: 7, ..Settings::default() };
+    let settings = LinkSettings {
+        reorder: 0.3,
+        reorder_hold: 5 * MILLISECOND,
+        seed: 7,
+        ..LinkSettings::default()
+    };
     let mut bench = Bench::new(settings);
     let ping = by_name("ping").unwrap();
     let mut now = NOW;
@@ -323,13 +328,13 @@ fn a_reordered_reply_is_overtaken_by_those_within_its_hold() {
 #[test]
 fn a_reply_is_overtaken_by_exactly_as_many_as_were_asked_for() {
     for (extent, delay) in [(1, 0), (3, 0), (3, 5)] {
-        let settings = Settings {
+        let settings = LinkSettings {
             reorder: 0.2,
             reorder_hold: Duration::from_secs(60),
             reorder_extent: extent,
             delay: delay * MILLISECOND,
             seed: 5,
-            ..Settings::default()
+            ..LinkSettings::default()
         };
         let mut bench = Bench::new(settings);
         let ping = by_name("ping").unwrap();
@@ -363,7 +368,7 @@ fn a_reply_is_overtaken_by_exactly_as_many_as_were_asked_for() {
 #[test]
 fn a_reply_that_is_lost_on_the_way_out_was_made() {
     let settings =
-        Settings { loss: 0.3, direction: Direction::Out, seed: 7, ..Settings::default() };
+        LinkSettings { loss: 0.3, direction: LossyWay::Out, seed: 7, ..LinkSettings::default() };
     let mut bench = Bench::new(settings);
     for _ in 0..1000 {
         bench.handle(&datagram(b"Ping 1 x"), NOW);
@@ -380,7 +385,7 @@ fn a_reply_that_is_lost_on_the_way_out_was_made() {
 fn a_narrow_link_delays_and_then_drops_and_headers_count() {
     // 36 octets with their headers, and so 36 ms each.
     let bandwidth = Bandwidth { rate: NonZeroU64::new(8000).unwrap(), queue: 100 * MILLISECOND };
-    let settings = Settings { bandwidth: Some(bandwidth), ..Settings::default() };
+    let settings = LinkSettings { bandwidth: Some(bandwidth), ..LinkSettings::default() };
     let mut bench = Bench::new(settings);
     for _ in 0..10 {
         assert!(bench.handle(&datagram(b"Ping 1 x"), NOW).is_empty());
@@ -396,7 +401,7 @@ fn a_narrow_link_delays_and_then_drops_and_headers_count() {
 
 #[test]
 fn a_full_queue_drops_as_overflow_and_the_figures_still_add_up() {
-    let mut bench = Bench::new(Settings { delay: MILLISECOND, ..Settings::default() });
+    let mut bench = Bench::new(LinkSettings { delay: MILLISECOND, ..LinkSettings::default() });
     for _ in 0..70_000 {
         bench.handle(&datagram(b"Ping 1 x"), NOW);
     }
@@ -412,7 +417,7 @@ fn a_full_queue_drops_as_overflow_and_the_figures_still_add_up() {
 
 #[test]
 fn received_is_replied_and_dropped_by_impairment() {
-    let settings = Settings {
+    let settings = LinkSettings {
         loss: 0.3,
         burst_loss: Some(Burst { p: 0.05, r: 0.3 }),
         delay: MILLISECOND,
@@ -423,7 +428,7 @@ fn received_is_replied_and_dropped_by_impairment() {
         corrupt: 0.1,
         outage: Some(Outage { every: 100 * MILLISECOND, lasting: 20 * MILLISECOND }),
         seed: 3,
-        ..Settings::default()
+        ..LinkSettings::default()
     };
     let mut bench = Bench::new(settings);
     let mut now = NOW;
@@ -472,13 +477,13 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let [duplicate, reorder, corrupt, delay] = certain;
-        let settings = Settings {
+        let settings = LinkSettings {
             duplicate: f64::from(u8::from(duplicate)),
             reorder: f64::from(u8::from(reorder)),
             corrupt: f64::from(u8::from(corrupt)),
             delay: MILLISECOND * u32::from(delay),
             seed,
-            ..Settings::default()
+            ..LinkSettings::default()
         };
         let mut bench = Bench::new(settings);
         bench.handle(&datagram(&payload), NOW);

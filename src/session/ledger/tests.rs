@@ -4,8 +4,8 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn stamp(millis: u64) -> Stamp {
-    Stamp::default().after(Duration::from_millis(millis))
+fn stamp(millis: u64) -> Moment {
+    Moment::default().after(Duration::from_millis(millis))
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_fate_is_final_a_timeout_after_it_was_settled_or_when_it_is_forgotten() {
     assert!(!ledger.is_final(1, 16, stamp(9000).mono), "not sent");
 }
 
-fn settle(ledger: &mut Ledger) -> Vec<Fate> {
+fn settle(ledger: &mut Ledger) -> Vec<EntryState> {
     let mut fates = Vec::new();
     ledger.pass_settled(|fate| fates.push(fate));
     fates
@@ -75,7 +75,10 @@ fn heartbeats_are_passed_in_order_once_settled() {
     assert_eq!(ledger.answer(2, stamp(200).mono), Answer::InTime);
     assert_eq!(settle(&mut ledger), []);
     assert_eq!(ledger.expire(stamp(1000).mono), Some(0));
-    assert_eq!(settle(&mut ledger), [Fate::Lost, Fate::Unsent, Fate::Received, Fate::Skipped]);
+    assert_eq!(
+        settle(&mut ledger),
+        [EntryState::Lost, EntryState::Unsent, EntryState::Received, EntryState::Skipped]
+    );
     assert_eq!(ledger.deadline(), None);
 }
 

@@ -85,7 +85,7 @@ fn a_longer_ring_does_not_invent_heartbeats() {
     life.run_to(1_000);
     let known = recorded(&life.session);
     assert_eq!(known.len(), RECORDER as usize);
-    life.session.retune(&Settings { recorder: 64, ..settings(10, 10, 3, 1) }, at(0).mono);
+    life.session.retune(&SessionSettings { recorder: 64, ..settings(10, 10, 3, 1) }, at(0).mono);
     let kept = recorded(&life.session);
     assert!((RECORDER as usize..=16).contains(&kept.len()), "what the ring of 16 held: {kept:?}");
     assert!(known.iter().all(|(sequence, outcome)| kept.get(sequence) == Some(outcome)));
@@ -176,7 +176,7 @@ proptest! {
                 Change::Retune { interval, timeout: new, recorder } => {
                     let before = recorded(&session);
                     timeout = new;
-                    let settings = Settings { recorder, ..settings(interval, timeout, 3, 1) };
+                    let settings = SessionSettings { recorder, ..settings(interval, timeout, 3, 1) };
                     session.retune(&settings, at(now).mono);
                     for (sequence, outcome) in recorded(&session) {
                         let known = before.get(&sequence).is_none_or(|&before| before == outcome);

@@ -9,7 +9,7 @@ use askama::Template;
 
 use super::frame::{Frame, href, write};
 use super::graph::{Graph, sparkline};
-use super::text::{Moment, Since, clock, count, milliseconds, percent};
+use super::text::{ShownTime, Since, clock, count, milliseconds, percent};
 use crate::model::Label;
 use crate::observe::{Overview, TargetLook};
 use crate::web::view::{ROWS, Selection, Sort, Standing, View};
@@ -103,7 +103,7 @@ struct Row<'a> {
 #[derive(Debug)]
 struct Change {
     state: &'static str,
-    at: Moment,
+    at: ShownTime,
 }
 
 /// Links to other pages of the list.

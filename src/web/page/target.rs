@@ -7,7 +7,7 @@ use askama::Template;
 
 use super::frame::{Frame, href, write};
 use super::graph::{Chart, chart};
-use super::text::{ABSENT, Moment, Since, count, milliseconds, moment, percent, since, span};
+use super::text::{ABSENT, ShownTime, Since, count, milliseconds, moment, percent, since, span};
 use crate::config::format_duration;
 use crate::exposition::{self, rfc3339_micros};
 use crate::model::{Direction, IcmpKind, InvalidReason, Label, UnsentReason, Wall};
@@ -33,7 +33,7 @@ struct TargetPage<'a> {
     before: Vec<(&'static str, String)>,
     changes: String,
     chart: Chart,
-    newest: Vec<Heartbeat>,
+    newest: Vec<HeartbeatRow>,
     keep: u32,
     legend: Vec<(&'static str, String)>,
     frozen: Option<Frozen>,
@@ -47,7 +47,7 @@ struct TargetPage<'a> {
 
 /// A heartbeat; what is not known of it is shown as [`ABSENT`].
 #[derive(Debug)]
-struct Heartbeat {
+struct HeartbeatRow {
     sequence: u64,
     outcome: &'static str,
     words: String,
@@ -58,9 +58,9 @@ struct Heartbeat {
 /// What the flight recorder kept when the target last went down.
 #[derive(Debug)]
 struct Frozen {
-    down: Moment,
+    down: ShownTime,
     ago: String,
-    heartbeats: Vec<Heartbeat>,
+    heartbeats: Vec<HeartbeatRow>,
 }
 
 #[derive(Debug)]
@@ -74,7 +74,7 @@ struct Figure {
 struct Group {
     title: &'static str,
     /// The newest of them, where that is known.
-    newest: Option<(String, Moment)>,
+    newest: Option<(String, ShownTime)>,
     figures: Vec<Figure>,
     /// What is said if there are no figures.
     none: &'static str,
@@ -114,13 +114,13 @@ fn page(look: &TargetLook) -> TargetPage<'_> {
         before: earlier.collect(),
         changes: format!("{} {noun}", count(glance.changes)),
         chart: chart(recent),
-        newest: recording.newest.iter().map(Heartbeat::new).collect(),
+        newest: recording.newest.iter().map(HeartbeatRow::new).collect(),
         keep: KEEP,
         legend: LEGEND.map(|class| (class, in_words(class))).into(),
         frozen: recording.frozen.as_ref().map(|frozen| Frozen {
             down: moment(frozen.down),
             ago: span(since(frozen.down, *at)),
-            heartbeats: frozen.heartbeats.iter().map(Heartbeat::new).collect(),
+            heartbeats: frozen.heartbeats.iter().map(HeartbeatRow::new).collect(),
         }),
         figures: figures(look),
         errors: errors(record),
@@ -130,7 +130,7 @@ fn page(look: &TargetLook) -> TargetPage<'_> {
     }
 }
 
-impl Heartbeat {
+impl HeartbeatRow {
     fn new(heartbeat: &crate::session::Heartbeat) -> Self {
         let exact = heartbeat.at.and_then(rfc3339_micros);
         let at = exact.map(|exact| exact.replace('T', " ").trim_end_matches('Z').to_owned());

@@ -10,7 +10,7 @@ pub(super) const ABSENT: &str = "–";
 
 /// A moment as people read it, and exactly.
 #[derive(Debug)]
-pub(super) struct Moment {
+pub(super) struct ShownTime {
     /// RFC 3339; `None` if the format has no such year.
     pub(super) exact: Option<String>,
     pub(super) shown: String,
@@ -20,7 +20,7 @@ pub(super) struct Moment {
 #[derive(Debug)]
 pub(super) struct Since {
     pub(super) span: String,
-    pub(super) moment: Moment,
+    pub(super) moment: ShownTime,
 }
 
 impl Since {
@@ -80,19 +80,19 @@ pub(super) fn since(then: Wall, now: Wall) -> Duration {
 }
 
 /// A moment to the second.
-pub(super) fn moment(at: Wall) -> Moment {
+pub(super) fn moment(at: Wall) -> ShownTime {
     shown(at, |exact| exact.split('.').next().map(|second| second.replace('T', " ")))
 }
 
 /// The time of day of a moment, to the second.
-pub(super) fn clock(at: Wall) -> Moment {
+pub(super) fn clock(at: Wall) -> ShownTime {
     shown(at, |exact| exact.split(['T', '.']).nth(1).map(str::to_owned))
 }
 
-fn shown(at: Wall, read: impl FnOnce(&str) -> Option<String>) -> Moment {
+fn shown(at: Wall, read: impl FnOnce(&str) -> Option<String>) -> ShownTime {
     let exact = rfc3339(at);
     let shown = exact.as_deref().and_then(read).unwrap_or_else(|| ABSENT.to_owned());
-    Moment { exact, shown }
+    ShownTime { exact, shown }
 }
 
 /// A count with its digits in groups of three.
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn moments_are_exact_underneath() {
         let at = crate::observe::fixture::NOW;
-        let read = |moment: Moment| (moment.exact.unwrap(), moment.shown);
+        let read = |moment: ShownTime| (moment.exact.unwrap(), moment.shown);
         let exact = "2025-01-02T03:04:05.678Z".to_owned();
         assert_eq!(read(moment(at)), (exact.clone(), "2025-01-02 03:04:05".to_owned()));
         assert_eq!(read(clock(at)), (exact, "03:04:05".to_owned()));

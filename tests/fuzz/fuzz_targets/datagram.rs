@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use udp_heartbeat::exposition::ResponderMetrics;
-use udp_heartbeat::impair::{Direction, Settings};
-use udp_heartbeat::model::{DropReason, Label, Mono, Stamp, Wall};
+use udp_heartbeat::impair::{LossyWay, LinkSettings};
+use udp_heartbeat::model::{DropReason, Label, Mono, Moment, Wall};
 use udp_heartbeat::net::Datagram;
-use udp_heartbeat::responder::{Gate, Reflector, Transmit};
+use udp_heartbeat::responder::{Gate, Reflector, OutgoingReply};
 use udp_heartbeat::wire::{
     FiledKey, Key, MAX_DATAGRAM, ProtocolOptions, Request, StampOptions, recognise, reflecting,
 };
@@ -37,7 +37,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(settings: Settings, rate_limit: Option<NonZeroU32>) -> Self {
+    fn new(settings: LinkSettings, rate_limit: Option<NonZeroU32>) -> Self {
         let metrics = ResponderMetrics::new();
         let gate = Arc::new(Gate::new(&[], rate_limit));
         let start = Mono::from_nanos(0);
@@ -82,11 +82,11 @@ fn vouched(at: Wall, octets: &[u8]) -> Vec<u8> {
 
 thread_local! {
     static BENCHES: RefCell<Vec<Bench>> = RefCell::new({
-        let open = Settings::default();
-        let damaging = Settings { corrupt: 1.0, seed: 1, ..open };
-        let everything = Settings {
+        let open = LinkSettings::default();
+        let damaging = LinkSettings { corrupt: 1.0, seed: 1, ..open };
+        let everything = LinkSettings {
             loss: 0.2,
-            direction: Direction::Both,
+            direction: LossyWay::Both,
             delay: Duration::from_millis(1),
             jitter: Duration::from_millis(5),
             duplicate: 0.3,
@@ -116,7 +116,7 @@ fuzz_target!(|input: Input| {
     let (which, at, (ip, port), local, ttl, octets) = input;
     // In the years in which the octets at hand are requests, or in any.
     let at = if at % 2 == 0 { 1_700_000_000 * SECOND + at % DAY } else { at };
-    let now = Stamp { mono: Mono::from_nanos(at), wall: Wall::from_nanos(at) };
+    let now = Moment { mono: Mono::from_nanos(at), wall: Wall::from_nanos(at) };
     let peer = match u32::try_from(ip) {
         Ok(v4) => SocketAddr::new(Ipv4Addr::from_bits(v4).into(), port),
         Err(_) => SocketAddr::new(Ipv6Addr::from_bits(ip).into(), port),
@@ -139,8 +139,8 @@ fuzz_target!(|input: Input| {
         let bench = &mut benches[usize::from(which) % count];
         let before = bench.counts();
         let (mut replies, mut duplicates) = (0, 0);
-        let mut check = |transmit: Transmit<'_>| {
-            let Transmit { route, payload } = transmit;
+        let mut check = |transmit: OutgoingReply<'_>| {
+            let OutgoingReply { route, payload } = transmit;
             if route.duplicate {
                 duplicates += 1;
             } else {

@@ -15,7 +15,7 @@ fn nobody_many_and_the_responder_itself_are_denied() {
         "[::ffff:224.0.0.1]:40001",
         "192.0.2.1:12000",
     ];
-    let mut bench = Bench::new(Settings::default());
+    let mut bench = Bench::new(LinkSettings::default());
     for peer in peers {
         let peer = peer.parse().unwrap();
         let datagram = Datagram { peer, ..datagram(b"Ping 1 Fri Sep 20 13:12:19 2024") };
@@ -35,7 +35,7 @@ fn nobody_many_and_the_responder_itself_are_denied() {
 #[test]
 fn who_is_not_allowed_is_denied_whatever_he_says() {
     let allow = ["198.51.100.0/29", "2001:db8::/32"].map(|prefix| prefix.parse().unwrap());
-    let mut bench = Bench::behind(Gate::new(&allow, None), Settings::default());
+    let mut bench = Bench::behind(Gate::new(&allow, None), LinkSettings::default());
     for (peer, answers) in [
         ("198.51.100.7:1", 1),
         ("198.51.100.8:1", 0),
@@ -57,7 +57,7 @@ fn who_is_not_allowed_is_denied_whatever_he_says() {
 fn who_asks_too_often_is_refused_and_what_is_no_request_costs_nothing() {
     let limit = NonZeroU32::new(10);
     let mut bench =
-        Bench::behind(Gate::new(&[], limit), Settings { loss: 0.5, ..Settings::default() });
+        Bench::behind(Gate::new(&[], limit), LinkSettings { loss: 0.5, ..LinkSettings::default() });
     for _ in 0..100 {
         bench.handle(&datagram(b"garbage"), NOW);
         bench.handle(&datagram(b"PING 1 X"), NOW);
@@ -91,7 +91,7 @@ fn what_no_key_vouches_for_costs_its_source_nothing_and_draws_no_fate() {
     let [vouched, forged] =
         ["11", "22"].map(|octet| ProtocolOptions::Stamp(keyed(octet)).prober(0));
     let [stamp, ping] = ["stamp", "ping"].map(|name| prober(by_name(name).unwrap()));
-    let settings = Settings { loss: 0.5, seed: 7, ..Settings::default() };
+    let settings = LinkSettings { loss: 0.5, seed: 7, ..LinkSettings::default() };
     let answered = |strangers: usize| -> Vec<bool> {
         let mut bench = Bench::behind(Gate::new(&[], NonZeroU32::new(50)), settings);
         bench.reflector = bench.reflector.authenticating([hex("11")].into(), true);
@@ -119,7 +119,7 @@ fn the_address_that_was_asked_is_the_responders_own_also_behind_the_unspecified_
         [12_000, 12_007].map(|port| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)).into();
     let gate = Arc::default();
     let mut reflector =
-        Reflector::new(listeners, gate, Settings::default(), NOW.mono, metrics.clone());
+        Reflector::new(listeners, gate, LinkSettings::default(), NOW.mono, metrics.clone());
     let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
     let elsewhere = IpAddr::from([127, 0, 0, 9]);
     for (ip, port, denied) in [
