@@ -105,3 +105,30 @@ fn many_targets_come_in_pages_of_fifty() {
     assert_eq!(rows(&last)[0], "t0244");
     assert!(last.contains("251–285 of 285"));
 }
+
+#[test]
+fn every_path_in_the_manual_is_served_by_the_program_that_it_names() {
+    let manual = include_str!("../../deploy/docs/http.md");
+    let responder = Running::responder(&["--web.enable-lifecycle"]);
+    let probe = Running::probe_of(&format!(
+        "targets: [{{name: a, address: \"{}\", interval: 20ms}}]\n",
+        responder.udp[0]
+    ));
+    let mut paths = 0;
+    for row in manual.lines().filter_map(|line| line.strip_prefix("| `/")) {
+        let (path, rest) = row.split_once("` | ").unwrap();
+        let path = format!("/{}", path.replace("NAME", "a"));
+        let (named, _) = rest.split_once(" |").unwrap();
+        for (name, program) in [("probe", &probe), ("responder", &responder)] {
+            let expected = if named == name || named == "both" { 200 } else { 404 };
+            until(&format!("{expected} for {path} of the {name}"), || {
+                // Before the first heartbeat is settled, the probe is not ready.
+                let status = program.get(&path).status;
+                assert!([expected, 503].contains(&status), "{path} of the {name}: {status}");
+                (status == expected).then_some(())
+            });
+        }
+        paths += 1;
+    }
+    assert_eq!(paths, 8);
+}
