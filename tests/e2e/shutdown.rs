@@ -69,8 +69,18 @@ fn the_demo_shows_its_four_servers_and_ends_on_ctrl_c() {
         Stdio::piped(),
     );
     let mut out = Lines::of(out.unwrap());
-    let line = out.find(|line| line.ends_with("/metrics")).unwrap();
+    let mut introduction = String::new();
+    let line = out
+        .find(|line| {
+            introduction.push_str(line);
+            introduction.push('\n');
+            line.ends_with("/metrics")
+        })
+        .unwrap();
     let http = line.split("http://").nth(1).unwrap().strip_suffix("/metrics").unwrap();
+    let introduction = introduction.replace(http, "127.0.0.1:9862");
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains(&format!("```text\n{introduction}")), "{introduction}");
     let http = http.parse().unwrap();
     assert_eq!(get(http, "/").unwrap().status, 200);
     until("every server has a verdict", || {
