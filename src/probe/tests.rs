@@ -35,10 +35,9 @@ impl Reflector {
             while !stopped.load(Ordering::Relaxed) {
                 let Ok((len, peer)) = socket.recv_from(&mut datagram) else { continue };
                 let now = net::now().wall;
-                let (_, reflect) = wire::recognise(&datagram[..len], now).unwrap();
+                let request = wire::recognise(&datagram[..len], now).unwrap();
                 let mut reply = Vec::new();
-                let arrived = Arrived::new(now, None);
-                reflect.reflect(&datagram[..len], arrived, now, &mut reply);
+                request.reflect(Arrived::new(now, None), now, &mut reply);
                 socket.send_to(&reply, peer).unwrap();
             }
         });

@@ -30,7 +30,8 @@ use crate::impair::{self, BitFlip, Fate, Passage};
 use crate::model::{DropReason, ImpairmentKind, Moment, Mono, Wall};
 use crate::net::Datagram;
 use crate::wire::{
-    self, Arrived, Authenticity, Key, MAX_DATAGRAM, Protocol, Recognition, Reflect, Unauthenticated,
+    self, Arrived, Authenticity, Key, MAX_DATAGRAM, NotRequest, Protocol, Recognised,
+    Unauthenticated,
 };
 
 /// Recognises requests, and makes and impairs the replies.
@@ -191,13 +192,13 @@ impl Reflector {
         if !self.gate.lets_in(datagram, &self.listeners) {
             return Verdict::NoRequest(DropReason::Denied);
         }
-        let request = match Recognised::from(datagram, now.wall) {
-            Ok(request) => request,
+        let recognised = match recognise(datagram, now.wall) {
+            Ok(recognised) => recognised,
             Err(reason) => return Verdict::NoRequest(reason),
         };
-        let protocol = request.protocol;
+        let protocol = recognised.protocol;
         let unanswered = |reason| Verdict::Unanswered { protocol, reason };
-        let (key_place, key) = match request.authenticate(&self.keys) {
+        let (key_place, key) = match recognised.authenticate(&self.keys) {
             Ok(Authenticity::By { place, key }) => (Some(place), Some(key)),
             Ok(Authenticity::Open) if !self.require_auth => (None, None),
             Ok(Authenticity::Open) | Err(Unauthenticated) => {
@@ -214,14 +215,14 @@ impl Reflector {
         }
 
         let number = self.sessions.as_mut().and_then(|sessions| {
-            let session = request.counted_session()?;
+            let session = recognised.request.counted_session?;
             let identity = Identity { peer, listener, local, session, key: key_place };
             Some(sessions.count(identity, now.mono))
         });
         let at = datagram.received.unwrap_or(now.wall);
         let arrived = Arrived { number, key, ..Arrived::new(at, datagram.ttl) };
         self.reply.clear();
-        request.reflect(arrived, now.wall, &mut self.reply);
+        recognised.reflect(arrived, now.wall, &mut self.reply);
         debug_assert!(self.reply.len() <= datagram.payload.len());
         match fate {
             // A request that no reply fits is not a request of the protocol.
@@ -319,42 +320,15 @@ impl Verdict {
     }
 }
 
-/// A datagram that is a request.
-#[derive(Debug, Clone, Copy)]
-struct Recognised<'d> {
-    payload: &'d [u8],
-    protocol: &'static Protocol,
-    /// The half of the protocol that answers.
-    half: &'static dyn Reflect,
-}
-
-impl<'d> Recognised<'d> {
-    fn from(datagram: &Datagram<'d>, now: Wall) -> Result<Self, DropReason> {
-        let payload = datagram.payload;
-        if datagram.truncated {
-            return Err(DropReason::Malformed);
-        }
-        let (protocol, half) = wire::recognise(payload, now).map_err(|verdict| match verdict {
-            Recognition::Reply => DropReason::Reflection,
-            Recognition::Foreign | Recognition::Request => DropReason::Malformed,
-        })?;
-        Ok(Self { payload, protocol, half })
+/// Reads a datagram; why it is not a request, where it is not.
+fn recognise<'d>(datagram: &Datagram<'d>, now: Wall) -> Result<Recognised<'d>, DropReason> {
+    if datagram.truncated {
+        return Err(DropReason::Malformed);
     }
-
-    /// See [`Reflect::authenticate`].
-    fn authenticate(self, keys: &[Key]) -> Result<Authenticity<'_>, Unauthenticated> {
-        self.half.authenticate(self.payload, keys)
-    }
-
-    /// See [`Reflect::counted_session`].
-    fn counted_session(self) -> Option<u16> {
-        self.half.counted_session(self.payload)
-    }
-
-    /// See [`Reflect::reflect`].
-    fn reflect(self, arrived: Arrived<'_>, now: Wall, out: &mut Vec<u8>) {
-        self.half.reflect(self.payload, arrived, now, out);
-    }
+    wire::recognise(datagram.payload, now).map_err(|why_not| match why_not {
+        NotRequest::Reply => DropReason::Reflection,
+        NotRequest::Foreign => DropReason::Malformed,
+    })
 }
 
 /// Octets of the headers of IP and UDP (RFC 791, RFC 8200, RFC 768).

@@ -41,7 +41,7 @@ pub(super) struct Identity {
     /// The listener and, where the kernel told it, the address that are asked.
     pub(super) listener: usize,
     pub(super) local: Option<IpAddr>,
-    /// [`counted_session`](crate::wire::Reflect::counted_session).
+    /// [`counted_session`](crate::wire::ParsedRequest::counted_session).
     pub(super) session: u16,
     /// Which key vouches for it.
     pub(super) key: Option<usize>,

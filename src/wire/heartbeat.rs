@@ -17,8 +17,8 @@ use arrayvec::ArrayString;
 
 use super::options::TargetOptions;
 use super::{
-    Arrived, MAX_DATAGRAM, Malformed, OptionSource, Prober, Protocol, Rank, Recognition, Reflect,
-    Reply, Request, Unreadable, is_text, number,
+    Arrived, MAX_DATAGRAM, Malformed, NotRequest, OptionSource, ParsedRequest, Prober, Protocol,
+    Rank, Reflect, Reply, Request, Unreadable, is_text, number,
 };
 use crate::model::Wall;
 
@@ -109,26 +109,35 @@ impl Reflect for Heartbeat {
         Rank::Distinct
     }
 
-    fn recognise(&self, datagram: &[u8], now: Wall) -> Recognition {
-        match fields(datagram) {
-            None => Recognition::Foreign,
-            Some((_, seconds)) if is_timestamp(seconds, now) => Recognition::Request,
-            Some(_) => Recognition::Reply,
+    /// The timestamp that was read is a double of Unix seconds, as its bits.
+    fn recognise<'d>(
+        &self,
+        datagram: &'d [u8],
+        now: Wall,
+    ) -> Result<ParsedRequest<'d>, NotRequest> {
+        let (sequence, seconds) = fields(datagram).ok_or(NotRequest::Foreign)?;
+        if !is_timestamp(seconds, now) {
+            return Err(NotRequest::Reply);
         }
+        let timestamp = seconds.to_bits();
+        Ok(ParsedRequest { sequence, timestamp, ..ParsedRequest::new(datagram) })
     }
 
     /// The difference is written in full where the timestamp and the space around it left room,
-    /// else with fewer digits.
-    fn reflect(&self, request: &[u8], arrived: Arrived<'_>, _now: Wall, out: &mut Vec<u8>) {
-        let Some((sequence, timestamp)) = fields(request) else {
-            return;
-        };
-        let difference = arrived.at.as_secs_f64() - timestamp;
-        if difference.abs() > TEN_YEARS {
+    /// otherwise with fewer digits.
+    fn reflect(
+        &self,
+        request: &ParsedRequest<'_>,
+        arrived: Arrived<'_>,
+        _now: Wall,
+        out: &mut Vec<u8>,
+    ) {
+        let difference = arrived.at.as_secs_f64() - f64::from_bits(request.timestamp);
+        if !(-TEN_YEARS..=TEN_YEARS).contains(&difference) {
             return;
         }
-        let head = head(sequence);
-        let room = request.len().saturating_sub(head.len());
+        let head = head(request.sequence);
+        let room = request.payload.len().saturating_sub(head.len());
         if let Some(difference) = number::text_within(difference, room) {
             write(&head, &difference, out);
         }
@@ -187,12 +196,14 @@ mod tests {
 
     fn reflected(request: &str, at: Wall) -> String {
         let mut out = Vec::new();
-        Heartbeat.reflect(request.as_bytes(), Arrived::new(at, None), at, &mut out);
+        let request = Heartbeat.recognise(request.as_bytes(), at).unwrap();
+        Heartbeat.reflect(&request, Arrived::new(at, None), at, &mut out);
         String::from_utf8(out).unwrap()
     }
 
-    fn recognised(datagram: &str) -> Recognition {
-        Heartbeat.recognise(datagram.as_bytes(), AT)
+    /// Why a text is not a request.
+    fn refused(datagram: &str) -> Option<NotRequest> {
+        Heartbeat.recognise(datagram.as_bytes(), AT).err()
     }
 
     #[test]
@@ -304,7 +315,7 @@ mod tests {
             "44 2042396518.0",
             "44 1411244519.0",
         ] {
-            assert_eq!(recognised(request), Recognition::Request, "{request:?}");
+            assert_eq!(refused(request), None, "{request:?}");
         }
         for reply in [
             "44 0.0",
@@ -313,7 +324,7 @@ mod tests {
             "44 1411244518.0",
             "1 -1726820518.0",
         ] {
-            assert_eq!(recognised(reply), Recognition::Reply, "{reply:?}");
+            assert_eq!(refused(reply), Some(NotRequest::Reply), "{reply:?}");
         }
         for foreign in [
             "",
@@ -327,20 +338,36 @@ mod tests {
             "44 1726820518.0\0",
             "18446744073709551616 1726820518.0",
         ] {
-            assert_eq!(recognised(foreign), Recognition::Foreign, "{foreign:?}");
+            assert_eq!(refused(foreign), Some(NotRequest::Foreign), "{foreign:?}");
         }
         let long = format!("44 1726820518.0{}", " ".repeat(MAX_DATAGRAM));
-        assert_eq!(recognised(&long[..MAX_DATAGRAM]), Recognition::Request);
-        assert_eq!(recognised(&long[..=MAX_DATAGRAM]), Recognition::Foreign);
+        assert_eq!(refused(&long[..MAX_DATAGRAM]), None);
+        assert_eq!(refused(&long[..=MAX_DATAGRAM]), Some(NotRequest::Foreign));
+    }
+
+    #[test]
+    fn what_is_read_of_a_request_is_its_number_and_its_timestamp() {
+        let request = b" 44\t1726820518.3919091\n";
+        let expected = ParsedRequest {
+            sequence: 44,
+            timestamp: 1_726_820_518.391_909_1_f64.to_bits(),
+            ..ParsedRequest::new(request)
+        };
+        assert_eq!(Heartbeat.recognise(request, AT), Ok(expected));
     }
 
     #[test]
     fn a_clock_near_the_epoch_makes_no_difference_a_timestamp() {
         for now in [Wall::default(), Wall::from_nanos(100_000_000_000_000_000)] {
             for text in ["1 0.0", "1 100000000.0", "1 315576000.0", "1 -315576000.0"] {
-                assert_eq!(Heartbeat.recognise(text.as_bytes(), now), Recognition::Reply);
+                let verdict = Heartbeat.recognise(text.as_bytes(), now);
+                assert_eq!(verdict, Err(NotRequest::Reply));
             }
         }
-        assert_eq!(reflected("1 1726820518.0", Wall::default()), "");
+        // The kernel's stamp may be by a clock that was set meanwhile.
+        let mut out = Vec::new();
+        let request = Heartbeat.recognise(b"1 1726820518.0", AT).unwrap();
+        Heartbeat.reflect(&request, Arrived::new(Wall::default(), None), AT, &mut out);
+        assert!(out.is_empty());
     }
 }

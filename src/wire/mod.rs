@@ -46,7 +46,9 @@ pub use key::{Key, KeyError};
 pub use options::{FiledKey, OptionSource};
 pub use ping::Ping;
 pub use prober::{Prober, Reply, Request, Unreadable};
-pub use reflect::{Arrived, Authenticity, Rank, Recognition, Reflect, Unauthenticated};
+pub use reflect::{
+    Arrived, Authenticity, NotRequest, ParsedRequest, Rank, Reflect, Unauthenticated,
+};
 pub use stamp::StampOptions;
 
 /// The longest datagram that any protocol sends, answers or recognises, in octets.
@@ -221,30 +223,54 @@ pub fn reflecting() -> impl Iterator<Item = (&'static Protocol, &'static dyn Ref
     PROTOCOLS.iter().filter_map(|&protocol| Some((protocol, protocol.reflect?)))
 }
 
-/// The protocol that `datagram` is a request of, for a responder that serves all on one port.
+/// A request, and the protocol that it is of.
+#[derive(Debug, Clone, Copy)]
+pub struct Recognised<'d> {
+    /// The protocol.
+    pub protocol: &'static Protocol,
+    /// What was read of the request.
+    pub request: ParsedRequest<'d>,
+    /// The half of the protocol that answers it.
+    half: &'static dyn Reflect,
+}
+
+impl Recognised<'_> {
+    /// See [`Reflect::authenticate`].
+    ///
+    /// # Errors
+    /// Where the request is of the authenticated mode, and none of the keys is its sender's.
+    pub fn authenticate<'k>(&self, keys: &'k [Key]) -> Result<Authenticity<'k>, Unauthenticated> {
+        self.half.authenticate(&self.request, keys)
+    }
+
+    /// See [`Reflect::reflect`].
+    pub fn reflect(&self, arrived: Arrived<'_>, now: Wall, out: &mut Vec<u8>) {
+        self.half.reflect(&self.request, arrived, now, out);
+    }
+}
+
+/// Reads a datagram that came to a responder at `now`, where the responder serves all protocols on
+/// one port.
 ///
 /// # Errors
-/// [`Recognition::Reply`] where it is a reply of some protocol, [`Recognition::Foreign`] where it
-/// is of none.
-pub fn recognise(
-    datagram: &[u8],
-    now: Wall,
-) -> Result<(&'static Protocol, &'static dyn Reflect), Recognition> {
+/// [`NotRequest::Reply`] where it is a reply of any protocol, [`NotRequest::Foreign`] where it is
+/// of none.
+pub fn recognise(datagram: &[u8], now: Wall) -> Result<Recognised<'_>, NotRequest> {
     let is_reply = |protocol: &&Protocol| protocol.is_reply.is_some_and(|is| is(datagram));
     if PROTOCOLS.iter().any(is_reply) {
-        return Err(Recognition::Reply);
+        return Err(NotRequest::Reply);
     }
-    let mut verdict = Recognition::Foreign;
+    let mut why_not = NotRequest::Foreign;
     for rank in Rank::ALL {
-        for (protocol, reflect) in reflecting().filter(|(_, reflect)| reflect.rank() == rank) {
-            match reflect.recognise(datagram, now) {
-                Recognition::Request => return Ok((protocol, reflect)),
-                Recognition::Reply => verdict = Recognition::Reply,
-                Recognition::Foreign => {}
+        for (protocol, half) in reflecting().filter(|(_, half)| half.rank() == rank) {
+            match half.recognise(datagram, now) {
+                Ok(request) => return Ok(Recognised { protocol, request, half }),
+                Err(NotRequest::Reply) => why_not = NotRequest::Reply,
+                Err(NotRequest::Foreign) => {}
             }
         }
     }
-    Err(verdict)
+    Err(why_not)
 }
 
 /// Whether `datagram` is printable ASCII with tabs and line ends: of a text protocol, if of any.

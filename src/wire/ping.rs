@@ -18,8 +18,8 @@ use jiff::tz::TimeZone;
 
 use super::options::TargetOptions;
 use super::{
-    Arrived, MAX_DATAGRAM, Malformed, OptionSource, Prober, Protocol, Rank, Recognition, Reflect,
-    Reply, Request, Unreadable, is_text, number,
+    Arrived, MAX_DATAGRAM, Malformed, NotRequest, OptionSource, ParsedRequest, Prober, Protocol,
+    Rank, Reflect, Reply, Request, Unreadable, is_text, number,
 };
 use crate::model::Wall;
 
@@ -99,21 +99,32 @@ impl Reflect for Ping {
         Rank::Distinct
     }
 
-    fn recognise(&self, datagram: &[u8], _now: Wall) -> Recognition {
+    /// The number is not read: it may have more digits than any integer here.
+    fn recognise<'d>(
+        &self,
+        datagram: &'d [u8],
+        _now: Wall,
+    ) -> Result<ParsedRequest<'d>, NotRequest> {
         if datagram.len() > MAX_DATAGRAM || !is_text(datagram) {
-            return Recognition::Foreign;
+            return Err(NotRequest::Foreign);
         }
         if is_numbered(datagram, b"Ping ") {
-            Recognition::Request
+            Ok(ParsedRequest::new(datagram))
         } else if is_numbered(datagram, b"PING ") {
-            Recognition::Reply
+            Err(NotRequest::Reply)
         } else {
-            Recognition::Foreign
+            Err(NotRequest::Foreign)
         }
     }
 
-    fn reflect(&self, request: &[u8], _arrived: Arrived<'_>, _now: Wall, out: &mut Vec<u8>) {
-        out.extend_from_slice(request);
+    fn reflect(
+        &self,
+        request: &ParsedRequest<'_>,
+        _arrived: Arrived<'_>,
+        _now: Wall,
+        out: &mut Vec<u8>,
+    ) {
+        out.extend_from_slice(request.payload);
         out.make_ascii_uppercase();
     }
 }
@@ -199,9 +210,9 @@ mod tests {
     #[test]
     fn a_reply_is_the_request_in_capitals() {
         let mut out = Vec::new();
-        let arrived = Arrived::new(AT, None);
-        Ping.reflect("Ping 5 ven sep 20 ü\tz".as_bytes(), arrived, AT, &mut out);
-        assert_eq!(out, "PING 5 VEN SEP 20 ü\tZ".as_bytes());
+        let request = Ping.recognise(b"Ping 5 ven sep 20\tz", AT).unwrap();
+        Ping.reflect(&request, Arrived::new(AT, None), AT, &mut out);
+        assert_eq!(out, b"PING 5 VEN SEP 20\tZ");
     }
 
     #[test]
@@ -240,26 +251,27 @@ mod tests {
 
     #[test]
     fn a_request_is_any_text_after_a_number() {
-        for (text, verdict) in [
-            ("Ping 5 Fri Sep 20 13:12:19 2024", Recognition::Request),
-            ("Ping 5 20.9.2024\r\n", Recognition::Request),
-            ("Ping 0 ", Recognition::Request),
-            ("PING 5 FRI SEP 20 13:12:19 2024", Recognition::Reply),
-            ("PING 5 Fri", Recognition::Reply),
-            ("Ping 5", Recognition::Foreign),
-            ("Ping five Fri", Recognition::Foreign),
-            ("Ping  5 Fri", Recognition::Foreign),
-            ("Ping 5\tFri", Recognition::Foreign),
-            ("Ping 5 Fri\0", Recognition::Foreign),
-            ("Ping 5 vendredi à", Recognition::Foreign),
-            ("ping 5 Fri", Recognition::Foreign),
-            (" Ping 5 Fri", Recognition::Foreign),
-            ("", Recognition::Foreign),
+        let refused = |text: &str| Ping.recognise(text.as_bytes(), AT).err();
+        for (text, why_not) in [
+            ("Ping 5 Fri Sep 20 13:12:19 2024", None),
+            ("Ping 5 20.9.2024\r\n", None),
+            ("Ping 0 ", None),
+            ("PING 5 FRI SEP 20 13:12:19 2024", Some(NotRequest::Reply)),
+            ("PING 5 Fri", Some(NotRequest::Reply)),
+            ("Ping 5", Some(NotRequest::Foreign)),
+            ("Ping five Fri", Some(NotRequest::Foreign)),
+            ("Ping  5 Fri", Some(NotRequest::Foreign)),
+            ("Ping 5\tFri", Some(NotRequest::Foreign)),
+            ("Ping 5 Fri\0", Some(NotRequest::Foreign)),
+            ("Ping 5 vendredi à", Some(NotRequest::Foreign)),
+            ("ping 5 Fri", Some(NotRequest::Foreign)),
+            (" Ping 5 Fri", Some(NotRequest::Foreign)),
+            ("", Some(NotRequest::Foreign)),
         ] {
-            assert_eq!(Ping.recognise(text.as_bytes(), AT), verdict, "{text:?}");
+            assert_eq!(refused(text), why_not, "{text:?}");
         }
         let long = format!("Ping 5 {}", "x".repeat(MAX_DATAGRAM));
-        assert_eq!(Ping.recognise(&long.as_bytes()[..MAX_DATAGRAM], AT), Recognition::Request);
-        assert_eq!(Ping.recognise(&long.as_bytes()[..=MAX_DATAGRAM], AT), Recognition::Foreign);
+        assert_eq!(refused(&long[..MAX_DATAGRAM]), None);
+        assert_eq!(refused(&long[..=MAX_DATAGRAM]), Some(NotRequest::Foreign));
     }
 }

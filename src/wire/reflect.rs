@@ -12,35 +12,68 @@ pub trait Reflect: Send + Sync + fmt::Debug {
     /// When this protocol is asked whether a datagram is its own.
     fn rank(&self) -> Rank;
 
-    /// What a datagram is that came to a responder at `now`.
-    fn recognise(&self, datagram: &[u8], now: Wall) -> Recognition;
-
-    /// Who of `keys` vouches for a request.
+    /// Reads a datagram that came to a responder at `now`: all that the other methods need to know
+    /// of a request, so that its octets are read once.
     ///
     /// # Errors
-    /// Where the request says that a key vouches for it, and none of them does.
+    /// [`NotRequest`] where the datagram is not a request of this protocol.
+    fn recognise<'d>(&self, datagram: &'d [u8], now: Wall)
+    -> Result<ParsedRequest<'d>, NotRequest>;
+
+    /// Which of `keys` authenticates a request that this protocol recognised.
+    ///
+    /// # Errors
+    /// Where the request is of the authenticated mode, and none of the keys is its sender's.
     fn authenticate<'k>(
         &self,
-        request: &[u8],
+        request: &ParsedRequest<'_>,
         keys: &'k [Key],
     ) -> Result<Authenticity<'k>, Unauthenticated> {
         let _ = (request, keys);
         Ok(Authenticity::Open)
     }
 
-    /// Which session of its sender a request belongs to, in whatever form the protocol has it,
-    /// where replies carry numbers that are counted by session; `None` where they do not.
-    fn counted_session(&self, request: &[u8]) -> Option<u16> {
-        let _ = request;
-        None
-    }
-
-    /// Writes the reply to a request that was recognised as this protocol's to `out`, which is
-    /// empty and has room for [`MAX_DATAGRAM`](super::MAX_DATAGRAM) octets; `now` is when the reply
-    /// leaves (t3).
+    /// Writes the reply to a request that this protocol recognised to `out`, which is empty and has
+    /// room for [`MAX_DATAGRAM`](super::MAX_DATAGRAM) octets; `now` is when the reply leaves (t3).
     ///
     /// `out` stays empty where every possible reply is longer than the request.
-    fn reflect(&self, request: &[u8], arrived: Arrived<'_>, now: Wall, out: &mut Vec<u8>);
+    fn reflect(
+        &self,
+        request: &ParsedRequest<'_>,
+        arrived: Arrived<'_>,
+        now: Wall,
+        out: &mut Vec<u8>,
+    );
+}
+
+/// What the Session-Reflector reads of one request. It borrows the datagram and copies nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParsedRequest<'d> {
+    /// The octets of the whole datagram.
+    pub payload: &'d [u8],
+    /// The heartbeat's number (STAMP: the Sequence Number); 0 where a protocol's reply is written
+    /// without it.
+    pub sequence: u64,
+    /// The Timestamp (t1) as it was read, in the protocol's own format; 0 where a protocol's reply
+    /// is written without it.
+    pub timestamp: u64,
+    /// The session of the sender that it belongs to (STAMP: the SSID), where replies are numbered by
+    /// session; `None` where they are not.
+    pub counted_session: Option<u16>,
+    /// Whether it is of the authenticated mode, so that a key has to
+    /// [authenticate](Reflect::authenticate) it.
+    pub is_authenticated: bool,
+}
+
+// It is copied for every datagram.
+const _: () = assert!(size_of::<ParsedRequest<'_>>() <= 40);
+
+impl<'d> ParsedRequest<'d> {
+    /// A request with these octets, of the open mode, whose reply is written from them alone.
+    #[must_use]
+    pub const fn new(payload: &'d [u8]) -> Self {
+        Self { payload, sequence: 0, timestamp: 0, counted_session: None, is_authenticated: false }
+    }
 }
 
 /// The order in which protocols are asked whether a datagram is their own, first to last.
@@ -60,28 +93,28 @@ impl Rank {
     pub(super) const ALL: [Self; 2] = [Self::Distinct, Self::Indistinct];
 }
 
-/// What a protocol makes of a datagram that came to a responder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recognition {
-    /// A request of this protocol, to be reflected.
-    Request,
-    /// A reply of this protocol: answering it could go on for ever.
+/// Why a datagram that came to a responder is not a request of a protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotRequest {
+    /// A reply of the protocol: answering it could go on for ever.
+    #[error("a reply of the protocol")]
     Reply,
-    /// Not of this protocol.
+    /// Not of the protocol.
+    #[error("not of the protocol")]
     Foreign,
 }
 
-/// A request that says that a key vouches for it, and none does.
+/// A request of the authenticated mode that none of the keys authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not authenticated by any of the keys")]
 pub struct Unauthenticated;
 
-/// Who vouches for a request.
+/// What authenticates a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Authenticity<'k> {
-    /// Nobody: it is of the open mode, or of a protocol that has no other.
+    /// Nothing: it is of the open mode, or of a protocol that has no other.
     Open,
-    /// Whoever has this key.
+    /// This key.
     By {
         /// The place of the key among those that were given.
         place: usize,
@@ -100,13 +133,13 @@ pub struct Arrived<'k> {
     /// The number that the reply is to carry, of a reflector that counts; `None` of one that keeps
     /// no state.
     pub number: Option<u32>,
-    /// The key that vouches for it, and is to vouch for the reply.
+    /// The key that authenticates the request, and is to authenticate the reply.
     pub key: Option<&'k Key>,
 }
 
 impl Arrived<'_> {
     /// A request that arrived at `at` with this hop limit at a reflector that keeps no state, and
-    /// that nobody vouches for.
+    /// that no key authenticates.
     #[must_use]
     pub const fn new(at: Wall, ttl: Option<u8>) -> Self {
         Self { at, ttl, number: None, key: None }

@@ -40,8 +40,9 @@ use std::sync::Arc;
 use super::key::{Key, TAG};
 use super::options::TargetOptions;
 use super::{
-    Arrived, Authenticity, FiledKey, MAX_DATAGRAM, Malformed, OptionSource, Prober, Protocol, Rank,
-    Recognition, Reflect, Reply, Request, Unauthenticated, Unreadable, is_text,
+    Arrived, Authenticity, FiledKey, MAX_DATAGRAM, Malformed, NotRequest, OptionSource,
+    ParsedRequest, Prober, Protocol, Rank, Reflect, Reply, Request, Unauthenticated, Unreadable,
+    is_text,
 };
 use crate::model::Wall;
 
@@ -245,56 +246,66 @@ impl Reflect for Stamp {
     /// A reflected packet has a Receive Timestamp of now, by the reflector's clock; if that is
     /// wrong, or counts in PTP format, or the packet was mangled by a server that upper-cases it,
     /// then one close to the packet's own Timestamp. A sender leaves it zero.
-    fn recognise(&self, datagram: &[u8], now: Wall) -> Recognition {
-        let Some(layout) = layout(datagram) else {
-            return Recognition::Foreign;
-        };
+    ///
+    /// Sessions are distinguished by their SSIDs (RFC 8972 section 3). 0 is a session as well: the
+    /// one of a sender without RFC 8972.
+    fn recognise<'d>(
+        &self,
+        datagram: &'d [u8],
+        now: Wall,
+    ) -> Result<ParsedRequest<'d>, NotRequest> {
+        let layout = layout(datagram).ok_or(NotRequest::Foreign)?;
         if datagram.len() > MAX_DATAGRAM || is_text(datagram) {
-            return Recognition::Foreign;
+            return Err(NotRequest::Foreign);
         }
         let received = Ntp::from_octets(take(datagram, layout.receive_timestamp));
         let left = Ntp::from_octets(take(datagram, layout.timestamp));
         if received != Ntp::NONE
             && (received.is_within_a_day_of(now.into()) || received.is_within_a_day_of(left))
         {
-            return Recognition::Reply;
+            return Err(NotRequest::Reply);
         }
-        Recognition::Request
+        Ok(ParsedRequest {
+            payload: datagram,
+            sequence: u32::from_be_bytes(take(datagram, SEQUENCE)).into(),
+            timestamp: left.0,
+            counted_session: Some(u16::from_be_bytes(take(datagram, layout.ssid))),
+            is_authenticated: layout.is_authenticated(),
+        })
     }
 
     fn authenticate<'k>(
         &self,
-        request: &[u8],
+        request: &ParsedRequest<'_>,
         keys: &'k [Key],
     ) -> Result<Authenticity<'k>, Unauthenticated> {
-        if !layout(request).is_some_and(Layout::is_authenticated) {
+        if !request.is_authenticated {
             return Ok(Authenticity::Open);
         }
-        let place = keys.iter().position(|key| is_tagged(request, key)).ok_or(Unauthenticated)?;
+        let is_senders = |key| is_tagged(request.payload, key);
+        let place = keys.iter().position(is_senders).ok_or(Unauthenticated)?;
         Ok(Authenticity::By { place, key: &keys[place] })
     }
 
-    /// Sessions are told apart by their SSIDs; 0 is a session as well: the one of a sender without
-    /// RFC 8972.
-    fn counted_session(&self, request: &[u8]) -> Option<u16> {
-        let layout = layout(request)?;
-        Some(u16::from_be_bytes(take(request, layout.ssid)))
-    }
-
     /// The reply is as long as the request, and of the same mode. The Session-Sender TTL is 0 where
-    /// the kernel told none: no packet arrives with that. `out` stays empty where an authenticated
+    /// the kernel reports none: no packet arrives with that. `out` stays empty where an authenticated
     /// request would have to be answered without its key.
-    fn reflect(&self, request: &[u8], arrived: Arrived<'_>, now: Wall, out: &mut Vec<u8>) {
-        let Some(layout) = layout(request) else { return };
-        let key = match (layout.is_authenticated(), arrived.key) {
-            (false, _) => None,
-            (true, Some(key)) => Some(key),
+    fn reflect(
+        &self,
+        request: &ParsedRequest<'_>,
+        arrived: Arrived<'_>,
+        now: Wall,
+        out: &mut Vec<u8>,
+    ) {
+        let (layout, key) = match (request.is_authenticated, arrived.key) {
+            (false, _) => (&OPEN, None),
+            (true, Some(key)) => (&AUTHENTICATED, Some(key)),
             (true, None) => return,
         };
-        let (packet, tlvs) = request.split_at(layout.length);
+        let Some((packet, tlvs)) = request.payload.split_at_checked(layout.length) else { return };
         // A clock that stepped back between the two stamps must not make the turnaround negative.
         let left = now.max(arrived.at);
-        let sequence: [u8; 4] = take(packet, SEQUENCE);
+        let [_, _, _, _, sequence @ ..] = request.sequence.to_be_bytes();
         let number = arrived.number.map_or(sequence, u32::to_be_bytes);
         let mut reply = [0; AUTHENTICATED.length];
         let reply = &mut reply[..layout.length];
@@ -304,7 +315,7 @@ impl Reflect for Stamp {
         put::<2>(reply, layout.ssid, take(packet, layout.ssid));
         put(reply, layout.receive_timestamp, Ntp::from(arrived.at).to_octets());
         put(reply, layout.sender_sequence, sequence);
-        put::<8>(reply, layout.sender_timestamp, take(packet, layout.timestamp));
+        put(reply, layout.sender_timestamp, request.timestamp.to_be_bytes());
         put::<2>(reply, layout.sender_error_estimate, take(packet, layout.error_estimate));
         put(reply, layout.sender_ttl, [arrived.ttl.unwrap_or(0)]);
         if let Some(key) = key {

@@ -23,7 +23,6 @@ fn key() -> Key {
 struct Spoken {
     protocol: &'static Protocol,
     prober: Arc<dyn Prober>,
-    reflect: &'static dyn Reflect,
 }
 
 /// Every protocol that responders answer, and STAMP with a key.
@@ -32,7 +31,7 @@ fn spoken() -> impl Strategy<Value = Spoken> {
     let defaults = PROTOCOLS.iter().map(|protocol| protocol.default_options());
     let spoken = defaults.chain([keyed]).filter_map(|options| {
         let protocol = options.protocol();
-        Some(Spoken { protocol, prober: options.prober(7), reflect: protocol.reflect()? })
+        protocol.reflect().map(|_| Spoken { protocol, prober: options.prober(7) })
     });
     proptest::sample::select(spoken.collect::<Vec<_>>())
 }
@@ -96,15 +95,15 @@ fn encoded(prober: &dyn Prober, request: &Request) -> Vec<u8> {
 }
 
 /// The reply of a reflector that has the key, if it gives one.
-fn reflected(reflect: &dyn Reflect, request: &[u8], arrived: Arrived<'_>, now: Wall) -> Vec<u8> {
+fn reflected(request: &Recognised<'_>, arrived: Arrived<'_>, now: Wall) -> Vec<u8> {
     let keys = [key()];
-    let key = match reflect.authenticate(request, &keys) {
+    let key = match request.authenticate(&keys) {
         Ok(Authenticity::By { key, .. }) => Some(key),
         Ok(Authenticity::Open) => None,
         Err(Unauthenticated) => return Vec::new(),
     };
     let mut out = Vec::with_capacity(MAX_DATAGRAM);
-    reflect.reflect(request, Arrived { key, ..arrived }, now, &mut out);
+    request.reflect(Arrived { key, ..arrived }, now, &mut out);
     out
 }
 
@@ -136,16 +135,16 @@ fn names_are_unique_and_find_their_protocol() {
 fn the_courses_programs_are_understood() {
     let now = Wall::from_nanos(1_726_820_518_391_909_122);
     let answer = |request: &[u8]| {
-        let (_, reflect) = recognise(request, now).unwrap();
-        let reply = reflected(reflect, request, Arrived::new(now, Some(64)), now);
+        let request = recognise(request, now).unwrap();
+        let reply = reflected(&request, Arrived::new(now, Some(64)), now);
         String::from_utf8(reply).unwrap()
     };
     assert_eq!(answer(b"44 1726820518.3919091"), "44 0.0");
     assert_eq!(answer(b"Ping 5 Fri Sep 20 13:12:19 2024"), "PING 5 FRI SEP 20 13:12:19 2024");
-    assert_eq!(recognise(b"garbage", now).unwrap_err(), Recognition::Foreign);
-    assert_eq!(recognise(b"", now).unwrap_err(), Recognition::Foreign);
-    assert_eq!(recognise(b"44 0.0", now).unwrap_err(), Recognition::Reply);
-    assert_eq!(recognise(b"PING 5 FRI", now).unwrap_err(), Recognition::Reply);
+    assert_eq!(recognise(b"garbage", now).unwrap_err(), NotRequest::Foreign);
+    assert_eq!(recognise(b"", now).unwrap_err(), NotRequest::Foreign);
+    assert_eq!(recognise(b"44 0.0", now).unwrap_err(), NotRequest::Reply);
+    assert_eq!(recognise(b"PING 5 FRI", now).unwrap_err(), NotRequest::Reply);
 }
 
 proptest! {
@@ -161,14 +160,14 @@ proptest! {
     ) {
         let at = moved(request.at, delay);
         let now = at + Duration::from_nanos(dwell);
-        let Spoken { protocol, prober, reflect } = spoken;
+        let Spoken { protocol, prober } = spoken;
         let octets = encoded(&*prober, &request);
         prop_assert!(octets.len() <= MAX_DATAGRAM);
-        let recognised = recognise(&octets, at).map(|(protocol, _)| protocol.name());
-        prop_assert_eq!(recognised, Ok(protocol.name()));
+        let recognised = recognise(&octets, at);
+        prop_assert_eq!(recognised.map(|request| request.protocol.name()), Ok(protocol.name()));
         prop_assert_eq!(prober.quoted_session(&octets), Some(request.session));
 
-        let octets = reflected(reflect, &octets, Arrived::new(at, ttl), now);
+        let octets = reflected(&recognised.unwrap(), Arrived::new(at, ttl), now);
         let reply = prober.decode(&octets);
         prop_assert!(reply.is_ok(), "{}", octets.escape_ascii());
         let reply = reply.unwrap();
@@ -194,10 +193,10 @@ proptest! {
         ttl in any::<Option<u8>>(),
         later in -(DAY.cast_signed())..=DAY.cast_signed(),
     ) {
-        let Ok((_, reflect)) = recognise(&octets, at) else {
+        let Ok(request) = recognise(&octets, at) else {
             return Ok(());
         };
-        let reply = reflected(reflect, &octets, Arrived::new(at, ttl), at + Duration::from_nanos(dwell));
+        let reply = reflected(&request, Arrived::new(at, ttl), at + Duration::from_nanos(dwell));
         prop_assert!(reply.len() <= octets.len());
         for now in [at, moved(at, later), moved(at, DAY.cast_signed()), moved(at, -DAY.cast_signed())] {
             prop_assert!(!is_request(&reply, now), "{}", reply.escape_ascii());
@@ -207,21 +206,21 @@ proptest! {
     /// Nor does a server that upper-cases whatever it gets make requests of replies.
     #[test]
     fn no_reply_in_capitals_is_a_request((octets, at) in datagram()) {
-        let Ok((_, reflect)) = recognise(&octets, at) else {
+        let Ok(request) = recognise(&octets, at) else {
             return Ok(());
         };
-        let reply = reflected(reflect, &octets, Arrived::new(at, None), at);
+        let reply = reflected(&request, Arrived::new(at, None), at);
         prop_assert!(!is_request(&reply.to_ascii_uppercase(), at));
     }
 
     /// Text replies are never requests, whatever the clock says.
     #[test]
     fn no_text_reply_is_ever_a_request((octets, at) in datagram(), nanos in any::<u64>()) {
-        let Ok((_, reflect)) = recognise(&octets, at) else {
+        let Ok(request) = recognise(&octets, at) else {
             return Ok(());
         };
         if is_text(&octets) {
-            let reply = reflected(reflect, &octets, Arrived::new(at, None), at);
+            let reply = reflected(&request, Arrived::new(at, None), at);
             prop_assert!(!is_request(&reply, Wall::from_nanos(nanos)));
         }
     }
@@ -244,17 +243,41 @@ proptest! {
                 prop_assert!(reply.result.is_none_or(|result| usize::from(result) < results));
             }
             prober.quoted_session(&octets);
-            let Some(reflect) = protocol.reflect() else { continue };
-            reflect.recognise(&octets, now);
-            let reply = reflected(reflect, &octets, Arrived::new(at, ttl), now);
+            let Some(half) = protocol.reflect() else { continue };
+            let Ok(request) = half.recognise(&octets, now) else { continue };
+            let request = Recognised { protocol, request, half };
+            let reply = reflected(&request, Arrived::new(at, ttl), now);
             prop_assert!(reply.len() <= octets.len());
+        }
+    }
+
+    /// Rule 1, and total, for any fields, also those that no protocol reads.
+    #[test]
+    fn no_reply_is_longer_than_a_request_whatever_its_fields(
+        (octets, at) in datagram(),
+        sequence in any::<u64>(),
+        timestamp in any::<u64>(),
+        is_authenticated in any::<bool>(),
+    ) {
+        let request = ParsedRequest {
+            sequence,
+            timestamp,
+            is_authenticated,
+            ..ParsedRequest::new(&octets)
+        };
+        let key = key();
+        let arrived = Arrived { key: Some(&key), ..Arrived::new(at, None) };
+        for (_, half) in reflecting() {
+            let mut out = Vec::with_capacity(MAX_DATAGRAM);
+            half.reflect(&request, arrived, at, &mut out);
+            prop_assert!(out.len() <= octets.len());
         }
     }
 
     #[test]
     fn no_datagram_is_of_two_protocols((octets, now) in datagram()) {
         let claims = reflecting()
-            .filter(|(_, reflect)| reflect.recognise(&octets, now) != Recognition::Foreign)
+            .filter(|(_, half)| half.recognise(&octets, now) != Err(NotRequest::Foreign))
             .count();
         prop_assert!(claims <= 1);
         prop_assert!(claims == 0 || octets.len() <= MAX_DATAGRAM);
@@ -272,7 +295,8 @@ proptest! {
     ) {
         let ping = &Ping;
         let octets = encoded(ping, &Request::new(session, sequence, at));
-        let mut octets = reflected(ping, &octets, Arrived::new(at, None), at);
+        let request = recognise(&octets, at).unwrap();
+        let mut octets = reflected(&request, Arrived::new(at, None), at);
         let place = place.index(octets.len());
         octets[place] ^= change;
         let Ok(reply) = ping.decode(&octets) else {

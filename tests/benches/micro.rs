@@ -59,7 +59,8 @@ fn wire(criterion: &mut Criterion) {
         let request = Request::new(0, 123_456, START.wall);
         let arrived = Arrived::new(START.wall + ROUND_TRIP, Some(64));
         let encoded = written(|out| prober.encode(&request, out));
-        let reply = written(|out| reflect.reflect(&encoded, arrived, arrived.at, out));
+        let parsed = reflect.recognise(&encoded, arrived.at).expect("a request");
+        let reply = written(|out| reflect.reflect(&parsed, arrived, arrived.at, out));
 
         let mut out = Vec::with_capacity(MAX_DATAGRAM);
         group.bench_function("encode", |bencher| {
@@ -76,7 +77,7 @@ fn wire(criterion: &mut Criterion) {
         group.bench_function("reflect", |bencher| {
             bencher.iter(|| {
                 out.clear();
-                reflect.reflect(black_box(&encoded), arrived, arrived.at, &mut out);
+                reflect.reflect(black_box(&parsed), arrived, arrived.at, &mut out);
                 black_box(&out);
             });
         });
@@ -272,12 +273,9 @@ impl Stream {
         self.fleet.encode(transmit, sent.wall, &mut self.request);
         let arrived = Arrived::new(sent.wall + ROUND_TRIP / 2, Some(64));
         self.reply.clear();
-        stamp().reflect().expect("it has one").reflect(
-            &self.request,
-            arrived,
-            arrived.at,
-            &mut self.reply,
-        );
+        let half = stamp().reflect().expect("it has one");
+        let request = half.recognise(&self.request, arrived.at).expect("a request");
+        half.reflect(&request, arrived, arrived.at, &mut self.reply);
         let back = sent.after(ROUND_TRIP);
         let arrival = Arrival { read: self.now, ..arrival(back) };
         self.fleet.handle_datagram(transmit.peer, &self.reply, &arrival);

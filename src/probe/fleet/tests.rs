@@ -70,10 +70,9 @@ impl Driven {
     /// Answers what left as the `index`-th in all, at `millis`, from the address it was sent to.
     fn answer(&mut self, index: usize, millis: u64) {
         let (transmit, sent) = self.sent[index];
-        let (request, mut reply) = (&self.requests[index], Vec::new());
-        let arrived = Arrived::new(sent.wall, None);
-        let (_, reflect) = wire::recognise(request, sent.wall).unwrap();
-        reflect.reflect(request, arrived, sent.wall, &mut reply);
+        let request = wire::recognise(&self.requests[index], sent.wall).unwrap();
+        let mut reply = Vec::new();
+        request.reflect(Arrived::new(sent.wall, None), sent.wall, &mut reply);
         self.fleet.handle_datagram(transmit.peer, &reply, &arrival(millis));
     }
 

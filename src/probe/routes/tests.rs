@@ -48,8 +48,8 @@ fn answer(name: &str, session: u32, sequence: u32) -> Vec<u8> {
 fn reflected(prober: &dyn Prober, session: u32, sequence: u32, key: Option<&Key>) -> Vec<u8> {
     let (mut request, mut reply) = (Vec::new(), Vec::new());
     prober.encode(&Request::new(session, sequence, AT), &mut request);
-    let (_, reflect) = wire::recognise(&request, AT).unwrap();
-    reflect.reflect(&request, Arrived { key, ..Arrived::new(AT, None) }, AT, &mut reply);
+    let request = wire::recognise(&request, AT).unwrap();
+    request.reflect(Arrived { key, ..Arrived::new(AT, None) }, AT, &mut reply);
     reply
 }
 

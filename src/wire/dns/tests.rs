@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::{Recognition, recognise};
+use crate::wire::{NotRequest, recognise};
 
 const AT: Wall = Wall::from_nanos(1_726_820_518_500_000_000);
 
@@ -222,7 +222,7 @@ proptest! {
         let read = prober.decode(&reply);
         prop_assert_eq!(read.map(|reply| reply.sequence), Ok(sequence & 0xffff));
         let verdict = recognise(&reply, Wall::from_nanos(nanos)).unwrap_err();
-        prop_assert_eq!(verdict, Recognition::Reply);
+        prop_assert_eq!(verdict, NotRequest::Reply);
     }
 
     #[test]

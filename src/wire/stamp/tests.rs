@@ -54,10 +54,21 @@ fn encoded(at: Wall) -> Vec<u8> {
     out
 }
 
-fn reflected(request: &[u8], at: Wall, ttl: Option<u8>) -> Vec<u8> {
+/// The reply to a request that arrives at `arrived.at` and is answered at `now`.
+fn reply_to(request: &[u8], arrived: Arrived<'_>, now: Wall) -> Vec<u8> {
     let mut out = Vec::new();
-    Stamp.reflect(request, Arrived::new(at, ttl), after(at, 250), &mut out);
+    let request = Stamp.recognise(request, arrived.at).unwrap();
+    Stamp.reflect(&request, arrived, now, &mut out);
     out
+}
+
+fn reflected(request: &[u8], at: Wall, ttl: Option<u8>) -> Vec<u8> {
+    reply_to(request, Arrived::new(at, ttl), after(at, 250))
+}
+
+/// Why a datagram that arrives at `now` is not a request.
+fn refused(datagram: &[u8], now: Wall) -> Option<NotRequest> {
+    Stamp.recognise(datagram, now).err()
 }
 
 fn with<const N: usize>(packet: [u8; N], offset: usize, field: &[u8]) -> [u8; N] {
@@ -85,17 +96,31 @@ fn packets_are_laid_out_as_the_rfcs_say() {
 #[test]
 fn a_reflector_that_keeps_state_numbers_its_replies_itself() {
     let arrived = Arrived { number: Some(0x0102_0304), ..Arrived::new(after(AT, 500), Some(61)) };
-    let mut out = Vec::new();
-    Stamp.reflect(&REQUEST, arrived, after(AT, 750), &mut out);
+    let out = reply_to(&REQUEST, arrived, after(AT, 750));
     assert_eq!(out, with(REPLY, 0, &[1, 2, 3, 4]));
     assert_eq!(Stamp.decode(&out), Ok(Reply { number: Some(0x0102_0304), ..READ }));
-    assert_eq!(Stamp.counted_session(&REQUEST), Some(8));
     assert_eq!(Stamp.quoted_session(&REQUEST), Some(7));
     assert_eq!(Stamp.quoted_session(&REQUEST[..16]), Some(7), "the SSID is in it");
     assert_eq!(Stamp.quoted_session(&REQUEST[..15]), None);
     assert_eq!(Stamp.quoted_session(b"Ping 1 Thu Jan  1 00:00:00 1970"), None);
     assert_eq!(Stamp.quoted_session(&[0; 44]), None, "no timestamp, and no SSID");
-    assert_eq!(Stamp.counted_session(&REQUEST[..43]), None);
+}
+
+#[test]
+fn what_is_read_of_a_request_is_what_its_reply_needs() {
+    let open = ParsedRequest {
+        payload: &REQUEST,
+        sequence: 44,
+        timestamp: READ.echo,
+        counted_session: Some(8),
+        is_authenticated: false,
+    };
+    assert_eq!(Stamp.recognise(&REQUEST, AT), Ok(open));
+    let payload = &AUTHENTICATED_REQUEST[..];
+    let authenticated = ParsedRequest { payload, is_authenticated: true, ..open };
+    assert_eq!(Stamp.recognise(payload, AT), Ok(authenticated));
+    let without_ssid = with(REQUEST, 14, &[0, 0]);
+    assert_eq!(Stamp.recognise(&without_ssid, AT).unwrap().counted_session, Some(0));
 }
 
 #[test]
@@ -160,8 +185,8 @@ fn nothing_happens_in_2036() {
         assert_eq!(read.time_difference, Some(700_000_000));
         assert_eq!(read.turnaround, Some(250_000_000));
         for now in [sent, after(sent, 950), after(sent, 3_600_000)] {
-            assert_eq!(Stamp.recognise(&request, now), Recognition::Request);
-            assert_eq!(Stamp.recognise(&reply, now), Recognition::Reply);
+            assert_eq!(refused(&request, now), None);
+            assert_eq!(refused(&reply, now), Some(NotRequest::Reply));
         }
     }
     assert_eq!(Ntp::from(ERA_1), Ntp(1));
@@ -171,38 +196,38 @@ fn nothing_happens_in_2036() {
 fn a_packet_with_a_stamp_of_today_was_reflected() {
     let day = Duration::from_secs(86_400);
     let received = after(AT, 500);
-    assert_eq!(Stamp.recognise(&REQUEST, AT), Recognition::Request);
+    assert_eq!(refused(&REQUEST, AT), None);
     let stamped = with(with(REQUEST, 4, &[0; 8]), 16, &REPLY[16..24]);
     for now in [received - day, received, received + day] {
-        assert_eq!(Stamp.recognise(&stamped, now), Recognition::Reply);
+        assert_eq!(refused(&stamped, now), Some(NotRequest::Reply));
     }
     for now in [received - day - day, received + day + day] {
-        assert_eq!(Stamp.recognise(&stamped, now), Recognition::Request);
+        assert_eq!(refused(&stamped, now), None);
     }
 }
 
 #[test]
 fn a_reflected_packet_is_known_whatever_the_clock_that_stamped_it() {
     let year = Duration::from_secs(365 * 86_400);
-    assert_eq!(Stamp.recognise(&REPLY, AT + year), Recognition::Reply);
+    assert_eq!(refused(&REPLY, AT + year), Some(NotRequest::Reply));
     let slow = reflected(&REQUEST, AT - year, None);
-    assert_eq!(Stamp.recognise(&slow, AT), Recognition::Reply);
+    assert_eq!(refused(&slow, AT), Some(NotRequest::Reply));
     let ptp = with(REPLY, 4, &[0x66, 0xED, 0x30, 0xA7, 0, 0, 0, 5]);
     let ptp = with(ptp, 16, &[0x66, 0xED, 0x30, 0xA7, 0, 0, 0, 0]);
-    assert_eq!(Stamp.recognise(&ptp, AT), Recognition::Reply);
-    assert_eq!(Stamp.recognise(&ptp.to_ascii_uppercase(), AT), Recognition::Reply);
+    assert_eq!(refused(&ptp, AT), Some(NotRequest::Reply));
+    assert_eq!(refused(&ptp.to_ascii_uppercase(), AT), Some(NotRequest::Reply));
 }
 
 #[test]
 fn text_and_short_and_long_datagrams_are_foreign() {
-    assert_eq!(Stamp.recognise(&[], AT), Recognition::Foreign);
-    assert_eq!(Stamp.recognise(&REQUEST[..43], AT), Recognition::Foreign);
-    assert_eq!(Stamp.recognise(&[b'x'; 44], AT), Recognition::Foreign);
+    assert_eq!(refused(&[], AT), Some(NotRequest::Foreign));
+    assert_eq!(refused(&REQUEST[..43], AT), Some(NotRequest::Foreign));
+    assert_eq!(refused(&[b'x'; 44], AT), Some(NotRequest::Foreign));
     let mut long = REQUEST.to_vec();
     long.resize(MAX_DATAGRAM, 0);
-    assert_eq!(Stamp.recognise(&long, AT), Recognition::Request);
+    assert_eq!(refused(&long, AT), None);
     long.push(0);
-    assert_eq!(Stamp.recognise(&long, AT), Recognition::Foreign);
+    assert_eq!(refused(&long, AT), Some(NotRequest::Foreign));
 }
 
 #[test]
@@ -239,8 +264,7 @@ fn zeros_to_the_end_are_padding() {
 
 #[test]
 fn a_clock_that_steps_back_makes_no_negative_turnaround() {
-    let mut out = Vec::new();
-    Stamp.reflect(&REQUEST, Arrived::new(AT, None), AT - Duration::from_secs(5), &mut out);
+    let out = reply_to(&REQUEST, Arrived::new(AT, None), AT - Duration::from_secs(5));
     assert_eq!(Stamp.decode(&out).unwrap().turnaround, Some(0));
 }
 
@@ -296,9 +320,7 @@ fn key(first: u8) -> Key {
 /// What a reflector with this key answers.
 fn reflected_with(key: &Key, request: &[u8]) -> Vec<u8> {
     let arrived = Arrived { number: Some(5), ..Arrived::new(after(AT, 500), Some(61)) };
-    let mut out = Vec::new();
-    Stamp.reflect(request, Arrived { key: Some(key), ..arrived }, after(AT, 750), &mut out);
-    out
+    reply_to(request, Arrived { key: Some(key), ..arrived }, after(AT, 750))
 }
 
 #[test]
@@ -312,7 +334,6 @@ fn authenticated_packets_are_laid_out_as_the_rfcs_say() {
     let read = Reply { number: Some(5), ..READ };
     assert_eq!(sender.decode(&reply), Ok(read));
     assert!(sender.confirms(&read, AT));
-    assert_eq!(Stamp.counted_session(&request), Some(8));
     assert_eq!(sender.quoted_session(&request), Some(7));
     assert_eq!(sender.quoted_session(&request[..111]), None, "the tag is not whole");
     assert_eq!(
@@ -322,18 +343,21 @@ fn authenticated_packets_are_laid_out_as_the_rfcs_say() {
     );
     assert_eq!(sender.quoted_session(&REQUEST), None, "it is open");
     assert_eq!(Stamp.quoted_session(&request), None, "it is not");
-    assert_eq!(Stamp.recognise(&request, AT), Recognition::Request);
-    assert_eq!(Stamp.recognise(&reply, AT), Recognition::Reply);
-    assert_eq!(Stamp.recognise(&reply, AT + Duration::from_secs(365 * 86_400)), Recognition::Reply);
+    assert_eq!(refused(&request, AT), None);
+    assert_eq!(refused(&reply, AT), Some(NotRequest::Reply));
+    assert_eq!(refused(&reply, AT + Duration::from_secs(365 * 86_400)), Some(NotRequest::Reply));
 }
 
 #[test]
 fn a_request_is_vouched_for_by_its_own_key_alone() {
     let keys = [key(1), key(0)];
-    let by = |request: &[u8], keys: &[Key]| match Stamp.authenticate(request, keys) {
-        Ok(Authenticity::By { place, .. }) => Ok(Some(place)),
-        Ok(Authenticity::Open) => Ok(None),
-        Err(unauthenticated) => Err(unauthenticated),
+    let by = |request: &[u8], keys: &[Key]| {
+        let request = Stamp.recognise(request, AT).unwrap();
+        match Stamp.authenticate(&request, keys) {
+            Ok(Authenticity::By { place, .. }) => Ok(Some(place)),
+            Ok(Authenticity::Open) => Ok(None),
+            Err(unauthenticated) => Err(unauthenticated),
+        }
     };
     assert_eq!(by(&AUTHENTICATED_REQUEST, &keys), Ok(Some(1)));
     assert_eq!(by(&AUTHENTICATED_REQUEST, &keys[..1]), Err(Unauthenticated));
@@ -344,8 +368,7 @@ fn a_request_is_vouched_for_by_its_own_key_alone() {
         wrong[octet] ^= 0x10;
         assert_eq!(by(&wrong, &keys), Err(Unauthenticated), "octet {octet}");
     }
-    let mut out = Vec::new();
-    Stamp.reflect(&AUTHENTICATED_REQUEST, Arrived::new(AT, None), AT, &mut out);
+    let out = reply_to(&AUTHENTICATED_REQUEST, Arrived::new(AT, None), AT);
     assert!(out.is_empty(), "without a key there is no answer");
 }
 

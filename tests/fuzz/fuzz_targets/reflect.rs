@@ -30,15 +30,18 @@ fuzz_target!(|input: Input| {
         ..arrived
     };
     for (_, reflect) in reflecting() {
+        let Ok(parsed) = reflect.recognise(request, arrived.at) else {
+            continue;
+        };
         let mut reply = Vec::new();
-        reflect.reflect(request, arrived, now, &mut reply);
+        reflect.reflect(&parsed, arrived, now, &mut reply);
         assert!(reply.len() <= request.len());
     }
-    let Ok((_, reflect)) = recognise(request, arrived.at) else {
+    let Ok(recognised) = recognise(request, arrived.at) else {
         return;
     };
     let mut reply = Vec::new();
-    reflect.reflect(request, arrived, now, &mut reply);
+    recognised.reflect(arrived, now, &mut reply);
     for nanos in [at, at.saturating_sub(DAY), at.saturating_add(DAY)] {
         assert!(recognise(&reply, Wall::from_nanos(nanos)).is_err());
     }
