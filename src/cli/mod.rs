@@ -32,7 +32,7 @@ pub const USAGE: u8 = 2;
 
 /// The protocols that a target may name, for help texts.
 fn protocols() -> String {
-    let line = |protocol: &&Protocol| format!("\n  {:<10} {}", protocol.name(), protocol.summary());
+    let line = |protocol: &Protocol| format!("\n  {:<10} {}", protocol.name(), protocol.summary());
     format!("Protocols:{}", PROTOCOLS.iter().map(line).collect::<String>())
 }
 

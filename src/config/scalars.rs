@@ -92,7 +92,7 @@ pub enum ScalarError {
 }
 
 /// The protocol of this name.
-pub(super) fn protocol(name: &str) -> Result<&'static Protocol, UnknownProtocol> {
+pub(super) fn protocol(name: &str) -> Result<Protocol, UnknownProtocol> {
     wire::by_name(name).ok_or_else(|| UnknownProtocol { name: name.to_owned() })
 }
 
@@ -102,7 +102,7 @@ fn names() -> Vec<&'static str> {
 }
 
 /// That `protocol` has no option `key`, which some other protocol has.
-pub(super) fn foreign_option(key: &str, protocol: &Protocol) -> String {
+pub(super) fn foreign_option(key: &str, protocol: Protocol) -> String {
     let having = PROTOCOLS.iter().filter(|known| known.keys().contains(&key));
     let having: Vec<_> = having.map(|known| known.name()).collect();
     format!("{} has no {key}: the protocol must be {}", protocol.name(), having.join(" or "))

@@ -103,7 +103,7 @@ struct Exclusive<'c> {
 
 /// The settings that `defaults` and targets share; `None` where absent or wrong.
 struct CommonKeys {
-    protocol: Option<&'static Protocol>,
+    protocol: Option<Protocol>,
     port: Option<u16>,
     interval: Option<Duration>,
     timeout: Option<Duration>,
@@ -203,7 +203,7 @@ impl Checker<'_> {
         &mut self,
         path: &Path<'_>,
         fields: &Fields<'_>,
-        own: Option<&'static Protocol>,
+        own: Option<Protocol>,
         defaults: &Defaults,
     ) -> ProtocolOptions {
         let protocol = own.unwrap_or(defaults.protocol);

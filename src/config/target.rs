@@ -62,7 +62,7 @@ pub struct Target {
 #[derive(Debug, Clone, Copy)]
 pub struct Defaults {
     /// How heartbeats look on the wire.
-    pub protocol: &'static Protocol,
+    pub protocol: Protocol,
     /// The port of addresses without one, where it is set; never 0. See [`Defaults::port_of`].
     pub port: Option<u16>,
     /// Time from one heartbeat to the next.
@@ -155,7 +155,7 @@ impl Defaults {
     /// The port of an address without one, of a target that speaks `protocol`: what is set here
     /// for all targets, otherwise the protocol's own, otherwise 12000.
     #[must_use]
-    pub fn port_of(&self, protocol: &Protocol) -> u16 {
+    pub fn port_of(&self, protocol: Protocol) -> u16 {
         self.port.or(protocol.port()).unwrap_or(DEFAULT_PORT)
     }
 

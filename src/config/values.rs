@@ -54,7 +54,7 @@ pub(super) fn address(node: &Node<'_>) -> Read<(Host, Option<u16>)> {
 }
 
 /// The name of a protocol.
-pub(super) fn protocol(node: &Node<'_>) -> Read<&'static Protocol> {
+pub(super) fn protocol(node: &Node<'_>) -> Read<Protocol> {
     parsed(scalars::protocol(text(node)?))
 }
 

@@ -33,7 +33,7 @@ struct Counters {
 
 /// A counter for each protocol that responders answer.
 #[derive(Debug)]
-struct ByProtocol(Vec<(&'static Protocol, IntCounter)>);
+struct ByProtocol(Vec<(Protocol, IntCounter)>);
 
 impl ByProtocol {
     fn register(registry: &Registry, family: &Family) -> Self {
@@ -43,12 +43,12 @@ impl ByProtocol {
     }
 
     /// The counter of `protocol`; `None` where responders do not answer it.
-    fn of(&self, protocol: &Protocol) -> Option<&IntCounter> {
-        let known = |(known, _): &&(&'static Protocol, IntCounter)| std::ptr::eq(*known, protocol);
-        self.0.iter().find(known).map(|(_, counter)| counter)
+    fn of(&self, protocol: Protocol) -> Option<&IntCounter> {
+        let known = self.0.iter().find(|(known, _)| *known == protocol);
+        known.map(|(_, counter)| counter)
     }
 
-    fn count(&self, protocol: &Protocol) {
+    fn count(&self, protocol: Protocol) {
         let counter = self.of(protocol);
         debug_assert!(counter.is_some(), "{}", protocol.name());
         if let Some(counter) = counter {
@@ -56,7 +56,7 @@ impl ByProtocol {
         }
     }
 
-    fn counted(&self, protocol: &Protocol) -> u64 {
+    fn counted(&self, protocol: Protocol) -> u64 {
         self.of(protocol).map_or(0, IntCounter::get)
     }
 }
@@ -84,12 +84,12 @@ impl ResponderMetrics {
     }
 
     /// A request of `protocol` came.
-    pub fn received(&self, protocol: &Protocol) {
+    pub fn received(&self, protocol: Protocol) {
         self.0.received.count(protocol);
     }
 
     /// A reply of `protocol` left.
-    pub fn replied(&self, protocol: &Protocol) {
+    pub fn replied(&self, protocol: Protocol) {
         self.0.replied.count(protocol);
     }
 
@@ -117,13 +117,13 @@ impl ResponderMetrics {
 
     /// How many requests of a protocol came.
     #[must_use]
-    pub fn received_count(&self, protocol: &Protocol) -> u64 {
+    pub fn received_count(&self, protocol: Protocol) -> u64 {
         self.0.received.counted(protocol)
     }
 
     /// How many replies of a protocol left.
     #[must_use]
-    pub fn replied_count(&self, protocol: &Protocol) -> u64 {
+    pub fn replied_count(&self, protocol: Protocol) -> u64 {
         self.0.replied.counted(protocol)
     }
 

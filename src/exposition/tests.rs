@@ -269,7 +269,7 @@ fn the_exposition_of_the_probe_reads_as_ever() {
     insta::assert_snapshot!("probe", steady(&probe_text(&fixture::two_targets())));
 }
 
-fn protocol(name: &str) -> &'static Protocol {
+fn protocol(name: &str) -> Protocol {
     wire::by_name(name).unwrap()
 }
 

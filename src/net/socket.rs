@@ -10,8 +10,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SetSockOpt, TimestampingFlag, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Type};
 
-use super::batch::mmsg::{self, Head, Packet};
-use super::batch::{BATCH, Inbox, Outbox};
+use super::batch::mmsg::{self, BATCH, Head, Packet};
+use super::batch::{Inbox, Outbox};
 use super::clock;
 use super::cmsg::Control;
 use super::error::{BindError, SendError};

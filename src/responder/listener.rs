@@ -38,7 +38,7 @@ struct Sender {
     socket: Socket,
     outbox: Outbox,
     /// What each datagram in the outbox counts as: a reply of a protocol, or nothing.
-    counts_as: Vec<Option<&'static Protocol>>,
+    counts_as: Vec<Option<Protocol>>,
     metrics: ResponderMetrics,
     errors: Throttle,
 }

@@ -27,7 +27,7 @@ pub struct ReplyRoute {
     /// The address that was asked, which the reply must leave from.
     pub source: Option<IpAddr>,
     /// Which protocol it is of.
-    pub protocol: &'static Protocol,
+    pub protocol: Protocol,
     /// It is the second copy of its reply, which answers nothing anew.
     pub duplicate: bool,
 }

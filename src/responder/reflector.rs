@@ -304,15 +304,15 @@ enum Verdict {
     /// The datagram is not a request that the responder can answer: no protocol has received one.
     NoRequest(DropReason),
     /// A request of this protocol gets no reply.
-    Unanswered { protocol: &'static Protocol, reason: DropReason },
+    Unanswered { protocol: Protocol, reason: DropReason },
     /// A request of this protocol gets one copy of its reply, or two, as far as the bad network has
     /// room for them.
-    Answered { protocol: &'static Protocol, first: Passage, second: Option<Passage> },
+    Answered { protocol: Protocol, first: Passage, second: Option<Passage> },
 }
 
 impl Verdict {
     /// The protocol that has received a request.
-    const fn protocol(&self) -> Option<&'static Protocol> {
+    const fn protocol(&self) -> Option<Protocol> {
         match *self {
             Self::NoRequest(_) => None,
             Self::Unanswered { protocol, .. } | Self::Answered { protocol, .. } => Some(protocol),

@@ -75,22 +75,22 @@ fn ask(client: &UdpSocket, request: &[u8]) -> Vec<u8> {
     receive(client)
 }
 
-fn prober(protocol: &Protocol) -> Arc<dyn Prober> {
+fn prober(protocol: Protocol) -> Arc<dyn Prober> {
     protocol.default_options().prober(0)
 }
 
-fn encoded(protocol: &Protocol, sequence: u32, at: Wall) -> Vec<u8> {
+fn encoded(protocol: Protocol, sequence: u32, at: Wall) -> Vec<u8> {
     let mut octets = Vec::new();
     prober(protocol).encode(&Request::new(0, sequence, at), &mut octets);
     octets
 }
 
-fn ping() -> &'static Protocol {
+fn ping() -> Protocol {
     by_name("ping").unwrap()
 }
 
 /// What a counter of each protocol comes to.
-fn total(metrics: &ResponderMetrics, count: fn(&ResponderMetrics, &Protocol) -> u64) -> u64 {
+fn total(metrics: &ResponderMetrics, count: fn(&ResponderMetrics, Protocol) -> u64) -> u64 {
     reflecting().map(|(protocol, _)| count(metrics, protocol)).sum()
 }
 

@@ -27,20 +27,24 @@ use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::options::TargetOptions;
-use super::{Malformed, OptionSource, Prober, Protocol, Reply, Request, Unreadable};
+use super::options::{OptionSource, TargetOptions};
+use super::protocol::Description;
+use super::{
+    Prober, Reply, Request,
+    Unreadable::{self, Malformed},
+};
 use crate::model::Wall;
 
 /// The protocol `dns`.
-pub(super) static PROTOCOL: Protocol = Protocol {
-    name: "dns",
-    summary: "RFC 1035, answered by any name server; tells the round trip and the response code",
+pub(super) static PROTOCOL: Description = Description {
     port: Some(53),
     keys: &[QUERY, QUERY_TYPE],
-    read: |source| DnsOptions::read(source).into(),
     results: &RESULTS,
-    reflect: None,
     is_reply: Some(is_reply),
+    ..Description::new(
+        "dns",
+        "RFC 1035, answered by any name server; tells the round trip and the response code",
+    )
 };
 
 /// The option with the name that is asked for.

@@ -15,23 +15,23 @@ use std::sync::Arc;
 
 use arrayvec::ArrayString;
 
-use super::options::TargetOptions;
+use super::options::{OptionSource, TargetOptions};
+use super::protocol::{Description, MAX_DATAGRAM};
+use super::text::{is_text, join, split};
 use super::{
-    Arrived, MAX_DATAGRAM, Malformed, NotRequest, OptionSource, ParsedRequest, Prober, Protocol,
-    Rank, Reflect, Reply, Request, Unreadable, is_text, number,
+    Arrived, NotRequest, ParsedRequest, Prober, Rank, Reflect, Reply, Request,
+    Unreadable::{self, Malformed},
+    number,
 };
 use crate::model::Wall;
 
 /// The protocol `heartbeat`.
-pub(super) static PROTOCOL: Protocol = Protocol {
-    name: "heartbeat",
-    summary: "text `SEQ TIMESTAMP`, answered with `SEQ DIFFERENCE`; tells the time difference",
-    port: None,
-    keys: &[],
-    read: |source| Heartbeat::read(source).into(),
-    results: &[],
+pub(super) static PROTOCOL: Description = Description {
     reflect: Some(&Heartbeat),
-    is_reply: None,
+    ..Description::new(
+        "heartbeat",
+        "text `SEQ TIMESTAMP`, answered with `SEQ DIFFERENCE`; tells the time difference",
+    )
 };
 
 /// How far a timestamp may lie from the responder's clock, and so the largest difference, in
@@ -69,7 +69,7 @@ impl Prober for Heartbeat {
     }
 
     fn encode(&self, request: &Request, out: &mut Vec<u8>) {
-        let sequence = number::join(request.session, request.sequence);
+        let sequence = join(request.session, request.sequence);
         write(&head(sequence), &number::text(request.at.as_secs_f64()), out);
     }
 
@@ -86,7 +86,7 @@ impl Prober for Heartbeat {
         if canonical.as_bytes() != written {
             return Err(Malformed);
         }
-        let (session, sequence) = number::split(sequence);
+        let (session, sequence) = split(sequence);
         let time_difference = Some(nanos(difference));
         Ok(Reply { time_difference, ..Reply::to(Some(session), sequence) })
     }
@@ -100,7 +100,7 @@ impl Prober for Heartbeat {
         // A router may pad what it quotes with zeros (RFC 4884 section 5.1).
         let text = request.split(|&octet| octet == 0).next()?;
         let (sequence, _) = fields(text).filter(|&(_, seconds)| seconds >= EARLIEST)?;
-        Some(number::split(sequence).0)
+        Some(split(sequence).0)
     }
 }
 

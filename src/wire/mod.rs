@@ -7,9 +7,11 @@
 //!
 //! A protocol is one file beside this one, and one entry in the registry below. Its file has:
 //!
-//! - a static `PROTOCOL`: a [`Protocol`], which says all that is the same for every target;
+//! - a static `PROTOCOL`: a `Description`, which has all that is the same for every target;
 //! - a type for the options that a target may set, which implements `TargetOptions`;
 //! - what implements [`Prober`], and, where responders answer the protocol, [`Reflect`].
+//!
+//! From its entry, the registry makes a variant of [`Protocol`] and one of [`ProtocolOptions`].
 //!
 //! Three rules are true for all protocols, and property tests over the registry check them:
 //!
@@ -28,8 +30,10 @@ mod number;
 mod options;
 mod ping;
 mod prober;
+mod protocol;
 mod reflect;
 mod stamp;
+mod text;
 
 #[cfg(test)]
 mod tests;
@@ -39,32 +43,48 @@ use std::sync::Arc;
 use crate::model::Wall;
 
 use options::{NothingSet, TargetOptions};
+use protocol::Description;
 
-pub use Unreadable::Malformed;
 pub use heartbeat::Heartbeat;
 pub use key::{Key, KeyError};
 pub use options::{FiledKey, OptionSource};
 pub use ping::Ping;
 pub use prober::{Prober, Reply, Request, Unreadable};
+pub use protocol::{MAX_DATAGRAM, MAX_RESULTS};
 pub use reflect::{
     Arrived, Authenticity, NotRequest, ParsedRequest, Rank, Reflect, Unauthenticated,
 };
 pub use stamp::StampOptions;
 
-/// The longest datagram that any protocol sends, answers or recognises, in octets.
-///
-/// It keeps every datagram clear of fragmentation on any link that carries IPv6 (RFC 8200
-/// section 5: 1,280 octets).
-pub const MAX_DATAGRAM: usize = 1024;
-
-/// How many [results](Protocol::results) a protocol can have.
-pub const MAX_RESULTS: usize = 8;
-
-/// Declares the registry, and one variant of options for each protocol.
+/// Declares the registry: for each protocol, a variant of [`Protocol`] and one of its options.
 macro_rules! protocols {
     ($($variant:ident($module:ident::$options:ident),)+) => {
+        /// A protocol.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Protocol {
+            $(
+                #[doc = concat!("`", stringify!($module), "`.")]
+                $variant,
+            )+
+        }
+
         /// Every protocol, in the order of help texts.
-        pub static PROTOCOLS: &[&Protocol] = &[$(&$module::PROTOCOL),+];
+        pub static PROTOCOLS: &[Protocol] = &[$(Protocol::$variant),+];
+
+        impl Protocol {
+            fn description(self) -> &'static Description {
+                match self {
+                    $(Self::$variant => &$module::PROTOCOL,)+
+                }
+            }
+
+            /// The options that `source` sets; what is wrong there is reported to it.
+            pub fn options(self, source: &mut dyn OptionSource) -> ProtocolOptions {
+                match self {
+                    $(Self::$variant => $module::$options::read(source).into(),)+
+                }
+            }
+        }
 
         /// A protocol with the options that one target sets of it.
         #[derive(Debug, Clone, PartialEq)]
@@ -78,9 +98,9 @@ macro_rules! protocols {
         impl ProtocolOptions {
             /// The protocol that they are options of.
             #[must_use]
-            pub fn protocol(&self) -> &'static Protocol {
+            pub const fn protocol(&self) -> Protocol {
                 match self {
-                    $(Self::$variant(_) => &$module::PROTOCOL,)+
+                    $(Self::$variant(_) => Protocol::$variant,)+
                 }
             }
 
@@ -121,81 +141,52 @@ protocols! {
 }
 
 /// The protocol of targets that name none.
-pub const DEFAULT_PROTOCOL: &Protocol = &heartbeat::PROTOCOL;
-
-/// What is the same for every target that speaks a protocol.
-#[derive(Debug)]
-pub struct Protocol {
-    name: &'static str,
-    summary: &'static str,
-    port: Option<u16>,
-    keys: &'static [&'static str],
-    read: fn(&mut dyn OptionSource) -> ProtocolOptions,
-    results: &'static [&'static str],
-    reflect: Option<&'static dyn Reflect>,
-    /// Whether a datagram is a reply of the protocol, where responders do not answer the protocol
-    /// and other servers do: rule 2 includes those replies.
-    is_reply: Option<fn(&[u8]) -> bool>,
-}
+pub const DEFAULT_PROTOCOL: Protocol = Protocol::Heartbeat;
 
 impl Protocol {
     /// The name in configuration, on the command line and in labels: lower case.
     #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.name
+    pub fn name(self) -> &'static str {
+        self.description().name
     }
 
     /// One line for help texts: what speaks it, what it reports.
     #[must_use]
-    pub fn summary(&self) -> &'static str {
-        self.summary
+    pub fn summary(self) -> &'static str {
+        self.description().summary
     }
 
     /// The port that servers of the protocol listen on by convention, where there is one.
     #[must_use]
-    pub fn port(&self) -> Option<u16> {
-        self.port
+    pub fn port(self) -> Option<u16> {
+        self.description().port
     }
 
     /// The keys that a target may set, beside those of every protocol.
     #[must_use]
-    pub fn keys(&self) -> &'static [&'static str] {
-        self.keys
-    }
-
-    /// The options that `source` sets; what is wrong there is reported to it.
-    pub fn options(&self, source: &mut dyn OptionSource) -> ProtocolOptions {
-        (self.read)(source)
+    pub fn keys(self) -> &'static [&'static str] {
+        self.description().keys
     }
 
     /// The options of a target that sets none.
     #[must_use]
-    pub fn default_options(&self) -> ProtocolOptions {
+    pub fn default_options(self) -> ProtocolOptions {
         self.options(&mut NothingSet)
     }
 
     /// The results that a reply can report, as label values; none where replies report nothing of
     /// the kind. At most [`MAX_RESULTS`].
     #[must_use]
-    pub fn results(&self) -> &'static [&'static str] {
-        self.results
+    pub fn results(self) -> &'static [&'static str] {
+        self.description().results
     }
 
     /// The half that responders answer with, where they do.
     #[must_use]
-    pub fn reflect(&self) -> Option<&'static dyn Reflect> {
-        self.reflect
+    pub fn reflect(self) -> Option<&'static dyn Reflect> {
+        self.description().reflect
     }
 }
-
-/// There is one [`Protocol`] of each name.
-impl PartialEq for Protocol {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for Protocol {}
 
 impl ProtocolOptions {
     /// The name of the protocol.
@@ -206,28 +197,28 @@ impl ProtocolOptions {
 }
 
 /// The options of a target that sets none.
-impl From<&Protocol> for ProtocolOptions {
-    fn from(protocol: &Protocol) -> Self {
+impl From<Protocol> for ProtocolOptions {
+    fn from(protocol: Protocol) -> Self {
         protocol.default_options()
     }
 }
 
 /// The protocol called `name`, as it is written in configuration and in `PROTOCOL://HOST`.
 #[must_use]
-pub fn by_name(name: &str) -> Option<&'static Protocol> {
-    PROTOCOLS.iter().copied().find(|protocol| protocol.name == name)
+pub fn by_name(name: &str) -> Option<Protocol> {
+    PROTOCOLS.iter().copied().find(|protocol| protocol.name() == name)
 }
 
 /// The protocols that responders answer, with the half that answers.
-pub fn reflecting() -> impl Iterator<Item = (&'static Protocol, &'static dyn Reflect)> {
-    PROTOCOLS.iter().filter_map(|&protocol| Some((protocol, protocol.reflect?)))
+pub fn reflecting() -> impl Iterator<Item = (Protocol, &'static dyn Reflect)> {
+    PROTOCOLS.iter().filter_map(|&protocol| Some((protocol, protocol.reflect()?)))
 }
 
 /// A request, and the protocol that it is of.
 #[derive(Debug, Clone, Copy)]
 pub struct Recognised<'d> {
     /// The protocol.
-    pub protocol: &'static Protocol,
+    pub protocol: Protocol,
     /// What was read of the request.
     pub request: ParsedRequest<'d>,
     /// The half of the protocol that answers it.
@@ -256,8 +247,8 @@ impl Recognised<'_> {
 /// [`NotRequest::Reply`] where it is a reply of any protocol, [`NotRequest::Foreign`] where it is
 /// of none.
 pub fn recognise(datagram: &[u8], now: Wall) -> Result<Recognised<'_>, NotRequest> {
-    let is_reply = |protocol: &&Protocol| protocol.is_reply.is_some_and(|is| is(datagram));
-    if PROTOCOLS.iter().any(is_reply) {
+    let mut is_reply = PROTOCOLS.iter().filter_map(|protocol| protocol.description().is_reply);
+    if is_reply.any(|is_reply| is_reply(datagram)) {
         return Err(NotRequest::Reply);
     }
     let mut why_not = NotRequest::Foreign;
@@ -271,9 +262,4 @@ pub fn recognise(datagram: &[u8], now: Wall) -> Result<Recognised<'_>, NotReques
         }
     }
     Err(why_not)
-}
-
-/// Whether `datagram` is printable ASCII with tabs and line ends: of a text protocol, if of any.
-fn is_text(datagram: &[u8]) -> bool {
-    datagram.iter().all(|octet| matches!(octet, b' '..=b'~' | b'\t' | b'\r' | b'\n'))
 }

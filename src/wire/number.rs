@@ -1,8 +1,7 @@
 //! Numbers as text, the way Python prints and reads them.
 //!
 //! A float enters and the text of Python's `repr` leaves ([`text`]), or the most exact text that fits
-//! into so many octets ([`text_within`]); text enters and a finite float leaves ([`parse`]). Also the
-//! one number that stands for session and sequence in the text protocols ([`join`], [`split`]).
+//! into so many octets ([`text_within`]); text enters and a finite float leaves ([`parse`]).
 //! Total: no text and no float makes any of it panic; and nothing is allocated.
 
 use std::fmt::{self, Write as _};
@@ -11,18 +10,6 @@ use arrayvec::ArrayString;
 
 /// More significant digits than this never help to tell one double from another.
 const MOST_DIGITS: usize = 17;
-
-/// The number of a heartbeat in the text protocols: `session · 2³² + sequence`, so that session 0
-/// counts 0, 1, 2, … like a client that knows of no sessions.
-pub(super) const fn join(session: u32, sequence: u32) -> u64 {
-    (session as u64) << 32 | sequence as u64
-}
-
-/// The session and the sequence of a heartbeat's number; inverse of [`join`].
-#[expect(clippy::cast_possible_truncation, reason = "the low 32 bits are meant")]
-pub(super) const fn split(number: u64) -> (u32, u32) {
-    ((number >> 32) as u32, number as u32)
-}
 
 /// A number as text: the longest, `-2.2250738585072014e-308`, has 24 octets.
 pub(super) type Text = ArrayString<24>;
@@ -282,14 +269,6 @@ mod tests {
         {
             assert_eq!(parse_whole(text.as_bytes()), None, "{text:?}");
         }
-    }
-
-    #[test]
-    fn session_zero_counts_from_zero() {
-        assert_eq!(join(0, 44), 44);
-        assert_eq!(join(1, 0), 4_294_967_296);
-        assert_eq!(split(u64::MAX), (u32::MAX, u32::MAX));
-        assert_eq!(split(join(7, 9)), (7, 9));
     }
 
     /// Doubles of every magnitude, and those that protocols carry.

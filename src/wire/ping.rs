@@ -16,23 +16,23 @@ use jiff::Timestamp;
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 
-use super::options::TargetOptions;
+use super::options::{OptionSource, TargetOptions};
+use super::protocol::{Description, MAX_DATAGRAM};
+use super::text::{is_text, join, split};
 use super::{
-    Arrived, MAX_DATAGRAM, Malformed, NotRequest, OptionSource, ParsedRequest, Prober, Protocol,
-    Rank, Reflect, Reply, Request, Unreadable, is_text, number,
+    Arrived, NotRequest, ParsedRequest, Prober, Rank, Reflect, Reply, Request,
+    Unreadable::{self, Malformed},
+    number,
 };
 use crate::model::Wall;
 
 /// The protocol `ping`.
-pub(super) static PROTOCOL: Protocol = Protocol {
-    name: "ping",
-    summary: "text `Ping N DATE`, answered in upper case; tells the round trip alone",
-    port: None,
-    keys: &[],
-    read: |source| Ping::read(source).into(),
-    results: &[],
+pub(super) static PROTOCOL: Description = Description {
     reflect: Some(&Ping),
-    is_reply: None,
+    ..Description::new(
+        "ping",
+        "text `Ping N DATE`, answered in upper case; tells the round trip alone",
+    )
 };
 
 /// `ctime` in terms of `strftime`: the day of the month is padded with a space.
@@ -66,7 +66,7 @@ impl Prober for Ping {
     }
 
     fn encode(&self, request: &Request, out: &mut Vec<u8>) {
-        let number = number::join(request.session, request.sequence);
+        let number = join(request.session, request.sequence);
         out.extend_from_slice(text(number, seconds(request.at)).as_bytes());
     }
 
@@ -77,7 +77,7 @@ impl Prober for Ping {
         if canonical.as_bytes() != datagram {
             return Err(Malformed);
         }
-        let (session, sequence) = number::split(number);
+        let (session, sequence) = split(number);
         Ok(Reply { echo: seconds, ..Reply::to(Some(session), sequence) })
     }
 
@@ -90,7 +90,7 @@ impl Prober for Ping {
         let rest = request.strip_prefix(b"Ping ")?;
         let end = rest.iter().position(|&octet| octet == b' ')?;
         let number = number::parse_whole(&rest[..end])?.checked_sub(1)?;
-        Some(number::split(u64::try_from(number).ok()?).0)
+        Some(split(u64::try_from(number).ok()?).0)
     }
 }
 

@@ -38,25 +38,26 @@ use std::any::Any;
 use std::sync::Arc;
 
 use super::key::{Key, TAG};
-use super::options::TargetOptions;
+use super::options::{FiledKey, OptionSource, TargetOptions};
+use super::protocol::{Description, MAX_DATAGRAM};
+use super::text::is_text;
 use super::{
-    Arrived, Authenticity, FiledKey, MAX_DATAGRAM, Malformed, NotRequest, OptionSource,
-    ParsedRequest, Prober, Protocol, Rank, Reflect, Reply, Request, Unauthenticated, Unreadable,
-    is_text,
+    Arrived, Authenticity, NotRequest, ParsedRequest, Prober, Rank, Reflect, Reply, Request,
+    Unauthenticated,
+    Unreadable::{self, Malformed},
 };
 use crate::model::Wall;
 
 /// The protocol `stamp`.
-pub(super) static PROTOCOL: Protocol = Protocol {
-    name: "stamp",
-    summary: "RFC 8762, spoken by routers; tells the time difference and the turnaround",
+pub(super) static PROTOCOL: Description = Description {
     // Targets speak to our responder's port unless they name 862 (RFC 8762 section 4.1).
     port: None,
     keys: &[KEY_FILE],
-    read: |source| StampOptions::read(source).into(),
-    results: &[],
     reflect: Some(&Stamp),
-    is_reply: None,
+    ..Description::new(
+        "stamp",
+        "RFC 8762, spoken by routers; tells the time difference and the turnaround",
+    )
 };
 
 /// The option that names the file with the key of authenticated packets.

@@ -7,6 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::text::is_text;
 use super::*;
 
 /// 1990-01-01 and 2100-01-01, in nanoseconds since the Unix epoch.
@@ -21,7 +22,7 @@ fn key() -> Key {
 /// A protocol that responders answer, as one target speaks it.
 #[derive(Debug, Clone)]
 struct Spoken {
-    protocol: &'static Protocol,
+    protocol: Protocol,
     prober: Arc<dyn Prober>,
 }
 
@@ -119,16 +120,15 @@ fn moved(at: Wall, nanos: i64) -> Wall {
 #[test]
 fn names_are_unique_and_find_their_protocol() {
     for (place, protocol) in PROTOCOLS.iter().enumerate() {
-        let found = by_name(protocol.name()).unwrap();
-        assert!(std::ptr::eq(found, *protocol), "{}", protocol.name());
+        assert_eq!(by_name(protocol.name()), Some(*protocol));
         assert!(PROTOCOLS[..place].iter().all(|other| other != protocol));
         assert!(!protocol.summary().is_empty());
         assert!(protocol.results().len() <= MAX_RESULTS);
         assert_eq!(protocol.default_options().protocol(), *protocol);
     }
     assert!(PROTOCOLS.contains(&DEFAULT_PROTOCOL));
-    assert_eq!(by_name("Heartbeat").map(Protocol::name), None);
-    assert_eq!(by_name("").map(Protocol::name), None);
+    assert_eq!(by_name("Heartbeat"), None);
+    assert_eq!(by_name(""), None);
 }
 
 #[test]
@@ -232,7 +232,7 @@ proptest! {
         ttl in any::<Option<u8>>(),
     ) {
         let [at, now, sent] = [at, now, sent].map(Wall::from_nanos);
-        for protocol in PROTOCOLS {
+        for &protocol in PROTOCOLS {
             let prober = protocol.default_options().prober(at.as_nanos());
             if let Ok(reply) = prober.decode(&octets) {
                 prober.confirms(&reply, sent);

@@ -361,11 +361,11 @@ fn target(number: u32) -> Target {
     defaults.target(format!("target-{number:06}"), address)
 }
 
-fn stamp() -> &'static Protocol {
+fn stamp() -> Protocol {
     wire::by_name("stamp").expect("a protocol")
 }
 
-fn prober(protocol: &Protocol) -> Arc<dyn Prober> {
+fn prober(protocol: Protocol) -> Arc<dyn Prober> {
     protocol.default_options().prober(0)
 }
 

@@ -135,7 +135,7 @@ impl Host {
     pub(crate) fn answer(
         &mut self,
         request: &Parcel,
-        protocol: &'static Protocol,
+        protocol: Protocol,
         received: Mono,
         at: Mono,
     ) -> Vec<Parcel> {
@@ -186,12 +186,7 @@ impl Host {
     }
 
     /// What must become of a request: how each of the copies of its reply passes.
-    fn judge(
-        &mut self,
-        request: &Parcel,
-        protocol: &'static Protocol,
-        at: Mono,
-    ) -> [Option<Passage>; 2] {
+    fn judge(&mut self, request: &Parcel, protocol: Protocol, at: Mono) -> [Option<Passage>; 2] {
         if request.damaged && !ping_text::is_request(&request.payload) {
             self.truth.dropped[DropReason::Malformed.index()] += 1;
             return [None, None];
@@ -265,7 +260,7 @@ impl Host {
 /// What is counted of each protocol of which there is something to count.
 fn by_protocol(
     metrics: &ResponderMetrics,
-    count: fn(&ResponderMetrics, &Protocol) -> u64,
+    count: fn(&ResponderMetrics, Protocol) -> u64,
 ) -> BTreeMap<&'static str, u64> {
     let counts =
         wire::reflecting().map(|(protocol, _)| (protocol.name(), count(metrics, protocol)));

@@ -14,8 +14,10 @@ use nix::errno::Errno;
 use nix::libc::{self, c_long, c_uint, iovec, mmsghdr};
 use nix::sys::socket::MsgFlags;
 
-use super::BATCH;
 use crate::net::name::KernelAddress;
+
+/// How many datagrams a system call takes at most. Beyond this, its fixed cost no longer shows.
+pub(in crate::net) const BATCH: usize = 64;
 
 /// A datagram to be sent.
 #[derive(Debug, Clone, Copy)]

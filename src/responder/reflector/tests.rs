@@ -90,11 +90,11 @@ fn datagram(payload: &[u8]) -> Datagram<'_> {
     }
 }
 
-fn prober(protocol: &Protocol) -> Arc<dyn Prober> {
+fn prober(protocol: Protocol) -> Arc<dyn Prober> {
     protocol.default_options().prober(0)
 }
 
-fn request(protocol: &Protocol, sequence: u32, at: Wall) -> Vec<u8> {
+fn request(protocol: Protocol, sequence: u32, at: Wall) -> Vec<u8> {
     request_of(&*prober(protocol), sequence, at)
 }
 
@@ -104,7 +104,7 @@ fn request_of(prober: &dyn Prober, sequence: u32, at: Wall) -> Vec<u8> {
     octets
 }
 
-fn decoded(protocol: &Protocol, reply: &[u8]) -> Reply {
+fn decoded(protocol: Protocol, reply: &[u8]) -> Reply {
     prober(protocol).decode(reply).unwrap()
 }
 

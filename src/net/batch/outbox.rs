@@ -1,0 +1,118 @@
+//! Datagrams that wait to be sent together.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::super::cmsg::Control;
+use super::super::name::KernelAddress;
+use super::inbox::Inbox;
+use super::mmsg::{BATCH, Packet};
+
+/// Datagrams to be sent in one system call.
+#[derive(Debug)]
+pub struct Outbox {
+    slots: Box<[Outgoing]>,
+    len: usize,
+}
+
+/// One datagram to be sent.
+#[derive(Debug, Clone)]
+struct Outgoing {
+    name: KernelAddress,
+    control: Control,
+    payload: Vec<u8>,
+}
+
+impl Outbox {
+    /// How many datagrams it holds at most.
+    pub const CAPACITY: usize = BATCH;
+
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        let empty = || Outgoing {
+            name: KernelAddress::EMPTY,
+            control: Control::EMPTY,
+            payload: Vec::with_capacity(Inbox::ROOM),
+        };
+        Self { slots: std::iter::repeat_with(empty).take(Self::CAPACITY).collect(), len: 0 }
+    }
+
+    /// How many it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether it holds as many as it can.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.len == Self::CAPACITY
+    }
+
+    /// Adds a datagram to `peer`, whose octets `write` appends to an empty buffer with room for
+    /// [`Inbox::ROOM`] octets.
+    ///
+    /// It leaves from `source`, one of our addresses, of the family of `peer`; with `None`, from
+    /// the one that routing chooses.
+    ///
+    /// # Panics
+    /// In debug builds when it is full; in release builds the datagram is not added.
+    pub fn push(
+        &mut self,
+        peer: SocketAddr,
+        source: Option<IpAddr>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        debug_assert!(!self.is_full(), "the outbox is full");
+        debug_assert!(source.is_none_or(|source| source.is_ipv4() == peer.is_ipv4()));
+        let Some(slot) = self.slots.get_mut(self.len) else {
+            return;
+        };
+        slot.name = KernelAddress::new(peer);
+        slot.control.set_source(source);
+        slot.payload.clear();
+        write(&mut slot.payload);
+        self.len += 1;
+    }
+
+    /// The datagrams in it, each with its destination, in the order in which they were pushed.
+    pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+        let slots = self.slots[..self.len].iter();
+        slots.filter_map(|slot| Some((slot.name.address()?, slot.payload.as_slice())))
+    }
+
+    /// Removes all datagrams.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Numbers the datagrams from the one at `index` on, beginning with `id`.
+    pub(in crate::net) fn number(&mut self, index: usize, id: u32) {
+        for (id, slot) in
+            (0..).map(|step| id.wrapping_add(step)).zip(&mut self.slots[index..self.len])
+        {
+            slot.control.set_id(id);
+        }
+    }
+
+    /// The datagrams from the one at `index` on.
+    pub(in crate::net) fn packets(&self, index: usize) -> impl Iterator<Item = Packet<'_>> {
+        self.slots[index..self.len].iter().map(|slot| Packet {
+            name: slot.name.octets(),
+            control: slot.control.octets(),
+            payload: &slot.payload,
+        })
+    }
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,32 @@
+//! What the text protocols have in common: which datagrams are text, and the one number that stands
+//! for session and sequence.
+
+/// Whether `datagram` is printable ASCII with tabs and line ends: of a text protocol, if of any.
+pub(super) fn is_text(datagram: &[u8]) -> bool {
+    datagram.iter().all(|octet| matches!(octet, b' '..=b'~' | b'\t' | b'\r' | b'\n'))
+}
+
+/// The number of a heartbeat in the text protocols: `session · 2³² + sequence`, so that session 0
+/// counts 0, 1, 2, … like a client that knows of no sessions.
+pub(super) const fn join(session: u32, sequence: u32) -> u64 {
+    (session as u64) << 32 | sequence as u64
+}
+
+/// The session and the sequence of a heartbeat's number; inverse of [`join`].
+#[expect(clippy::cast_possible_truncation, reason = "the low 32 bits are meant")]
+pub(super) const fn split(number: u64) -> (u32, u32) {
+    ((number >> 32) as u32, number as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_zero_counts_from_zero() {
+        assert_eq!(join(0, 44), 44);
+        assert_eq!(join(1, 0), 4_294_967_296);
+        assert_eq!(split(u64::MAX), (u32::MAX, u32::MAX));
+        assert_eq!(split(join(7, 9)), (7, 9));
+    }
+}
