@@ -22,7 +22,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::any::Any;
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -128,8 +127,7 @@ impl Prober for Asker {
     }
 
     fn shares_replies_with(&self, other: &dyn Prober) -> bool {
-        let other = (other as &dyn Any).downcast_ref::<Self>();
-        other.is_some_and(|other| is_same(&self.question, &other.question))
+        other.as_a::<Self>().is_some_and(|other| is_same(&self.question, &other.question))
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the ID carries the low 16 bits")]

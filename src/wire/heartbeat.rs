@@ -9,13 +9,11 @@
 //! written beyond [`TEN_YEARS`]; timestamps are never read before [`EARLIEST`], twice as far from
 //! zero: no reply is a request, whenever it is read.
 
-use std::any::Any;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use arrayvec::ArrayString;
 
-use super::options::{OptionSource, TargetOptions};
+use super::options::WithoutOptions;
 use super::protocol::{Description, MAX_DATAGRAM};
 use super::text::{is_text, join, split};
 use super::{
@@ -27,7 +25,7 @@ use crate::model::Wall;
 
 /// The protocol `heartbeat`.
 pub(super) static PROTOCOL: Description = Description {
-    reflect: Some(&Heartbeat),
+    reflect: Some(&HeartbeatText),
     ..Description::new(
         "heartbeat",
         "text `SEQ TIMESTAMP`, answered with `SEQ DIFFERENCE`; tells the time difference",
@@ -42,26 +40,14 @@ const TEN_YEARS: f64 = 315_576_000.0;
 const EARLIEST: f64 = 2.0 * TEN_YEARS;
 
 /// Both halves of `heartbeat`, which has no options.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heartbeat;
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HeartbeatText;
 
-impl TargetOptions for Heartbeat {
-    fn read(_source: &mut dyn OptionSource) -> Self {
-        Self
-    }
+impl WithoutOptions for HeartbeatText {}
 
-    fn written(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
-    }
-
-    fn prober(&self, _secret: u64) -> Arc<dyn Prober> {
-        Arc::new(*self)
-    }
-}
-
-impl Prober for Heartbeat {
+impl Prober for HeartbeatText {
     fn shares_replies_with(&self, other: &dyn Prober) -> bool {
-        (other as &dyn Any).is::<Self>()
+        other.as_a::<Self>().is_some()
     }
 
     fn max_session(&self) -> u32 {
@@ -104,7 +90,7 @@ impl Prober for Heartbeat {
     }
 }
 
-impl Reflect for Heartbeat {
+impl Reflect for HeartbeatText {
     fn rank(&self) -> Rank {
         Rank::Distinct
     }
@@ -190,20 +176,20 @@ mod tests {
 
     fn encoded(session: u32, sequence: u32, at: Wall) -> String {
         let mut out = Vec::new();
-        Heartbeat.encode(&Request::new(session, sequence, at), &mut out);
+        HeartbeatText.encode(&Request::new(session, sequence, at), &mut out);
         String::from_utf8(out).unwrap()
     }
 
     fn reflected(request: &str, at: Wall) -> String {
         let mut out = Vec::new();
-        let request = Heartbeat.recognise(request.as_bytes(), at).unwrap();
-        Heartbeat.reflect(&request, Arrived::new(at, None), at, &mut out);
+        let request = HeartbeatText.recognise(request.as_bytes(), at).unwrap();
+        HeartbeatText.reflect(&request, Arrived::new(at, None), at, &mut out);
         String::from_utf8(out).unwrap()
     }
 
     /// Why a text is not a request.
     fn refused(datagram: &str) -> Option<NotRequest> {
-        Heartbeat.recognise(datagram.as_bytes(), AT).err()
+        HeartbeatText.recognise(datagram.as_bytes(), AT).err()
     }
 
     #[test]
@@ -216,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_request_that_comes_back_tells_its_session() {
-        let quoted = |text: &str| Heartbeat.quoted_session(text.as_bytes());
+        let quoted = |text: &str| HeartbeatText.quoted_session(text.as_bytes());
         assert_eq!(quoted("44 1726820518.3919091"), Some(0));
         assert_eq!(quoted(&encoded(u32::MAX, 2, AT)), Some(u32::MAX));
         assert_eq!(quoted("4294967298 1726820518.3919091\0\0\0\0\x20\0"), Some(1), "padded");
@@ -237,9 +223,9 @@ mod tests {
 
     #[test]
     fn a_request_that_is_echoed_is_no_reply() {
-        assert_eq!(Heartbeat.decode(b"44 1726820518.3919091"), Err(Malformed));
+        assert_eq!(HeartbeatText.decode(b"44 1726820518.3919091"), Err(Malformed));
         // A server whose clock stands at the epoch is far off, and alive.
-        assert!(Heartbeat.decode(b"44 -1726820518.3919091").is_ok());
+        assert!(HeartbeatText.decode(b"44 -1726820518.3919091").is_ok());
     }
 
     #[test]
@@ -253,19 +239,19 @@ mod tests {
     #[test]
     fn replies_are_read() {
         let reply = Reply { time_difference: Some(0), ..Reply::to(Some(0), 44) };
-        assert_eq!(Heartbeat.decode(b"44 0.0"), Ok(reply));
+        assert_eq!(HeartbeatText.decode(b"44 0.0"), Ok(reply));
         let reply = Reply { time_difference: Some(-2_568_024_874), ..reply };
-        assert_eq!(Heartbeat.decode(b"44 -2.5680248737335205"), Ok(reply));
+        assert_eq!(HeartbeatText.decode(b"44 -2.5680248737335205"), Ok(reply));
         let reply = Reply { time_difference: Some(12_159), ..reply };
-        assert_eq!(Heartbeat.decode(b"44 1.2159347534179688e-05"), Ok(reply));
+        assert_eq!(HeartbeatText.decode(b"44 1.2159347534179688e-05"), Ok(reply));
         let reply = Reply {
             session: Some(u32::MAX),
             sequence: u32::MAX,
             time_difference: Some(i64::MIN),
             ..reply
         };
-        assert_eq!(Heartbeat.decode(b"18446744073709551615 -1e+300"), Ok(reply));
-        assert!(Heartbeat.confirms(&reply, AT));
+        assert_eq!(HeartbeatText.decode(b"18446744073709551615 -1e+300"), Ok(reply));
+        assert!(HeartbeatText.confirms(&reply, AT));
     }
 
     #[test]
@@ -299,7 +285,7 @@ mod tests {
             "garbage",
             "18446744073709551616 0.0",
         ] {
-            assert_eq!(Heartbeat.decode(text.as_bytes()), Err(Malformed), "{text:?}");
+            assert_eq!(HeartbeatText.decode(text.as_bytes()), Err(Malformed), "{text:?}");
         }
     }
 
@@ -353,21 +339,21 @@ mod tests {
             timestamp: 1_726_820_518.391_909_1_f64.to_bits(),
             ..ParsedRequest::new(request)
         };
-        assert_eq!(Heartbeat.recognise(request, AT), Ok(expected));
+        assert_eq!(HeartbeatText.recognise(request, AT), Ok(expected));
     }
 
     #[test]
     fn a_clock_near_the_epoch_makes_no_difference_a_timestamp() {
         for now in [Wall::default(), Wall::from_nanos(100_000_000_000_000_000)] {
             for text in ["1 0.0", "1 100000000.0", "1 315576000.0", "1 -315576000.0"] {
-                let verdict = Heartbeat.recognise(text.as_bytes(), now);
+                let verdict = HeartbeatText.recognise(text.as_bytes(), now);
                 assert_eq!(verdict, Err(NotRequest::Reply));
             }
         }
         // The kernel's stamp may be by a clock that was set meanwhile.
         let mut out = Vec::new();
-        let request = Heartbeat.recognise(b"1 1726820518.0", AT).unwrap();
-        Heartbeat.reflect(&request, Arrived::new(Wall::default(), None), AT, &mut out);
+        let request = HeartbeatText.recognise(b"1 1726820518.0", AT).unwrap();
+        HeartbeatText.reflect(&request, Arrived::new(Wall::default(), None), AT, &mut out);
         assert!(out.is_empty());
     }
 }

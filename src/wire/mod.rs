@@ -8,7 +8,8 @@
 //! A protocol is one file beside this one, and one entry in the registry below. Its file has:
 //!
 //! - a static `PROTOCOL`: a `Description`, which has all that is the same for every target;
-//! - a type for the options that a target may set, which implements `TargetOptions`;
+//! - a type for the options that a target may set, which implements `TargetOptions`; a protocol
+//!   without options implements `WithoutOptions` for its prober instead;
 //! - what implements [`Prober`], and, where responders answer the protocol, [`Reflect`].
 //!
 //! From its entry, the registry makes a variant of [`Protocol`] and one of [`ProtocolOptions`].
@@ -45,10 +46,10 @@ use crate::model::Wall;
 use options::{NothingSet, TargetOptions};
 use protocol::Description;
 
-pub use heartbeat::Heartbeat;
+pub use heartbeat::HeartbeatText;
 pub use key::{Key, KeyError};
 pub use options::{FiledKey, OptionSource};
-pub use ping::Ping;
+pub use ping::PingText;
 pub use prober::{Prober, Reply, Request, Unreadable};
 pub use protocol::{MAX_DATAGRAM, MAX_RESULTS};
 pub use reflect::{
@@ -134,8 +135,8 @@ macro_rules! protocols {
 }
 
 protocols! {
-    Heartbeat(heartbeat::Heartbeat),
-    Ping(ping::Ping),
+    Heartbeat(heartbeat::HeartbeatText),
+    Ping(ping::PingText),
     Stamp(stamp::StampOptions),
     Dns(dns::DnsOptions),
 }

@@ -24,6 +24,23 @@ pub(super) trait TargetOptions {
     fn prober(&self, secret: u64) -> Arc<dyn Prober>;
 }
 
+/// A sending half that is the same for every target, as its protocol has no options.
+pub(super) trait WithoutOptions: Prober + Copy + Default {}
+
+impl<P: WithoutOptions> TargetOptions for P {
+    fn read(_source: &mut dyn OptionSource) -> Self {
+        Self::default()
+    }
+
+    fn written(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    fn prober(&self, _secret: u64) -> Arc<dyn Prober> {
+        Arc::new(*self)
+    }
+}
+
 /// A shared key, and the file that it comes from.
 #[derive(Debug, Clone)]
 pub struct FiledKey {

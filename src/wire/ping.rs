@@ -7,16 +7,14 @@
 //! A responder answers whatever date a client writes in ASCII, as `ctime` does, in local time or
 //! not; only the sender, which wrote the date itself, reads it.
 
-use std::any::Any;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use arrayvec::ArrayString;
 use jiff::Timestamp;
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 
-use super::options::{OptionSource, TargetOptions};
+use super::options::WithoutOptions;
 use super::protocol::{Description, MAX_DATAGRAM};
 use super::text::{is_text, join, split};
 use super::{
@@ -28,7 +26,7 @@ use crate::model::Wall;
 
 /// The protocol `ping`.
 pub(super) static PROTOCOL: Description = Description {
-    reflect: Some(&Ping),
+    reflect: Some(&PingText),
     ..Description::new(
         "ping",
         "text `Ping N DATE`, answered in upper case; tells the round trip alone",
@@ -39,26 +37,14 @@ pub(super) static PROTOCOL: Description = Description {
 const CTIME: &str = "%a %b %e %H:%M:%S %Y";
 
 /// Both halves of `ping`, which has no options.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ping;
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PingText;
 
-impl TargetOptions for Ping {
-    fn read(_source: &mut dyn OptionSource) -> Self {
-        Self
-    }
+impl WithoutOptions for PingText {}
 
-    fn written(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
-    }
-
-    fn prober(&self, _secret: u64) -> Arc<dyn Prober> {
-        Arc::new(*self)
-    }
-}
-
-impl Prober for Ping {
+impl Prober for PingText {
     fn shares_replies_with(&self, other: &dyn Prober) -> bool {
-        (other as &dyn Any).is::<Self>()
+        other.as_a::<Self>().is_some()
     }
 
     fn max_session(&self) -> u32 {
@@ -94,7 +80,7 @@ impl Prober for Ping {
     }
 }
 
-impl Reflect for Ping {
+impl Reflect for PingText {
     fn rank(&self) -> Rank {
         Rank::Distinct
     }
@@ -177,7 +163,7 @@ mod tests {
 
     fn encoded(session: u32, sequence: u32, at: Wall) -> String {
         let mut out = Vec::new();
-        Ping.encode(&Request::new(session, sequence, at), &mut out);
+        PingText.encode(&Request::new(session, sequence, at), &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -196,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_request_that_comes_back_tells_its_session_however_short_it_is_cut() {
-        let quoted = |text: &str| Ping.quoted_session(text.as_bytes());
+        let quoted = |text: &str| PingText.quoted_session(text.as_bytes());
         assert_eq!(quoted(&encoded(7, 4, AT)), Some(7));
         assert_eq!(quoted("Ping 5 Fri"), Some(0));
         let last = encoded(u32::MAX, u32::MAX, AT);
@@ -210,19 +196,22 @@ mod tests {
     #[test]
     fn a_reply_is_the_request_in_capitals() {
         let mut out = Vec::new();
-        let request = Ping.recognise(b"Ping 5 ven sep 20\tz", AT).unwrap();
-        Ping.reflect(&request, Arrived::new(AT, None), AT, &mut out);
+        let request = PingText.recognise(b"Ping 5 ven sep 20\tz", AT).unwrap();
+        PingText.reflect(&request, Arrived::new(AT, None), AT, &mut out);
         assert_eq!(out, b"PING 5 VEN SEP 20\tZ");
     }
 
     #[test]
     fn a_reply_is_read_to_the_letter() {
         let reply = Reply { echo: 1_726_837_939, ..Reply::to(Some(0), 4) };
-        assert_eq!(Ping.decode(b"PING 5 FRI SEP 20 13:12:19 2024"), Ok(reply));
-        assert!(Ping.confirms(&reply, AT));
-        assert!(!Ping.confirms(&reply, Wall::from_nanos(1_726_837_940_000_000_000)));
+        assert_eq!(PingText.decode(b"PING 5 FRI SEP 20 13:12:19 2024"), Ok(reply));
+        assert!(PingText.confirms(&reply, AT));
+        assert!(!PingText.confirms(&reply, Wall::from_nanos(1_726_837_940_000_000_000)));
         let reply = Reply { session: Some(u32::MAX), sequence: u32::MAX, ..reply };
-        assert_eq!(Ping.decode(b"PING 18446744073709551616 FRI SEP 20 13:12:19 2024"), Ok(reply));
+        assert_eq!(
+            PingText.decode(b"PING 18446744073709551616 FRI SEP 20 13:12:19 2024"),
+            Ok(reply)
+        );
         for text in [
             "",
             "PING",
@@ -244,14 +233,14 @@ mod tests {
             "PING 18446744073709551617 FRI SEP 20 13:12:19 2024",
             "PING 5 WED DEC 31 23:59:59 1969",
         ] {
-            assert_eq!(Ping.decode(text.as_bytes()), Err(Malformed), "{text:?}");
+            assert_eq!(PingText.decode(text.as_bytes()), Err(Malformed), "{text:?}");
         }
-        assert_eq!(Ping.decode(b"PING 5 FRI SEP 20 13:12:19 202\xff"), Err(Malformed));
+        assert_eq!(PingText.decode(b"PING 5 FRI SEP 20 13:12:19 202\xff"), Err(Malformed));
     }
 
     #[test]
     fn a_request_is_any_text_after_a_number() {
-        let refused = |text: &str| Ping.recognise(text.as_bytes(), AT).err();
+        let refused = |text: &str| PingText.recognise(text.as_bytes(), AT).err();
         for (text, why_not) in [
             ("Ping 5 Fri Sep 20 13:12:19 2024", None),
             ("Ping 5 20.9.2024\r\n", None),

@@ -47,6 +47,13 @@ pub trait Prober: Any + Send + Sync + fmt::Debug {
     fn quoted_session(&self, request: &[u8]) -> Option<u32>;
 }
 
+impl dyn Prober {
+    /// This prober as one of type `P`, where it is one.
+    pub(super) fn as_a<P: Prober>(&self) -> Option<&P> {
+        (self as &dyn Any).downcast_ref()
+    }
+}
+
 /// What the Session-Sender says in one heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {

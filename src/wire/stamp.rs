@@ -34,7 +34,6 @@ mod tlv;
 #[cfg(test)]
 mod tests;
 
-use std::any::Any;
 use std::sync::Arc;
 
 use super::key::{Key, TAG};
@@ -53,7 +52,7 @@ pub(super) static PROTOCOL: Description = Description {
     // Targets speak to our responder's port unless they name 862 (RFC 8762 section 4.1).
     port: None,
     keys: &[KEY_FILE],
-    reflect: Some(&Stamp),
+    reflect: Some(&StampReflector),
     ..Description::new(
         "stamp",
         "RFC 8762, spoken by routers; tells the time difference and the turnaround",
@@ -140,7 +139,7 @@ impl TargetOptions for StampOptions {
 
     fn prober(&self, _secret: u64) -> Arc<dyn Prober> {
         match &self.key {
-            None => Arc::new(Stamp),
+            None => Arc::new(OpenStamp),
             Some(filed) => Arc::new(AuthenticatedStamp(filed.key.clone())),
         }
     }
@@ -157,21 +156,21 @@ impl PartialEq for StampOptions {
     }
 }
 
-/// As a sender, `stamp` without a key; as a reflector, both modes.
+/// The sender of open packets.
 #[derive(Debug, Clone, Copy)]
-struct Stamp;
+struct OpenStamp;
 
 /// The sender of authenticated packets. The key is erased with its last user.
 #[derive(Debug)]
 struct AuthenticatedStamp(Arc<Key>);
 
-impl Prober for Stamp {
+impl Prober for OpenStamp {
     fn max_session(&self) -> u32 {
         MAX_SESSION
     }
 
     fn shares_replies_with(&self, other: &dyn Prober) -> bool {
-        (other as &dyn Any).is::<Self>()
+        other.as_a::<Self>().is_some()
     }
 
     fn encode(&self, request: &Request, out: &mut Vec<u8>) {
@@ -205,8 +204,7 @@ impl Prober for AuthenticatedStamp {
     }
 
     fn shares_replies_with(&self, other: &dyn Prober) -> bool {
-        let other = (other as &dyn Any).downcast_ref::<Self>();
-        other.is_some_and(|other| self.0.is_same(&other.0))
+        other.as_a::<Self>().is_some_and(|other| self.0.is_same(&other.0))
     }
 
     fn encode(&self, request: &Request, out: &mut Vec<u8>) {
@@ -239,7 +237,11 @@ impl Prober for AuthenticatedStamp {
     }
 }
 
-impl Reflect for Stamp {
+/// The reflector, of both modes.
+#[derive(Debug, Clone, Copy)]
+struct StampReflector;
+
+impl Reflect for StampReflector {
     fn rank(&self) -> Rank {
         Rank::Indistinct
     }

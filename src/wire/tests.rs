@@ -293,7 +293,7 @@ proptest! {
         place in any::<Index>(),
         change in 1..=255u8,
     ) {
-        let ping = &Ping;
+        let ping = &PingText;
         let octets = encoded(ping, &Request::new(session, sequence, at));
         let request = recognise(&octets, at).unwrap();
         let mut octets = reflected(&request, Arrived::new(at, None), at);

@@ -142,7 +142,7 @@ fn targets_with_one_question_share_replies_and_cannot_be_distinguished() {
         let other = options(query, query_type).prober(2);
         assert_eq!(one.shares_replies_with(&*other), shares, "{query} {query_type}");
     }
-    assert!(!one.shares_replies_with(&crate::wire::Ping));
+    assert!(!one.shares_replies_with(&crate::wire::PingText));
     assert_eq!(one.max_session(), 0);
 }
 

@@ -50,15 +50,15 @@ fn after(start: Wall, millis: u64) -> Wall {
 
 fn encoded(at: Wall) -> Vec<u8> {
     let mut out = Vec::new();
-    Stamp.encode(&Request::new(7, 44, at), &mut out);
+    OpenStamp.encode(&Request::new(7, 44, at), &mut out);
     out
 }
 
 /// The reply to a request that arrives at `arrived.at` and is answered at `now`.
 fn reply_to(request: &[u8], arrived: Arrived<'_>, now: Wall) -> Vec<u8> {
     let mut out = Vec::new();
-    let request = Stamp.recognise(request, arrived.at).unwrap();
-    Stamp.reflect(&request, arrived, now, &mut out);
+    let request = StampReflector.recognise(request, arrived.at).unwrap();
+    StampReflector.reflect(&request, arrived, now, &mut out);
     out
 }
 
@@ -68,7 +68,7 @@ fn reflected(request: &[u8], at: Wall, ttl: Option<u8>) -> Vec<u8> {
 
 /// Why a datagram that arrives at `now` is not a request.
 fn refused(datagram: &[u8], now: Wall) -> Option<NotRequest> {
-    Stamp.recognise(datagram, now).err()
+    StampReflector.recognise(datagram, now).err()
 }
 
 fn with<const N: usize>(packet: [u8; N], offset: usize, field: &[u8]) -> [u8; N] {
@@ -88,9 +88,9 @@ fn answered(tlvs: &[u8]) -> Vec<u8> {
 fn packets_are_laid_out_as_the_rfcs_say() {
     assert_eq!(encoded(AT), REQUEST);
     assert_eq!(reflected(&REQUEST, after(AT, 500), Some(61)), REPLY);
-    assert_eq!(Stamp.decode(&REPLY), Ok(READ));
-    assert!(Stamp.confirms(&READ, AT));
-    assert!(!Stamp.confirms(&READ, AT + Duration::from_nanos(1)));
+    assert_eq!(OpenStamp.decode(&REPLY), Ok(READ));
+    assert!(OpenStamp.confirms(&READ, AT));
+    assert!(!OpenStamp.confirms(&READ, AT + Duration::from_nanos(1)));
 }
 
 #[test]
@@ -98,12 +98,12 @@ fn a_reflector_that_keeps_state_numbers_its_replies_itself() {
     let arrived = Arrived { number: Some(0x0102_0304), ..Arrived::new(after(AT, 500), Some(61)) };
     let out = reply_to(&REQUEST, arrived, after(AT, 750));
     assert_eq!(out, with(REPLY, 0, &[1, 2, 3, 4]));
-    assert_eq!(Stamp.decode(&out), Ok(Reply { number: Some(0x0102_0304), ..READ }));
-    assert_eq!(Stamp.quoted_session(&REQUEST), Some(7));
-    assert_eq!(Stamp.quoted_session(&REQUEST[..16]), Some(7), "the SSID is in it");
-    assert_eq!(Stamp.quoted_session(&REQUEST[..15]), None);
-    assert_eq!(Stamp.quoted_session(b"Ping 1 Thu Jan  1 00:00:00 1970"), None);
-    assert_eq!(Stamp.quoted_session(&[0; 44]), None, "no timestamp, and no SSID");
+    assert_eq!(OpenStamp.decode(&out), Ok(Reply { number: Some(0x0102_0304), ..READ }));
+    assert_eq!(OpenStamp.quoted_session(&REQUEST), Some(7));
+    assert_eq!(OpenStamp.quoted_session(&REQUEST[..16]), Some(7), "the SSID is in it");
+    assert_eq!(OpenStamp.quoted_session(&REQUEST[..15]), None);
+    assert_eq!(OpenStamp.quoted_session(b"Ping 1 Thu Jan  1 00:00:00 1970"), None);
+    assert_eq!(OpenStamp.quoted_session(&[0; 44]), None, "no timestamp, and no SSID");
 }
 
 #[test]
@@ -115,12 +115,12 @@ fn what_is_read_of_a_request_is_what_its_reply_needs() {
         counted_session: Some(8),
         is_authenticated: false,
     };
-    assert_eq!(Stamp.recognise(&REQUEST, AT), Ok(open));
+    assert_eq!(StampReflector.recognise(&REQUEST, AT), Ok(open));
     let payload = &AUTHENTICATED_REQUEST[..];
     let authenticated = ParsedRequest { payload, is_authenticated: true, ..open };
-    assert_eq!(Stamp.recognise(payload, AT), Ok(authenticated));
+    assert_eq!(StampReflector.recognise(payload, AT), Ok(authenticated));
     let without_ssid = with(REQUEST, 14, &[0, 0]);
-    assert_eq!(Stamp.recognise(&without_ssid, AT).unwrap().counted_session, Some(0));
+    assert_eq!(StampReflector.recognise(&without_ssid, AT).unwrap().counted_session, Some(0));
 }
 
 #[test]
@@ -130,8 +130,8 @@ fn an_unknown_hop_limit_is_zero() {
 
 #[test]
 fn sessions_are_offset_by_one_and_zero_is_none() {
-    assert_eq!(Stamp.max_session(), 65_534);
-    let session = |ssid: [u8; 2]| Stamp.decode(&with(REPLY, 14, &ssid)).unwrap().session;
+    assert_eq!(OpenStamp.max_session(), 65_534);
+    let session = |ssid: [u8; 2]| OpenStamp.decode(&with(REPLY, 14, &ssid)).unwrap().session;
     assert_eq!(session([0, 0]), None);
     assert_eq!(session([0, 1]), Some(0));
     assert_eq!(session([0xFF, 0xFF]), Some(65_534));
@@ -140,27 +140,27 @@ fn sessions_are_offset_by_one_and_zero_is_none() {
 #[test]
 fn a_receiver_ahead_or_behind_is_told_apart() {
     let early = with(REPLY, 16, &[0xEA, 0x97, 0xAF, 0x25]);
-    let reply = Stamp.decode(&early).unwrap();
+    let reply = OpenStamp.decode(&early).unwrap();
     assert_eq!(reply.time_difference, Some(-1_500_000_000));
     assert_eq!(reply.turnaround, Some(2_250_000_000));
 }
 
 #[test]
 fn what_no_reflector_writes_is_no_reply() {
-    assert_eq!(Stamp.decode(&[]), Err(Malformed));
-    assert_eq!(Stamp.decode(&REPLY[..43]), Err(Malformed));
-    assert_eq!(Stamp.decode(&REQUEST), Err(Malformed));
-    assert_eq!(Stamp.decode(&with(REPLY, 36, &[0x24, 0x02])), Err(Malformed));
+    assert_eq!(OpenStamp.decode(&[]), Err(Malformed));
+    assert_eq!(OpenStamp.decode(&REPLY[..43]), Err(Malformed));
+    assert_eq!(OpenStamp.decode(&REQUEST), Err(Malformed));
+    assert_eq!(OpenStamp.decode(&with(REPLY, 36, &[0x24, 0x02])), Err(Malformed));
     // It left before it came.
-    assert_eq!(Stamp.decode(&with(REPLY, 7, &[0x26])), Err(Malformed));
+    assert_eq!(OpenStamp.decode(&with(REPLY, 7, &[0x26])), Err(Malformed));
 }
 
 #[test]
 fn what_a_reflector_is_free_to_write_is_not_looked_at() {
     let padded = [&REPLY[..], &[0x40, 1, 0xFF]].concat();
-    assert_eq!(Stamp.decode(&padded), Ok(READ));
+    assert_eq!(OpenStamp.decode(&padded), Ok(READ));
     let other = with(with(REPLY, 12, &[0x80 | 0x3F, 0]), 38, &[1, 1, 0, 1, 1, 1]);
-    assert_eq!(Stamp.decode(&other), Ok(READ));
+    assert_eq!(OpenStamp.decode(&other), Ok(READ));
 }
 
 #[test]
@@ -168,10 +168,10 @@ fn a_reflector_may_count_in_ptp() {
     let reply = with(REPLY, 4, &[0x66, 0xED, 0x30, 0xA8, 0x00, 0x00, 0x00, 0x05, 0x64, 0x01]);
     let reply = with(reply, 16, &[0x66, 0xED, 0x30, 0xA7, 0x3B, 0x9A, 0xC9, 0xFF]);
     let read = Reply { time_difference: None, turnaround: Some(6), ..READ };
-    assert_eq!(Stamp.decode(&reply), Ok(read));
-    assert_eq!(Stamp.decode(&with(reply, 16, &[0x66, 0xED, 0x30, 0xA9])), Err(Malformed));
+    assert_eq!(OpenStamp.decode(&reply), Ok(read));
+    assert_eq!(OpenStamp.decode(&with(reply, 16, &[0x66, 0xED, 0x30, 0xA9])), Err(Malformed));
     let beyond = with(reply, 20, &[0x3B, 0x9A, 0xCA, 0x00]);
-    assert_eq!(Stamp.decode(&beyond), Err(Malformed));
+    assert_eq!(OpenStamp.decode(&beyond), Err(Malformed));
 }
 
 #[test]
@@ -180,8 +180,8 @@ fn nothing_happens_in_2036() {
         let sent = ERA_1 - Duration::from_millis(1000 - millis.min(1000));
         let request = encoded(sent);
         let reply = reflected(&request, after(sent, 700), None);
-        let read = Stamp.decode(&reply).unwrap();
-        assert!(Stamp.confirms(&read, sent));
+        let read = OpenStamp.decode(&reply).unwrap();
+        assert!(OpenStamp.confirms(&read, sent));
         assert_eq!(read.time_difference, Some(700_000_000));
         assert_eq!(read.turnaround, Some(250_000_000));
         for now in [sent, after(sent, 950), after(sent, 3_600_000)] {
@@ -265,7 +265,7 @@ fn zeros_to_the_end_are_padding() {
 #[test]
 fn a_clock_that_steps_back_makes_no_negative_turnaround() {
     let out = reply_to(&REQUEST, Arrived::new(AT, None), AT - Duration::from_secs(5));
-    assert_eq!(Stamp.decode(&out).unwrap().turnaround, Some(0));
+    assert_eq!(OpenStamp.decode(&out).unwrap().turnaround, Some(0));
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn authenticated_packets_are_laid_out_as_the_rfcs_say() {
         "another's key"
     );
     assert_eq!(sender.quoted_session(&REQUEST), None, "it is open");
-    assert_eq!(Stamp.quoted_session(&request), None, "it is not");
+    assert_eq!(OpenStamp.quoted_session(&request), None, "it is not");
     assert_eq!(refused(&request, AT), None);
     assert_eq!(refused(&reply, AT), Some(NotRequest::Reply));
     assert_eq!(refused(&reply, AT + Duration::from_secs(365 * 86_400)), Some(NotRequest::Reply));
@@ -352,8 +352,8 @@ fn authenticated_packets_are_laid_out_as_the_rfcs_say() {
 fn a_request_is_vouched_for_by_its_own_key_alone() {
     let keys = [key(1), key(0)];
     let by = |request: &[u8], keys: &[Key]| {
-        let request = Stamp.recognise(request, AT).unwrap();
-        match Stamp.authenticate(&request, keys) {
+        let request = StampReflector.recognise(request, AT).unwrap();
+        match StampReflector.authenticate(&request, keys) {
             Ok(Authenticity::By { place, .. }) => Ok(Some(place)),
             Ok(Authenticity::Open) => Ok(None),
             Err(unauthenticated) => Err(unauthenticated),
@@ -386,10 +386,10 @@ fn a_reply_without_the_right_tag_is_not_read() {
     }
     assert_eq!(sender.decode(&AUTHENTICATED_REPLY[..111]), Err(Malformed));
     assert_eq!(sender.decode(&REPLY), Err(Malformed));
-    assert_eq!(Stamp.decode(&AUTHENTICATED_REPLY), Err(Malformed));
+    assert_eq!(OpenStamp.decode(&AUTHENTICATED_REPLY), Err(Malformed));
     // Once in 65,536, what stands where open packets have our Error Estimate looks like it.
     let alike = with(AUTHENTICATED_REPLY, OPEN.sender_error_estimate, &ERROR_ESTIMATE);
-    assert_eq!(Stamp.decode(&alike), Err(Malformed));
+    assert_eq!(OpenStamp.decode(&alike), Err(Malformed));
 }
 
 /// What becomes of the TLVs of an authenticated request.
@@ -446,7 +446,7 @@ fn probers_share_replies_where_they_have_the_same_key_or_none() {
             assert_eq!(shares, place == other_place, "{one:?} {other:?}");
             assert_eq!(one == other, place == other_place);
         }
-        assert!(!one.prober(1).shares_replies_with(&crate::wire::Ping));
+        assert!(!one.prober(1).shares_replies_with(&crate::wire::PingText));
     }
     assert_eq!(
         format!("{:?}", keyed(0)),
