@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::config::{self, Config, Defaults, Interval, Span, Target};
 use crate::model::{Label, State, UnsentReason, Wall};
-use crate::observe::document::{DelaysDocument, PingDocument};
+use crate::observe::document::{CountsDocument, DelaysDocument, PingDocument};
 use crate::observe::{Diagnosis, TargetSample};
 use crate::probe::{Begin, Detail, Event, Happening, Probe, RunOptions};
 use crate::session::Answered;
@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     runtime.shutdown_background();
 
     seen_enough(write(&report, args.json, io::stdout().lock()))?;
-    Ok(if report.received > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.counts.received > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn target(args: &Args) -> anyhow::Result<Target> {
@@ -255,7 +255,8 @@ fn write(report: &PingDocument, json: bool, mut out: impl Write) -> io::Result<(
 /// Writes the figures as a person reads them.
 pub(super) fn summarize(report: &PingDocument, mut out: impl Write) -> io::Result<()> {
     let loss = report.loss_ratio.map_or(String::new(), |loss| format!(" ({:.1} %)", loss * 100.0));
-    let PingDocument { sent, received, lost, late, duplicates, reordered, .. } = report;
+    let counts = &report.counts;
+    let CountsDocument { sent, received, lost, late, duplicates, reordered, .. } = counts;
     writeln!(out, "\n--- {} {} statistics ---", report.target, report.protocol)?;
     writeln!(
         out,
@@ -263,11 +264,11 @@ pub(super) fn summarize(report: &PingDocument, mut out: impl Write) -> io::Resul
          {duplicates} duplicated, {reordered} reordered"
     )?;
     for (what, counts) in [
-        ("answered", &report.results),
-        ("lost on the way", &report.one_way_lost),
-        ("not sent", &report.unsent),
-        ("invalid", &report.invalid),
-        ("ICMP errors", &report.icmp_errors),
+        ("answered", &counts.results),
+        ("lost on the way", &counts.one_way_lost),
+        ("not sent", &counts.unsent),
+        ("invalid", &counts.invalid),
+        ("ICMP errors", &counts.icmp_errors),
     ] {
         for (label, count) in counts.iter().filter(|(_, count)| **count > 0) {
             writeln!(out, "{count} {what}: {}", words(label))?;

@@ -5,6 +5,7 @@
 //! Words that are label values on `/metrics` are read as text, so that a client reads the document
 //! of a newer probe.
 
+mod counts;
 mod faults;
 mod heartbeats;
 mod ping;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{Label, State, Wall};
 
+pub use counts::CountsDocument;
 pub use faults::{FaultsDocument, Setting};
 pub use heartbeats::{FrozenDocument, HeartbeatDocument, HeartbeatsDocument};
 pub use ping::{DelaysDocument, PingDocument};

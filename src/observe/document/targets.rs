@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Direction, IcmpKind, InvalidReason, UnsentReason, Wall};
+use crate::model::Wall;
 use crate::observe::{Diagnosis, TargetSample};
 
-use super::{ByLabel, Word, by_label, rfc3339, state};
+use super::{CountsDocument, Word, rfc3339, state};
 
 /// The whole answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,31 +61,11 @@ pub struct TargetDocument<'a> {
     pub resolved: bool,
     /// How often the name has come to mean another address.
     pub address_changes: u64,
-    /// Heartbeats that left.
-    pub sent: u64,
-    /// Answered within the timeout.
-    pub received: u64,
-    /// Those received, by the result that the answer reports, where the protocol has results.
-    #[serde(default)]
-    pub results: ByLabel,
-    /// Not answered within the timeout.
-    pub lost: u64,
+    /// What its heartbeats came to, as keys of this document.
+    #[serde(flatten)]
+    pub counts: CountsDocument,
     /// Not settled yet.
     pub in_flight: u64,
-    /// Due and never left, by reason.
-    pub unsent: ByLabel,
-    /// First answers after the timeout.
-    pub late: u64,
-    /// Further answers to a heartbeat.
-    pub duplicates: u64,
-    /// Answers to a heartbeat older than one answered already.
-    pub reordered: u64,
-    /// Lost heartbeats by direction, where that is known.
-    pub one_way_lost: ByLabel,
-    /// Invalid replies, by reason.
-    pub invalid: ByLabel,
-    /// ICMP errors, by kind.
-    pub icmp_errors: ByLabel,
     /// The responder's receive time less the probe's send time, as last answered.
     pub time_difference_seconds: Option<f64>,
     /// The hop limit of the last answer.
@@ -119,18 +99,8 @@ impl<'a> TargetDocument<'a> {
             down_seconds: session.down.as_secs_f64(),
             resolved: sample.resolved,
             address_changes: sample.address_changes,
-            sent: record.sent,
-            received: record.received,
-            results: sample.results().map(|(result, count)| (result.into(), count)).collect(),
-            lost: record.lost,
+            counts: sample.into(),
             in_flight: session.in_flight,
-            unsent: by_label::<UnsentReason>(&record.unsent),
-            late: record.late,
-            duplicates: record.duplicates,
-            reordered: record.reordered,
-            one_way_lost: by_label::<Direction>(&record.one_way_lost),
-            invalid: by_label::<InvalidReason>(&record.invalid),
-            icmp_errors: by_label::<IcmpKind>(&record.icmp_errors),
             time_difference_seconds: record.time_difference.map(|nanos| nanos as f64 / 1e9),
             reply_ttl: record.reply_ttl,
         }

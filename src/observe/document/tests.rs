@@ -21,7 +21,7 @@ fn the_targets_are_read_back_as_they_were_written() {
     assert_eq!(serde_json::to_vec(&read).unwrap(), written);
     assert_eq!(read.targets[0].diagnosis, None);
     assert!(read.targets[1].diagnosis.is_some());
-    assert_eq!(read.targets[0].icmp_errors["port_unreachable"], 9);
+    assert_eq!(read.targets[0].counts.icmp_errors["port_unreachable"], 9);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn a_client_reads_what_a_newer_probe_has_added() {
     document["one_way_lost"]["sideways"] = 7.into();
     document["novelty"] = true.into();
     let read: TargetDocument<'_> = serde_json::from_value(document).unwrap();
-    assert_eq!(read.one_way_lost["sideways"], 7);
+    assert_eq!(read.counts.one_way_lost["sideways"], 7);
 }
 
 #[test]

@@ -1,0 +1,55 @@
+//! How many heartbeats of one target came to what: the part that documents about targets share.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Direction, IcmpKind, InvalidReason, UnsentReason};
+use crate::observe::TargetSample;
+
+use super::{ByLabel, by_label};
+
+/// Counts of heartbeats and of what came back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CountsDocument {
+    /// Heartbeats that left.
+    pub sent: u64,
+    /// Answered within the timeout.
+    pub received: u64,
+    /// Those received, by the result that the answer reports, where the protocol has results.
+    #[serde(default)]
+    pub results: ByLabel,
+    /// Not answered within the timeout.
+    pub lost: u64,
+    /// Due and never left, by reason.
+    pub unsent: ByLabel,
+    /// First answers after the timeout.
+    pub late: u64,
+    /// Further answers to a heartbeat.
+    pub duplicates: u64,
+    /// Answers to a heartbeat older than one answered already.
+    pub reordered: u64,
+    /// Lost heartbeats by direction, as far as the numbers of the replies show it.
+    pub one_way_lost: ByLabel,
+    /// Invalid replies, by reason.
+    pub invalid: ByLabel,
+    /// ICMP errors, by kind.
+    pub icmp_errors: ByLabel,
+}
+
+impl From<&TargetSample> for CountsDocument {
+    fn from(sample: &TargetSample) -> Self {
+        let record = &sample.session.record;
+        Self {
+            sent: record.sent,
+            received: record.received,
+            results: sample.results().map(|(result, count)| (result.into(), count)).collect(),
+            lost: record.lost,
+            unsent: by_label::<UnsentReason>(&record.unsent),
+            late: record.late,
+            duplicates: record.duplicates,
+            reordered: record.reordered,
+            one_way_lost: by_label::<Direction>(&record.one_way_lost),
+            invalid: by_label::<InvalidReason>(&record.invalid),
+            icmp_errors: by_label::<IcmpKind>(&record.icmp_errors),
+        }
+    }
+}
