@@ -18,70 +18,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.request
 
+from programs import PATIENCE, all_passed, check, free_port, logged, running, wait_for
+
 PROBE = sys.argv[1]
-# How long anything may take that must come, in seconds.
-PATIENCE = 60
 # How many answers, or misses, each target must have before its figures are compared.
 ENOUGH = 5
 RESULTS = ["noerror", "formerr", "servfail", "nxdomain", "notimp", "refused", "truncated", "other"]
-
-checks = 0
-
-
-def check(condition, *what):
-    global checks
-    checks += 1
-    if not condition:
-        sys.exit(f"FAILED: {' '.join(map(str, what))}")
-
-
-def free_port():
-    """A port that is free for UDP and TCP, on both families' loopback addresses."""
-    for _ in range(100):
-        with contextlib.ExitStack() as sockets:
-            port = 0
-            try:
-                for family, ip in [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]:
-                    for kind in [socket.SOCK_DGRAM, socket.SOCK_STREAM]:
-                        one = sockets.enter_context(socket.socket(family, kind))
-                        one.bind((ip, port))
-                        port = one.getsockname()[1]
-            except OSError:
-                continue
-            return port
-    sys.exit("FAILED: no port is free on 127.0.0.1 and ::1")
-
-
-@contextlib.contextmanager
-def running(command, log):
-    with open(log, "w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        time.sleep(0.2)
-        # The probe waits for what is in flight, and at a second signal for nothing.
-        process.terminate()
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def wait_for(what, ask):
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        found = ask()
-        if found:
-            return found
-        time.sleep(0.05)
-    sys.exit(f"FAILED: never came to pass: {what}")
-
 
 ZONE = """$TTL 60
 @        IN SOA ns.heartbeat.test. hostmaster.heartbeat.test. 1 3600 600 86400 60
@@ -225,13 +169,11 @@ def main(folder):
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(running(named_command(folder), f"{folder}/named.log"))
-        log = f"{folder}/named.log"
-        wait_for(f"named runs: {log}", lambda: "running" in pathlib.Path(log).read_text())
+        logged(f"{folder}/named.log", "running")
         command = [PROBE, "run", "--config.file", f"{folder}/probe.yml",
                    "--web.listen-address", "127.0.0.1:0"]
         stack.enter_context(running(command, f"{folder}/probe.log"))
-        web = "http://" + wait_for("the probe serves", lambda: re.search(
-            r"serving HTTP address=(\S+)", pathlib.Path(f"{folder}/probe.log").read_text()))[1]
+        web = "http://" + logged(f"{folder}/probe.log", r"serving HTTP address=(\S+)")[1]
 
         def settled():
             series = scrape(web)
@@ -282,4 +224,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         main(folder)
-    print(f"{checks} checks passed")
+    all_passed()

@@ -3,7 +3,6 @@
 usage: talk.py STAMP-SUITE HEARTBEAT-PROBE HEARTBEAT-RESPONDER
 """
 
-import contextlib
 import json
 import os
 import pathlib
@@ -16,60 +15,18 @@ import tempfile
 import time
 import urllib.request
 
+from programs import PATIENCE, all_passed, check, free_port, logged, running
+
 SUITE, PROBE, RESPONDER = sys.argv[1:]
 COUNT = 50
 INTERVAL = "10ms"
 # Round trips on loopback, also on a machine that does other things, in milliseconds.
 LONG = 20
-# How long anything may take that must come, in seconds.
-PATIENCE = 60
 # How often to measure, until a machine that does other things lets the figures be compared.
 ATTEMPTS = 20
 
-checks = 0
-
-
-def check(condition, *what):
-    global checks
-    checks += 1
-    if not condition:
-        sys.exit(f"FAILED: {' '.join(map(str, what))}")
-
-
 def is_about(what, found, expected):
     check(found == expected, f"{what}: {found}, and not {expected}")
-
-
-@contextlib.contextmanager
-def running(command, log):
-    with open(log, "w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def wait_for(log, pattern):
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        found = re.findall(pattern, pathlib.Path(log).read_text())
-        if found:
-            return found
-        time.sleep(0.02)
-    sys.exit(f"FAILED: no {pattern} in {log}:\n{pathlib.Path(log).read_text()}")
-
-
-def free_port(ip):
-    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as one:
-        one.bind((ip, 0))
-        return one.getsockname()[1]
 
 
 class Responder:
@@ -82,7 +39,7 @@ class Responder:
         self.before = {}
 
     def ready(self):
-        wait_for(self.log, "serving HTTP")
+        logged(self.log, "serving HTTP")
         lines = [json.loads(line) for line in pathlib.Path(self.log).read_text().splitlines()]
         def addresses(message):
             return [str(line["fields"]["address"]) for line in lines
@@ -202,10 +159,10 @@ def suite_against_our_responder(folder, key, other):
 
 def both_reflectors_answer_tlvs_alike(folder):
     """Extra Padding, one that nobody knows, and two that reach beyond the packet."""
-    responder, port, log = Responder(folder), free_port("127.0.0.1"), f"{folder}/suite.log"
+    responder, port, log = Responder(folder), free_port(), f"{folder}/suite.log"
     suite = [SUITE, "-i", "-S", "127.0.0.1", "-o", str(port)]
     with running(responder.command, responder.log), running(suite, log):
-        wait_for(log, "listening on")
+        logged(log, "listening on")
         ours = responder.ready().ports[0]
         for tlvs in ["80010002aabb", "80c80001aa", "80010002aabb80c80000", "8001ffff00000000",
                      "80010001aa80c800050102"]:
@@ -225,10 +182,10 @@ def our_probe_against_their_reflector(folder, key, other):
     for ip in ["127.0.0.1", "::1"]:
         for state in ([], ["--stateful-reflector"]):
             for auth in ([], ["-A", "A", "--hmac-key-file", key]):
-                port, log = free_port(ip), f"{folder}/suite.log"
+                port, log = free_port(), f"{folder}/suite.log"
                 command = [SUITE, "-i", "-S", ip, "-o", str(port), *state, *auth]
                 with running(command, log):
-                    wait_for(log, "listening on")
+                    logged(log, "listening on")
                     what = f"our probe, {ip} {' '.join(state)} {'authenticated' if auth else ''}"
                     for _ in range(ATTEMPTS):
                         ours = probe_pings(ip, port, *(["--key-file", key] if auth else []))
@@ -261,7 +218,7 @@ def main():
         suite_against_our_responder(folder, *files)
         both_reflectors_answer_tlvs_alike(folder)
         our_probe_against_their_reflector(folder, *files)
-    print(f"{checks} checks passed")
+    all_passed()
 
 
 main()
