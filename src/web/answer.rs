@@ -141,17 +141,19 @@ impl LongAnswer {
     /// Waits for a turn, gathers what is to be written, and streams it.
     ///
     /// Nothing is gathered for HEAD.
-    pub(super) async fn write(
+    pub(super) async fn write<E: Into<Refusal>>(
         self,
         content_type: &'static str,
-        gather: impl Future<Output = Result<Encode, Unavailable>>,
+        gather: impl Future<Output = Result<Encode, E>>,
     ) -> Result<Response, Refusal> {
         let body = if self.head {
             left_out()
         } else {
             let turn = self.writers.turn().await.ok_or(Refusal::Busy)?;
-            let encode = gather.await.inspect_err(|error| {
-                tracing::warn!(%error, "cannot answer an HTTP request");
+            let encode = gather.await.map_err(Into::into).inspect_err(|refusal| {
+                if refusal.status().is_server_error() {
+                    tracing::warn!(error = %refusal, "cannot answer an HTTP request");
+                }
             })?;
             stream(self.gzip, move |out| {
                 let _turn = turn;

@@ -127,13 +127,14 @@ impl Probe {
         Ok(Box::new(move |out| encode(&sample, out)))
     }
 
-    /// Gathers what `encode` writes of one target.
+    /// Gathers what `encode` writes of one target, which may have been removed since its name was
+    /// found.
     async fn look(
         &self,
         name: String,
         encode: fn(&TargetLook, Out<'_>) -> io::Result<()>,
-    ) -> Result<Encode, Unavailable> {
-        let look = self.source.look(vec![name]).await?.pop().ok_or(Unavailable)?;
+    ) -> Result<Encode, Refusal> {
+        let look = self.source.look(vec![name]).await?.pop().ok_or(Refusal::UnknownTarget)?;
         Ok(Box::new(move |out| encode(&look, out)))
     }
 }

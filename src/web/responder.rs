@@ -72,5 +72,5 @@ async fn responder_page(
     State(responder): State<Responder>,
     answer: LongAnswer,
 ) -> Result<Response, Refusal> {
-    answer.write(HTML, ready(Ok(responder.page()))).await
+    answer.write(HTML, ready(Ok::<_, Refusal>(responder.page()))).await
 }

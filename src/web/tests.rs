@@ -21,6 +21,8 @@ use crate::observe::{
 struct Source {
     sample: ProbeSample,
     answers: AtomicBool,
+    /// Whether targets are removed after their names were found, and before they are looked at.
+    removes: AtomicBool,
     /// How often it was asked for an overview.
     glances: AtomicUsize,
 }
@@ -44,13 +46,14 @@ impl ProbeSource for Source {
 
     fn look(&self, names: Vec<String>) -> Looking<'_> {
         let answers = self.ready();
+        let removes = self.removes.load(Ordering::Relaxed);
         let look = |name: String| {
             let sample = self.sample.targets.iter().find(|sample| sample.target.name == name)?;
             Some(fixture::look(sample.clone()))
         };
         Box::pin(async move {
             if answers {
-                Ok(names.into_iter().filter_map(look).collect())
+                Ok(names.into_iter().filter(|_| !removes).filter_map(look).collect())
             } else {
                 Err(Unavailable)
             }
@@ -79,6 +82,7 @@ impl Running {
         let source = Arc::new(Source {
             sample,
             answers: AtomicBool::new(true),
+            removes: AtomicBool::new(false),
             glances: AtomicUsize::new(0),
         });
         let router = probe_router(source.clone(), 16);
@@ -273,6 +277,16 @@ async fn the_flight_recorder_is_found_by_any_name() {
     }
     running.source.answers.store(false, Ordering::Relaxed);
     assert_eq!(ask("fra-edge").await.status, 503);
+}
+
+#[tokio::test]
+async fn a_target_that_is_removed_while_it_is_asked_for_is_unknown() {
+    let running = Running::start(Limits::default()).await;
+    running.source.removes.store(true, Ordering::Relaxed);
+    for path in ["/targets/fra-edge", "/api/v1/targets/fra-edge/heartbeats"] {
+        let answer = running.ask(&format!("GET {path} HTTP/1.1")).await;
+        assert_eq!((answer.status, answer.text()), (404, "unknown target; / lists all targets\n"));
+    }
 }
 
 #[tokio::test]
