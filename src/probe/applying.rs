@@ -68,7 +68,8 @@ impl Applying {
         self.has_applied && self.present.is_none()
     }
 
-    /// Carries out at most `most` changes. `carries` says whether an address can be reached.
+    /// Carries out at most `most` changes, and tries as often again to find places for targets that
+    /// found none. `carries` says whether an address can be reached.
     pub(super) fn proceed(
         &mut self,
         most: usize,
@@ -80,7 +81,10 @@ impl Applying {
         for order in work.left.by_ref().take(most) {
             carry_out(order, fleet, (self.begin, work.start), now, &carries);
         }
-        self.finish();
+        // Now that all targets have left the addresses that they are to leave.
+        if work.left.as_slice().is_empty() && !fleet.retry_routes(most) {
+            self.finish();
+        }
     }
 
     /// Says so where no changes are left.
@@ -174,6 +178,30 @@ mod tests {
         applying.begin(removals, done, &mut fleet, NOW);
         applying.proceed(64, &mut fleet, NOW, |_| true);
         assert!(fleet.is_empty() && outcome.try_recv().is_ok());
+    }
+
+    #[test]
+    fn changes_are_done_once_all_have_the_addresses_that_they_passed_on() {
+        let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
+        let mut applying = Applying::new(Begin::Spread);
+        let asking = |n: u32| addressed(&format!("dns://192.0.2.{}", n % 3), None);
+        let id = TargetId::first;
+        let additions = (0..3).map(|n| Order::Add(id(n), asking(n))).collect();
+        applying.begin(additions, oneshot::channel().0, &mut fleet, NOW);
+        applying.proceed(64, &mut fleet, NOW, |_| true);
+        let (done, mut outcome) = oneshot::channel();
+        let in_a_ring = (0..3).map(|n| Order::Retune(id(n), asking(n + 1))).collect();
+        applying.begin(in_a_ring, done, &mut fleet, NOW);
+        for _ in 0..3 {
+            applying.proceed(1, &mut fleet, NOW, |_| true);
+            assert!(applying.is_under_way() && outcome.try_recv().is_err());
+        }
+        applying.proceed(1, &mut fleet, NOW, |_| true);
+        assert!(applying.is_done() && outcome.try_recv().is_ok());
+        for n in 0..3 {
+            let address = format!("192.0.2.{}:53", (n + 1) % 3).parse().unwrap();
+            assert_eq!(fleet.address(id(n)), Some(address));
+        }
     }
 
     #[test]

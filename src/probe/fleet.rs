@@ -11,7 +11,7 @@
 //! changes nothing.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +48,8 @@ const VOID_ENTRIES: usize = 1024;
 pub struct Fleet {
     targets: Slab<Watched>,
     routes: Routes,
+    /// Targets that found no place at their address, with the addresses of their hosts.
+    unrouted: BTreeMap<TargetId, Box<[SocketAddr]>>,
     named: Named,
     /// When to look at which target next. Of each target, one entry is valid at most: the one at
     /// its `wake`.
@@ -85,6 +87,7 @@ impl Fleet {
         Self {
             targets: Slab::default(),
             routes: Routes::default(),
+            unrouted: BTreeMap::new(),
             named: Named::default(),
             agenda: BinaryHeap::new(),
             due: VecDeque::new(),
@@ -147,7 +150,7 @@ impl Fleet {
         }
         self.routes.advance(now);
         for route in watched.route.into_iter().chain(watched.former.as_deref().copied()) {
-            self.routes.retire(route, watched.session.prober(), watched.target.timeout);
+            self.routes.retire(id, route, watched.session.prober(), watched.target.timeout);
         }
         self.tidy_agenda();
     }
@@ -392,13 +395,30 @@ impl Fleet {
     /// The address in use stays in use while it is among them, and while lookups fail.
     pub fn handle_addresses(&mut self, id: TargetId, found: &[SocketAddr]) {
         let Some(watched) = self.targets.get_mut(id) else { return };
-        if !watched.resolved(id, found, &mut self.routes) {
-            tracing::error!(
-                target_name = watched.target.name,
-                "too many targets at this address expect the same replies, and cannot be \
-                 distinguished there: this one sends nothing"
-            );
+        if watched.resolved(id, found, &mut self.routes) {
+            self.unrouted.remove(&id);
+        } else {
+            // Another target may be about to leave the address.
+            self.unrouted.insert(id, found.into());
         }
+    }
+
+    /// Tries once more to find a place at their addresses for at most `most` targets that found
+    /// none; true while more wait. To be called when all have the addresses that they are to have.
+    pub fn retry_routes(&mut self, most: usize) -> bool {
+        for _ in 0..most {
+            let Some((id, found)) = self.unrouted.pop_first() else { break };
+            let Some(watched) = self.targets.get_mut(id) else { continue };
+            let is_wanted = watched.route.is_none() && watched.resolution == Resolution::Succeeded;
+            if is_wanted && !watched.resolved(id, &found, &mut self.routes) {
+                tracing::error!(
+                    target_name = watched.target.name,
+                    "too many targets at this address expect the same replies, and cannot be \
+                     distinguished there: this one sends nothing"
+                );
+            }
+        }
+        !self.unrouted.is_empty()
     }
 
     /// The next thing that happened.
@@ -551,7 +571,7 @@ impl Fleet {
         if let Some(known) = known {
             self.handle_addresses(id, &known);
         } else {
-            watched.leave(&mut self.routes);
+            watched.leave(id, &mut self.routes);
             watched.resolution = Resolution::Pending;
         }
     }

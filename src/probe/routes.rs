@@ -6,7 +6,9 @@
 //! alone at its address looks like any plain sender.
 //!
 //! The number of a target that has left an address is retired for a while: an answer that is still
-//! on its way belongs to nobody then, and is not taken for the answer to a newer target.
+//! on its way belongs to nobody then, and is not taken for the answer to a newer target. The number
+//! at the address before the last change is still the target's own, so that late answers count.
+//! Where no other number is left, a newer target gets one of these nonetheless.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -46,6 +48,8 @@ struct Sharers {
     free: usize,
     /// How many of `places` are retired.
     retired: usize,
+    /// How many of `places` are former ones.
+    former: usize,
 }
 
 /// A session number.
@@ -53,6 +57,8 @@ struct Sharers {
 enum Place {
     Free,
     Taken(TargetId),
+    /// The target sends elsewhere now, and answers to what it sent here still count.
+    Former(TargetId),
     /// The target is gone, and its number is not given to another one yet.
     Retired,
 }
@@ -73,7 +79,7 @@ impl Routes {
     pub(super) const MAX_RETIRED: usize = 1 << 16;
 
     /// Gives target `id`, which sends by `prober`, a route to `peer`; `None` where as many targets
-    /// share their replies there already as can be distinguished.
+    /// send there and share their replies as can be distinguished.
     pub(super) fn add(
         &mut self,
         id: TargetId,
@@ -86,20 +92,36 @@ impl Routes {
         if known.is_none() {
             groups.push(Sharers::new(prober.clone()));
         }
-        let group = &mut groups[index];
-        if group.is_deserted() && group.is_full() {
-            // No number is left but retired ones: better one of them than a target that sends
-            // nothing.
-            *group = Sharers::new(prober.clone());
-        }
-        let session = group.take_place(id)?;
+        let session = groups[index].take_place(id, prober)?;
         Some(Route { peer, session })
     }
 
-    /// Takes a route back from a target that sends by `prober` and waits for answers for `timeout`.
-    /// Its number is given to no other target for that time, and for a minute at least.
-    pub(super) fn retire(&mut self, route: Route, prober: &Arc<dyn Prober>, timeout: Duration) {
-        self.vacate(route, prober, |_| Place::Retired);
+    /// Target `id` sends elsewhere from now on. What is answered of what it sent by `route` is still
+    /// its own, unless another target needs the number.
+    pub(super) fn leave(&mut self, id: TargetId, route: Route, prober: &Arc<dyn Prober>) {
+        self.change(route, prober, Place::Taken(id), Place::Former(id));
+    }
+
+    /// Target `id` sends by a route again that it had [left](Self::leave). False where another
+    /// target has its number by now.
+    pub(super) fn resume(&mut self, id: TargetId, route: Route, prober: &Arc<dyn Prober>) -> bool {
+        self.change(route, prober, Place::Former(id), Place::Taken(id))
+    }
+
+    /// Takes a route back from target `id`, which sends by `prober` and waits for answers for
+    /// `timeout`. Its number is given to no other target for that time, and for a minute at least.
+    /// Nothing is done where another target has the number by now.
+    pub(super) fn retire(
+        &mut self,
+        id: TargetId,
+        route: Route,
+        prober: &Arc<dyn Prober>,
+        timeout: Duration,
+    ) {
+        let held = [Place::Taken(id), Place::Former(id)];
+        if !held.into_iter().any(|place| self.change(route, prober, place, Place::Retired)) {
+            return;
+        }
         self.retired.push_back((self.now + RETIRED_FOR.max(timeout), route, prober.clone()));
         while self.retired.len() > Self::MAX_RETIRED {
             self.free_oldest();
@@ -123,22 +145,27 @@ impl Routes {
     /// Lets the next target have the number that was retired first. One that a target has by now
     /// stays its.
     fn free_oldest(&mut self) {
-        let Some((_, route, prober)) = self.retired.pop_front() else { return };
-        self.vacate(route, &prober, |place| match place {
-            Place::Free | Place::Retired => Place::Free,
-            Place::Taken(id) => Place::Taken(id),
-        });
+        if let Some((_, route, prober)) = self.retired.pop_front() {
+            self.change(route, &prober, Place::Retired, Place::Free);
+        }
     }
 
-    fn vacate(&mut self, route: Route, prober: &Arc<dyn Prober>, to: fn(Place) -> Place) {
-        let Some(groups) = self.peers.get_mut(&route.peer) else { return };
-        for group in groups.iter_mut().filter(|group| group.is_shared_with(prober)) {
-            group.vacate(route.session, to);
+    /// Makes another place of the one of `route`; false where that is not `from`.
+    fn change(&mut self, route: Route, prober: &Arc<dyn Prober>, from: Place, to: Place) -> bool {
+        let Some(groups) = self.peers.get_mut(&route.peer) else { return false };
+        let Some(group) = groups.iter_mut().find(|group| group.is_shared_with(prober)) else {
+            return false;
+        };
+        let place = route.session as usize;
+        if group.places.get(place) != Some(&from) {
+            return false;
         }
+        group.set(place, to);
         groups.retain(|group| group.free < group.places.len());
         if groups.is_empty() {
             self.peers.remove(&route.peer);
         }
+        true
     }
 
     /// The groups at an address, if any target is there.
@@ -207,46 +234,56 @@ impl Routes {
 
 impl Sharers {
     fn new(prober: Arc<dyn Prober>) -> Self {
-        Self { prober, places: Vec::with_capacity(1), free: 0, retired: 0 }
+        Self { prober, places: Vec::with_capacity(1), free: 0, retired: 0, former: 0 }
     }
 
     fn is_shared_with(&self, prober: &Arc<dyn Prober>) -> bool {
         self.prober.shares_replies_with(&**prober)
     }
 
-    /// Whether no place is free, and there can be no more.
-    fn is_full(&self) -> bool {
-        self.free == 0 && self.places.len() > self.prober.max_session() as usize
-    }
-
-    /// The session number of a free place, which target `id` takes.
-    fn take_place(&mut self, id: TargetId) -> Option<u32> {
-        if self.free > 0 {
-            let free = self.places.iter().position(|&place| place == Place::Free)?;
-            self.places[free] = Place::Taken(id);
-            self.free -= 1;
-            return u32::try_from(free).ok();
-        }
-        let session = u32::try_from(self.places.len()).ok()?;
-        if session > self.prober.max_session() {
+    /// The session number that target `id` gets, which sends by `prober`: a free one, a new one, or
+    /// where there can be no more, a retired one or the former one of another target. It is better
+    /// that late answers go wrong than that a target sends nothing.
+    fn take_place(&mut self, id: TargetId, prober: &Arc<dyn Prober>) -> Option<u32> {
+        let is_spare = if self.free > 0 {
+            |place: &Place| matches!(place, Place::Free)
+        } else if self.places.len() <= self.prober.max_session() as usize {
+            self.places.push(Place::Taken(id));
+            return u32::try_from(self.places.len() - 1).ok();
+        } else if self.retired > 0 {
+            |place: &Place| matches!(place, Place::Retired)
+        } else if self.former > 0 {
+            |place: &Place| matches!(place, Place::Former(_))
+        } else {
             return None;
+        };
+        let place = self.places.iter().position(is_spare)?;
+        self.set(place, Place::Taken(id));
+        if self.places.len() == 1 {
+            // It reads alone, and what its prober keeps secret may be another secret.
+            self.prober = prober.clone();
         }
-        self.places.push(Place::Taken(id));
-        Some(session)
+        u32::try_from(place).ok()
     }
 
-    /// Makes a place free or retired; one that is free already stays so.
-    fn vacate(&mut self, session: u32, to: fn(Place) -> Place) {
-        let Some(place) = self.places.get_mut(session as usize) else { return };
-        let from = *place;
-        if from == Place::Free {
-            return;
+    fn set(&mut self, place: usize, to: Place) {
+        let from = std::mem::replace(&mut self.places[place], to);
+        if let Some(count) = self.count(from) {
+            *count -= 1;
         }
-        let to = to(from);
-        *place = to;
-        self.retired -= usize::from(from == Place::Retired);
-        self.retired += usize::from(to == Place::Retired);
-        self.free += usize::from(to == Place::Free);
+        if let Some(count) = self.count(to) {
+            *count += 1;
+        }
+    }
+
+    /// How many places are like this one, where that is counted.
+    fn count(&mut self, place: Place) -> Option<&mut usize> {
+        match place {
+            Place::Free => Some(&mut self.free),
+            Place::Taken(_) => None,
+            Place::Former(_) => Some(&mut self.former),
+            Place::Retired => Some(&mut self.retired),
+        }
     }
 
     fn is_retired(&self, session: u32) -> bool {
@@ -272,7 +309,7 @@ impl Sharers {
 impl Place {
     fn target(&self) -> Option<TargetId> {
         match *self {
-            Self::Taken(id) => Some(id),
+            Self::Taken(id) | Self::Former(id) => Some(id),
             Self::Free | Self::Retired => None,
         }
     }

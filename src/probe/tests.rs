@@ -346,3 +346,37 @@ async fn a_name_that_comes_later_is_looked_up_and_known_to_the_next_who_has_it()
     assert_eq!(sample.targets.len(), 4);
     assert!(sample.targets.iter().all(is_resolved), "there is nothing to wait for");
 }
+
+#[tokio::test]
+async fn targets_of_one_question_can_swap_their_addresses() {
+    // As many as take several rounds to change, in pairs that swap.
+    let ports = |n: u16| 20_000 + n;
+    let config = |port_of: &dyn Fn(u16) -> u16| {
+        let targets = (0..200).map(|n| {
+            let text = format!("dns://127.0.0.1:{}", port_of(n));
+            let target = parse_target(&text, &Config::default().defaults).unwrap();
+            Target { name: format!("target {n}"), interval: Duration::from_secs(3_600), ..target }
+        });
+        Config::default().with_targets(targets).unwrap()
+    };
+    let options = RunOptions {
+        detail: Detail::Changes,
+        begin: Begin::Spread,
+        limit: None,
+        workers: NonZeroUsize::MIN,
+    };
+    let (probe, _events) = Probe::start(config(&ports), options).await.unwrap();
+    let swapped = |n: u16| ports(n ^ 1);
+    // As a ring, each takes the address of the next.
+    let rotated = |n: u16| ports((n + 1) % 200);
+    for port_of in [&swapped as &dyn Fn(u16) -> u16, &ports, &rotated] {
+        probe.apply(config(port_of)).await.unwrap();
+        let sample = probe.sample().await.unwrap();
+        for (n, target) in (0..).zip(&sample.targets) {
+            let port = target.address.map(|address| address.port());
+            assert_eq!(port, Some(port_of(n)), "{}", target.target.name);
+        }
+    }
+    let sample = probe.sample().await.unwrap();
+    assert!(sample.targets.iter().all(|target| target.address_changes == 3));
+}

@@ -85,23 +85,26 @@ impl Watched {
         if self.route.is_some_and(|route| route.peer == peer) {
             return true;
         }
-        if let Some(former) = self.former.take_if(|former| former.peer == peer) {
+        let former = self.former.take_if(|former| former.peer == peer);
+        let resumed = former.filter(|route| routes.resume(id, **route, self.session.prober()));
+        self.leave(id, routes);
+        if let Some(route) = resumed {
             // Back where it was before, with the same session number.
-            self.address_changes += u64::from(self.route.is_some());
-            self.former = self.route.replace(*former).map(Box::new);
+            self.address_changes += u64::from(self.former.is_some());
+            self.route = Some(*route);
             return true;
         }
-        self.leave(routes);
-        self.address_changes += u64::from(self.former.is_some());
         self.route = routes.add(id, peer, self.session.prober());
+        self.address_changes += u64::from(self.former.is_some() && self.route.is_some());
         self.route.is_some()
     }
 
     /// Heartbeats go nowhere until there is a new address.
-    pub(super) fn leave(&mut self, routes: &mut Routes) {
+    pub(super) fn leave(&mut self, id: TargetId, routes: &mut Routes) {
         let Some(route) = self.route.take() else { return };
+        routes.leave(id, route, self.session.prober());
         if let Some(older) = self.former.replace(Box::new(route)) {
-            routes.retire(*older, self.session.prober(), self.target.timeout);
+            routes.retire(id, *older, self.session.prober(), self.target.timeout);
         }
     }
 

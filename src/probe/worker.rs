@@ -185,7 +185,8 @@ impl Worker {
         let carries = |address| machine.has(Family::of(address));
         self.applying.proceed(CHANGES_PER_ROUND, &mut self.fleet, now, carries);
         let more = self.fleet.pass_on_addresses(ADDRESSES_PER_ROUND);
-        more || self.applying.is_under_way()
+        // Names may have swapped their addresses.
+        more || self.applying.is_under_way() || self.fleet.retry_routes(CHANGES_PER_ROUND)
     }
 
     /// Reads everything that arrived before `now`.

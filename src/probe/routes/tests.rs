@@ -78,9 +78,18 @@ fn replied(delivery: Delivery) -> Option<(u32, u32)> {
 }
 
 impl Routes {
+    /// Takes a route back from the target that has it.
+    fn take_back(&mut self, route: Route, prober: &Arc<dyn Prober>) {
+        let groups = self.peers.get(&route.peer).into_iter().flatten();
+        let mut owners = groups.filter(|group| group.is_shared_with(prober));
+        if let Some(id) = owners.find_map(|group| group.target(route.session)) {
+            self.retire(id, route, prober, Duration::ZERO);
+        }
+    }
+
     /// Takes a route back for the next target to have.
     fn remove(&mut self, route: Route, prober: &Arc<dyn Prober>) {
-        self.retire(route, prober, Duration::ZERO);
+        self.take_back(route, prober);
         self.advance(self.now + RETIRED_FOR);
     }
 }
@@ -231,8 +240,8 @@ fn a_retired_number_is_nobodys_until_it_is_taken_back() {
         let (mut routes, added) = routes_at(there, &[name]);
         let mut quote = Vec::new();
         spoken.encode(&Request::new(0, 7, AT), &mut quote);
-        routes.retire(added[0], spoken, Duration::ZERO);
-        routes.retire(added[0], spoken, Duration::ZERO);
+        routes.take_back(added[0], spoken);
+        routes.take_back(added[0], spoken);
         let deserted = UnmatchedReason::UnknownAddress;
         for datagram in [&answer(name, 0, 7)[..], b"garbage"] {
             assert_eq!(routes.deliver(there, datagram), Delivery::Unmatched(deserted));
@@ -253,7 +262,7 @@ fn a_retired_number_is_nobodys_until_it_is_taken_back() {
 
         routes.remove(added[0], spoken);
         assert_eq!(routes.add(id(5), there, spoken).unwrap().session, 0);
-        routes.retire(route, spoken, Duration::ZERO);
+        routes.take_back(route, spoken);
         routes.remove(route, spoken);
         routes.remove(Route { peer: there, session: 0 }, spoken);
         let unknown = Delivery::Unmatched(UnmatchedReason::UnknownAddress);
@@ -277,7 +286,7 @@ fn a_retired_number_is_given_again_where_there_is_no_other() {
     let mut routes = Routes::default();
     let route = routes.add(id(0), there, &gone).unwrap();
     assert_eq!(routes.add(id(1), there, &next), None, "it is taken");
-    routes.retire(route, &gone, Duration::ZERO);
+    routes.take_back(route, &gone);
     assert_eq!(routes.add(id(1), there, &next), Some(route));
     assert_eq!(replied(routes.deliver(there, &answer(&next))), Some((1, 7)), "by its own secret");
     assert_ne!(replied(routes.deliver(there, &answer(&gone))), Some((1, 7)));
@@ -291,7 +300,7 @@ fn a_retired_number_is_given_again_where_there_is_no_other() {
 fn a_reflector_that_names_no_session_serves_the_target_beside_a_retired_one() {
     let there = peer("192.0.2.1:862");
     let (mut routes, added) = routes_at(there, &["stamp", "stamp"]);
-    routes.retire(added[0], &prober("stamp"), Duration::ZERO);
+    routes.take_back(added[0], &prober("stamp"));
     assert_eq!(replied(routes.deliver(there, &answer_without_ssid(3))), Some((1, 3)));
 }
 
@@ -415,4 +424,39 @@ fn a_key_is_one_group_wherever_it_is_read_and_goes_with_its_last_user() {
     assert!(alive.upgrade().is_some(), "a route still reads with it");
     routes.remove(route, &keyed("a"));
     assert!(alive.upgrade().is_none());
+}
+
+#[test]
+fn a_target_that_has_left_keeps_its_number_until_there_is_no_other() {
+    let there = peer("192.0.2.1:12000");
+    let narrow: &Arc<dyn Prober> = &(Arc::new(Narrow) as _);
+    let mut routes = Routes::default();
+    let [first, second] = [0, 1].map(|slot| routes.add(id(slot), there, narrow).unwrap());
+    routes.leave(id(0), first, narrow);
+    assert!(!routes.resume(id(1), first, narrow), "it is another target's");
+    assert!(routes.resume(id(0), first, narrow));
+    assert_eq!(routes.add(id(2), there, narrow), None, "it is taken again");
+
+    routes.leave(id(0), first, narrow);
+    routes.take_back(second, narrow);
+    assert_eq!(routes.add(id(2), there, narrow), Some(second), "a retired one goes first");
+    assert_eq!(routes.add(id(3), there, narrow), Some(first));
+    assert!(!routes.resume(id(0), first, narrow), "it has gone to another target");
+    routes.retire(id(0), first, narrow, Duration::ZERO);
+    routes.advance(routes.now + RETIRED_FOR);
+    assert_eq!(routes.add(id(4), there, narrow), None, "both are taken");
+}
+
+#[test]
+fn answers_to_a_target_that_has_left_are_still_its_own() {
+    let there = peer("192.0.2.1:12000");
+    for name in reflecting() {
+        let (mut routes, added) = routes_at(there, &[name]);
+        routes.leave(id(0), added[0], &prober(name));
+        assert_eq!(replied(routes.deliver(there, &answer(name, 0, 7))), Some((0, 7)));
+        let next = routes.add(id(1), there, &prober(name)).unwrap();
+        assert_eq!(next.session, 1);
+        assert_eq!(replied(routes.deliver(there, &answer(name, 0, 7))), Some((0, 7)));
+        assert_eq!(replied(routes.deliver(there, &answer(name, 1, 7))), Some((1, 7)));
+    }
 }

@@ -114,6 +114,24 @@ fn an_address_that_was_left_twice_gives_its_number_to_no_newcomer_at_once() {
 }
 
 #[test]
+fn a_target_waits_for_a_place_that_another_is_about_to_leave() {
+    let mut driven = Driven::new(&["dns://192.0.2.1", "dns://192.0.2.2"]);
+    driven.retune(id(0), moved("dns://192.0.2.1", "dns://192.0.2.2"), 0);
+    assert_eq!(driven.fleet.address(id(0)), None, "it is taken");
+    // It is not tried at an address that it does not have any more.
+    driven.retune(id(0), moved("dns://192.0.2.1", "dns://192.0.2.3"), 0);
+    assert!(!driven.fleet.retry_routes(9));
+    assert_eq!(driven.fleet.address(id(0)), Some(peer("192.0.2.3:53")));
+    driven.retune(id(0), moved("dns://192.0.2.1", "dns://192.0.2.2"), 0);
+    driven.retune(id(1), moved("dns://192.0.2.2", "dns://192.0.2.3"), 0);
+    assert_eq!(driven.fleet.address(id(1)), Some(peer("192.0.2.3:53")));
+    assert!(!driven.fleet.retry_routes(9));
+    assert_eq!(driven.fleet.address(id(0)), Some(peer("192.0.2.2:53")));
+    let changes = [0, 1].map(|slot| driven.sample(slot, 0).address_changes);
+    assert_eq!(changes, [2, 1]);
+}
+
+#[test]
 fn no_more_session_numbers_are_kept_back_than_there_is_room_for() {
     let mut driven = Driven::new(&[]);
     let mut own = id(0);
