@@ -7,18 +7,19 @@ use std::fmt;
 use crate::model::Wall;
 
 /// The sending half of a protocol, built for one target from its own
-/// [options](super::ProtocolOptions).
+/// [options](super::ProtocolOptions). For STAMP, this is the Session-Sender (RFC 8762 section 4.2).
 ///
 /// It owns what it needs beyond them: its key, and what is drawn for this target alone. Everything
 /// here is total and deterministic: no method reads a clock, draws a random number or panics.
 pub trait Prober: Any + Send + Sync + fmt::Debug {
     /// The largest [`Request::session`] that the format can carry: one less than the number of
     /// targets that [share replies](Self::shares_replies_with) at one address and can be
-    /// distinguished there.
+    /// distinguished there. For STAMP, the SSID has 16 bits (RFC 8972 section 3).
     fn max_session(&self) -> u32;
 
     /// How many low bits of a heartbeat's number a reply carries, at most 32. The session takes a
-    /// reply for the heartbeat nearest to the newest one that has these bits.
+    /// reply for the heartbeat nearest to the newest one that has these bits. For DNS, the ID has 16
+    /// bits (RFC 1035 section 4.1.1).
     fn sequence_bits(&self) -> u32 {
         u32::BITS
     }
@@ -28,22 +29,24 @@ pub trait Prober: Any + Send + Sync + fmt::Debug {
     fn shares_replies_with(&self, other: &dyn Prober) -> bool;
 
     /// Writes a request to `out`, which is empty and has room for
-    /// [`MAX_DATAGRAM`](super::MAX_DATAGRAM) octets.
+    /// [`MAX_DATAGRAM`](super::MAX_DATAGRAM) octets (STAMP: RFC 8762 sections 4.2.1 and 4.2.2; DNS:
+    /// RFC 1035 section 4.1).
     fn encode(&self, request: &Request, out: &mut Vec<u8>);
 
-    /// Reads a reply.
+    /// Reads a reply (STAMP: RFC 8762 sections 4.3.1 and 4.3.2; DNS: RFC 5452 section 9.1).
     ///
     /// # Errors
     /// [`Unreadable`] where the octets are not a reply that this prober can expect.
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable>;
 
     /// Whether `reply` repeats what was sent at `sent` (t1): false for a corrupted or invented
-    /// reply. True where the format repeats nothing that could be compared.
+    /// reply. True where the format repeats nothing that could be compared. STAMP repeats t1 as the
+    /// Session-Sender Timestamp (RFC 8762 section 4.3.1).
     fn confirms(&self, reply: &Reply, sent: Wall) -> bool;
 
     /// The session of a request of this prober's target, or of one that it shares replies with, of
-    /// which an ICMP error quotes as much as its sender chose (RFC 1812 section 4.3.2.3). `None`
-    /// where the quote is too short, or of another protocol.
+    /// which an ICMP error quotes as much as its sender chose (RFC 1812 section 4.3.2.3, RFC 4443
+    /// section 2.4). `None` where the quote is too short, or of another protocol.
     fn quoted_session(&self, request: &[u8]) -> Option<u32>;
 }
 
@@ -99,6 +102,9 @@ pub struct Reply {
     /// place among them.
     pub result: Option<u8>,
 }
+
+// It is copied for every reply.
+const _: () = assert!(size_of::<Reply>() <= 64);
 
 impl Reply {
     /// The reply to heartbeat `sequence` of a session that says nothing more.

@@ -6,8 +6,8 @@ use std::fmt;
 use super::Key;
 use crate::model::Wall;
 
-/// The reflecting half of a protocol. It keeps no state and reads no clock; decoding is total over
-/// any octets.
+/// The reflecting half of a protocol. For STAMP, this is the Session-Reflector (RFC 8762 section
+/// 4.3). It keeps no state and reads no clock; decoding is total over any octets.
 pub trait Reflect: Send + Sync + fmt::Debug {
     /// When this protocol is asked whether a datagram is its own.
     fn rank(&self) -> Rank;
@@ -20,7 +20,7 @@ pub trait Reflect: Send + Sync + fmt::Debug {
     fn recognise<'d>(&self, datagram: &'d [u8], now: Wall)
     -> Result<ParsedRequest<'d>, NotRequest>;
 
-    /// Which of `keys` authenticates a request that this protocol recognised.
+    /// Which of `keys` authenticates a request that this protocol recognised (RFC 8762 section 4.4).
     ///
     /// # Errors
     /// Where the request is of the authenticated mode, and none of the keys is its sender's.
@@ -35,6 +35,7 @@ pub trait Reflect: Send + Sync + fmt::Debug {
 
     /// Writes the reply to a request that this protocol recognised to `out`, which is empty and has
     /// room for [`MAX_DATAGRAM`](super::MAX_DATAGRAM) octets; `now` is when the reply leaves (t3).
+    /// STAMP replies are those of RFC 8762 sections 4.3.1 and 4.3.2.
     ///
     /// `out` stays empty where every possible reply is longer than the request.
     fn reflect(
@@ -57,8 +58,8 @@ pub struct ParsedRequest<'d> {
     /// The Timestamp (t1) as it was read, in the protocol's own format; 0 where a protocol's reply
     /// is written without it.
     pub timestamp: u64,
-    /// The session of the sender that it belongs to (STAMP: the SSID), where replies are numbered by
-    /// session; `None` where they are not.
+    /// The session of the sender that it belongs to, where replies are numbered by session (RFC 8762
+    /// section 4.3.1; the session is the SSID of RFC 8972 section 3); `None` where they are not.
     pub counted_session: Option<u16>,
     /// Whether it is of the authenticated mode, so that a key has to
     /// [authenticate](Reflect::authenticate) it.
@@ -130,12 +131,15 @@ pub struct Arrived<'k> {
     pub at: Wall,
     /// The hop limit it arrived with, where the kernel reports it.
     pub ttl: Option<u8>,
-    /// The number that the reply is to carry, of a reflector that counts; `None` of one that keeps
-    /// no state.
+    /// The number that the reply is to carry, of a stateful reflector; `None` of a stateless one
+    /// (RFC 8762 section 4.3.1).
     pub number: Option<u32>,
     /// The key that authenticates the request, and is to authenticate the reply.
     pub key: Option<&'k Key>,
 }
+
+// It is copied for every request.
+const _: () = assert!(size_of::<Arrived<'_>>() <= 32);
 
 impl Arrived<'_> {
     /// A request that arrived at `at` with this hop limit at a reflector that keeps no state, and
