@@ -158,9 +158,9 @@ impl Fleet {
     /// Probes and judges a target as `target` says from `now` on; `target` has the same name and
     /// the same options of its protocol as before. What was counted stays, and so does what is in flight.
     ///
-    /// `found` are the addresses of its name, where that is known. Without them, a target with
-    /// another name than before has no address until [`handle_resolved`](Self::handle_resolved)
-    /// gives one.
+    /// `found` are the addresses of its name, none where the lookup failed, `None` where none has
+    /// ended. Without any, a target with another name than before has no address until
+    /// [`handle_resolved`](Self::handle_resolved) gives one.
     ///
     /// Not to be called between [`poll_transmit`](Self::poll_transmit) and
     /// [`handle_sent`](Self::handle_sent).
@@ -550,29 +550,32 @@ impl Fleet {
     }
 
     /// The address of a target is another one than that of `before`.
+    ///
+    /// Where no address is known, because a lookup failed or none has ended, the one in use stays in
+    /// use if it is of the same host.
     fn readdress(&mut self, id: TargetId, before: &Target, found: Option<&[SocketAddr]>) {
         let Some(watched) = self.targets.get_mut(id) else { return };
         if let Host::Name(name) = &before.address.host {
             self.named.remove(name, id);
         }
-        let host = &watched.target.address.host;
-        let known = match (host, found) {
-            (&Host::Ip(ip), _) => Some(vec![SocketAddr::new(ip, 0)]),
-            (Host::Name(_), Some(found)) => Some(found.to_vec()),
-            // Only the port is another one.
-            (Host::Name(_), None) if *host == before.address.host => {
-                watched.route.map(|route| vec![route.peer])
-            }
-            (Host::Name(_), None) => None,
-        };
-        if let Host::Name(name) = host {
-            self.named.add(name, id);
+        match &watched.target.address.host {
+            &Host::Ip(ip) => return self.handle_addresses(id, &[SocketAddr::new(ip, 0)]),
+            Host::Name(name) => self.named.add(name, id),
         }
-        if let Some(known) = known {
-            self.handle_addresses(id, &known);
+        if let Some(found) = found.filter(|found| !found.is_empty()) {
+            return self.handle_addresses(id, found);
+        }
+        let is_same_host = watched.target.address.host == before.address.host;
+        if let Some(route) = watched.route.filter(|_| is_same_host) {
+            // Only the port is another one.
+            self.handle_addresses(id, &[route.peer]);
         } else {
             watched.leave(id, &mut self.routes);
             watched.resolution = Resolution::Pending;
+        }
+        if found.is_some() {
+            // The last lookup failed.
+            self.handle_addresses(id, &[]);
         }
     }
 }

@@ -257,6 +257,35 @@ fn another_port_of_the_same_name_needs_no_lookup_and_known_addresses_no_wait() {
 }
 
 #[test]
+fn a_name_that_means_nothing_takes_over_no_address_of_another_host() {
+    for before in ["fra.example", "192.0.2.1"] {
+        let mut driven = Driven::new(&[before]);
+        driven.resolve("fra.example", &["192.0.2.1"]);
+        driven.run_to(999);
+        // The lookup of its new name has failed by then.
+        let changed = Arc::new(moved(before, "ams.example"));
+        driven.fleet.retune(id(0), changed, Some(&[]), at(1_000).mono);
+        let sample = driven.sample(0, 1_000);
+        assert_eq!((sample.address, sample.resolved), (None, false), "{before}");
+        driven.run_to(1_999);
+        let record = driven.sample(0, 1_999).session.record;
+        assert_eq!((record.sent, record.unsent[UnsentReason::Unresolved.index()]), (1, 1));
+    }
+}
+
+#[test]
+fn another_port_counts_while_lookups_fail() {
+    let mut driven = Driven::new(&["fra.example:862"]);
+    driven.resolve("fra.example", &["192.0.2.1"]);
+    driven.resolve("fra.example", &[]);
+    let changed = Arc::new(moved("fra.example:862", "fra.example:863"));
+    driven.fleet.retune(id(0), changed, Some(&[]), at(0).mono);
+    let sample = driven.sample(0, 0);
+    assert_eq!((sample.address, sample.resolved), (Some(peer("192.0.2.1:863")), false));
+    assert_eq!(sample.address_changes, 1);
+}
+
+#[test]
 fn an_answer_about_a_name_reaches_all_who_have_it_some_at_a_time() {
     let mut driven = Driven::new(&[]);
     for slot in 0..100 {
