@@ -15,9 +15,12 @@ use super::command::{Addressed, Order};
 use super::placement;
 use super::plan::{Change, plan};
 
-/// Every target that is probed.
+/// Every target that is probed: which worker has it, and its identity there.
+///
+/// A roster is never changed. [`succession`](Self::succession) gives the next one, and what the
+/// workers have to do to get there.
 #[derive(Debug, Clone)]
-pub(super) struct Roster {
+pub struct Roster {
     /// In the order of the configuration.
     members: Vec<Member>,
     /// Places in `members`, in the order of the names.
@@ -58,18 +61,22 @@ pub struct Applied {
 
 /// The way to another roster.
 #[derive(Debug)]
-pub(super) struct Succession {
-    pub(super) roster: Roster,
-    /// What each worker has to do.
-    pub(super) orders: Vec<Vec<Order>>,
-    /// Targets that have been removed or had other settings, with their workers.
-    pub(super) leaving: Vec<(usize, Arc<Target>)>,
-    pub(super) applied: Applied,
+pub struct Succession {
+    /// The other roster.
+    pub roster: Roster,
+    /// What each worker has to do, by the number of the worker. Removals come first, then targets
+    /// with other settings, then new targets; the addresses of names are left to be filled in.
+    pub orders: Vec<Vec<Order>>,
+    /// Targets that have been removed or had other settings, as they were, with their workers.
+    pub leaving: Vec<(usize, Arc<Target>)>,
+    /// How many targets are changed.
+    pub applied: Applied,
 }
 
 impl Roster {
     /// A roster without targets, of so many workers.
-    pub(super) fn new(workers: NonZeroUsize) -> Self {
+    #[must_use]
+    pub fn new(workers: NonZeroUsize) -> Self {
         Self {
             members: Vec::new(),
             by_name: Box::default(),
@@ -78,12 +85,13 @@ impl Roster {
     }
 
     /// All targets, in the order of the configuration.
-    pub(super) fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
+    pub fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
         self.members.iter().map(|member| &member.target)
     }
 
-    /// The worker of the target of this name, and who it is there.
-    pub(super) fn find(&self, name: &str) -> Option<(usize, TargetId)> {
+    /// The worker of the target of this name, and who it is there; `None` for an unknown name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<(usize, TargetId)> {
         let member = self.member(name)?;
         Some((member.worker as usize, member.id))
     }
@@ -103,11 +111,14 @@ impl Roster {
         arranged.into_iter().flatten().collect()
     }
 
-    /// The way to a roster of the targets `wanted`.
+    /// The way to a roster of the targets `wanted`, which are known by their names.
+    ///
+    /// Those that are the same as before have no order. Those with another protocol, or another
+    /// option of it, are removed and added; those with other settings are retuned.
     ///
     /// # Errors
     /// Where their names are not unique.
-    pub(super) fn succession(&self, wanted: &[Arc<Target>]) -> Result<Succession, DuplicateNames> {
+    pub fn succession(&self, wanted: &[Arc<Target>]) -> Result<Succession, DuplicateNames> {
         let current: Vec<_> = self.targets().cloned().collect();
         let changes = plan(&current, wanted)?;
         let mut crew = self.crew.clone();
