@@ -2,8 +2,10 @@
 //! model counts them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use udp_heartbeat::config::Target;
 use udp_heartbeat::model::{
     IcmpKind, InvalidReason, Label, StampSource, State, UnsentReason, Wall,
 };
@@ -40,6 +42,8 @@ pub(crate) struct Figures {
     pub(crate) address: Option<SocketAddr>,
     pub(crate) is_resolved: bool,
     pub(crate) address_changes: u64,
+    /// The settings by which it is probed and judged.
+    pub(crate) target: Option<Arc<Target>>,
 }
 
 /// A histogram, counted out.
@@ -84,6 +88,7 @@ impl Figures {
             address: sample.address,
             is_resolved: sample.resolved,
             address_changes: sample.address_changes,
+            target: Some(sample.target.clone()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! One target in the naive model: the list of its heartbeats, and what the definitions make of it.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +13,10 @@ use udp_heartbeat::session::{Answered, Summary};
 
 use crate::conditions::Conditions;
 use crate::figures::{Figures, Tally};
+use crate::grid;
 use crate::scenario::Foreign;
 use crate::truth::{Delivered, Says, Told};
+use crate::whereabouts::{Lookup, Whereabouts};
 
 /// The hop limit that every datagram arrives with.
 pub(crate) const TTL: u8 = 57;
@@ -26,14 +28,22 @@ const LOSS_BURSTS: [u64; 9] = [1, 2, 3, 5, 10, 20, 50, 100, 1000];
 #[derive(Debug)]
 pub(crate) struct Life {
     target: Arc<Target>,
+    /// Whether it has been removed: nothing becomes of it any more.
+    pub(crate) has_gone: bool,
     /// When its first heartbeat is due.
     pub(crate) first: Mono,
-    /// Where it was found to be, in order.
-    addresses: Vec<SocketAddr>,
-    is_resolved: bool,
-    /// The last lookup found nothing.
-    has_failed: bool,
+    /// The heartbeat of this number is due at this moment, and the others at its interval.
+    grid: (usize, Mono),
+    /// When its settings last changed: nothing could be done before by what they say.
+    retuned: Mono,
+    pub(crate) whereabouts: Whereabouts,
     beats: Vec<Beat>,
+    /// All heartbeats before this one are settled.
+    settled: usize,
+    /// As settings changed, heartbeats before the first were forgotten, and those from the second on
+    /// were not.
+    forgotten: usize,
+    kept: usize,
     /// The newest heartbeat answered in time; the newest answered at all.
     newest_in_time: Option<u64>,
     newest_answered: Option<u64>,
@@ -55,8 +65,9 @@ pub(crate) struct Life {
 #[derive(Debug, Clone, Copy)]
 struct Beat {
     fate: Fate,
-    /// When it left, for one that did.
+    /// When it left, for one that did, and in which stay at an address.
     at: Moment,
+    stay: u64,
     /// Its transmit timestamp has come.
     is_stamped: bool,
     rtt: u64,
@@ -106,18 +117,25 @@ pub(crate) struct Outcome {
 }
 
 impl Life {
-    pub(crate) fn new(target: Arc<Target>, first: Mono) -> Self {
-        let literal = match target.address.host {
-            Host::Ip(ip) => Some(SocketAddr::new(ip, target.address.port)),
-            Host::Name(_) => None,
-        };
+    /// A target that comes, whose first heartbeat is due at `first`; these addresses of its name are
+    /// known, if it has one.
+    pub(crate) fn new(
+        target: Arc<Target>,
+        found: Option<&[IpAddr]>,
+        first: Mono,
+        conditions: &Conditions,
+    ) -> Self {
         Self {
+            whereabouts: Whereabouts::new(&target, found, conditions),
             target,
+            has_gone: false,
             first,
-            addresses: literal.into_iter().collect(),
-            is_resolved: literal.is_some(),
-            has_failed: false,
+            grid: (0, first),
+            retuned: first,
             beats: Vec::new(),
+            settled: 0,
+            forgotten: 0,
+            kept: 0,
             newest_in_time: None,
             newest_answered: None,
             verdicts: Vec::new(),
@@ -133,6 +151,46 @@ impl Life {
             time_difference: None,
             is_heard: false,
         }
+    }
+
+    /// It has these settings from `now` on. What was counted stays, and so does what is in flight;
+    /// the numbers of heartbeats go on, at another interval from the next moment of its grid on.
+    pub(crate) fn retune(
+        &mut self,
+        target: Arc<Target>,
+        found: Option<&[IpAddr]>,
+        now: Mono,
+        conditions: &Conditions,
+    ) {
+        let next = self.beats.len();
+        self.kept = self.kept.max(next.saturating_sub(self.remembered()));
+        self.whereabouts.retune(&self.target, &target, found, conditions);
+        if self.target.interval != target.interval {
+            let due = grid::next(now, &target);
+            self.grid = (next, due);
+            if self.beats.is_empty() {
+                self.first = due;
+            }
+        }
+        self.target = target;
+        self.retuned = now;
+        self.kept = self.kept.max(next.saturating_sub(self.remembered()));
+        // What is in flight is remembered in any case.
+        let most = self.remembered().max(next - self.settled + self.remembered() / 2);
+        self.forgotten = self.forgotten.max(next.saturating_sub(most.next_power_of_two()));
+    }
+
+    /// Its name was looked up, if this is its name.
+    pub(crate) fn look_up(&mut self, name: &str, found: &[IpAddr], conditions: &Conditions) {
+        if matches!(&self.target.address.host, Host::Name(own) if own == name) {
+            self.whereabouts.look_up(&self.target, found, conditions);
+        }
+    }
+
+    /// Whether an answer to this heartbeat is expected from where it was sent to.
+    pub(crate) fn expects(&self, sequence: u64) -> bool {
+        let beat = self.beats.get(index(sequence));
+        !self.has_gone && beat.is_some_and(|beat| self.whereabouts.knows(beat.stay))
     }
 
     /// The figures at `now`.
@@ -180,9 +238,10 @@ impl Life {
             state_changes: std::array::from_fn(|state| changes_to(State::ALL[state])),
             consecutive_misses: self.misses_in_a_row(),
             down: self.down(now),
-            address: self.addresses.last().copied(),
-            is_resolved: self.is_resolved,
-            address_changes: (self.addresses.len() as u64).saturating_sub(1),
+            address: self.whereabouts.present.map(|place| place.address),
+            is_resolved: self.whereabouts.lookup == Lookup::Succeeded,
+            address_changes: self.whereabouts.moves,
+            target: Some(self.target.clone()),
         }
     }
 
@@ -239,26 +298,12 @@ impl Life {
         self.verdicts.last().map(|verdict| verdict.state)
     }
 
-    pub(crate) fn look_up(&mut self, found: &[SocketAddr]) {
-        self.is_resolved = !found.is_empty();
-        self.has_failed = found.is_empty();
-        let is_current = |address: &&SocketAddr| Some(*address) == self.addresses.last();
-        if let (None, Some(&first)) = (found.iter().find(is_current), found.first()) {
-            self.addresses.push(first);
-        }
-    }
-
-    /// Whether it is now, or was before the last change, at this address.
-    pub(crate) fn is_known_at(&self, address: SocketAddr) -> bool {
-        self.addresses.iter().rev().take(2).any(|&known| known == address)
-    }
-
     fn refuse(&mut self, reason: InvalidReason) -> Answered {
         self.invalid[reason.index()] += 1;
         Answered::Invalid(reason)
     }
 
-    /// Whether its name cannot be resolved, or a heartbeat has been settled that had an address.
+    /// Whether it has gone, its name cannot be resolved, or a heartbeat has been settled that had an address.
     pub(crate) fn has_shown_itself(&self) -> bool {
         let has_settled = |beat: &Beat| match beat.fate {
             Fate::Unsent(UnsentReason::Skipped | UnsentReason::Unresolved) | Fate::InFlight => {
@@ -266,12 +311,14 @@ impl Life {
             }
             Fate::Unsent(_) | Fate::Received | Fate::Lost | Fate::Late => true,
         };
-        self.has_failed || self.beats.iter().any(has_settled)
+        self.has_gone
+            || self.whereabouts.lookup == Lookup::Failed
+            || self.beats.iter().any(has_settled)
     }
 
     /// Whether no answer is waited for.
     pub(crate) fn is_settled(&self) -> bool {
-        self.count(Fate::InFlight) == 0
+        self.has_gone || self.count(Fate::InFlight) == 0
     }
 
     /// The transmit timestamp of a heartbeat has come, which counts where the answer has not.
@@ -312,11 +359,13 @@ impl Life {
         conditions: &Conditions,
         told: &mut Vec<Told>,
     ) -> Option<Due> {
-        if self.beats.is_empty() && now.mono.since(self.first) >= self.target.interval {
+        if self.beats.is_empty() && now.mono.since(self.grid.1) >= self.target.interval {
             // The first is never too late: the schedule begins with it.
             self.first = now.mono;
+            self.grid = (0, now.mono);
         }
-        let due = |n: usize| self.first + self.target.interval * u32::try_from(n).unwrap_or(0);
+        let (number, at) = self.grid;
+        let due = |n: usize| at + self.target.interval * u32::try_from(n - number).unwrap_or(0);
         let mut newest = self.beats.len();
         if now.mono < due(newest) {
             return None;
@@ -325,11 +374,12 @@ impl Life {
             newest += 1;
         }
         let (skipped, at) = (newest - self.beats.len(), due(newest));
-        let beat = |fate, at| Beat { fate, at, is_stamped: false, rtt: 0 };
+        let stay = self.whereabouts.present.map_or(0, |place| place.stay);
+        let beat = |fate, at| Beat { fate, at, stay, is_stamped: false, rtt: 0 };
         self.beats.resize(newest, beat(Fate::Unsent(UnsentReason::Skipped), now));
-        let (handed_over, leaving, refused) = match self.addresses.last() {
+        let (handed_over, leaving, refused) = match self.whereabouts.present {
             None => (false, now, Some(UnsentReason::Unresolved)),
-            Some(&address) if !conditions.has(Family::of(address)) => {
+            Some(place) if !conditions.has(Family::of(place.address)) => {
                 (false, outcome.leaving, Some(UnsentReason::NoRoute))
             }
             Some(_) => (true, outcome.leaving, outcome.refused),
@@ -372,9 +422,10 @@ impl Life {
             return self.refuse(InvalidReason::UnknownSequence);
         };
         let behind = self.beats.len() - index(sequence);
-        if behind > self.remembered() {
+        if behind > self.remembered() || index(sequence) < self.kept {
             let most = self.remembered().next_power_of_two();
-            assert!(behind > most, "no scenario may ask what is remembered of {behind} back");
+            let is_forgotten = behind > most || index(sequence) < self.forgotten;
+            assert!(is_forgotten, "no scenario may ask what is remembered of {behind} back");
             return self.refuse(InvalidReason::Expired);
         }
         if matches!(beat.fate, Fate::Unsent(_)) {
@@ -451,13 +502,14 @@ impl Life {
     pub(crate) fn expire(&mut self, now: Moment, told: &mut Vec<Told>) -> Option<Mono> {
         let verdicts = self.verdicts.len();
         let mut first = None;
-        // Everything older than the oldest in flight is settled; none is in flight so long ago.
-        let oldest = self.beats.len().saturating_sub(self.remembered());
-        for n in oldest..self.beats.len() {
+        while self.beats.get(self.settled).is_some_and(|beat| beat.fate != Fate::InFlight) {
+            self.settled += 1;
+        }
+        for n in self.settled..self.beats.len() {
             let Beat { fate, at, .. } = self.beats[n];
             let deadline = at.mono + self.target.timeout;
             if fate == Fate::InFlight && now.mono >= deadline {
-                first = first.or(Some(deadline));
+                first = first.or(Some(deadline.max(self.retuned)));
                 self.beats[n].fate = Fate::Lost;
                 told.push((now.wall, Happening::Lost { sequence: n as u64 }));
                 self.judge(n, false, now.mono, now.wall);

@@ -3,13 +3,19 @@
 //!
 //! Each file of `tests/scenarios` is a scenario and has a test of its name; `explore` draws thousands
 //! more from seeds. The `world` is the machine that the worker runs on: its clocks, and its sockets
-//! (`kernel`). The `simulation` drives the worker's real rounds on it, from command to command and
-//! from event to event, and the reflectors of the responders. What is really done to each datagram
-//! is noted (`truth`); the `model` keeps that in plain lists and tells by the definitions alone what
-//! must come of it. What the probe does is held against that, exactly, after every round: every
-//! heartbeat sent, every answer with its round trip to the nanosecond, every change of state; and
-//! every figure of every sample, glance and look that the worker answers with, at checkpoints, in the
+//! (`machine`, `kernel`). Its `coordinator` gives the worker its targets, at the start and whenever
+//! they change, by the probe's own plan. The `simulation` drives the worker's real rounds, from
+//! command to command and from event to event, and the reflectors of the responders. What is really
+//! done to each datagram is noted (`truth`); the `model` keeps that in plain lists and tells by the
+//! definitions alone what must come of it. What the probe does is held against that, exactly, after
+//! every round: every heartbeat sent, every answer with its round trip to the nanosecond, every
+//! change of state, and the very round in which changes of targets are done; and every figure of
+//! every sample, glance and look that the worker answers with (`answers`), at checkpoints, in the
 //! end, and whenever a scenario asks. Figures that a person can work out stand in the files.
+//!
+//! A target is known by its number here: targets are numbered as they come, and one that goes and
+//! comes again, in the same slot and under the same name, has another number. So what is meant for
+//! the one and reaches the other is found out.
 //!
 //! What cannot be exact: damage that a protocol cannot notice. A `heartbeat` reply repeats nothing
 //! of its request but the number, and a `stamp` reply's own timestamps are repeated by nobody, so
@@ -18,12 +24,18 @@
 //! heartbeats are a second apart. So damage is simulated with `ping` alone. And the time difference
 //! that `heartbeat` tells is a difference of doubles of Unix seconds: it may be 250 ns off.
 
+mod answers;
+mod changes;
 mod clock;
 mod conditions;
+mod coordinator;
+mod draw;
 mod explore;
 mod figures;
+mod grid;
 mod kernel;
 mod life;
+mod machine;
 mod model;
 mod network;
 mod ping_text;
@@ -32,10 +44,12 @@ mod scenario;
 mod senders;
 mod simulation;
 mod truth;
+mod whereabouts;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use udp_heartbeat::model::{
     Direction, DropReason, IcmpKind, ImpairmentKind, InvalidReason, Label, State, UnsentReason,
@@ -66,6 +80,8 @@ scenarios! {
     bursts,
     busy,
     busy_machine,
+    changes,
+    churn,
     clock_steps,
     corruption,
     crowd,
@@ -87,6 +103,7 @@ scenarios! {
     one_way,
     outage,
     pipelining,
+    reload_busy,
     reordering,
     scrapes,
     shared_address,
@@ -123,7 +140,7 @@ fn check(name: &str) {
 #[derive(Debug, PartialEq)]
 struct Outcome {
     deeds: Vec<Deeds>,
-    figures: Vec<Figures>,
+    figures: BTreeMap<String, Figures>,
     responders: Vec<Counts>,
 }
 
@@ -143,16 +160,40 @@ fn run(scenario: &Scenario, check_expected: bool) -> Outcome {
 }
 
 /// The figures that stand in the file.
-fn check_expectations(scenario: &Scenario, simulation: &Simulation<'_>, figures: &[Figures]) {
-    let targets = &scenario.config.targets;
+fn check_expectations(
+    scenario: &Scenario,
+    simulation: &Simulation<'_>,
+    figures: &BTreeMap<String, Figures>,
+) {
     for (name, expected) in &scenario.expect.targets {
-        let number = targets.iter().position(|target| target.name == *name);
-        let number = number.unwrap_or_else(|| panic!("{name} is no target"));
-        check_target(name, expected, simulation, number, &figures[number]);
+        let number = simulation.world.coordinator.newest(name);
+        let (Some(number), Some(figures)) = (number, figures.get(name)) else {
+            panic!("{name} is no target in the end")
+        };
+        check_target(name, expected, simulation, number, figures);
     }
-    let unmatched =
-        scenario.expect.unmatched.iter().map(|(reason, &count)| (reason.as_str(), count));
-    assert_same("unmatched", simulation.unmatched(), unmatched.collect());
+    for name in &scenario.expect.absent {
+        assert!(simulation.world.coordinator.newest(name).is_some(), "{name} is no target");
+        assert!(!figures.contains_key(name), "{name} is there");
+    }
+    if let Some(expected) = &scenario.expect.rounds_of_changes {
+        assert_eq!(simulation.world.coordinator.rounds, *expected, "rounds of changes");
+    }
+    if let Some(expected) = scenario.expect.latest {
+        let latest = simulation.model.lags.iter().max().copied().unwrap_or(0);
+        let latest = Duration::from_nanos(latest);
+        assert!(latest <= expected.0, "a heartbeat left {latest:?} late");
+    }
+    let shown = simulation.unmatched();
+    if scenario.expect.some_unmatched.is_empty() {
+        let expected = scenario.expect.unmatched.iter();
+        let expected = expected.map(|(reason, &count)| (reason.as_str(), count));
+        assert_same("unmatched", shown, expected.collect());
+    } else {
+        let reasons: BTreeSet<_> = shown.into_iter().map(|(reason, _)| reason.to_owned()).collect();
+        let expected: BTreeSet<_> = scenario.expect.some_unmatched.iter().cloned().collect();
+        assert_eq!(reasons, expected, "unmatched");
+    }
     if let Some(expected) = scenario.expect.ends_watch {
         assert_eq!(simulation.world.has_ended_watch, expected, "ends the watch");
     }
@@ -221,7 +262,7 @@ fn check_target(
     if let Some(expected) = &expected.one_way_lost {
         let came =
             |n| simulation.world.hosts.values().any(|host| host.reflected.contains(&(number, n)));
-        let shown = Figures::by_label::<Direction>(&simulation.one_way_lost(number));
+        let shown = Figures::by_label::<Direction>(&simulation.one_way_lost(name));
         if simulation.has_numbers(number) {
             let truth = Figures::by_label::<Direction>(&life.one_way_lost(came));
             assert_eq!(shown, truth, "{name}: one-way losses");
@@ -247,8 +288,8 @@ fn check_target(
 }
 
 /// Over paths that do no harm, the responders' counters and the probe's tell the same story.
-fn check_ground_truth(figures: &[Figures], responders: &[Counts]) {
-    let probe = |count: fn(&Figures) -> u64| figures.iter().map(count).sum::<u64>();
+fn check_ground_truth(figures: &BTreeMap<String, Figures>, responders: &[Counts]) {
+    let probe = |count: fn(&Figures) -> u64| figures.values().map(count).sum::<u64>();
     let responder = |count: fn(&Counts) -> u64| responders.iter().map(count).sum::<u64>();
     let lost_on_purpose = |counts: &Counts| {
         let reasons =

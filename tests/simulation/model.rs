@@ -5,6 +5,7 @@
 //! through it: no ring, no running sums, no agenda. The model is shown the same rounds as the
 //! probe, and knows of each datagram what the links did to it, rather than what its octets say.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -15,9 +16,12 @@ use udp_heartbeat::probe::Family;
 use crate::clock::START;
 use crate::conditions::Conditions;
 use crate::figures::Figures;
+use crate::grid;
 use crate::life::{Life, Outcome, Seen};
 use crate::scenario::{Foreign, Scenario};
-use crate::truth::{Deeds, Delivered, Input, Looks, Order, Returned, Round, Says, Told};
+use crate::truth::{
+    Change, Deeds, Delivered, Happenings, Input, Looks, Order, Returned, Round, Says, Told,
+};
 
 /// How long the probe calls itself impaired.
 const IMPAIRED_FOR: Duration = Duration::from_secs(60);
@@ -25,11 +29,22 @@ const IMPAIRED_FOR: Duration = Duration::from_secs(60);
 /// A heartbeat that leaves later than this is a sign of that.
 const IMPAIRING_LAG: Duration = Duration::from_millis(100);
 
+/// How long it takes to carry out a change, by the worker's own estimate: the heartbeats of new
+/// targets begin once all changes should have been carried out.
+const CHANGING: Duration = Duration::from_micros(10);
+
 /// All targets, and the machine.
 #[derive(Debug)]
 pub(crate) struct Model {
     conditions: Conditions,
+    /// By the numbers of the targets; those that have gone as well.
     pub(crate) lives: Vec<Life>,
+    /// Those that are there, in order.
+    there: BTreeSet<usize>,
+    /// When the heartbeats of targets that come begin, before their phases.
+    start: Mono,
+    /// How many changes are left to be carried out; `None` before the first have come.
+    changes_left: Option<usize>,
     last_round: Mono,
     is_stopped: bool,
     pub(crate) unmatched: [u64; UnmatchedReason::COUNT],
@@ -48,11 +63,13 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn new(scenario: &Scenario, firsts: &[Mono]) -> Self {
-        let targets = scenario.config.targets.iter().zip(firsts);
+    pub(crate) fn new(scenario: &Scenario) -> Self {
         Self {
             conditions: Conditions::new(scenario),
-            lives: targets.map(|(target, &first)| Life::new(target.clone(), first)).collect(),
+            lives: Vec::new(),
+            there: BTreeSet::new(),
+            start: START,
+            changes_left: None,
             last_round: START,
             is_stopped: false,
             unmatched: [0; UnmatchedReason::COUNT],
@@ -60,7 +77,7 @@ impl Model {
             receive_drops: 0,
             lags: Vec::new(),
             impaired: Vec::new(),
-            unready: (0..scenario.config.targets.len()).collect(),
+            unready: Vec::new(),
             is_ready: false,
             rtt_buckets: scenario.config.rtt_buckets.clone(),
         }
@@ -71,24 +88,27 @@ impl Model {
         let mut looks = Looks::new();
         for order in &round.orders {
             match order {
-                Order::Lookup(at, target, found) => {
+                Order::Apply { at, begun, count } => {
                     self.check_prompt(*at, round);
-                    // What no socket can reach comes last.
-                    let reachable =
-                        |address: &SocketAddr| self.conditions.has(Family::of(*address));
-                    let (mut sorted, others): (Vec<_>, Vec<_>) =
-                        found.iter().partition(|&address| reachable(address));
-                    sorted.extend(others);
-                    self.lives[*target].look_up(&sorted);
+                    let count = u32::try_from(*count).unwrap_or(u32::MAX);
+                    self.start = *begun + CHANGING * count;
+                    self.changes_left = usize::try_from(count).ok();
+                }
+                Order::Change(change) => self.change(change, round),
+                Order::Lookup { at, name, found } => {
+                    self.check_prompt(*at, round);
+                    for life in self.lives.iter_mut().filter(|life| !life.has_gone) {
+                        life.look_up(name, found, &self.conditions);
+                    }
                 }
                 Order::Look(question, targets, at) => {
-                    let look = |&n: &usize| (n, self.figures(n, at.mono, &self.rtt_buckets));
+                    let look = |&n: &usize| (n, self.figures(n, at.mono));
                     looks.insert(*question, targets.iter().map(look).collect());
                 }
                 Order::Stop => self.is_stopped = true,
             }
         }
-        let mut told = vec![Vec::new(); self.lives.len()];
+        let mut told = Happenings::new();
         for input in &round.inputs {
             match input {
                 Input::Transmitted { target, sequence } => {
@@ -99,13 +119,16 @@ impl Model {
             }
         }
         let mut sent = Vec::new();
-        for number in 0..self.lives.len() {
-            let told = &mut told[number];
-            if let Some(deadline) = self.lives[number].expire(round.at, told) {
+        for number in self.there.clone() {
+            let mut more = Vec::new();
+            if let Some(deadline) = self.lives[number].expire(round.at, &mut more) {
                 self.check_prompt(deadline, round);
             }
-            if !self.is_stopped && self.fall_due(number, round, told) {
+            if !self.is_stopped && self.fall_due(number, round, &mut more) {
                 sent.push((number, self.lives[number].newest()));
+            }
+            if !more.is_empty() {
+                told.entry(number).or_default().extend(more);
             }
         }
         // Where several rounds are looked at as one, it may be of a heartbeat that left in it.
@@ -115,8 +138,10 @@ impl Model {
             }
         }
         self.last_round = round.at.mono;
-        while self.unready.pop_if(|number| self.lives[*number].has_shown_itself()).is_some() {}
-        self.is_ready = self.unready.is_empty();
+        if !self.is_ready && self.changes_left == Some(0) {
+            while self.unready.pop_if(|number| self.lives[*number].has_shown_itself()).is_some() {}
+            self.is_ready = self.unready.is_empty();
+        }
         (Deeds { sent, happenings: told }, looks)
     }
 
@@ -133,26 +158,70 @@ impl Model {
         assert!(now <= latest, "the probe was not there at {latest:?} but at {now:?}");
     }
 
-    /// The figures of a target at `now`.
-    pub(crate) fn figures(&self, number: usize, now: Mono, rtt_buckets: &[f64]) -> Figures {
-        self.lives[number].figures(now, &self.conditions, rtt_buckets)
+    /// The figures of a target at `now`; nothing of one that has gone.
+    pub(crate) fn figures(&self, number: usize, now: Mono) -> Option<Figures> {
+        let life = &self.lives[number];
+        (!life.has_gone).then(|| life.figures(now, &self.conditions, &self.rtt_buckets))
     }
 
-    /// An ICMP error explains for the one target at its address, or for the one it quotes of several.
-    fn explain(&mut self, error: &Returned, now: Moment, told: &mut [Vec<Told>]) {
-        let here: Vec<usize> =
-            (0..self.lives.len()).filter(|&n| self.lives[n].is_known_at(error.about)).collect();
-        match (here.as_slice(), error.target) {
-            ([], _) => self.unmatched[UnmatchedReason::UnknownAddress.index()] += 1,
-            (&[target], _) => self.lives[target].explain(error.kind, now, &mut told[target]),
-            (here, Some(target)) if here.contains(&target) => {
-                self.lives[target].explain(error.kind, now, &mut told[target]);
+    /// A target comes, goes or has other settings.
+    fn change(&mut self, change: &Change, round: &Round) {
+        self.changes_left = self.changes_left.map(|left| left - 1);
+        let now = round.at.mono;
+        match change {
+            Change::Add { number, target, found } => {
+                assert_eq!(*number, self.lives.len());
+                let first = self.start + grid::phase(target);
+                let found = found.as_deref();
+                self.lives.push(Life::new(target.clone(), found, first, &self.conditions));
+                self.there.insert(*number);
+                self.unready.push(*number);
             }
-            _ => self.unmatched[UnmatchedReason::UnknownSession.index()] += 1,
+            Change::Remove { number } => {
+                self.lives[*number].has_gone = true;
+                self.there.remove(number);
+            }
+            Change::Retune { number, target, found } => {
+                let life = &mut self.lives[*number];
+                life.retune(target.clone(), found.as_deref(), now, &self.conditions);
+            }
         }
     }
 
-    fn arrive(&mut self, arrival: &Delivered, read: Moment, round: &Round, told: &mut [Vec<Told>]) {
+    /// The targets whose heartbeats go or went to an address that an answer may come from.
+    fn at(&self, address: SocketAddr) -> Vec<usize> {
+        self.there.iter().copied().filter(|&n| self.is_at(n, address)).collect()
+    }
+
+    /// Something came from an address that is for no target there.
+    fn count_unmatched(&mut self, from: SocketAddr) {
+        let is_empty = self.at(from).is_empty();
+        let reason = if is_empty {
+            UnmatchedReason::UnknownAddress
+        } else {
+            UnmatchedReason::UnknownSession
+        };
+        self.unmatched[reason.index()] += 1;
+    }
+
+    /// An ICMP error explains for the target whose heartbeat it quotes, as long as an answer to that
+    /// would be its as well; one that quotes nothing, for the one target at its address.
+    fn explain(&mut self, error: &Returned, now: Moment, told: &mut Happenings) {
+        let here = self.at(error.about);
+        let target = match (here.as_slice(), error.quoted) {
+            (_, Some((target, sequence))) => self.lives[target].expects(sequence).then_some(target),
+            (&[target], None) => Some(target),
+            _ => None,
+        };
+        match target {
+            Some(target) => {
+                self.lives[target].explain(error.kind, now, told.entry(target).or_default());
+            }
+            None => self.count_unmatched(error.about),
+        }
+    }
+
+    fn arrive(&mut self, arrival: &Delivered, read: Moment, round: &Round, told: &mut Happenings) {
         if !matches!(arrival.says, Says::Foreign { .. }) {
             self.check_prompt(arrival.at, round);
         }
@@ -169,18 +238,30 @@ impl Model {
                 self.unmatched[reason.index()] += 1;
                 return;
             }
-            Says::Answer { target, .. }
-            | Says::Damaged { target, .. }
-            | Says::Unreadable { target } => target,
-            Says::Foreign { target, .. } => target.expect("an invalid reply is somebody's"),
+            Says::Answer { target, sequence, .. } => {
+                self.lives[target].expects(sequence).then_some(target)
+            }
+            Says::Damaged { target, .. } | Says::Unreadable { target } => {
+                self.is_at(target, arrival.from).then_some(target)
+            }
+            Says::Foreign { target, .. } => {
+                // Where the one that is meant is not there any more, it is the only other one's.
+                let here = self.at(arrival.from);
+                let only = if let [only] = here.as_slice() { Some(*only) } else { None };
+                target.filter(|&target| self.is_at(target, arrival.from)).or(only)
+            }
         };
-        let life = &mut self.lives[target];
-        if life.is_known_at(arrival.from) {
-            let seen = Seen { arrival, read, last_round: self.last_round };
-            life.hear(&seen, &self.conditions, &mut told[target]);
-        } else {
-            self.unmatched[UnmatchedReason::UnknownAddress.index()] += 1;
-        }
+        let Some(target) = target else {
+            self.count_unmatched(arrival.from);
+            return;
+        };
+        let seen = Seen { arrival, read, last_round: self.last_round };
+        self.lives[target].hear(&seen, &self.conditions, told.entry(target).or_default());
+    }
+
+    fn is_at(&self, target: usize, address: SocketAddr) -> bool {
+        let life = &self.lives[target];
+        !life.has_gone && life.whereabouts.is_at(address)
     }
 
     /// What is due in a round, if anything is; whether it is handed to the kernel.

@@ -12,9 +12,12 @@ use std::time::Duration;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
-use udp_heartbeat::config::{self, Config};
+use serde_yaml::Value;
+use udp_heartbeat::config::Config;
 use udp_heartbeat::impair::{self, Burst, LossyWay, Shape};
 use udp_heartbeat::model::{IcmpKind, InvalidReason, Label, Mono, UnmatchedReason, UnsentReason};
+
+use crate::changes::{self, Change};
 
 /// One scenario.
 #[derive(Debug, Clone, Deserialize)]
@@ -47,6 +50,9 @@ pub(crate) struct Scenario {
     /// Datagrams that answer nothing.
     #[serde(default, deserialize_with = "list")]
     pub(crate) inject: Vec<Inject>,
+    /// How the set of targets changes.
+    #[serde(skip)]
+    pub(crate) changes: Vec<Change>,
     /// What is asked of the probe, beside the checkpoints.
     #[serde(default)]
     pub(crate) scrapes: Vec<Scrape>,
@@ -76,10 +82,13 @@ pub(crate) struct Probe {
     /// Address families that the machine does not have.
     pub(crate) no_ipv4: bool,
     pub(crate) no_ipv6: bool,
-    /// How long it takes to read the clock: the only thing that takes time in a round.
+    /// How long it takes to read the clock: beside changes, the only thing that takes time in a
+    /// round.
     pub(crate) clock_takes: Span,
     /// How long it takes from one round to the next where that follows at once.
     pub(crate) again_takes: Span,
+    /// How long it takes to carry out a change of a target.
+    pub(crate) change_takes: Span,
     /// When the sockets cannot be watched.
     pub(crate) watch_fails: Vec<Window>,
     /// When the probe does not run at all.
@@ -103,6 +112,7 @@ impl Default for Probe {
             no_ipv6: false,
             clock_takes: Span::default(),
             again_takes: Span::default(),
+            change_takes: Span::default(),
             watch_fails: Vec::new(),
             stalls: Vec::new(),
             clock_steps: Vec::new(),
@@ -278,12 +288,21 @@ pub(crate) enum Foreign {
 pub(crate) struct Expect {
     pub(crate) targets: BTreeMap<String, ExpectedTarget>,
     pub(crate) unmatched: BTreeMap<String, u64>,
+    /// Instead, reasons of which there must be some.
+    pub(crate) some_unmatched: Vec<String>,
     /// When the probe calls itself impaired.
     pub(crate) impaired: Option<Vec<Window>>,
     /// Datagrams that the probe's own kernel dropped.
     pub(crate) receive_drops: Option<u64>,
     /// Whether the worker was so busy for a while that it ended the watch of its sockets.
     pub(crate) ends_watch: Option<bool>,
+    /// Targets that have gone.
+    pub(crate) absent: Vec<String>,
+    /// In how many rounds the changes of each set of targets are carried out; those of the start are
+    /// the first.
+    pub(crate) rounds_of_changes: Option<Vec<usize>>,
+    /// No heartbeat leaves later than this after it is due.
+    pub(crate) latest: Option<Span>,
 }
 
 /// The figures of a target.
@@ -320,7 +339,11 @@ pub(crate) struct ExpectedTarget {
 impl Scenario {
     /// Reads the text of a scenario.
     pub(crate) fn parse(text: &str) -> Result<Self, serde_yaml::Error> {
-        serde_yaml::from_str(text)
+        let mut value: Value = serde_yaml::from_str(text)?;
+        let changes = value.as_mapping_mut().and_then(|keys| keys.remove("changes"));
+        let config = value.get("config").cloned().unwrap_or_default();
+        let scenario: Self = serde_yaml::from_value(value)?;
+        Ok(Self { changes: changes::read(changes.unwrap_or_default(), config)?, ..scenario })
     }
 
     /// The way to the target of this name.
@@ -423,42 +446,7 @@ impl<'de> Deserialize<'de> for Offset {
 }
 
 fn configuration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Config, D::Error> {
-    let mut value = serde_yaml::Value::deserialize(deserializer)?;
-    if let Some(crowd) = value.as_mapping_mut().and_then(|all| all.remove("crowd")) {
-        let crowd = Crowd::deserialize(crowd).map_err(D::Error::custom)?;
-        let targets = value.get_mut("targets").and_then(serde_yaml::Value::as_sequence_mut);
-        let targets = targets.ok_or_else(|| D::Error::custom("a crowd needs targets beside it"))?;
-        targets.extend((0..crowd.count).map(|n| crowd.target(n)));
-    }
-    let text = serde_yaml::to_string(&value).map_err(D::Error::custom)?;
-    config::parse("config", &text).map_err(D::Error::custom)
-}
-
-/// Many targets alike, which stand in no list.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Crowd {
-    count: u16,
-    interval: String,
-}
-
-impl Crowd {
-    fn target(&self, n: u16) -> serde_yaml::Value {
-        let [high, low] = n.to_be_bytes();
-        let protocol = ["heartbeat", "ping", "stamp"][usize::from(n % 3)];
-        let address = match n % 4 {
-            0 => format!("2001:db8:1::{n:x}"),
-            _ => format!("10.0.{high}.{low}"),
-        };
-        let fields = [
-            ("name", format!("crowd-{n}")),
-            ("address", address),
-            ("protocol", protocol.to_owned()),
-            ("interval", self.interval.clone()),
-        ];
-        let fields = fields.into_iter().map(|(key, value)| (key.into(), value.into()));
-        serde_yaml::Value::Mapping(fields.collect())
-    }
+    changes::configuration(Value::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
 fn label<'de, D: Deserializer<'de>, L: Label>(deserializer: D) -> Result<L, D::Error> {

@@ -1,9 +1,14 @@
 //! What was really done, as plain lists: the words that the world and the model share.
+//!
+//! Targets are numbered in the order in which they come. One that goes and comes again has another
+//! number then; one that is changed keeps its own.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use udp_heartbeat::config::Target;
 use udp_heartbeat::model::{IcmpKind, Moment, Mono, UnsentReason, Wall};
 use udp_heartbeat::probe::Happening;
 
@@ -26,18 +31,38 @@ pub(crate) struct Round {
     pub(crate) leaving: Moment,
 }
 
-/// A command that was carried out.
+/// Something that was carried out before the sockets were read.
 #[derive(Debug, Clone)]
 pub(crate) enum Order {
-    /// What the name of this target was found to mean, and when.
-    Lookup(Mono, usize, Vec<SocketAddr>),
+    /// So many changes could be begun at `at`, and were at `begun`.
+    Apply {
+        at: Mono,
+        begun: Mono,
+        count: usize,
+    },
+    Change(Change),
+    /// What a name was found to mean, and when the worker could know it.
+    Lookup {
+        at: Mono,
+        name: String,
+        found: Vec<IpAddr>,
+    },
     /// These targets are looked at closely, at this moment; by the number of the question.
     Look(u64, Vec<usize>, Moment),
     Stop,
 }
 
-/// What each target looked at must have shown, by the number of the question.
-pub(crate) type Looks = BTreeMap<u64, Vec<(usize, Figures)>>;
+/// A change of one target; `found` are the addresses of its name as far as they are known.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    Add { number: usize, target: Arc<Target>, found: Option<Vec<IpAddr>> },
+    Remove { number: usize },
+    Retune { number: usize, target: Arc<Target>, found: Option<Vec<IpAddr>> },
+}
+
+/// What each target looked at must have shown, by the number of the question; nothing where it had
+/// gone.
+pub(crate) type Looks = BTreeMap<u64, Vec<(usize, Option<Figures>)>>;
 
 /// Something that waited at a socket and was read.
 #[derive(Debug, Clone)]
@@ -73,8 +98,8 @@ pub(crate) struct Attempt {
 pub(crate) struct Returned {
     pub(crate) about: SocketAddr,
     pub(crate) kind: IcmpKind,
-    /// Whose heartbeat comes back with it, if one does.
-    pub(crate) target: Option<usize>,
+    /// The heartbeat that comes back with it, if one does: whose it is, and its number.
+    pub(crate) quoted: Option<(usize, u64)>,
     pub(crate) quote: Vec<u8>,
 }
 
@@ -106,11 +131,14 @@ pub(crate) enum Says {
 /// Something that happened to a target, and when.
 pub(crate) type Told = (Wall, Happening);
 
+/// What happened to targets, by their numbers; none is there to which nothing did.
+pub(crate) type Happenings = BTreeMap<usize, Vec<Told>>;
+
 /// What a round came to: as the probe did it, or as the model says.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Deeds {
     /// Heartbeats that were handed to the kernel, by target and number, in that order.
     pub(crate) sent: Vec<(usize, u64)>,
     /// What happened to each target, in order.
-    pub(crate) happenings: Vec<Vec<Told>>,
+    pub(crate) happenings: Happenings,
 }

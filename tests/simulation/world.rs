@@ -1,95 +1,73 @@
-//! Simulated time: the machine that a worker runs on, the network and the responders, and a queue
-//! of what happens when.
+//! Simulated time: the network, the responders and whoever commands the worker, and a queue of what
+//! happens when.
 //!
-//! To the worker, the world is a [`Machine`]: it reads the world's clocks, and sends and receives on
-//! the sockets of its kernel. [`World::wait`] stands for the driver: it jumps to the next round,
-//! and everything happens that happens by then. What a round was shown is written down, and given
-//! by [`World::finish`].
+//! To the worker, the world is a `machine`. [`World::wait`] stands for the driver: it jumps to the
+//! next round, and everything happens that happens by then. What a round was shown is written down,
+//! and given by [`World::finish`].
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::oneshot;
 use udp_heartbeat::config::{self, Target};
-use udp_heartbeat::model::{IcmpKind, Moment, Mono, TargetId, UnsentReason, Wall};
-use udp_heartbeat::net::{Datagram, Notice, Outbox};
-use udp_heartbeat::observe::TargetLook;
-use udp_heartbeat::probe::{Command, Family, Machine, Next, PAUSE, WorkerGlance, WorkerSample};
+use udp_heartbeat::model::{Moment, Mono, Wall};
+use udp_heartbeat::probe::{Command, Family, Next, PAUSE};
 
 use crate::clock::START;
 use crate::conditions::Conditions;
+use crate::coordinator::Coordinator;
 use crate::kernel::{Pending, Port};
-use crate::life::TTL;
 use crate::network::{Host, Link, Parcel};
 use crate::ping_text;
-use crate::request;
 use crate::scenario::{Question, Scenario, Window};
 use crate::senders::Senders;
-use crate::truth::{Attempt, Delivered, Input, Order, Returned, Round, Says};
+use crate::truth::{Attempt, Change, Delivered, Input, Order, Returned, Round, Says};
 
 /// How often, in the course of a scenario, all figures are held against the model's.
 const CHECKPOINTS: u32 = 12;
 
 /// Everything but the probe.
 pub(crate) struct World<'a> {
-    scenario: &'a Scenario,
-    targets: &'a [Arc<Target>],
-    now: Mono,
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) now: Mono,
     /// What happens when; what happens at one moment, in the order in which it was planned.
     queue: BTreeMap<(Mono, u64), Event>,
     planned: u64,
     pub(crate) conditions: Conditions,
-    ports: [Option<Port>; Family::ALL.len()],
-    failing_watch: Vec<Window>,
+    pub(crate) ports: [Option<Port>; Family::ALL.len()],
+    pub(crate) failing_watch: Vec<Window>,
     /// Whether a watch has ever ended.
     pub(crate) has_ended_watch: bool,
     /// What the last call read.
-    received: Vec<Delivered>,
-    senders: Senders,
+    pub(crate) received: Vec<Delivered>,
+    pub(crate) senders: Senders,
+    /// The targets as they came, by their numbers, and the ways to them and back.
+    pub(crate) targets: Vec<Arc<Target>>,
     links: Vec<(Link, Link)>,
-    /// What each target sent last, and how many heartbeats.
-    last_sent: Vec<Vec<u8>>,
+    /// The last heartbeat of each target to each address, with its number.
+    last_sent: BTreeMap<(usize, SocketAddr), (u64, Vec<u8>)>,
     stamps: ChaCha8Rng,
     pub(crate) hosts: BTreeMap<SocketAddr, Host>,
-    commands: Option<UnboundedSender<Command>>,
-    /// Since when a command waits.
-    commanded: Option<Mono>,
-    /// Answers that are waited for.
-    pub(crate) asked: BTreeMap<u64, Asked>,
-    questions: u64,
-    /// Commands on their way.
-    orders: Vec<Order>,
-    notes: Notes,
+    pub(crate) coordinator: Coordinator,
+    pub(crate) notes: Notes,
 }
 
 /// What a round is shown.
 #[derive(Debug, Default)]
-struct Notes {
+pub(crate) struct Notes {
     began: Mono,
     earliest: Mono,
-    orders: Vec<Order>,
-    clock: Vec<Moment>,
+    pub(crate) orders: Vec<Order>,
+    pub(crate) clock: Vec<Moment>,
     /// Datagrams that were received after the last reading of the clock.
-    unread: Vec<Delivered>,
-    inputs: Vec<Input>,
-    attempts: Vec<Attempt>,
-    watch_failed: bool,
-}
-
-/// An answer that is waited for.
-#[derive(Debug)]
-pub(crate) enum Asked {
-    /// What can be held against little is looked at after every round.
-    Balance(oneshot::Receiver<WorkerSample>),
-    Sample(oneshot::Receiver<WorkerSample>),
-    Glance(oneshot::Receiver<WorkerGlance>),
-    Look(oneshot::Receiver<Vec<Option<TargetLook>>>),
-    Settle(oneshot::Receiver<()>),
+    pub(crate) unread: Vec<Delivered>,
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) watch_failed: bool,
 }
 
 #[derive(Debug)]
@@ -100,8 +78,11 @@ enum Event {
     /// A responder lets go of what it holds.
     Release(SocketAddr),
     Arrival(Delivered),
-    Lookup(usize, Vec<SocketAddr>),
-    Icmp(SocketAddr, Option<usize>, IcmpKind),
+    Lookup(String, Vec<IpAddr>),
+    /// The ICMP error, the datagram or the change of this place in the scenario.
+    Icmp(usize),
+    Inject(usize),
+    Change(usize),
     Ask(Question, Option<Duration>),
     /// Whoever asked this does not wait any longer.
     Leave(u64),
@@ -111,20 +92,14 @@ enum Event {
 impl<'a> World<'a> {
     /// A world in which nothing has happened yet.
     pub(crate) fn new(scenario: &'a Scenario, commands: UnboundedSender<Command>) -> Self {
-        let targets = &scenario.config.targets;
         let conditions = Conditions::new(scenario);
         let host = |address| (address, Host::new(address, &scenario.responder, scenario.seed));
-        let link = |(target, seed): (&Arc<Target>, u64)| {
-            let path = scenario.path(&target.name);
-            (Link::new(&path.forward, 2 * seed), Link::new(&path.backward, 2 * seed + 1))
-        };
         let port = |family| {
             let room = scenario.probe.receive_queue.unwrap_or(usize::MAX);
             conditions.has(family).then(|| Port::new(room))
         };
         let mut world = Self {
             scenario,
-            targets,
             now: START,
             queue: BTreeMap::new(),
             planned: 0,
@@ -132,19 +107,17 @@ impl<'a> World<'a> {
             has_ended_watch: false,
             failing_watch: scenario.probe.watch_fails.clone(),
             received: Vec::new(),
-            senders: Senders::new(scenario, &conditions),
-            hosts: addresses(scenario).into_iter().map(host).collect(),
-            links: targets.iter().zip(scenario.seed * 1_000..).map(link).collect(),
-            last_sent: vec![Vec::new(); targets.len()],
+            senders: Senders::default(),
+            targets: Vec::new(),
+            links: Vec::new(),
+            last_sent: BTreeMap::new(),
             stamps: ChaCha8Rng::seed_from_u64(scenario.seed),
+            hosts: addresses(scenario).into_iter().map(host).collect(),
             conditions,
-            commands: Some(commands),
-            commanded: None,
-            asked: BTreeMap::new(),
-            questions: 0,
-            orders: Vec::new(),
+            coordinator: Coordinator::new(commands),
             notes: Notes::default(),
         };
+        world.coordinator.apply(&scenario.config.targets, START);
         world.plan_scenario();
         world
     }
@@ -172,14 +145,29 @@ impl<'a> World<'a> {
         if matches!(next, Next::Sleep(_)) {
             self.ports.iter_mut().flatten().for_each(Port::woken);
         }
-        let orders = carried_out(std::mem::take(&mut self.orders));
-        for order in &orders {
-            if let Order::Lookup(_, target, found) = order {
-                self.senders.look_up(*target, found, &self.conditions);
-            }
-        }
-        self.notes = Notes { began: self.now, earliest, orders, ..Notes::default() };
+        self.notes = Notes { began: self.now, earliest, ..Notes::default() };
         true
+    }
+
+    /// The round begins, and carries out what has been commanded until now.
+    pub(crate) fn begin(&mut self) {
+        let orders = self.coordinator.carry_out(self.now);
+        for order in &orders {
+            if let Order::Change(Change::Add { number, target, .. }) = order {
+                assert_eq!(*number, self.targets.len());
+                // Of those that are there from the start, whatever order they are added in.
+                let first = &self.scenario.config.targets;
+                let place = first.iter().position(|first| Arc::ptr_eq(first, target));
+                let seed = self.scenario.seed * 1_000 + place.unwrap_or(*number) as u64;
+                let path = self.scenario.path(&target.name);
+                let forward = Link::new(&path.forward, 2 * seed);
+                self.links.push((forward, Link::new(&path.backward, 2 * seed + 1)));
+                self.targets.push(target.clone());
+            }
+            let slot = |number| self.coordinator.slot(number);
+            self.senders.carry_out(order, self.now, &self.conditions, slot);
+        }
+        self.notes.orders = orders;
     }
 
     /// What the round was shown since [`wait`](Self::wait), and whether a watch failed in it.
@@ -187,13 +175,15 @@ impl<'a> World<'a> {
         let notes = std::mem::take(&mut self.notes);
         let Notes { began, earliest, mut orders, clock, unread, inputs, attempts, watch_failed } =
             notes;
-        // It has taken all commands that had come by then.
-        self.commanded = None;
         assert!(unread.is_empty(), "the clock is read after every batch");
         let mut clock = clock.into_iter();
         for order in &mut orders {
-            if let Order::Look(.., at) = order {
-                *at = clock.next().expect("every look reads the clock");
+            match order {
+                Order::Look(.., at) => *at = clock.next().expect("every look reads the clock"),
+                Order::Apply { begun, .. } => {
+                    *begun = clock.next().expect("changes read the clock to begin").mono;
+                }
+                Order::Change(_) | Order::Lookup { .. } | Order::Stop => {}
             }
         }
         let at = clock.next().expect("every round reads the clock");
@@ -206,60 +196,11 @@ impl<'a> World<'a> {
         self.notes.attempts.len()
     }
 
-    /// Asks the worker something; the answer is one of those `asked` for.
-    pub(crate) fn ask(&mut self, question: Question) -> u64 {
-        let (command, asked) = match question {
-            Question::Sample => {
-                let (to, answer) = oneshot::channel();
-                (Command::Sample(to), Asked::Sample(answer))
-            }
-            Question::Glance => {
-                let (to, answer) = oneshot::channel();
-                (Command::Glance(to), Asked::Glance(answer))
-            }
-            Question::Look => {
-                let (to, answer) = oneshot::channel();
-                // Every other one, the last first; and one that is not there.
-                let looked: Vec<usize> = (0..self.targets.len()).rev().step_by(2).collect();
-                let question = self.questions + 1;
-                self.orders.push(Order::Look(question, looked.clone(), Moment::default()));
-                let numbers = std::iter::once(self.targets.len()).chain(looked);
-                (Command::Look(numbers.map(id).collect(), to), Asked::Look(answer))
-            }
-        };
-        self.command(command);
-        self.expect(asked)
-    }
-
-    /// Asks for a sample of which only the sums are looked at.
-    pub(crate) fn ask_balance(&mut self) {
-        let (to, answer) = oneshot::channel();
-        self.command(Command::Sample(to));
-        self.expect(Asked::Balance(answer));
-    }
-
-    /// Nobody commands the worker any more.
-    pub(crate) fn leave(&mut self) {
-        self.commands = None;
-    }
-
-    fn expect(&mut self, asked: Asked) -> u64 {
-        self.questions += 1;
-        self.asked.insert(self.questions, asked);
-        self.questions
-    }
-
-    fn command(&mut self, command: Command) {
-        let commands = self.commands.as_ref().expect("somebody commands");
-        commands.send(command).expect("the worker is there");
-        self.commanded.get_or_insert(self.now);
-    }
-
     /// When a sleep until `until` ends; `None` where it never does.
     fn sleep(&mut self, until: Option<Mono>) -> Option<Mono> {
         loop {
             let edges = self.ports.iter().flatten().filter_map(Port::edge);
-            if let Some(since) = edges.chain(self.commanded).min() {
+            if let Some(since) = edges.chain(self.coordinator.commanded()).min() {
                 return Some(since);
             }
             let next = self.queue.first_key_value().map(|((at, _), _)| *at);
@@ -271,7 +212,7 @@ impl<'a> World<'a> {
     }
 
     /// Everything happens that happens until `until`.
-    fn advance(&mut self, until: Mono) {
+    pub(crate) fn advance(&mut self, until: Mono) {
         while let Some(entry) = self.queue.first_entry()
             && entry.key().0 <= until
         {
@@ -289,7 +230,7 @@ impl<'a> World<'a> {
     }
 
     fn plan_scenario(&mut self) {
-        let Scenario { lasts, names, icmp, inject, scrapes, .. } = self.scenario;
+        let Scenario { lasts, names, icmp, inject, scrapes, changes, .. } = self.scenario;
         self.plan(START + lasts.0, Event::Stop);
         for checkpoint in 1..CHECKPOINTS {
             let at = START + lasts.0 * checkpoint / CHECKPOINTS;
@@ -297,32 +238,25 @@ impl<'a> World<'a> {
                 self.plan(at, Event::Ask(question, None));
             }
         }
+        for (place, change) in changes.iter().enumerate() {
+            assert!(change.at < *lasts, "nothing is changed after the end");
+            self.plan(START + change.at.0, Event::Change(place));
+        }
         for scrape in scrapes {
             let patience = scrape.patience.map(|patience| patience.0);
             self.plan(START + scrape.at.0, Event::Ask(scrape.asks, patience));
         }
-        for (number, target) in self.targets.iter().enumerate() {
-            let config::Host::Name(name) = &target.address.host else { continue };
-            for lookup in names.get(name).into_iter().flatten() {
-                let port = target.address.port;
-                let found = lookup.finds.iter().map(|&ip| SocketAddr::new(ip, port)).collect();
-                self.plan(START + lookup.at.0, Event::Lookup(number, found));
+        for (name, lookups) in names {
+            for lookup in lookups {
+                let event = Event::Lookup(name.clone(), lookup.finds.clone());
+                self.plan(START + lookup.at.0, event);
             }
         }
-        for error in icmp {
-            let quoted = |target: &Arc<Target>| Some(&target.name) == error.quotes.as_ref();
-            let target = self.targets.iter().position(quoted);
-            assert_eq!(target.is_some(), error.quotes.is_some(), "{error:?} quotes no target");
-            self.plan(START + error.at.0, Event::Icmp(error.about, target, error.kind));
+        for (place, error) in icmp.iter().enumerate() {
+            self.plan(START + error.at.0, Event::Icmp(place));
         }
-        for inject in inject {
-            let name = inject.target.as_deref();
-            let target = self.targets.iter().position(|target| Some(target.name.as_str()) == name);
-            assert_eq!(target.is_some(), name.is_some(), "{name:?} is no target");
-            let at = START + inject.at.0;
-            let says = Says::Foreign { target, counts_as: inject.counts_as };
-            let (from, payload) = (inject.from, inject.payload());
-            self.plan(at, Event::Arrival(Delivered { at, from, payload, says, drops: None }));
+        for (place, inject) in inject.iter().enumerate() {
+            self.plan(START + inject.at.0, Event::Inject(place));
         }
     }
 
@@ -340,45 +274,60 @@ impl<'a> World<'a> {
                 }
                 self.plan_release(address);
             }
-            Event::Arrival(delivered) => {
-                if let Some(port) = &mut self.ports[Family::of(delivered.from).index()] {
-                    port.arrive(delivered);
-                }
-            }
-            Event::Lookup(target, found) => {
-                self.orders.push(Order::Lookup(self.now, target, found.clone()));
-                let config::Host::Name(name) = &self.targets[target].address.host else {
-                    panic!("an address is not looked up")
-                };
-                let name = name.as_str().into();
-                self.command(Command::Resolved { name, addresses: found.into() });
-            }
-            Event::Icmp(about, target, kind) => {
-                let quote = target.map(|target| self.last_sent[target].clone());
-                let quote = quote.unwrap_or_default();
-                // Who has sent nothing is quoted by nobody.
-                let target = target.filter(|_| !quote.is_empty());
-                let returned = Returned { about, kind, target, quote };
-                if let Some(port) = &mut self.ports[Family::of(about).index()] {
-                    port.notice(self.now, Pending::Icmp(returned));
-                }
+            Event::Arrival(delivered) => self.arrive(delivered),
+            Event::Lookup(name, found) => self.coordinator.look_up(&name, &found, self.now),
+            Event::Icmp(place) => self.send_error(place),
+            Event::Inject(place) => self.inject(place),
+            Event::Change(place) => {
+                let wanted = &self.scenario.changes[place].targets;
+                self.coordinator.apply(wanted, self.now);
             }
             Event::Ask(question, patience) => {
-                let question = self.ask(question);
+                let question = self.coordinator.ask(question, self.now);
                 if let Some(patience) = patience {
                     self.plan(self.now + patience, Event::Leave(question));
                 }
             }
             Event::Leave(question) => {
-                self.asked.remove(&question);
+                self.coordinator.asked.remove(&question);
             }
-            Event::Stop => {
-                self.orders.push(Order::Stop);
-                self.command(Command::Stop);
-                let (to, answer) = oneshot::channel();
-                self.command(Command::Settle(to));
-                self.expect(Asked::Settle(answer));
-            }
+            Event::Stop => self.coordinator.stop(self.now),
+        }
+    }
+
+    /// An ICMP error comes, which quotes the last heartbeat of a target to the address that it is
+    /// about, or nothing.
+    fn send_error(&mut self, place: usize) {
+        let error = &self.scenario.icmp[place];
+        let about = error.about;
+        let last = error.quotes.as_ref().and_then(|name| {
+            assert!(self.coordinator.newest(name).is_some(), "{name} is no target");
+            let mut all = self.last_sent.iter().rev();
+            all.find(|((number, to), _)| self.targets[*number].name == *name && *to == about)
+        });
+        let quoted = last.map(|((number, _), (sequence, _))| (*number, *sequence));
+        let quote = last.map(|(_, (_, payload))| payload.clone()).unwrap_or_default();
+        let returned = Returned { about, kind: error.kind, quoted, quote };
+        if let Some(port) = &mut self.ports[Family::of(about).index()] {
+            port.notice(self.now, Pending::Icmp(returned));
+        }
+    }
+
+    /// A datagram comes that answers nothing.
+    fn inject(&mut self, place: usize) {
+        let inject = &self.scenario.inject[place];
+        let target = inject.target.as_ref().map(|name| {
+            let newest = self.coordinator.newest(name);
+            newest.unwrap_or_else(|| panic!("{name} is no target"))
+        });
+        let says = Says::Foreign { target, counts_as: inject.counts_as };
+        let (at, from, payload) = (self.now, inject.from, inject.payload());
+        self.arrive(Delivered { at, from, payload, says, drops: None });
+    }
+
+    fn arrive(&mut self, delivered: Delivered) {
+        if let Some(port) = &mut self.ports[Family::of(delivered.from).index()] {
+            port.arrive(delivered);
         }
     }
 
@@ -423,7 +372,13 @@ impl<'a> World<'a> {
     }
 
     /// A heartbeat leaves; gives the id of its transmit timestamp.
-    fn depart(&mut self, peer: SocketAddr, payload: Vec<u8>, target: usize, sequence: u64) -> u32 {
+    pub(crate) fn depart(
+        &mut self,
+        peer: SocketAddr,
+        payload: Vec<u8>,
+        target: usize,
+        sequence: u64,
+    ) -> u32 {
         let probe = &self.scenario.probe;
         let leaves = self.now + self.conditions.send_latency;
         let port = self.ports[Family::of(peer).index()].as_mut().expect("a socket");
@@ -434,7 +389,7 @@ impl<'a> World<'a> {
             let at = self.conditions.clock.wall(leaves);
             port.notice(comes, Pending::Transmitted { id, at, target, sequence });
         }
-        self.last_sent[target].clone_from(&payload);
+        self.last_sent.insert((target, peer), (sequence, payload.clone()));
         let parcel = Parcel {
             target,
             sequence,
@@ -452,135 +407,16 @@ impl<'a> World<'a> {
     }
 }
 
-impl Machine for World<'_> {
-    fn now(&mut self) -> Moment {
-        self.advance(self.now + self.scenario.probe.clock_takes.0);
-        let stamp = self.conditions.clock.stamp(self.now);
-        self.notes.clock.push(stamp);
-        let read = self.notes.unread.drain(..).map(|delivered| Input::Arrival(delivered, stamp));
-        self.notes.inputs.extend(read);
-        stamp
-    }
-
-    fn has(&self, family: Family) -> bool {
-        self.conditions.has(family)
-    }
-
-    fn send(
-        &mut self,
-        family: Family,
-        outbox: &mut Outbox,
-        mut done: impl FnMut(usize, Result<u32, UnsentReason>),
-    ) {
-        let datagrams: Vec<(SocketAddr, Vec<u8>)> =
-            outbox.iter().map(|(peer, payload)| (peer, payload.to_vec())).collect();
-        outbox.clear();
-        assert!(!datagrams.is_empty(), "an empty batch is sent");
-        let leaving = self.conditions.clock.stamp(self.now);
-        for (index, (peer, payload)) in datagrams.into_iter().enumerate() {
-            assert_eq!(Family::of(peer), family, "sent to {peer}");
-            let request = request::read(&payload).expect("a request");
-            let target = self.senders.find(peer, &request);
-            let sequence = u64::from(request.sequence);
-            let refused = self.conditions.refusal(&self.targets[target], self.now);
-            self.notes.attempts.push(Attempt { target, sequence, leaving, refused });
-            done(
-                index,
-                match refused {
-                    Some(reason) => Err(reason),
-                    None => Ok(self.depart(peer, payload, target, sequence)),
-                },
-            );
-        }
-    }
-
-    fn receive(&mut self, family: Family) -> usize {
-        let port = self.ports[family.index()].as_mut().expect("a socket");
-        self.received = port.read();
-        self.notes.unread.extend(self.received.iter().cloned());
-        self.received.len()
-    }
-
-    fn received(&self) -> impl Iterator<Item = Datagram<'_>> {
-        self.received.iter().map(|delivered| Datagram {
-            peer: delivered.from,
-            local: None,
-            to_group: false,
-            payload: &delivered.payload,
-            truncated: false,
-            received: self
-                .conditions
-                .has_receive_stamps
-                .then(|| self.conditions.clock.wall(delivered.at)),
-            ttl: Some(TTL),
-            drops: delivered.drops,
-        })
-    }
-
-    fn read_notices(&mut self, family: Family, mut each: impl FnMut(Notice<'_>)) {
-        let port = self.ports[family.index()].as_mut().expect("a socket");
-        for pending in port.read_notices(self.now) {
-            let input = match pending {
-                Pending::Transmitted { id, at, target, sequence } => {
-                    each(Notice::Transmitted { id, at });
-                    Input::Transmitted { target, sequence }
-                }
-                Pending::Icmp(returned) => {
-                    let quote = returned.quote.as_slice().into();
-                    each(Notice::Icmp { peer: returned.about, kind: returned.kind, quote });
-                    Input::Icmp(returned)
-                }
-            };
-            self.notes.inputs.push(input);
-        }
-    }
-
-    fn watch(&mut self) -> bool {
-        let fails = |window: &Window| window.after(START).contains(&self.now);
-        if self.failing_watch.iter().any(fails) {
-            self.notes.watch_failed = true;
-            return false;
-        }
-        self.ports.iter_mut().flatten().for_each(|port| port.watch(self.now));
-        true
-    }
-
-    fn stop_watching(&mut self) {
-        self.has_ended_watch = true;
-        self.ports.iter_mut().flatten().for_each(Port::stop_watching);
-    }
-}
-
-/// Orders that are carried out in one round, in their order: targets get the addresses of their
-/// names last, and the newest answer about a name replaces those before it.
-fn carried_out(orders: Vec<Order>) -> Vec<Order> {
-    let mut newest = BTreeMap::new();
-    let mut carried_out = Vec::new();
-    for order in orders {
-        if let Order::Lookup(_, target, _) = order {
-            newest.insert(target, order);
-        } else {
-            carried_out.push(order);
-        }
-    }
-    carried_out.extend(newest.into_values());
-    carried_out
-}
-
-/// The identity of the target at this place in the scenario.
-pub(crate) fn id(number: usize) -> TargetId {
-    TargetId::first(u32::try_from(number).expect("few targets"))
-}
-
 /// Whether something of this probability happens; nothing is drawn where it never does.
 fn draws(rng: &mut impl Rng, probability: f64) -> bool {
     probability > 0.0 && rng.random_bool(probability)
 }
 
 /// Every address at which any target is at any time.
-fn addresses(scenario: &Scenario) -> Vec<SocketAddr> {
-    let mut addresses = Vec::new();
-    for target in &scenario.config.targets {
+fn addresses(scenario: &Scenario) -> BTreeSet<SocketAddr> {
+    let mut addresses = BTreeSet::new();
+    let changed = scenario.changes.iter().flat_map(|change| &change.targets);
+    for target in scenario.config.targets.iter().chain(changed) {
         let ips = match &target.address.host {
             config::Host::Ip(ip) => vec![*ip],
             config::Host::Name(name) => {
