@@ -1,7 +1,7 @@
 //! Scenarios that nobody wrote: each is drawn from a seed, small and of everything something.
 //!
-//! `SIMULATION_SEEDS` is how many seeds are tried, from 0; `SIMULATION_SEED` is the one to replay,
-//! which prints its scenario.
+//! `SIMULATION_SEEDS` is how many seeds are tried, from 0 or from `SIMULATION_FROM`;
+//! `SIMULATION_SEED` is the one to replay, which prints its scenario.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,12 +23,13 @@ fn explore() {
         return;
     }
     let seeds = number("SIMULATION_SEEDS").unwrap_or(SEEDS);
-    let (next, failed) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    let from = number("SIMULATION_FROM").unwrap_or(0);
+    let (next, failed) = (AtomicU64::new(from), AtomicU64::new(u64::MAX));
     let answers = AtomicU64::new(0);
     let explorer = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.min(failed.load(Ordering::Relaxed)) {
+            if seed >= (from + seeds).min(failed.load(Ordering::Relaxed)) {
                 return;
             }
             match catch_unwind(AssertUnwindSafe(|| run(&draw(seed)))) {

@@ -259,9 +259,10 @@ impl Model {
         self.lives[target].hear(&seen, &self.conditions, told.entry(target).or_default());
     }
 
+    /// Whether a target is there and at this address; one that is still to be added is not.
     fn is_at(&self, target: usize, address: SocketAddr) -> bool {
-        let life = &self.lives[target];
-        !life.has_gone && life.whereabouts.is_at(address)
+        let life = self.lives.get(target);
+        life.is_some_and(|life| !life.has_gone && life.whereabouts.is_at(address))
     }
 
     /// What is due in a round, if anything is; whether it is handed to the kernel.
