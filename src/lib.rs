@@ -1,6 +1,6 @@
-//! UDP heartbeats to every server you watch, and a Prometheus exporter of what came of them.
+//! Sends UDP heartbeats to servers continuously and exports the results to Prometheus.
 //!
-//! This page is the map. One heartbeat's life reads as a straight line through the modules:
+//! This page is the map. A heartbeat passes through the modules in this order:
 //!
 //! ```text
 //! schedule ─► encode ─► send ─► (network) ─► receive ─► decode ─► ledger ─► liveness ─► scrape
@@ -8,45 +8,48 @@
 //! └──────────────────────── probe drives all of it ───────────────────────┘
 //! ```
 //!
-//! and the responder's as another: receive → let in → recognise → authenticate → charge →
-//! [`impair`] → reflect → send.
+//! A request passes through the responder in this order: receive → admit → recognise → authenticate
+//! → rate-limit → [`impair`] → reflect → send.
 //!
 //! # Layers
 //!
-//! Imports go downwards only, and none within a line (`tests/structure.rs` holds it):
+//! Imports go downwards only, and never between modules of one line (`tests/structure.rs` checks
+//! it):
 //!
 //! ```text
 //! bin  cli                     arguments → run → exit code
 //! probe  responder  web        the edges: threads, sockets, HTTP
 //! exposition                   every metric's name, and the encoders
-//! observe                      what is known of targets, probe and responder, as plain data
+//! observe                      figures of targets, probe and responder, as plain data
 //! session  impair  config      pure: no socket, no clock, no global source of randomness
 //! wire  net                    octets; the kernel
-//! model                        the words that everything shares
+//! model                        the vocabulary of all layers
 //! ```
 //!
 //! # Invariants
 //!
 //! - Every scheduled heartbeat is settled exactly once, and at every scrape, for every target:
 //!   `sent = received + lost + in_flight` ([`session`]).
-//! - Nothing makes the schedule wait: no reply, name, scrape, reload or log ([`probe`]).
-//! - Identity is not position. A target is known inside by a [`model::TargetId`], outside by its
-//!   name; what carries the identity of a target that is gone touches no other ([`probe`]).
-//! - The set of targets is data. It changes in one way alone, from one set to another by name, and a
-//!   worker carries out a bounded number of changes in each round ([`probe::Probe::apply`]).
-//! - Clocks are read in [`net::now`] alone; everything else is told the time. What is random is
+//! - The schedule waits for nothing: no reply, lookup, scrape, reload or log ([`probe`]).
+//! - Identity is not position. A target is identified by a [`model::TargetId`] inside the probe and
+//!   by its name outside. The identity of a removed target never matches another target
+//!   ([`probe`]).
+//! - The set of targets is data. It changes in one way only: the wanted set is compared with the
+//!   current one by name, and each worker applies a bounded number of changes per round
+//!   ([`probe::Probe::apply`]).
+//! - Only [`net::now`] reads clocks; all other code takes the time as an argument. Randomness is
 //!   seeded ([`impair`]).
-//! - A worker's round waits for nothing and knows clocks and sockets through [`probe::Machine`]
-//!   alone, so that `tests/simulation` runs the same rounds on simulated time.
+//! - A worker's round waits for nothing and uses clocks and sockets only through
+//!   [`probe::Machine`], so that `tests/simulation` runs the same rounds on simulated time.
 //! - Decoding is total: any octets give a value or a counted reason ([`wire`]).
-//! - No reply is longer than its request, and none is a request ([`wire`], [`responder`]).
-//! - A worker owns its sockets and sessions alone; nothing is locked on the way of a packet, and
-//!   once all is warm nothing allocated (`tests/allocation.rs`), but for replies that are held back.
+//! - No reply is longer than its request, and no reply is a request ([`wire`], [`responder`]).
+//! - Each worker owns its sockets and sessions. The packet path takes no lock and, once warm,
+//!   allocates nothing (`tests/allocation.rs`) except for replies that are held back.
 
-// Elsewhere there is nothing but this line, so that it is the only one to be read.
+// On other systems the crate is empty, so that this is the only compiler error.
 #[cfg(not(target_os = "linux"))]
 compile_error!(
-    "udp-heartbeat runs on Linux alone; elsewhere, run its container: deploy/Dockerfile"
+    "udp-heartbeat runs on Linux only; on other systems, run its container: deploy/Dockerfile"
 );
 
 #[cfg(target_os = "linux")]
