@@ -1,26 +1,26 @@
-//! Who a target is inside the probe, wherever it is kept.
+//! The identity of a target inside the probe.
 
 use std::num::NonZeroU32;
 
-/// The identity of a target inside a worker: a slot, and which user of the slot it is.
+/// The identity of a target inside a worker: a slot and a generation.
 ///
-/// Slots are reused, identities are not: the next user of a slot has another generation. So an
-/// identity that outlives its target is recognised, and never taken for the next user's.
+/// Slots are reused, identities are not: the next target in a slot has another generation. So the
+/// identity of a removed target never matches the next target in its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetId {
     slot: u32,
-    /// From 1 on, so that an `Option` of an identity takes no more room.
+    /// At least 1, so that `Option<TargetId>` takes no extra memory.
     generation: NonZeroU32,
 }
 
 impl TargetId {
-    /// The first user of `slot`.
+    /// The first target in `slot`.
     #[must_use]
     pub const fn first(slot: u32) -> Self {
         Self { slot, generation: NonZeroU32::MIN }
     }
 
-    /// The next user of the same slot. After 2³² − 1 users, generations begin anew.
+    /// The next target in the same slot. The generation wraps after 2³² − 1 targets.
     #[must_use]
     pub const fn successor(self) -> Self {
         let generation = match self.generation.checked_add(1) {
@@ -30,7 +30,7 @@ impl TargetId {
         Self { slot: self.slot, generation }
     }
 
-    /// The slot, which the users before and after it have as well.
+    /// The slot, which earlier and later targets share.
     #[must_use]
     pub const fn slot(self) -> u32 {
         self.slot
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_of_one_slot_differ_and_keep_it() {
+    fn targets_in_one_slot_have_different_identities() {
         let first = TargetId::first(7);
         let second = first.successor();
         assert_ne!(first, second);

@@ -1,14 +1,14 @@
-//! Closed sets of words that appear as label values.
+//! Closed sets of label values.
 
 /// A closed set of label values, usable as an index into an array of counters.
 pub trait Label: Copy + 'static {
     /// Every value, in the order of their indices.
     const ALL: &'static [Self];
 
-    /// The value as it stands on `/metrics`.
+    /// The value as `/metrics` shows it.
     fn label(self) -> &'static str;
 
-    /// The place of this value in [`Label::ALL`].
+    /// The index of this value in [`Label::ALL`].
     fn index(self) -> usize;
 }
 
@@ -20,10 +20,10 @@ macro_rules! labels {
         pub enum $name { $($(#[$doc])* $variant,)+ }
 
         impl $name {
-            /// How many values there are.
+            /// The number of values.
             pub const COUNT: usize = [$(Self::$variant),+].len();
 
-            /// The value as it stands on `/metrics`, for constants.
+            /// The value as `/metrics` shows it, for constants.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }

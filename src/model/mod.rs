@@ -1,8 +1,7 @@
-//! The vocabulary: the only types that every layer shares.
+//! The types that all layers share.
 //!
-//! Nothing here does anything but be a value: moments ([`Mono`], [`Wall`], [`Moment`],
-//! [`Arrival`]), identities ([`TargetId`]), and the closed sets of words that become label values on
-//! `/metrics` ([`UnsentReason`], [`InvalidReason`], …).
+//! All of them are plain values: moments ([`Mono`], [`Wall`], [`Moment`], [`Arrival`]), identities
+//! ([`TargetId`]), and the label values of `/metrics` ([`UnsentReason`], [`InvalidReason`], …).
 
 mod identity;
 mod labels;

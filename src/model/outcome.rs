@@ -1,14 +1,14 @@
-//! What can become of a heartbeat, a reply or a datagram: the labels of the metrics and their values.
+//! The outcomes of heartbeats, replies and datagrams, as labels of metrics and their values.
 
 use super::labels::labels;
 
 labels! {
-    /// The labels that metrics of targets have beside `target` and the configured ones. The
-    /// catalogue of metrics takes them from here, and no target may have one of the same name.
+    /// The labels of target metrics beside `target` and the configured labels. The catalogue of
+    /// metrics uses these names, and a configured label must not have one of them.
     pub enum TargetLabel {
         /// The address as configured.
         Address => "address",
-        /// The way on which a heartbeat was lost.
+        /// The direction in which a heartbeat was lost.
         Direction => "direction",
         /// The kind of an ICMP error.
         Kind => "kind",
@@ -16,25 +16,26 @@ labels! {
         Protocol => "protocol",
         /// Why something happened.
         Reason => "reason",
-        /// What an answer reports.
+        /// The result that an answer reports.
         Result => "result",
-        /// A verdict on the target.
+        /// The verdict on the target.
         State => "state",
     }
 }
 
 labels! {
-    /// Why a heartbeat that was due never left (`heartbeat_unsent_total`).
+    /// Why a due heartbeat could not leave (`heartbeat_unsent_total`).
     pub enum UnsentReason {
-        /// The name of the target has never been resolved to an address.
+        /// The target's name has never been resolved to an address.
         Unresolved => "unresolved",
         /// The kernel has no route, or no socket of the address family.
         NoRoute => "no_route",
-        /// The kernel refused: a local firewall, or a standing ICMP error.
+        /// The kernel refused to send, because of a local firewall or a pending ICMP error.
         Refused => "refused",
         /// The socket's send buffer, or the device's queue, was full.
         Buffer => "buffer",
-        /// The probe itself was late by more than an interval. Not the target's fault: no miss.
+        /// The probe itself was late by more than an interval. This is not a miss, as the target is
+        /// not at fault.
         Skipped => "skipped",
         /// Any other error of the kernel.
         Other => "other",
@@ -42,17 +43,18 @@ labels! {
 }
 
 labels! {
-    /// Why a datagram from a target's address is no answer (`heartbeat_invalid_replies_total`).
+    /// Why a datagram from a target's address is not a valid answer
+    /// (`heartbeat_invalid_replies_total`).
     pub enum InvalidReason {
         /// Not a reply of the target's protocol.
         Malformed => "malformed",
-        /// The key does not vouch for it.
+        /// It is not authenticated with the target's key.
         Unauthenticated => "unauthenticated",
-        /// A sequence number that has not been sent.
+        /// No heartbeat with this sequence number was sent.
         UnknownSequence => "unknown_sequence",
-        /// A heartbeat settled so long ago that it is no longer remembered.
+        /// The heartbeat was settled so long ago that it is no longer remembered.
         Expired => "expired",
-        /// The reply repeats other contents than were sent.
+        /// The reply does not repeat the contents that were sent.
         Mismatch => "mismatch",
     }
 }
@@ -60,10 +62,10 @@ labels! {
 labels! {
     /// Why a datagram belongs to no target (`heartbeat_probe_unmatched_total`).
     pub enum UnmatchedReason {
-        /// It came from an address that is not probed, or is an ICMP error about one.
+        /// It came from an address that is not probed, or is an ICMP error about such an address.
         UnknownAddress => "unknown_address",
-        /// The address is probed, but several targets share it and the reply, or what the ICMP error
-        /// quotes, names none of them.
+        /// Several targets share the address, and neither the reply nor the quote of the ICMP error
+        /// identifies one of them.
         UnknownSession => "unknown_session",
     }
 }
@@ -71,16 +73,15 @@ labels! {
 labels! {
     /// The verdict on a target (`heartbeat_state_changes_total`).
     pub enum State {
-        /// The newest answered heartbeats say it lives.
+        /// The newest heartbeats were answered.
         Up => "up",
-        /// As many consecutive heartbeats as `misses` went unanswered.
+        /// At least `misses` consecutive heartbeats were misses.
         Down => "down",
     }
 }
 
 labels! {
-    /// The two ways of a heartbeat (RFC 7680), of which it was lost on one
-    /// (`heartbeat_one_way_lost_total`).
+    /// The direction in which a heartbeat was lost (RFC 7680; `heartbeat_one_way_lost_total`).
     pub enum Direction {
         /// From the probe to the responder.
         Forward => "forward",
@@ -90,11 +91,12 @@ labels! {
 }
 
 labels! {
-    /// Where the two stamps of a round-trip delay came from (`heartbeat_probe_timestamps_total`).
+    /// The source of the two timestamps of a round-trip delay (`heartbeat_probe_timestamps_total`).
     pub enum StampSource {
-        /// Both from the kernel: the delay is the network's.
+        /// Both timestamps are from the kernel: the delay excludes the probe's machine.
         Kernel => "kernel",
-        /// The monotonic clock around the system calls: a kernel stamp was missing, or contradicted it.
+        /// The monotonic clock around the system calls, because a kernel timestamp was missing or
+        /// contradicted it.
         User => "user",
     }
 }
@@ -102,17 +104,17 @@ labels! {
 labels! {
     /// Kinds of ICMP errors (`heartbeat_icmp_errors_total`), of IPv4 (RFC 792) and IPv6 (RFC 4443).
     pub enum IcmpKind {
-        /// The host is alive, and nothing listens on the port.
+        /// The host is up, and nothing listens on the port.
         PortUnreachable => "port_unreachable",
         /// A router could not reach the host.
         HostUnreachable => "host_unreachable",
         /// A router has no route to the network.
         NetUnreachable => "net_unreachable",
-        /// A firewall forbids it.
+        /// A firewall rejects the datagram.
         AdminProhibited => "admin_prohibited",
-        /// The hop limit ran out: a routing loop, or too small a limit.
+        /// The hop limit was exceeded, by a routing loop or because it is too small.
         TtlExceeded => "ttl_exceeded",
-        /// The datagram is larger than a link of the path carries.
+        /// The datagram is larger than the MTU of a link on the path.
         TooBig => "too_big",
         /// Any other error.
         Other => "other",
@@ -128,18 +130,18 @@ labels! {
         BurstLoss => "burst_loss",
         /// A scheduled outage (`--outage`).
         Outage => "outage",
-        /// A request of no protocol.
+        /// Not a request of any protocol.
         Malformed => "malformed",
-        /// A reply, which must never be answered.
+        /// A reply; replies are never answered.
         Reflection => "reflection",
-        /// The source sent more than its share.
+        /// The source exceeded its rate limit.
         RateLimited => "rate_limited",
-        /// The queue of a limited bandwidth (`--bandwidth`), or of all replies that are held back,
-        /// was full.
+        /// The queue of the bandwidth limit (`--bandwidth`), or the queue of held-back replies, was
+        /// full.
         Overflow => "overflow",
-        /// No key vouches for it, and one should (`--stamp.key-file`).
+        /// It is not authenticated with any key, and must be (`--stamp.key-file`).
         Unauthenticated => "unauthenticated",
-        /// The source is not allowed, or is no address that can be answered.
+        /// The source is not allowed, or its address cannot be answered.
         Denied => "denied",
     }
 }
@@ -149,13 +151,13 @@ labels! {
     pub enum ImpairmentKind {
         /// Held back (`--delay`, `--jitter`).
         Delay => "delay",
-        /// Held back for want of bandwidth (`--bandwidth`).
+        /// Held back by the bandwidth limit (`--bandwidth`).
         Bandwidth => "bandwidth",
         /// Sent twice (`--duplicate`).
         Duplicate => "duplicate",
-        /// Held back so that later ones overtake it (`--reorder`).
+        /// Held back so that later replies overtake it (`--reorder`).
         Reorder => "reorder",
-        /// Changed in one bit (`--corrupt`).
+        /// One bit flipped (`--corrupt`).
         Corrupt => "corrupt",
     }
 }

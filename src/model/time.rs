@@ -1,8 +1,8 @@
 //! Moments on the two clocks, as plain nanoseconds.
 //!
-//! [`Mono`] orders and spaces events and never steps; [`Wall`] is what packets and the kernel's
-//! socket timestamps carry and may step. A [`Moment`] is both, read together, so that one can be
-//! told from the other later. The types read no clock.
+//! [`Mono`] orders and spaces events and never steps. [`Wall`] is the time in packets and in the
+//! kernel's socket timestamps, and may step. A [`Moment`] is both, read together, so that a step
+//! can be detected later. The types read no clock.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub struct Mono(u64);
 
 /// A moment of civil time (`CLOCK_REALTIME`): nanoseconds since the Unix epoch.
 ///
-/// Reaches to the year 2554.
+/// The range ends in the year 2554.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Wall(u64);
 
@@ -29,13 +29,13 @@ pub struct Moment {
 /// When a datagram arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
-    /// When the kernel received it, on the monotonic clock: what timeouts are held against.
+    /// When the kernel received it, on the monotonic clock; timeouts are compared with this.
     pub at: Mono,
-    /// The kernel's receive timestamp, where there is one and it agrees with the monotonic clock.
+    /// The kernel's receive timestamp, if it exists and agrees with the monotonic clock.
     pub kernel: Option<Wall>,
     /// When the program read it from the socket.
     pub read: Moment,
-    /// The hop limit it arrived with, where the kernel tells it.
+    /// The hop limit with which it arrived, if the kernel reports it.
     pub ttl: Option<u8>,
 }
 
@@ -52,7 +52,7 @@ impl Mono {
         self.0
     }
 
-    /// The time since `earlier`; zero if that lies ahead.
+    /// The time since `earlier`; zero if `earlier` is later than `self`.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -75,11 +75,12 @@ impl Wall {
     /// Seconds since the Unix epoch, rounded to the nearest double (about 240 ns at present).
     #[must_use]
     pub fn as_secs_f64(self) -> f64 {
-        // Not `nanos as f64 / 1e9`, which rounds twice: the nanoseconds are no double themselves.
+        // Not `nanos as f64 / 1e9`, which rounds twice: a double does not represent every
+        // nanosecond.
         Duration::from_nanos(self.0).as_secs_f64()
     }
 
-    /// `self − earlier` in nanoseconds, negative where `earlier` lies ahead; saturating.
+    /// `self − earlier` in nanoseconds, negative if `earlier` is later; saturating.
     #[must_use]
     pub fn nanos_since(self, earlier: Self) -> i64 {
         i64::try_from(i128::from(self.0) - i128::from(earlier.0)).unwrap_or(if self.0 > earlier.0 {
@@ -90,7 +91,7 @@ impl Wall {
     }
 }
 
-/// Saturates at the end of time.
+/// Saturates at the largest moment.
 impl Add<Duration> for Mono {
     type Output = Self;
 
@@ -108,7 +109,7 @@ impl Sub<Duration> for Mono {
     }
 }
 
-/// Saturates at the end of time.
+/// Saturates at the largest moment.
 impl Add<Duration> for Wall {
     type Output = Self;
 
@@ -133,15 +134,14 @@ pub fn nanos(span: Duration) -> u64 {
 }
 
 impl Moment {
-    /// Both clocks `span` later, neither having stepped.
+    /// Both clocks `span` later, without a step.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
         Self { mono: self.mono + span, wall: self.wall + span }
     }
 
-    /// Whether civil time was stepped between `earlier` and this: whether the clocks drifted apart
-    /// by more than a millisecond and a thousandth of the time. Time daemons slew by at most 500
-    /// millionths (adjtimex(2)).
+    /// Whether civil time was stepped between `earlier` and `self`: the clocks differ by more than
+    /// 1 ms plus 0.1 % of the elapsed time. Time daemons slew by at most 500 ppm (adjtimex(2)).
     #[must_use]
     pub fn stepped_since(self, earlier: Self) -> bool {
         const STEP: Duration = Duration::from_millis(1);
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn differences_are_signed_on_the_wall_and_never_negative_on_the_monotonic_clock() {
+    fn differences_are_signed_for_civil_time_and_never_negative_for_the_monotonic_clock() {
         let (early, late) = (Wall::from_nanos(5), Wall::from_nanos(12));
         assert_eq!(late.nanos_since(early), 7);
         assert_eq!(early.nanos_since(late), -7);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_told_from_slewing_in_both_directions() {
+    fn steps_and_slewing_are_distinguished_in_both_directions() {
         let start = Moment::default().after(Duration::from_secs(1_000));
         let later = start.after(Duration::from_secs(10));
         let by = |nanos| Duration::from_nanos(nanos);
