@@ -1,4 +1,4 @@
-//! A moment enters; readiness leaves when it has come.
+//! An alarm: a timer and its readiness in one.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use super::{Readiness, Timer};
 use crate::model::Mono;
 
-/// A moment to be woken at, as exact as [`Timer`] is: spans of microseconds are kept, too.
+/// Wakes a task at a moment, with the precision of [`Timer`] (microseconds).
 #[derive(Debug)]
 pub struct Alarm {
     timer: Timer,
@@ -15,17 +15,17 @@ pub struct Alarm {
 }
 
 impl Alarm {
-    /// An alarm that is not set, on the runtime at hand.
+    /// An alarm that is not set, on the current runtime.
     ///
     /// # Errors
-    /// Where the machine gives no descriptor, or the runtime cannot watch it.
+    /// Those of [`Timer::new`] and [`Readiness::of`].
     pub fn new() -> io::Result<Self> {
         let timer = Timer::new()?;
         Ok(Self { readiness: Readiness::of(&timer)?, timer, set_to: None })
     }
 
-    /// Has the alarm go off at `due`, at once if that has passed; never, if there is no such
-    /// moment.
+    /// Sets the alarm to `due`. It goes off at once if `due` has passed, and never if `due` is
+    /// `None`.
     ///
     /// # Errors
     /// Those of [`Timer::arm`]; none is expected.
@@ -41,14 +41,15 @@ impl Alarm {
         Ok(())
     }
 
-    /// Ready when the alarm has gone off, after which it is not set.
+    /// Ready when the alarm has gone off; it is unset then.
     ///
     /// # Errors
-    /// The kernel's or the runtime's; none is expected.
+    /// Those of the kernel or the runtime; none is expected.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.readiness.poll_readable(context))?;
-            // An alarm that went off just before it was set anew leaves its readiness behind.
+            // The readiness may be from an earlier setting that expired just before `set` replaced
+            // it.
             if self.timer.acknowledge()? {
                 self.set_to = None;
                 return Poll::Ready(Ok(()));
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_that_has_passed_goes_off_at_once_even_if_it_is_the_same_again() {
+    fn a_past_moment_goes_off_at_once_even_if_it_is_set_twice() {
         block_on(async {
             let mut alarm = Alarm::new().unwrap();
             for past in [1, 1, 0, 7] {
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_that_is_unset_again_stays_silent() {
+    fn an_unset_alarm_does_not_go_off() {
         block_on(async {
             let mut alarm = Alarm::new().unwrap();
             alarm.set(Some(net::now().mono + Duration::from_millis(1))).unwrap();

@@ -1,10 +1,9 @@
-//! Control messages (cmsg(3)): the octets that the kernel hands over beside a datagram enter and
-//! [`Facts`] leave; what a datagram to be sent shall carry enters [`Control`] and octets leave.
-//! Pure, and total over any octets.
+//! Decodes the control messages (cmsg(3)) of received datagrams into [`Facts`], and encodes those
+//! of datagrams to be sent with [`Control`]. No IO; any octets can be decoded.
 //!
-//! A control message is a header of a length (`size_t`, header included), a level and a type
-//! (two `int`s), then its data; each begins at a multiple of `size_t`. All of it is in the byte
-//! order of the machine.
+//! A control message consists of a length (`size_t`, including the header), a level and a type (two
+//! `int`s), and data. Each message starts at a multiple of the size of `size_t`. All fields are in
+//! host byte order.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,25 +17,25 @@ const WORD: usize = size_of::<usize>();
 /// Octets of a message's header.
 const HEADER: usize = align(WORD + 8);
 
-/// `SCM_TS_OPT_ID` of asm-generic/socket.h, since Linux 6.13: the number under which the transmit
-/// timestamp of this datagram shall be reported. On the few architectures that number their
-/// options otherwise, the kernel refuses it as unknown.
+/// `SCM_TS_OPT_ID` of asm-generic/socket.h, since Linux 6.13: the id with which the transmit
+/// timestamp of this datagram is reported. On the few architectures with other option numbers, the
+/// kernel refuses it as unknown.
 const SCM_TS_OPT_ID: libc::c_int = 81;
 
-/// What the kernel tells of a datagram, or of an error, beside its octets.
+/// What the kernel reports about a datagram or an error, besides its octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Facts {
-    /// When it was received, or transmitted: the software stamp of `SCM_TIMESTAMPING`.
+    /// When it was received or transmitted: the software timestamp of `SCM_TIMESTAMPING`.
     pub(super) stamp: Option<Wall>,
-    /// Which of our addresses it was sent to.
+    /// The local address of the datagram.
     pub(super) local: Option<IpAddr>,
-    /// It was sent to another address than that: to a broadcast or multicast one of IPv4.
+    /// The destination differs from `local`: it is an IPv4 broadcast or multicast address.
     pub(super) to_group: bool,
-    /// The hop limit it arrived with.
+    /// The hop limit with which it arrived.
     pub(super) ttl: Option<u8>,
-    /// How many datagrams had been dropped on the socket when this one was queued.
+    /// How many datagrams the socket had dropped when this one was queued.
     pub(super) drops: Option<u32>,
-    /// The error, on the error queue.
+    /// The error, if the message is from the error queue.
     pub(super) error: Option<ExtendedError>,
 }
 
@@ -45,19 +44,19 @@ pub(super) struct Facts {
 pub(super) struct ExtendedError {
     /// The error number that the socket reports.
     pub(super) errno: i32,
-    /// Who says so: `SO_EE_ORIGIN_…`.
+    /// The origin of the error: `SO_EE_ORIGIN_…`.
     pub(super) origin: u8,
     /// The ICMP type.
     pub(super) kind: u8,
     /// The ICMP code.
     pub(super) code: u8,
-    /// Depends on the origin; of a timestamp, which of the datagram's stamps it is.
+    /// Depends on the origin. For a timestamp: its kind (`SCM_TSTAMP_…`).
     pub(super) info: u32,
-    /// Depends on the origin; of a timestamp, the number of the datagram.
+    /// Depends on the origin. For a timestamp: the number of the datagram.
     pub(super) data: u32,
 }
 
-/// Reads all control messages of one datagram; what is unknown, or cut short, is passed over.
+/// Decodes all control messages of one datagram. Unknown and truncated messages are ignored.
 pub(super) fn read(control: &[u8]) -> Facts {
     let mut facts = Facts::default();
     for Message { level, kind, data } in Messages(control) {
@@ -67,9 +66,10 @@ pub(super) fn read(control: &[u8]) -> Facts {
                 facts.drops = chunk(data, 0).map(u32::from_ne_bytes);
             }
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                // in_pktinfo: interface, local address, address in the header. The local address
-                // is one that an answer can be sent from, also to a broadcast: then, and then
-                // alone, it is not that of the header (ip(7)).
+                // in_pktinfo: interface, local address, destination address of the header. The
+                // local address can be the source of an answer. It differs from the header's
+                // address only if the datagram was sent to a broadcast or multicast address
+                // (ip(7)).
                 let local: Option<[u8; 4]> = chunk(data, 4);
                 let header: Option<[u8; 4]> = chunk(data, 8);
                 facts.local = local.map(|ip| Ipv4Addr::from(ip).into());
@@ -91,8 +91,8 @@ pub(super) fn read(control: &[u8]) -> Facts {
     facts
 }
 
-/// `struct scm_timestamping`: three times, of which the first is the software stamp; zero where
-/// there is none. On 32-bit machines they may be of either width.
+/// `struct scm_timestamping`: three times, the first of which is the software timestamp, or zero.
+/// On 32-bit machines the fields have 32 or 64 bits.
 fn software_stamp(data: &[u8]) -> Option<Wall> {
     let (seconds, nanos) = if data.len() >= 3 * 16 {
         (i64::from_ne_bytes(chunk(data, 0)?), i64::from_ne_bytes(chunk(data, 8)?))
@@ -127,7 +127,7 @@ struct Message<'a> {
     data: &'a [u8],
 }
 
-/// The control messages in these octets, up to the first whose length is impossible.
+/// Iterates over the control messages in these octets, up to the first with an invalid length.
 struct Messages<'a>(&'a [u8]);
 
 impl<'a> Iterator for Messages<'a> {
@@ -146,23 +146,23 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
-/// The control messages that a datagram is sent with.
+/// The control messages of a datagram to be sent.
 #[derive(Debug, Clone)]
 pub(super) struct Control {
     octets: [u8; Self::ROOM],
     len: usize,
-    /// How much of it stays from one attempt to send to the next: all but the number.
+    /// The length without the id, which every attempt to send sets anew.
     kept: usize,
 }
 
 impl Control {
-    /// A source address of either family and a number.
+    /// Room for a source address of either family and an id.
     const ROOM: usize = HEADER + align(20) + HEADER + align(4);
 
     /// No control messages.
     pub(super) const EMPTY: Self = Self { octets: [0; Self::ROOM], len: 0, kept: 0 };
 
-    /// Lets the datagram leave from `source`, if from any; what was there before is forgotten.
+    /// Sets the source address, or lets routing choose it. This clears all earlier messages.
     pub(super) fn set_source(&mut self, source: Option<IpAddr>) {
         self.len = 0;
         match source {
@@ -181,13 +181,13 @@ impl Control {
         self.kept = self.len;
     }
 
-    /// Lets the transmit timestamp be reported under `id`; an earlier number is replaced.
+    /// Sets the id of the transmit timestamp, and replaces an earlier one.
     pub(super) fn set_id(&mut self, id: u32) {
         self.len = self.kept;
         self.append(libc::SOL_SOCKET, SCM_TS_OPT_ID, &id.to_ne_bytes());
     }
 
-    /// The messages.
+    /// The encoded messages.
     pub(super) fn octets(&self) -> &[u8] {
         &self.octets[..self.len]
     }
@@ -204,7 +204,7 @@ impl Control {
     }
 }
 
-/// Rounds up to where the next message begins; saturating, so that no length overflows.
+/// Rounds up to the start of the next message; saturating, so that no length overflows.
 const fn align(len: usize) -> usize {
     len.saturating_add(WORD - 1) & !(WORD - 1)
 }
@@ -215,7 +215,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A control message as the kernel lays it out.
+    /// A control message in the kernel's layout.
     pub(in crate::net) fn message(level: libc::c_int, kind: libc::c_int, data: &[u8]) -> Vec<u8> {
         let mut octets = (HEADER + data.len()).to_ne_bytes().to_vec();
         octets.extend(level.to_ne_bytes());
@@ -225,13 +225,13 @@ pub(super) mod tests {
         octets
     }
 
-    /// `struct scm_timestamping` with this software stamp.
+    /// `struct scm_timestamping` with this software timestamp.
     pub(in crate::net) fn stamps(seconds: i64, nanos: i64) -> Vec<u8> {
         let times = [seconds, nanos, 7, 7, 9, 9].into_iter().flat_map(i64::to_ne_bytes);
         message(libc::SOL_SOCKET, libc::SCM_TIMESTAMPING, &times.collect::<Vec<_>>())
     }
 
-    /// `struct sock_extended_err` with the offender's address behind it.
+    /// `struct sock_extended_err`, followed by the offender's address.
     pub(in crate::net) fn error(v6: bool, error: ExtendedError) -> Vec<u8> {
         let ExtendedError { errno, origin, kind, code, info, data } = error;
         let mut octets = errno.to_ne_bytes().to_vec();
@@ -257,7 +257,7 @@ pub(super) mod tests {
     };
 
     #[test]
-    fn everything_the_kernel_tells_of_an_ipv4_datagram_is_read() {
+    fn all_control_messages_of_an_ipv4_datagram_are_decoded() {
         let control = [
             stamps(1_726_820_518, 391_909_100),
             message(libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &70_000_u32.to_ne_bytes()),
@@ -279,7 +279,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn everything_the_kernel_tells_of_an_ipv6_error_is_read() {
+    fn all_control_messages_of_an_ipv6_error_are_decoded() {
         let ip: Ipv6Addr = "2001:db8::5".parse().unwrap();
         let control = [
             message(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, &255_i32.to_ne_bytes()),
@@ -306,7 +306,7 @@ pub(super) mod tests {
 
     #[test]
     #[cfg(all(target_pointer_width = "64", target_endian = "little"))]
-    fn the_layout_is_that_of_the_kernel_to_the_octet() {
+    fn the_octets_are_in_the_kernels_layout() {
         let control = [
             20, 0, 0, 0, 0, 0, 0, 0, // cmsg_len
             0, 0, 0, 0, // SOL_IP
@@ -315,7 +315,7 @@ pub(super) mod tests {
             20, 0, 0, 0, 0, 0, 0, 0, // cmsg_len
             1, 0, 0, 0, // SOL_SOCKET
             40, 0, 0, 0, // SO_RXQ_OVFL
-            3, 1, 0, 0, // 259; the last message may come without padding
+            3, 1, 0, 0, // 259; the last message may have no padding
         ];
         assert_eq!(read(&control), Facts { ttl: Some(57), drops: Some(259), ..Facts::default() });
 
@@ -333,13 +333,13 @@ pub(super) mod tests {
                 20, 0, 0, 0, 0, 0, 0, 0, // cmsg_len
                 1, 0, 0, 0, // SOL_SOCKET
                 81, 0, 0, 0, // SCM_TS_OPT_ID
-                4, 3, 2, 1, 0, 0, 0, 0, // the number and padding
+                4, 3, 2, 1, 0, 0, 0, 0, // the id and padding
             ]
         );
     }
 
     #[test]
-    fn a_missing_software_stamp_is_none_and_either_width_is_read() {
+    fn a_missing_software_stamp_is_none_and_both_widths_are_decoded() {
         assert_eq!(read(&stamps(0, 0)).stamp, None);
         assert_eq!(read(&stamps(-1, 0)).stamp, None);
         let halves = [1_000_i32, 5, 0, 0, 0, 0].into_iter().flat_map(i32::to_ne_bytes);
@@ -348,7 +348,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_is_passed_over_and_what_precedes_it_stays() {
+    fn a_truncated_message_is_ignored_and_earlier_ones_are_kept() {
         let ttl = message(libc::IPPROTO_IP, libc::IP_TTL, &64_i32.to_ne_bytes());
         let whole = [ttl.clone(), stamps(5, 5)].concat();
         for cut in ttl.len()..whole.len() {
@@ -359,7 +359,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_new_source_forgets_the_old_one_and_the_number() {
+    fn a_new_source_clears_the_old_one_and_the_id() {
         let mut control = Control::EMPTY;
         control.set_source(Some(Ipv6Addr::LOCALHOST.into()));
         control.set_id(u32::MAX);
@@ -373,12 +373,12 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn any_octets_are_read_without_panic(octets in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn decoding_any_octets_does_not_panic(octets in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = read(&octets);
         }
 
         #[test]
-        fn any_data_in_known_messages_is_read_without_panic(
+        fn decoding_any_data_in_known_messages_does_not_panic(
             parts in prop::collection::vec(
                 (
                     prop::sample::select(&[
@@ -406,11 +406,11 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn a_source_address_is_written_as_it_is_read(ip: IpAddr, id: u32) {
+        fn an_encoded_source_address_is_decoded_as_the_local_address(ip: IpAddr, id: u32) {
             let mut control = Control::EMPTY;
             control.set_source(Some(ip));
             control.set_id(id);
-            // Of where it is to leave from, the kernel reads the local address alone.
+            // The kernel reads the source address from the field of the local address.
             prop_assert_eq!(read(control.octets()).local, Some(ip));
         }
     }

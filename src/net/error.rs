@@ -1,4 +1,4 @@
-//! What can go wrong at the edge: opening a socket, and sending a datagram.
+//! The errors of opening a socket and of sending a datagram.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use crate::model::UnsentReason;
 
-/// A socket that could not be opened.
+/// A socket could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} {address}")]
 pub struct BindError {
@@ -17,23 +17,26 @@ pub struct BindError {
 }
 
 impl BindError {
-    /// Whether the system knows no such address family: a kernel without IPv6.
+    /// Whether the system does not support the address family, as a kernel without IPv6.
     #[must_use]
     pub fn is_unsupported_family(&self) -> bool {
         self.source.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32)
     }
 }
 
-/// Why the kernel did not take a datagram.
+/// The kernel did not accept a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the kernel did not take the datagram")]
+#[error("the kernel did not accept the datagram")]
 pub struct SendError(#[source] pub(super) Errno);
 
 impl SendError {
-    /// The reason under which the heartbeat is counted as unsent.
+    /// The reason with which the heartbeat is counted as unsent.
     #[must_use]
     pub fn reason(self) -> UnsentReason {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the rest of errno(3) is `other`")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "all other values of errno(3) are `other`"
+        )]
         match self.0 {
             Errno::ENETUNREACH
             | Errno::EHOSTUNREACH
@@ -55,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn error_numbers_have_reasons() {
+    fn error_numbers_map_to_reasons() {
         for (errno, reason) in [
             (Errno::ENETUNREACH, UnsentReason::NoRoute),
             (Errno::EHOSTUNREACH, UnsentReason::NoRoute),
@@ -77,9 +80,9 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_told_through_source() {
+    fn the_cause_of_an_error_is_its_source() {
         let error = SendError(Errno::EPERM);
-        assert_eq!(error.to_string(), "the kernel did not take the datagram");
+        assert_eq!(error.to_string(), "the kernel did not accept the datagram");
         assert_eq!(error.source().unwrap().to_string(), "EPERM: Operation not permitted");
     }
 }

@@ -1,15 +1,14 @@
-//! The process's limits.
+//! The resource limits of the process.
 
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Raises the number of descriptors this process may open (`RLIMIT_NOFILE`) from the soft to the
-/// hard limit, and returns what it is then.
+/// Raises the soft limit of open descriptors (`RLIMIT_NOFILE`) to the hard limit, and returns it.
 ///
 /// # Errors
-/// Those of getrlimit(2) and setrlimit(2); neither is expected, as raising the soft limit up to
-/// the hard one needs no privilege.
+/// Those of getrlimit(2) and setrlimit(2). None is expected, as raising the soft limit to the hard
+/// limit needs no privilege.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < hard {
@@ -25,7 +24,7 @@ mod tests {
     #[test]
     fn the_soft_limit_becomes_the_hard_one() {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        // By one, so that tests beside this one still have their descriptors.
+        // Lower it by one only, so that concurrent tests keep their descriptors.
         setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard - 1), hard).unwrap();
         assert_eq!(raise_descriptor_limit().unwrap(), hard);
         assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard));

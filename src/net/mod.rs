@@ -1,13 +1,13 @@
-//! The edge to the kernel: sockets, clocks, timers, limits and name resolution.
+//! The interface to the kernel: sockets, clocks, timers, limits and name resolution.
 //!
-//! Batches leave ([`Outbox`], sendmmsg(2)) and arrive ([`Inbox`], recvmmsg(2)) with what the
-//! kernel knows of each datagram: when it was received, from where, for which of our addresses,
-//! with which hop limit. What it learns afterwards (transmit timestamps, ICMP errors) comes from
-//! the error queue as [`Notice`]s. Nothing here knows what a heartbeat is.
+//! Datagrams are sent ([`Outbox`], sendmmsg(2)) and received ([`Inbox`], recvmmsg(2)) in batches. A
+//! received datagram comes with its receive timestamp, source, local address and hop limit.
+//! Transmit timestamps and ICMP errors arrive later, as [`Notice`]s from the error queue. Nothing
+//! here depends on heartbeats.
 //!
-//! What is pure lies apart from the system calls, and is tested on octets: `cmsg` (control
-//! messages), `name` (socket addresses), `notice` (the error queue's messages) and
-//! `numbering` (which stamp belongs to which datagram).
+//! Code without system calls is in files of its own and is tested on octets: `cmsg` (control
+//! messages), `name` (socket addresses), `notice` (messages of the error queue) and `numbering`
+//! (which timestamp belongs to which datagram).
 
 mod alarm;
 mod batch;
@@ -34,9 +34,9 @@ pub use resolve::resolve;
 pub use socket::{Socket, SocketOptions};
 pub use timer::Timer;
 
-/// What a test waits for must come within a minute.
+/// Waits for `awaited`, at most a minute.
 #[cfg(test)]
 pub(crate) async fn in_time<T>(awaited: impl Future<Output = T>) -> T {
     let patience = std::time::Duration::from_secs(60);
-    tokio::time::timeout(patience, awaited).await.expect("it never came to pass")
+    tokio::time::timeout(patience, awaited).await.expect("not done within 60 s")
 }

@@ -1,11 +1,11 @@
-//! Socket addresses as the kernel writes them: a [`SocketAddr`] enters and the octets of a
-//! `sockaddr_in` or `sockaddr_in6` leave, and back. Pure; decoding is total.
+//! Converts a [`SocketAddr`] to and from the octets of a `sockaddr_in` or `sockaddr_in6`. No IO;
+//! any octets can be decoded.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use nix::libc;
 
-/// Octets of a `sockaddr_in` (ip(7)): family, port, address, eight of padding.
+/// Octets of a `sockaddr_in` (ip(7)): family, port, address, eight octets of padding.
 const V4_LEN: usize = 16;
 /// Octets of a `sockaddr_in6` (ipv6(7)): family, port, flow label, address, scope.
 const V6_LEN: usize = 28;
@@ -19,10 +19,10 @@ pub(super) struct KernelAddress {
 }
 
 impl KernelAddress {
-    /// How many octets it can hold: enough for either family.
+    /// The number of octets for an address of either family.
     pub(super) const ROOM: usize = V6_LEN;
 
-    /// Room for a name that the kernel will write.
+    /// Room for an address from the kernel.
     pub(super) const EMPTY: Self = Self { octets: [0; V6_LEN], len: 0 };
 
     /// The kernel's form of `address`.
@@ -51,7 +51,7 @@ impl KernelAddress {
         Self { octets, len: V6_LEN }
     }
 
-    /// The address; `None` where the kernel wrote none, or one of another family.
+    /// The address; `None` if the kernel wrote none or one of another family.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         let octets = self.octets();
         let family = libc::c_int::from(u16::from_ne_bytes(*octets.first_chunk()?));
@@ -73,28 +73,28 @@ impl KernelAddress {
         }
     }
 
-    /// What was written of it.
+    /// The octets of the address.
     pub(super) fn octets(&self) -> &[u8] {
         &self.octets[..self.len]
     }
 
-    /// Where the kernel may write, [`KernelAddress::ROOM`] octets.
+    /// The buffer for the kernel, [`KernelAddress::ROOM`] octets.
     pub(super) fn room(&mut self) -> &mut [u8; Self::ROOM] {
         &mut self.octets
     }
 
-    /// Takes note of how many octets the kernel says it had to write.
+    /// Sets the length that the kernel reports. It may exceed the buffer.
     pub(super) fn filled(&mut self, len: usize) {
         self.len = len.min(Self::ROOM);
     }
 }
 
-/// The `N` octets of `octets` from `at` on, where there are so many.
+/// The `N` octets from offset `at`; `None` if there are fewer.
 pub(super) fn chunk<const N: usize>(octets: &[u8], at: usize) -> Option<[u8; N]> {
     octets.get(at..)?.first_chunk().copied()
 }
 
-/// An address family as `sa_family_t`; both of ours are small.
+/// An address family as `sa_family_t`; `AF_INET` and `AF_INET6` fit.
 fn family(family: libc::c_int) -> libc::sa_family_t {
     libc::sa_family_t::try_from(family).unwrap_or_default()
 }
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_no_known_family_or_cut_short_is_none() {
+    fn an_address_of_an_unknown_family_or_too_short_is_none() {
         assert_eq!(KernelAddress::EMPTY.address(), None);
         let mut cut = KernelAddress::new("192.0.2.7:12000".parse().unwrap());
         cut.filled(V4_LEN - 1);
@@ -138,12 +138,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_address_comes_back(address: SocketAddr) {
+        fn every_address_is_decoded_as_it_was_encoded(address: SocketAddr) {
             prop_assert_eq!(KernelAddress::new(address).address(), Some(address));
         }
 
         #[test]
-        fn any_octets_decode_without_panic(octets: [u8; KernelAddress::ROOM], len in 0_usize..200) {
+        fn decoding_any_octets_does_not_panic(octets: [u8; KernelAddress::ROOM], len in 0_usize..200) {
             let mut name = KernelAddress { octets, len: 0 };
             name.filled(len);
             let _ = name.address();

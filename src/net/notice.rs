@@ -1,4 +1,4 @@
-//! The error queue's messages: a name and control messages enter, a [`Notice`] leaves. Pure.
+//! Decodes messages of a socket's error queue into [`Notice`]s, without IO.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -8,32 +8,32 @@ use nix::libc;
 use super::cmsg::{self, ExtendedError};
 use crate::model::{IcmpKind, Wall};
 
-/// `SCM_TSTAMP_SND` of linux/errqueue.h: the stamp was taken when the driver took the datagram.
+/// `SCM_TSTAMP_SND` of linux/errqueue.h: the timestamp was taken when the driver took the datagram.
 const SCM_TSTAMP_SND: u32 = 0;
 
-/// What the kernel learned about datagrams that were sent earlier.
+/// What the kernel reports about datagrams that were sent earlier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice<'a> {
     /// A datagram was handed to the device.
     Transmitted {
-        /// The id that `send` gave.
+        /// The id that `send` returned.
         id: u32,
-        /// When.
+        /// When the device took it.
         at: Wall,
     },
-    /// An ICMP error came back.
+    /// An ICMP error arrived.
     Icmp {
-        /// Where the datagram had been sent to.
+        /// The destination of the datagram.
         peer: SocketAddr,
-        /// What the error says.
+        /// The kind of error.
         kind: IcmpKind,
-        /// What the error quotes of the datagram: all of it, its beginning or nothing.
+        /// The part of the datagram that the error quotes: all of it, its beginning or nothing.
         quote: Cow<'a, [u8]>,
     },
 }
 
 impl Notice<'_> {
-    /// The same, for keeping.
+    /// The same notice, with its own copy of the quote.
     pub(super) fn into_owned(self) -> Notice<'static> {
         match self {
             Self::Transmitted { id, at } => Notice::Transmitted { id, at },
@@ -44,26 +44,27 @@ impl Notice<'_> {
     }
 }
 
-/// Reads a message of the error queue; `name` is where the datagram had been sent to, and `quote`
-/// what an error brings back of it.
+/// Decodes a message of the error queue. `name` is the destination of the datagram, and `quote` the
+/// part of it that an error quotes.
 ///
-/// The id of a transmit timestamp is the kernel's. `None` for what is neither a timestamp nor an
-/// error about a known destination.
+/// A transmit timestamp has the kernel's number as its id. Returns `None` unless the message is a
+/// timestamp, or an ICMP error with a known destination.
 pub(super) fn read<'a>(
     name: Option<SocketAddr>,
     control: &[u8],
     quote: &'a [u8],
 ) -> Option<Notice<'a>> {
-    let told = |kind| name.map(|peer| Notice::Icmp { peer, kind, quote: Cow::Borrowed(quote) });
+    let error_notice =
+        |kind| name.map(|peer| Notice::Icmp { peer, kind, quote: Cow::Borrowed(quote) });
     let facts = cmsg::read(control);
     let error = facts.error?;
     match error.origin {
         libc::SO_EE_ORIGIN_TIMESTAMPING if error.info == SCM_TSTAMP_SND => {
             Some(Notice::Transmitted { id: error.data, at: facts.stamp? })
         }
-        libc::SO_EE_ORIGIN_ICMP => told(icmp(error)),
-        libc::SO_EE_ORIGIN_ICMP6 => told(icmp6(error)),
-        // Of what the kernel itself refuses (SO_EE_ORIGIN_LOCAL), the send tells.
+        libc::SO_EE_ORIGIN_ICMP => error_notice(icmp(error)),
+        libc::SO_EE_ORIGIN_ICMP6 => error_notice(icmp6(error)),
+        // Local errors (SO_EE_ORIGIN_LOCAL) are reported by the send call.
         _ => None,
     }
 }
@@ -81,7 +82,8 @@ fn icmp(error: ExtendedError) -> IcmpKind {
     }
 }
 
-/// Types and codes of RFC 4443 section 3; code 5 is a source address policy, 6 a route to reject.
+/// Types and codes of RFC 4443 section 3; code 5 is a failed source address policy, 6 a reject
+/// route.
 fn icmp6(error: ExtendedError) -> IcmpKind {
     match (error.kind, error.code) {
         (1, 0) => IcmpKind::NetUnreachable,
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transmit_timestamp_has_the_id_of_its_datagram_and_no_name() {
+    fn a_transmit_timestamp_has_the_number_of_its_datagram_and_needs_no_name() {
         let error = ExtendedError {
             errno: libc::ENOMSG,
             origin: libc::SO_EE_ORIGIN_TIMESTAMPING,
@@ -120,14 +122,14 @@ mod tests {
         for v6 in [false, true] {
             let control = [kernel::stamps(5, 6), kernel::error(v6, error)].concat();
             assert_eq!(read(None, &control, b"").as_ref(), Some(&sent));
-            assert_eq!(read(None, &kernel::error(v6, error), b""), None, "no time in it");
+            assert_eq!(read(None, &kernel::error(v6, error), b""), None, "no timestamp");
             for cut in 0..control.len() - if v6 { 28 } else { 16 } - 4 {
                 assert_eq!(read(None, &control[..cut], b""), None, "cut to {cut} octets");
             }
         }
         let scheduled = ExtendedError { info: 1, ..error };
         let control = [kernel::stamps(5, 6), kernel::error(false, scheduled)].concat();
-        assert_eq!(read(None, &control, b""), None, "SCM_TSTAMP_SCHED is another stamp");
+        assert_eq!(read(None, &control, b""), None, "SCM_TSTAMP_SCHED is another timestamp");
     }
 
     #[test]
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_about_nobody_or_of_unknown_origin_is_none() {
+    fn an_error_without_a_destination_or_of_unknown_origin_is_ignored() {
         let error = ExtendedError { origin: libc::SO_EE_ORIGIN_ICMP, kind: 3, code: 3, ..PLAIN };
         assert_eq!(read(None, &kernel::error(false, error), b""), None);
         for origin in [libc::SO_EE_ORIGIN_NONE, libc::SO_EE_ORIGIN_LOCAL, 5] {

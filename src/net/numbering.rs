@@ -1,5 +1,5 @@
-//! Which transmit timestamp belongs to which datagram. A datagram that was sent enters and its id
-//! leaves; the kernel's number of a timestamp enters and that datagram's id leaves. Pure.
+//! Finds the datagram of each transmit timestamp: gives sent datagrams ids, and maps the kernel's
+//! number of a timestamp to the id of its datagram. No IO.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,24 +7,24 @@ use std::time::Duration;
 use super::notice::Notice;
 use crate::model::Wall;
 
-/// How long a timestamp may follow its datagram. A device's queue holds milliseconds.
+/// How long after its datagram a timestamp may arrive. Device queues are milliseconds long.
 const STRAGGLERS: Duration = Duration::from_secs(1);
 
 /// How the datagrams of a socket are numbered.
 ///
-/// Ids count the datagrams sent, modulo 2³², in each of these ways.
+/// In every mode, ids count the datagrams sent, modulo 2³².
 #[derive(Debug)]
 pub(super) enum Numbering {
-    /// There are no transmit timestamps.
+    /// The socket has no transmit timestamps.
     Unstamped(u32),
     /// Each datagram carries its id as a control message (Linux 6.13).
     Carried(u32),
-    /// The kernel counts (`SOF_TIMESTAMPING_OPT_ID`), and we count along.
+    /// The kernel counts datagrams (`SOF_TIMESTAMPING_OPT_ID`), and [`Counted`] follows its count.
     Counted(Counted),
 }
 
 impl Numbering {
-    /// The id of a datagram that was sent.
+    /// Returns the id of a datagram that was just sent.
     pub(super) fn sent(&mut self) -> u32 {
         match self {
             Self::Unstamped(next) | Self::Carried(next) => {
@@ -36,8 +36,8 @@ impl Numbering {
         }
     }
 
-    /// `notice` with the id of its datagram in place of the kernel's number; `None` where it
-    /// cannot be known.
+    /// Replaces the kernel's number in `notice` by the id of its datagram; `None` if that is
+    /// unknown.
     pub(super) fn translate<'a>(&mut self, notice: Notice<'a>) -> Option<Notice<'a>> {
         match (self, notice) {
             (Self::Counted(counted), Notice::Transmitted { id, at }) => {
@@ -49,48 +49,48 @@ impl Numbering {
     }
 }
 
-/// The kernel's own count of a socket's datagrams, and ours beside it.
+/// Follows the kernel's count of a socket's datagrams.
 ///
-/// A datagram that the kernel refuses may or may not have been counted, depending on the kernel's
-/// version and on how far it got. So after each refusal the kernel's count is set back to 0
-/// ([`Counted::restarted`]), where both agree again. Timestamps of datagrams from before, still on
-/// their way at that moment, carry numbers that will be given again; where such a number could
-/// mean either, its timestamp is given up: none is better than another datagram's.
+/// The kernel may or may not count a datagram that it refuses, depending on its version and on
+/// where sending failed. So after each refusal the kernel's count is reset to 0
+/// ([`Counted::restarted`]), and both counts agree again. Timestamps of earlier datagrams may still
+/// arrive, with numbers that are used again. If such a number is ambiguous, its timestamp is
+/// discarded: a missing timestamp is better than a wrong one.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
-    /// The id of the datagram that the kernel numbers 0.
+    /// The id of the datagram with the kernel's number 0.
     base: u32,
-    /// How many were sent since the kernel's count began.
+    /// How many datagrams were sent since the kernel's count was reset.
     sent: u64,
-    /// How many of them have their timestamp.
+    /// How many of them have a timestamp.
     stamped: u64,
-    /// One more than the highest number of which there was a timestamp.
+    /// The highest number with a timestamp, plus 1.
     reach: u64,
     stragglers: Option<Stragglers>,
 }
 
-/// Datagrams of an earlier count without their timestamps.
+/// Datagrams from before a reset whose timestamps may still arrive.
 #[derive(Debug)]
 struct Stragglers {
-    /// As in [`Counted`]; `None` for several counts at once.
+    /// As in [`Counted`]; `None` if the datagrams are from several counts.
     base: Option<u32>,
-    /// The kernel's numbers of them.
+    /// Their numbers.
     numbers: Range<u64>,
-    /// A timestamp taken later is none of theirs.
+    /// A timestamp taken at or after this moment is not theirs.
     until: Wall,
 }
 
 impl Counted {
-    /// A datagram was sent: its id.
+    /// Counts a sent datagram and returns its id.
     fn sent(&mut self) -> u32 {
         let id = self.base.wrapping_add(low(self.sent));
         self.sent += 1;
         id
     }
 
-    /// Whose timestamp this is.
+    /// The id of the datagram with this timestamp, if it is unambiguous.
     fn stamped(&mut self, number: u32, at: Wall) -> Option<u32> {
-        // After 2³² datagrams every number has been given.
+        // After 2³² datagrams every number has been used.
         let given = u64::from(number) < self.sent;
         let earlier = self
             .stragglers
@@ -107,9 +107,9 @@ impl Counted {
         }
     }
 
-    /// The kernel's count was set back to 0 at `now`, all timestamps that it had having been read.
+    /// The kernel's count was reset to 0 at `now`, after all available timestamps were read.
     pub(super) fn restarted(&mut self, now: Wall) {
-        // Where some are missing in between, any may be: timestamps need not come in order.
+        // If there are gaps, any number may be missing, as timestamps may arrive out of order.
         let missing = if self.stamped == self.reach { self.reach..self.sent } else { 0..self.sent };
         let earlier = self.stragglers.take().filter(|earlier| now < earlier.until);
         self.stragglers = match (earlier, missing.is_empty()) {
@@ -131,7 +131,7 @@ impl Counted {
     }
 }
 
-/// A count as the kernel's 32 bits hold it.
+/// The low 32 bits of a count, as the kernel stores it.
 #[expect(clippy::cast_possible_truncation, reason = "counts wrap, as the kernel's do")]
 fn low(count: u64) -> u32 {
     count as u32
@@ -152,33 +152,33 @@ mod tests {
     }
 
     #[test]
-    fn ids_go_on_where_the_kernel_begins_anew() {
+    fn ids_continue_after_the_kernels_count_is_reset() {
         let mut counted = Counted::default();
         assert_eq!(send(&mut counted, 3), [0, 1, 2]);
         assert_eq!([0, 1, 2].map(|number| counted.stamped(number, NOON)), [0, 1, 2].map(Some));
         counted.restarted(NOON);
         assert_eq!(send(&mut counted, 2), [3, 4]);
         assert_eq!([0, 1].map(|number| counted.stamped(number, NOON)), [3, 4].map(Some));
-        assert_eq!(counted.stamped(2, NOON), None, "a number that was never given");
+        assert_eq!(counted.stamped(2, NOON), None, "a number that was never used");
     }
 
     #[test]
-    fn a_straggler_is_known_by_a_number_not_given_anew_and_else_given_up() {
+    fn a_late_timestamp_counts_only_if_its_number_is_not_used_again() {
         let mut counted = Counted::default();
         send(&mut counted, 6);
         assert_eq!(counted.stamped(0, NOON), Some(0));
         counted.restarted(NOON);
         assert_eq!(send(&mut counted, 3), [6, 7, 8]);
-        assert_eq!(counted.stamped(0, NOON), Some(6), "0 has had its timestamp before");
-        assert_eq!(counted.stamped(5, NOON), Some(5), "5 has not been given again");
-        assert_eq!(counted.stamped(1, NOON), None, "1 could be either");
+        assert_eq!(counted.stamped(0, NOON), Some(6), "the earlier 0 has its timestamp");
+        assert_eq!(counted.stamped(5, NOON), Some(5), "5 is not used again yet");
+        assert_eq!(counted.stamped(1, NOON), None, "1 is ambiguous");
         let later = NOON + STRAGGLERS;
-        assert_eq!(counted.stamped(1, later), Some(7), "too late for the first 1");
+        assert_eq!(counted.stamped(1, later), Some(7), "too late for the earlier 1");
         assert_eq!(counted.stamped(5, later), None);
     }
 
     #[test]
-    fn after_a_gap_any_earlier_number_may_still_come() {
+    fn after_a_gap_any_earlier_number_may_still_arrive() {
         let mut counted = Counted::default();
         send(&mut counted, 3);
         assert_eq!(counted.stamped(2, NOON), Some(2));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn stragglers_of_two_counts_cannot_be_told_apart() {
+    fn late_timestamps_of_two_counts_are_ambiguous() {
         let mut counted = Counted::default();
         send(&mut counted, 8);
         counted.restarted(NOON);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn without_stamps_and_with_carried_ids_numbers_stay_what_they_are() {
+    fn carried_ids_stay_as_they_are_and_unstamped_sockets_have_no_timestamps() {
         let notice = Notice::Transmitted { id: 9, at: NOON };
         let mut carried = Numbering::Carried(u32::MAX);
         assert_eq!((carried.sent(), carried.sent()), (u32::MAX, 0));
@@ -221,22 +221,22 @@ mod tests {
         assert_eq!(Numbering::Unstamped(0).translate(notice), None);
     }
 
-    /// What happens to a socket, in the kernel and in the program.
+    /// An event of a socket, in the kernel or in the program.
     #[derive(Debug, Clone)]
     enum Event {
         Sent,
-        /// Counted by the kernel or not: its count begins anew.
+        /// A datagram is refused, whether the kernel counts it or not. The count is reset.
         Refused,
-        /// The device takes that many datagrams from its queue, which stamps them.
+        /// The device takes this many datagrams from its queue, and the kernel stamps them.
         Transmitted(usize),
         Read,
     }
 
     proptest! {
-        /// Against a kernel whose count begins anew at any moment, and which stamps late:
-        /// no datagram gets another's timestamp, and none stamped at once goes without its own.
+        /// The model kernel resets its count at any moment and stamps late. No datagram gets the
+        /// timestamp of another, and every datagram stamped at once gets its own.
         #[test]
-        fn no_timestamp_is_taken_for_anothers(
+        fn no_datagram_gets_the_timestamp_of_another(
             events in prop::collection::vec(
                 prop_oneof![
                     6 => Just(Event::Sent),

@@ -1,4 +1,4 @@
-//! Waiting: a descriptor enters, and a future leaves that is done when the descriptor is ready.
+//! Waits until a descriptor is readable.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,10 +7,10 @@ use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Tells when a [`Socket`](super::Socket) or a [`Timer`](super::Timer) has something to tell.
+/// Reports when a [`Socket`](super::Socket) or a [`Timer`](super::Timer) is readable.
 ///
-/// It watches a duplicate of the descriptor that it owns alone (dup(2)), so that it neither
-/// borrows what it watches nor depends on how long that lives.
+/// It watches its own duplicate of the descriptor (dup(2)), so that it neither borrows the original
+/// nor depends on its lifetime.
 #[derive(Debug)]
 pub struct Readiness(AsyncFd<OwnedFd>);
 
@@ -18,24 +18,24 @@ impl Readiness {
     /// Watches `descriptor`, which must be non-blocking, on the current tokio runtime.
     ///
     /// # Errors
-    /// Those of dup(2) and `epoll_ctl(2)`: no more descriptors or watches.
+    /// Those of dup(2) and `epoll_ctl(2)`: the limit of descriptors or watches is reached.
     ///
     /// # Panics
-    /// Outside of a tokio runtime that has its IO enabled.
+    /// Outside a tokio runtime with IO enabled.
     pub fn of(descriptor: &impl AsFd) -> io::Result<Self> {
         let duplicate = descriptor.as_fd().try_clone_to_owned()?;
         #[expect(unsafe_code, reason = "tokio's safe constructors are deprecated as unsound")]
-        // SAFETY: `OwnedFd` is valid and open, and always gives the same descriptor; this one is
-        // private to the `AsyncFd`, from which nothing here takes, replaces or closes it.
+        // SAFETY: `OwnedFd` is valid and open, and always returns the same descriptor. It is
+        // private to the `AsyncFd`; nothing here takes, replaces or closes it.
         let watched = unsafe { AsyncFd::register_with_interest(duplicate, Interest::READABLE) };
         Ok(Self(watched.map_err(|error| error.into_parts().1)?))
     }
 
-    /// Ready once datagrams or an expiry wait, which is forgotten at once: what happened before is
-    /// told once (epoll(7), edge-triggered), so call [`Socket::receive`](super::Socket::receive)
-    /// until it returns 0 before polling again. Of the tasks that poll, the last one is woken.
+    /// Ready once datagrams or an expiry are pending. Readiness is edge-triggered (epoll(7)) and
+    /// cleared at once, so call [`Socket::receive`](super::Socket::receive) until it returns 0
+    /// before polling again. Only the task that polled last is woken.
     ///
-    /// Notices alone wake nobody.
+    /// Notices alone do not wake a task.
     ///
     /// # Errors
     /// The runtime is shutting down.
@@ -54,7 +54,7 @@ mod tests {
     use crate::net::{self, Inbox, Outbox, Socket, SocketOptions};
 
     #[test]
-    fn datagrams_end_the_wait() {
+    fn arriving_datagrams_end_the_wait() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let any = SocketAddr::from(([127, 0, 0, 1], 0));

@@ -1,5 +1,5 @@
-//! UDP sockets. Batches enter and leave ([`Socket::send`], [`Socket::receive`]), and [`Notice`]s
-//! of what became of datagrams sent earlier leave ([`Socket::notices`]).
+//! UDP sockets that send and receive batches ([`Socket::send`], [`Socket::receive`]) and report
+//! what happened to datagrams sent earlier ([`Socket::notices`]).
 
 use std::fmt::Debug;
 use std::io;
@@ -19,47 +19,47 @@ use super::name::KernelAddress;
 use super::notice::{self, Notice};
 use super::numbering::{Counted, Numbering};
 
-/// The kernel stamps datagrams as they are received, and tells.
+/// The kernel stamps received datagrams and reports the timestamps.
 const RECEIVE_STAMPS: TimestampingFlag = TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE
     .union(TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE);
 
-/// The kernel stamps datagrams as they are sent, and tells with their number instead of their
-/// octets.
+/// The kernel stamps sent datagrams and reports the timestamps with the number of the datagram
+/// instead of its octets.
 const TRANSMIT_STAMPS: TimestampingFlag = TimestampingFlag::SOF_TIMESTAMPING_TX_SOFTWARE
     .union(TimestampingFlag::SOF_TIMESTAMPING_OPT_ID)
     .union(TimestampingFlag::SOF_TIMESTAMPING_OPT_TSONLY);
 
-/// `MSG_PROBE` of linux/socket.h: do everything but send.
+/// `MSG_PROBE` of linux/socket.h: do everything except send.
 const MSG_PROBE: MsgFlags = MsgFlags::from_bits_retain(0x10);
 
-/// How many octets are read of what an ICMP error quotes: more than any protocol's requests have.
+/// How many octets of an ICMP error's quote are read: more than any protocol's requests have.
 const QUOTE: usize = 128;
 
-/// How often a datagram is tried again after an error that may be another's.
+/// How often sending a datagram is retried after an error that may belong to another datagram.
 const RETRIES: u32 = 2;
 
-/// How many standing errors in a row are passed over when receiving.
-const STANDING_ERRORS: u32 = 1000;
+/// How many pending errors in a row are skipped when receiving.
+const PENDING_ERRORS: u32 = 1000;
 
 /// How a socket is opened.
 ///
-/// Beside what is asked for here, every socket tells of each datagram when the kernel received it,
-/// its hop limit and how many were dropped before it. What a kernel cannot do goes missing without
-/// an error: the fields of [`Datagram`](super::Datagram) are `None`, the notices do not come.
+/// Besides these options, every socket reports for each datagram its receive timestamp, its hop
+/// limit and how many datagrams were dropped before it. Features that the kernel lacks are missing
+/// without an error: fields of [`Datagram`](super::Datagram) are `None`, and no notices arrive.
 #[derive(Debug, Clone, Copy, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "independent switches, named where they are set")]
+#[expect(clippy::struct_excessive_bools, reason = "independent options, named where they are set")]
 pub struct SocketOptions {
-    /// Octets wanted for `SO_RCVBUF`; 0 leaves the system's default. Without privileges, the
+    /// The requested `SO_RCVBUF` in octets; 0 keeps the system's default. Without privileges, the
     /// system grants at most sysctl `net.core.rmem_max`; see [`Socket::receive_buffer`].
     pub receive_buffer: usize,
-    /// Octets wanted for `SO_SNDBUF`; 0 leaves the system's default. Without privileges, the
+    /// The requested `SO_SNDBUF` in octets; 0 keeps the system's default. Without privileges, the
     /// system grants at most sysctl `net.core.wmem_max`.
     pub send_buffer: usize,
-    /// Ask for kernel transmit timestamps, matched by [`Notice::Transmitted`]'s id.
+    /// Request kernel transmit timestamps, matched by [`Notice::Transmitted`]'s id.
     pub transmit_stamps: bool,
-    /// Ask for ICMP errors on the error queue.
+    /// Request ICMP errors on the error queue.
     pub icmp_errors: bool,
-    /// Ask which local address each datagram was sent to.
+    /// Request the local address of each received datagram.
     pub local_address: bool,
     /// Share the port with other sockets of this process (`SO_REUSEPORT`).
     pub reuse_port: bool,
@@ -67,23 +67,23 @@ pub struct SocketOptions {
 
 /// A non-blocking UDP socket, unconnected.
 ///
-/// [`Readiness`](super::Readiness) tells when datagrams or notices wait.
+/// [`Readiness`](super::Readiness) reports when datagrams are pending.
 #[derive(Debug)]
 pub struct Socket {
     inner: socket2::Socket,
     local: SocketAddr,
-    /// The timestamps that the kernel agreed to.
+    /// The timestamps that the kernel supports.
     stamps: TimestampingFlag,
     numbering: Numbering,
-    /// What was read from the error queue while sending.
+    /// Notices that were read from the error queue while sending.
     stash: Vec<Notice<'static>>,
-    /// Room for messages of the error queue, and for what they quote.
+    /// Buffers for messages of the error queue and for their quotes.
     heads: Box<[Head]>,
     quotes: Box<[[u8; QUOTE]]>,
 }
 
 impl Socket {
-    /// Opens and binds; port 0 picks a free one. An IPv6 socket is IPv6 only.
+    /// Opens and binds a socket; port 0 chooses a free port. An IPv6 socket is IPv6 only.
     ///
     /// # Errors
     /// Those of socket(2) and bind(2). Options that the kernel lacks are not errors.
@@ -93,7 +93,7 @@ impl Socket {
         let socket = socket2::Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
             .map_err(fail("open a UDP socket for"))?;
         if address.is_ipv6() {
-            socket.set_only_v6(true).map_err(fail("restrict to IPv6 the socket for"))?;
+            socket.set_only_v6(true).map_err(fail("set IPV6_V6ONLY on the socket for"))?;
         }
         set_options(&socket, address, options);
         let stamps = set_stamps(&socket, options.transmit_stamps);
@@ -101,7 +101,7 @@ impl Socket {
         let local = socket
             .local_addr()
             .and_then(|local| local.as_socket().ok_or_else(|| Errno::EAFNOSUPPORT.into()))
-            .map_err(fail("read back"))?;
+            .map_err(fail("read the local address of the socket for"))?;
         let numbering = if !stamps.contains(TRANSMIT_STAMPS) {
             Numbering::Unstamped(0)
         } else if carries_ids(socket.as_fd(), local) {
@@ -120,15 +120,15 @@ impl Socket {
         })
     }
 
-    /// The address it is really bound to.
+    /// The address to which the socket is bound, with the real port.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
-    /// Octets of `SO_RCVBUF` that the system granted, in the measure of
-    /// [`SocketOptions::receive_buffer`]: half of what getsockopt(2) says, as the kernel doubles what
-    /// it is asked for, to cover its own bookkeeping.
+    /// The granted `SO_RCVBUF` in octets, comparable with [`SocketOptions::receive_buffer`]: half
+    /// of what getsockopt(2) returns, because the kernel doubles the requested size for its own
+    /// bookkeeping.
     ///
     /// # Errors
     /// Those of getsockopt(2); none is expected.
@@ -136,16 +136,16 @@ impl Socket {
         Ok(self.inner.recv_buffer_size()? / 2)
     }
 
-    /// Fills `inbox` with what has arrived, at most [`Inbox::CAPACITY`], in one system call.
+    /// Fills `inbox` with pending datagrams, at most [`Inbox::CAPACITY`], in one system call.
     ///
-    /// Returns how many; 0 when nothing waits. Fewer than the capacity does not mean that: an ICMP
-    /// error that comes in ends a batch.
+    /// Returns how many; 0 if none are pending. Fewer than the capacity does not mean that no more
+    /// are pending, because an ICMP error ends a batch.
     ///
     /// # Errors
-    /// Those of recvmmsg(2), of which only want of memory is expected. The standing errors that
-    /// ICMP leaves on a socket are passed over; they are among the [`Socket::notices`].
+    /// Those of recvmmsg(2); only lack of memory is expected. Pending ICMP errors of the socket are
+    /// skipped; they are among the [`Socket::notices`].
     pub fn receive(&self, inbox: &mut Inbox) -> io::Result<usize> {
-        let mut standing = 0;
+        let mut pending = 0;
         loop {
             let (heads, payloads) = inbox.room();
             let outcome = mmsg::receive(self.as_fd(), heads, payloads, MsgFlags::MSG_DONTWAIT);
@@ -153,20 +153,20 @@ impl Socket {
             match outcome {
                 Ok(count) => return Ok(count),
                 Err(Errno::EAGAIN) => return Ok(0),
-                Err(errno) if may_stand(errno) && standing < STANDING_ERRORS => standing += 1,
+                Err(errno) if may_be_pending(errno) && pending < PENDING_ERRORS => pending += 1,
                 Err(errno) => return Err(errno.into()),
             }
         }
     }
 
-    /// Sends what `outbox` holds and empties it.
+    /// Sends the datagrams in `outbox` and empties it.
     ///
-    /// `done` is called once for each datagram, in the order they were pushed, with its index and
-    /// the id that it will have in [`Notice::Transmitted`], if transmit timestamps were asked for.
-    /// Ids count up from 0 modulo 2³² and are not used again before that.
+    /// Calls `done` once for each datagram, in the order in which they were pushed, with its index
+    /// and its id. [`Notice::Transmitted`] reports the same id, if transmit timestamps were
+    /// requested. Ids count up from 0, modulo 2³².
     ///
-    /// A datagram that fails does not keep the others back. The error of another one that ICMP
-    /// left standing on the socket (ip(7), `IP_RECVERR`) is held against none.
+    /// A datagram that fails does not stop the others. A pending ICMP error about an earlier
+    /// datagram (ip(7), `IP_RECVERR`) is not counted as a failure of this one.
     pub fn send(
         &mut self,
         outbox: &mut Outbox,
@@ -186,13 +186,13 @@ impl Socket {
                     settled += count;
                     retries = 0;
                     if settled < outbox.len() {
-                        // The next one failed; with which error, the following call will tell.
+                        // The next datagram failed; the next call returns its error.
                         self.recount();
                     }
                 }
                 Err(errno) => {
                     self.recount();
-                    if retries < RETRIES && may_stand(errno) {
+                    if retries < RETRIES && may_be_pending(errno) {
                         retries += 1;
                         continue;
                     }
@@ -205,7 +205,7 @@ impl Socket {
         outbox.clear();
     }
 
-    /// Reads the error queue until it is empty, and tells of each message in it.
+    /// Reads the error queue until it is empty, and passes each notice to `each`.
     pub fn notices(&mut self, mut each: impl FnMut(Notice<'_>)) {
         self.stash.drain(..).for_each(&mut each);
         self.drain(each);
@@ -230,17 +230,17 @@ impl Socket {
         }
     }
 
-    /// Makes the kernel count from 0 again, where it counts and may have counted a datagram that
+    /// Resets the kernel's count to 0, if it counts datagrams, as it may have counted one that
     /// failed.
     fn recount(&mut self) {
         if !matches!(self.numbering, Numbering::Counted(_)) {
             return;
         }
-        // What is in the queue carries numbers of the old count.
+        // Read the queue first: its timestamps carry numbers of the old count.
         let mut stash = std::mem::take(&mut self.stash);
         self.drain(|notice| stash.push(notice.into_owned()));
         self.stash = stash;
-        // Switching the numbers on sets the count to 0.
+        // Enabling `OPT_ID` resets the count to 0.
         let off = self.stamps - TimestampingFlag::SOF_TIMESTAMPING_OPT_ID;
         let again = ask(&self.inner, sockopt::Timestamping, &off)
             && ask(&self.inner, sockopt::Timestamping, &self.stamps);
@@ -264,9 +264,9 @@ impl AsRawFd for Socket {
     }
 }
 
-/// Sets what can do without: all but the timestamps.
+/// Sets all optional options except timestamps.
 fn set_options(socket: &socket2::Socket, address: SocketAddr, options: &SocketOptions) {
-    // With CAP_NET_ADMIN, the sysctls are no limit.
+    // With CAP_NET_ADMIN, the sysctls do not apply.
     let SocketOptions { receive_buffer, send_buffer, .. } = *options;
     if receive_buffer > 0 && setsockopt(socket, sockopt::RcvBufForce, &receive_buffer).is_err() {
         ask(socket, sockopt::RcvBuf, &receive_buffer);
@@ -297,7 +297,7 @@ fn set_options(socket: &socket2::Socket, address: SocketAddr, options: &SocketOp
     }
 }
 
-/// Asks for timestamps; returns those that the kernel agreed to.
+/// Requests timestamps; returns those that the kernel supports.
 fn set_stamps(socket: &socket2::Socket, transmit: bool) -> TimestampingFlag {
     let both = RECEIVE_STAMPS | TRANSMIT_STAMPS;
     if transmit && ask(socket, sockopt::Timestamping, &both) {
@@ -309,16 +309,16 @@ fn set_stamps(socket: &socket2::Socket, transmit: bool) -> TimestampingFlag {
     TimestampingFlag::empty()
 }
 
-/// Sets an option; returns whether the kernel agreed.
+/// Sets an option; returns whether the kernel accepted it.
 fn ask<O: SetSockOpt + Debug + Copy>(socket: &socket2::Socket, option: O, value: &O::Val) -> bool {
     setsockopt(socket, option, value)
         .inspect_err(|error| tracing::debug!(?option, %error, "the kernel refused a socket option"))
         .is_ok()
 }
 
-/// Whether the kernel lets a datagram carry the id of its transmit timestamp (Linux 6.13).
+/// Whether a datagram can carry the id of its transmit timestamp (Linux 6.13).
 ///
-/// Asked with a datagram to ourselves that is not sent; any doubt is a no.
+/// Tests this with a datagram to ourselves that is not sent. Any error means no.
 fn carries_ids(socket: BorrowedFd<'_>, local: SocketAddr) -> bool {
     let mut control = Control::EMPTY;
     control.set_id(0);
@@ -334,9 +334,9 @@ fn carries_ids(socket: BorrowedFd<'_>, local: SocketAddr) -> bool {
     mmsg::send(socket, std::iter::once(packet), MSG_PROBE | MsgFlags::MSG_DONTWAIT).is_ok()
 }
 
-/// Whether an error may be one that ICMP left standing on the socket, about another datagram: not
-/// those of want of memory, which are about this one.
-fn may_stand(errno: Errno) -> bool {
+/// Whether an error may be a pending ICMP error about another datagram. Lack of memory always
+/// concerns this one.
+fn may_be_pending(errno: Errno) -> bool {
     !matches!(errno, Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM)
 }
 

@@ -1,4 +1,4 @@
-//! A timer as exact as the kernel's: a moment enters, readiness of a descriptor leaves.
+//! A timer with the precision of the kernel's high-resolution timers.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -10,26 +10,26 @@ use nix::unistd::read;
 
 use crate::model::Mono;
 
-/// A one-shot timer on `CLOCK_MONOTONIC` (`timerfd_create(2)`), to be waited for with
+/// A one-shot timer on `CLOCK_MONOTONIC` (`timerfd_create(2)`). Wait for it with
 /// [`Readiness`](super::Readiness).
 ///
 /// tokio's own timer rounds up to whole milliseconds, which is too coarse for 100,000 heartbeats
-/// a second; timerfd has the kernel's high-resolution timers behind it, and no timer slack.
+/// per second. A timerfd uses the kernel's high-resolution timers without timer slack.
 #[derive(Debug)]
 pub struct Timer(TimerFd);
 
 impl Timer {
-    /// A timer that is not armed. Its descriptor is non-blocking and closes on exec.
+    /// A disarmed timer. Its descriptor is non-blocking and closes on exec.
     ///
     /// # Errors
-    /// Those of `timerfd_create(2)`: no more descriptors.
+    /// Those of `timerfd_create(2)`: the descriptor limit is reached.
     pub fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         Ok(Self(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?))
     }
 
-    /// Makes the descriptor readable from the moment `at` on, at once if that has passed; an
-    /// earlier setting, and an expiry that was not acknowledged, are forgotten.
+    /// Makes the descriptor readable from `at` on, or at once if `at` has passed. This replaces an
+    /// earlier setting and discards an expiry that was not acknowledged.
     ///
     /// # Errors
     /// Those of `timerfd_settime(2)`; none is expected.
@@ -45,7 +45,7 @@ impl Timer {
         Ok(())
     }
 
-    /// Disarms it.
+    /// Disarms the timer.
     ///
     /// # Errors
     /// Those of `timerfd_settime(2)`; none is expected.
@@ -53,8 +53,8 @@ impl Timer {
         Ok(self.0.unset()?)
     }
 
-    /// Takes note that it has expired, so that the descriptor is readable no longer; says whether
-    /// it had expired since it was last armed or acknowledged. Arming it again does as well.
+    /// Clears an expiry, so that the descriptor is no longer readable. Returns whether the timer
+    /// had expired since it was last armed or acknowledged. Arming the timer also clears an expiry.
     ///
     /// # Errors
     /// Those of read(2); none is expected.
@@ -88,7 +88,7 @@ mod tests {
     use crate::net::{Readiness, in_time, now};
 
     #[test]
-    fn it_expires_once_each_time_it_is_armed_and_not_early() {
+    fn a_timer_expires_once_each_time_it_is_armed_and_not_early() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let timer = Timer::new().unwrap();
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_long_past_is_now_and_the_end_of_time_never_comes() {
+    fn a_past_moment_expires_at_once_and_the_largest_moment_never() {
         let timer = Timer::new().unwrap();
         timer.arm(Mono::from_nanos(0)).unwrap();
         assert!(timer.acknowledge().unwrap());

@@ -15,13 +15,13 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// How many datagrams it holds at most.
+    /// The maximum number of datagrams.
     pub const CAPACITY: usize = BATCH;
 
-    /// How many octets of each datagram it holds at most.
+    /// The maximum number of octets kept of each datagram.
     pub const ROOM: usize = 1024;
 
-    /// An empty one.
+    /// An empty outbox.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -31,7 +31,7 @@ impl Inbox {
         }
     }
 
-    /// What the last `receive` brought, in the order of arrival.
+    /// The datagrams of the last `receive`, in the order of arrival.
     pub fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
         let payloads = self.payloads.chunks_exact(Self::ROOM);
         self.heads[..self.len].iter().zip(payloads).filter_map(|(head, payload)| {
@@ -49,12 +49,12 @@ impl Inbox {
         })
     }
 
-    /// Where the kernel shall write what it tells of the datagrams, and where their octets.
+    /// The buffers for the kernel: one head and one payload per datagram.
     pub(in crate::net) fn room(&mut self) -> (&mut [Head], impl Iterator<Item = &mut [u8]>) {
         (&mut self.heads, self.payloads.chunks_exact_mut(Self::ROOM))
     }
 
-    /// Takes note of how many the kernel wrote.
+    /// Sets how many datagrams the kernel wrote.
     pub(in crate::net) fn filled(&mut self, len: usize) {
         self.len = len;
     }
@@ -66,30 +66,29 @@ impl Default for Inbox {
     }
 }
 
-/// One received datagram and what the kernel tells of it.
+/// One received datagram and what the kernel reports about it.
 #[derive(Debug, Clone, Copy)]
 pub struct Datagram<'a> {
-    /// Where it came from.
+    /// Its source.
     pub peer: SocketAddr,
-    /// Which of our addresses it was sent to (with [`SocketOptions::local_address`]).
+    /// The local address to which it was sent (with [`SocketOptions::local_address`]).
     ///
     /// [`SocketOptions::local_address`]: crate::net::SocketOptions::local_address
     pub local: Option<IpAddr>,
-    /// It was sent to many: to the broadcast address of a network of ours, to that of all, or to
-    /// an IPv4 multicast group (with [`SocketOptions::local_address`], and with IPv4 alone; an IPv6
-    /// group stands in `local`).
+    /// It was sent to a broadcast address or an IPv4 multicast group (with
+    /// [`SocketOptions::local_address`], IPv4 only; an IPv6 group is in `local`).
     ///
     /// [`SocketOptions::local_address`]: crate::net::SocketOptions::local_address
     pub to_group: bool,
     /// Its octets, at most [`Inbox::ROOM`].
     pub payload: &'a [u8],
-    /// It was longer than [`Inbox::ROOM`]; `payload` is its beginning.
+    /// It was longer than [`Inbox::ROOM`], and `payload` is its beginning.
     pub truncated: bool,
     /// When the kernel received it (`SO_TIMESTAMPING`, software).
     pub received: Option<Wall>,
-    /// The hop limit it arrived with.
+    /// The hop limit with which it arrived.
     pub ttl: Option<u8>,
-    /// How many datagrams the kernel had dropped on this socket when it queued this one, modulo
-    /// 2³² (`SO_RXQ_OVFL`); `None` as long as there were none.
+    /// How many datagrams the kernel had dropped on this socket when it queued this one, modulo 2³²
+    /// (`SO_RXQ_OVFL`); `None` before the first drop.
     pub drops: Option<u32>,
 }

@@ -1,10 +1,9 @@
-//! sendmmsg(2) and recvmmsg(2), the one place with unsafe code: slices enter, and what the kernel
-//! wrote leaves within their bounds.
+//! Safe wrappers of sendmmsg(2) and recvmmsg(2).
 //!
-//! No pointer outlives a call: the headers that the kernel wants are built on the stack for each.
-//! nix has wrappers, but they share one set of control messages among all datagrams of a batch,
-//! and do not restore the lengths of reused headers, which cuts control messages off.
-#![expect(unsafe_code, reason = "nix's wrappers of these two calls fall short; see above")]
+//! No pointer outlives a call, because the kernel's headers are built on the stack for each call.
+//! The wrappers of nix do not fit: they share one set of control messages among all datagrams of a
+//! batch, and do not restore the lengths of reused headers, which truncates control messages.
+#![expect(unsafe_code, reason = "nix's wrappers of these two calls do not fit; see above")]
 
 use std::mem::zeroed;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -16,13 +15,13 @@ use nix::sys::socket::MsgFlags;
 
 use crate::net::name::KernelAddress;
 
-/// How many datagrams a system call takes at most. Beyond this, its fixed cost no longer shows.
+/// The maximum number of datagrams per system call. Larger batches save no more time.
 pub(in crate::net) const BATCH: usize = 64;
 
 /// A datagram to be sent.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::net) struct Packet<'a> {
-    /// Where to, as the kernel writes it.
+    /// The destination, in the kernel's form.
     pub(in crate::net) name: &'a [u8],
     /// Control messages.
     pub(in crate::net) control: &'a [u8],
@@ -30,26 +29,26 @@ pub(in crate::net) struct Packet<'a> {
     pub(in crate::net) payload: &'a [u8],
 }
 
-/// What the kernel tells of a received datagram.
+/// What the kernel reports about a received datagram.
 #[derive(Debug, Clone)]
 #[repr(C, align(8))]
 pub(in crate::net) struct Head {
     control: [u8; Self::CONTROL],
     control_len: usize,
-    /// Where it came from; on the error queue, where it had been sent to.
+    /// Its source; on the error queue, the destination of the datagram that caused the message.
     pub(in crate::net) name: KernelAddress,
-    /// How many octets of it were written.
+    /// How many of its octets were written.
     pub(in crate::net) len: usize,
-    /// It had more octets than there was room for.
+    /// It was longer than the buffer.
     pub(in crate::net) truncated: bool,
 }
 
 impl Head {
-    /// Room for all control messages that a [`Socket`](crate::net::Socket) asks for, on the error
-    /// queue too: times 64, error and offender 64, address 40, hop limit 24, drops 24.
+    /// Room for all control messages that a [`Socket`](crate::net::Socket) requests, also on the
+    /// error queue: timestamps 64, error and offender 64, address 40, hop limit 24, drops 24.
     const CONTROL: usize = 256;
 
-    /// One that nothing was received into.
+    /// A head without a received datagram.
     pub(in crate::net) const EMPTY: Self = Self {
         control: [0; Self::CONTROL],
         control_len: 0,
@@ -64,11 +63,11 @@ impl Head {
     }
 }
 
-/// Sends up to [`BATCH`] datagrams; returns how many the kernel took, at least one.
+/// Sends up to [`BATCH`] datagrams; returns how many the kernel accepted, at least one.
 ///
 /// # Errors
-/// Those of sendmsg(2) about the first datagram. The kernel drops an error about a later one, and
-/// takes those before it.
+/// Those of sendmsg(2) about the first datagram. If a later one fails, the kernel sends those
+/// before it and discards the error.
 pub(in crate::net) fn send<'a>(
     socket: BorrowedFd<'_>,
     packets: impl Iterator<Item = Packet<'a>>,
@@ -91,10 +90,10 @@ pub(in crate::net) fn send<'a>(
         header.msg_controllen = length(packet.control.len());
         count += 1;
     }
-    // SAFETY: the first `count` headers point to one vector each, and headers and vectors to
-    // slices that live for 'a or for this frame, with their true lengths. sendmmsg(2) writes only
-    // `msg_len` of the headers, which this frame owns; names, control messages and payloads, whose
-    // pointers come from shared references, it only reads.
+    // SAFETY: each of the first `count` headers points to one vector, and headers and vectors point
+    // to slices that live for 'a or for this frame, with their true lengths. sendmmsg(2) writes
+    // only `msg_len` of the headers, which this frame owns. It only reads names, control messages
+    // and payloads, whose pointers come from shared references.
     match batch(|| unsafe {
         libc::syscall(
             libc::SYS_sendmmsg,
@@ -104,17 +103,17 @@ pub(in crate::net) fn send<'a>(
             flags.bits() | libc::MSG_NOSIGNAL,
         )
     }) {
-        // Only for an empty batch; an error rather than an endless loop in a caller.
+        // This happens only with an empty batch. An error prevents an endless loop in the caller.
         Ok(0) => Err(Errno::EAGAIN),
         outcome => outcome,
     }
 }
 
-/// Receives as many datagrams as there are heads and payloads for, at most [`BATCH`]; returns how
-/// many, and sets that many heads.
+/// Receives datagrams into `heads` and `payloads`, at most [`BATCH`]. Returns how many, and sets
+/// that many heads.
 ///
 /// # Errors
-/// Those of recvmsg(2), `EAGAIN` when nothing waits.
+/// Those of recvmsg(2); `EAGAIN` if nothing is queued.
 pub(in crate::net) fn receive<'a>(
     socket: BorrowedFd<'_>,
     heads: &mut [Head],
@@ -137,10 +136,10 @@ pub(in crate::net) fn receive<'a>(
         header.msg_controllen = length(Head::CONTROL);
         room += 1;
     }
-    // SAFETY: the first `room` headers point to one vector, name and room for control messages
-    // each, and the vectors to one payload each, all with their true lengths and all distinct,
-    // from exclusive references that outlive the call and are not used until it is over. Any
-    // octets that the kernel writes there are valid. No timeout is given.
+    // SAFETY: each of the first `room` headers points to one vector, one name and one control
+    // buffer, and each vector to one payload, all with their true lengths and all distinct. The
+    // pointers come from exclusive references that outlive the call and are not used during it. Any
+    // octets that the kernel writes there are valid. No timeout is passed.
     let count = batch(|| unsafe {
         libc::syscall(
             libc::SYS_recvmmsg,
@@ -162,22 +161,21 @@ pub(in crate::net) fn receive<'a>(
 
 const EMPTY_VECTOR: iovec = iovec { iov_base: null_mut(), iov_len: 0 };
 
-/// A header of nothing.
+/// A header without pointers.
 fn empty_header() -> mmsghdr {
-    // SAFETY: plain data of integers and pointers, for which zeroes are valid. They also clear
-    // musl's padding, which the kernel reads as the upper halves of lengths.
+    // SAFETY: the header consists of integers and pointers, for which zeros are valid. Zeroing also
+    // clears musl's padding, which the kernel reads as the upper halves of lengths.
     unsafe { zeroed() }
 }
 
-/// A length as the field it goes to has it, or comes from: C libraries differ, and none of ours is
-/// long enough to matter.
+/// Converts a length between the integer types of C libraries. Our lengths fit all of them.
 fn length<From: TryInto<To>, To: Default>(length: From) -> To {
     length.try_into().unwrap_or_default()
 }
 
-/// Makes a system call that answers with a count of datagrams, again as long as signals end it.
+/// Makes a system call that returns a count of datagrams, and repeats it if a signal interrupts it.
 ///
-/// By number, as musl's sendmmsg(3) is a loop over sendmsg(2).
+/// Callers use syscall(2), because musl's sendmmsg(3) is a loop over sendmsg(2).
 fn batch(mut call: impl FnMut() -> c_long) -> Result<usize, Errno> {
     loop {
         match Errno::result(call()) {

@@ -23,10 +23,10 @@ struct Outgoing {
 }
 
 impl Outbox {
-    /// How many datagrams it holds at most.
+    /// The maximum number of datagrams.
     pub const CAPACITY: usize = BATCH;
 
-    /// An empty one.
+    /// An empty inbox.
     #[must_use]
     pub fn new() -> Self {
         let empty = || Outgoing {
@@ -37,32 +37,32 @@ impl Outbox {
         Self { slots: std::iter::repeat_with(empty).take(Self::CAPACITY).collect(), len: 0 }
     }
 
-    /// How many it holds.
+    /// The number of datagrams.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it holds none.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether it holds as many as it can.
+    /// Whether it is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.len == Self::CAPACITY
     }
 
-    /// Adds a datagram to `peer`, whose octets `write` appends to an empty buffer with room for
+    /// Adds a datagram to `peer`. `write` appends its octets to an empty buffer with room for
     /// [`Inbox::ROOM`] octets.
     ///
-    /// It leaves from `source`, one of our addresses, of the family of `peer`; with `None`, from
-    /// the one that routing chooses.
+    /// `source` is the local address from which it leaves, of the same family as `peer`; with
+    /// `None`, routing chooses the address.
     ///
     /// # Panics
-    /// In debug builds when it is full; in release builds the datagram is not added.
+    /// In debug builds if the outbox is full; in release builds the datagram is dropped.
     pub fn push(
         &mut self,
         peer: SocketAddr,
@@ -81,7 +81,7 @@ impl Outbox {
         self.len += 1;
     }
 
-    /// The datagrams in it, each with its destination, in the order in which they were pushed.
+    /// The datagrams with their destinations, in the order in which they were pushed.
     pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
         let slots = self.slots[..self.len].iter();
         slots.filter_map(|slot| Some((slot.name.address()?, slot.payload.as_slice())))
@@ -92,7 +92,7 @@ impl Outbox {
         self.len = 0;
     }
 
-    /// Numbers the datagrams from the one at `index` on, beginning with `id`.
+    /// Numbers the datagrams from `index` on, starting with `id`.
     pub(in crate::net) fn number(&mut self, index: usize, id: u32) {
         for (id, slot) in
             (0..).map(|step| id.wrapping_add(step)).zip(&mut self.slots[index..self.len])
@@ -101,7 +101,7 @@ impl Outbox {
         }
     }
 
-    /// The datagrams from the one at `index` on.
+    /// The datagrams from `index` on.
     pub(in crate::net) fn packets(&self, index: usize) -> impl Iterator<Item = Packet<'_>> {
         self.slots[index..self.len].iter().map(|slot| Packet {
             name: slot.name.octets(),

@@ -1,4 +1,4 @@
-//! Against the kernel that is there, over loopback.
+//! Sockets on the running kernel, over loopback.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -22,8 +22,8 @@ fn open(address: &str, options: &SocketOptions) -> Socket {
     Socket::bind(address.parse().unwrap(), options).unwrap()
 }
 
-/// Has the kernel stamp datagrams for as long as the tests run: it begins to some time after the
-/// first socket of the machine asks for it, and ends with the last.
+/// Keeps the kernel's receive timestamps enabled while the tests run: the kernel enables them some
+/// time after the first socket requests them, and disables them with the last.
 fn stamping() {
     static ASKS: OnceLock<Socket> = OnceLock::new();
     ASKS.get_or_init(|| {
@@ -44,12 +44,12 @@ fn families() -> Vec<&'static str> {
     if v6 { vec!["127.0.0.1:0", "[::1]:0"] } else { vec!["127.0.0.1:0"] }
 }
 
-/// An address with nobody behind it.
+/// An address at which no socket is open.
 fn closed(address: &str) -> SocketAddr {
     open(address, &SocketOptions::default()).local_addr()
 }
 
-/// Sends `payload` to each peer in one batch; the outcomes in order.
+/// Sends `payload` to each peer in one batch; returns the outcomes in order.
 fn send_all(
     socket: &mut Socket,
     peers: &[SocketAddr],
@@ -72,17 +72,17 @@ fn send(socket: &mut Socket, outbox: &mut Outbox) -> Vec<Result<u32, SendError>>
     outcomes
 }
 
-/// Calls `step` until it says that it is done. Delivery over loopback is left to a kernel thread
-/// on a busy machine.
+/// Calls `step` until it returns true. On a busy machine, a kernel thread delivers loopback
+/// datagrams later.
 fn until(what: &str, mut step: impl FnMut() -> bool) {
     let end = now().mono + Duration::from_secs(60);
     while !step() {
-        assert!(now().mono < end, "{what}: nothing for 60 s");
+        assert!(now().mono < end, "timed out after 60 s: {what}");
         std::thread::yield_now();
     }
 }
 
-/// Receives `count` datagrams and hands each to `each`.
+/// Receives `count` datagrams and passes each to `each`.
 fn receive(socket: &Socket, inbox: &mut Inbox, count: usize, mut each: impl FnMut(Datagram<'_>)) {
     let mut seen = 0;
     until("datagrams", || {
@@ -183,12 +183,12 @@ fn without_transmit_timestamps_there_are_none() {
     near.notices(|notice| panic!("{notice:?}"));
 }
 
-/// Sends good datagrams mixed with ones that the kernel refuses, and with ones whose ICMP error
-/// stands on the socket when the next is sent. Every good one must get a timestamp of its own.
+/// Sends good datagrams mixed with some that the kernel refuses and some whose ICMP error is
+/// pending when the next is sent. Every good one must get its own timestamp.
 fn mixed(near: &mut Socket) {
     let far = open("127.0.0.1:0", &EVERYTHING);
     let (good, nobody) = (far.local_addr(), closed("127.0.0.76:0"));
-    // Permission to broadcast was not asked for: EACCES.
+    // SO_BROADCAST is not set: EACCES.
     let forbidden = "255.255.255.255:9".parse().unwrap();
     let mut inbox = Inbox::new();
     let mut next = 0..;
@@ -222,7 +222,7 @@ fn mixed(near: &mut Socket) {
                 Notice::Transmitted { id, at } => assert_eq!(moments.insert(id, at), None),
                 Notice::Icmp { peer, kind, quote } => {
                     assert_eq!((peer, kind), (nobody, IcmpKind::PortUnreachable));
-                    assert_eq!(*quote, [0; 10], "all of a short datagram comes back");
+                    assert_eq!(*quote, [0; 10], "a short datagram is quoted completely");
                     icmp += 1;
                 }
             });
@@ -245,19 +245,19 @@ fn mixed(near: &mut Socket) {
 }
 
 #[test]
-fn every_datagram_that_left_has_its_timestamp_however_many_failed() {
+fn every_sent_datagram_has_its_timestamp_even_if_others_fail() {
     mixed(&mut open("127.0.0.1:0", &EVERYTHING));
 }
 
 #[test]
-fn ids_counted_along_with_the_kernel_survive_failures() {
+fn counted_ids_stay_correct_after_failures() {
     let mut near = open("127.0.0.1:0", &EVERYTHING);
     near.numbering = Numbering::Counted(Counted::default());
     mixed(&mut near);
 }
 
 #[test]
-fn asking_whether_ids_can_be_carried_sends_nothing() {
+fn testing_for_carried_ids_sends_nothing() {
     for address in families() {
         let mut socket = open(address, &EVERYTHING);
         assert!(matches!(socket.numbering, Numbering::Carried(0) | Numbering::Counted(_)));
@@ -273,40 +273,40 @@ fn asking_whether_ids_can_be_carried_sends_nothing() {
 }
 
 #[test]
-fn an_icmp_error_is_told_of_its_peer_and_held_against_no_other() {
+fn an_icmp_error_is_reported_for_its_peer_and_for_no_other() {
     for (address, elsewhere) in families().into_iter().zip(["127.0.0.77:0", "[::1]:0"]) {
         let (mut near, far) = (open(address, &EVERYTHING), open(address, &EVERYTHING));
         let (nobody, good) = (closed(elsewhere), far.local_addr());
         let mut inbox = Inbox::new();
-        let mut told = false;
-        // The kernel limits the rate of ICMP errors, for all programs of the machine together.
+        let mut is_reported = false;
+        // The kernel limits the rate of ICMP errors for the whole machine.
         until("an ICMP error", || {
             let outcomes = send_all(&mut near, &[nobody, good, nobody, good, good], b"x");
             assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
-            assert_eq!(near.receive(&mut inbox).unwrap(), 0, "no standing error");
+            assert_eq!(near.receive(&mut inbox).unwrap(), 0, "no pending error");
             near.notices(|notice| {
                 if let Notice::Icmp { peer, kind, quote } = notice {
                     assert_eq!((peer, kind), (nobody, IcmpKind::PortUnreachable));
                     assert_eq!(*quote, *b"x");
-                    told = true;
+                    is_reported = true;
                 }
             });
             receive(&far, &mut inbox, 3, |datagram| {
                 assert_eq!(datagram.payload, b"x");
             });
-            told
+            is_reported
         });
     }
 }
 
 #[test]
-fn what_was_sent_to_many_is_marked_although_its_answer_could_leave() {
+fn a_broadcast_datagram_is_marked_and_has_a_unicast_local_address() {
     let receiver = open("0.0.0.0:0", &EVERYTHING);
     let port = receiver.local_addr().port();
     let mut sender = open("127.0.0.1:0", &SocketOptions::default());
     sender.inner.set_broadcast(true).unwrap();
     let mut inbox = Inbox::new();
-    // The loopback network is 127.0.0.0/8 everywhere; its last address is its broadcast one.
+    // The last address of 127.0.0.0/8 is the broadcast address of the loopback network.
     for (address, to_group) in [([127, 0, 0, 1], false), ([127, 255, 255, 255], true)] {
         assert!(send_all(&mut sender, &[SocketAddr::from((address, port))], b"?")[0].is_ok());
         receive(&receiver, &mut inbox, 1, |datagram| {
@@ -332,7 +332,7 @@ fn a_reply_leaves_from_the_address_that_was_asked() {
             });
         });
     }
-    // All three leave in one batch, each from its own address.
+    // All three replies leave in one batch, each from its own address.
     assert!(send(&mut replier, &mut outbox).iter().all(Result::is_ok));
     let mut sources = Vec::new();
     receive(&client, &mut inbox, 3, |datagram| {
@@ -347,7 +347,7 @@ fn a_reply_leaves_from_the_address_that_was_asked() {
 }
 
 #[test]
-fn the_hop_limit_is_the_senders() {
+fn the_hop_limit_is_the_one_that_the_sender_set() {
     for (address, ttl) in families().into_iter().zip([37, 38]) {
         let mut near = open(address, &EVERYTHING);
         let far = open(address, &SocketOptions::default());
@@ -364,7 +364,7 @@ fn the_hop_limit_is_the_senders() {
 }
 
 #[test]
-fn what_does_not_fit_is_cut_and_said_to_be() {
+fn a_datagram_that_does_not_fit_is_truncated_and_marked() {
     let mut near = open("127.0.0.1:0", &EVERYTHING);
     let far = open("127.0.0.1:0", &EVERYTHING);
     let mut outbox = Outbox::new();
@@ -387,8 +387,8 @@ fn dropped_datagrams_are_counted() {
     let mut inbox = Inbox::new();
     let mut sent = 0_u32;
     let mut received = 0;
-    let mut told = None;
-    until("word of drops", || {
+    let mut drops = None;
+    until("count of drops", || {
         let mut outbox = Outbox::new();
         for number in sent..sent + 60 {
             outbox.push(far.local_addr(), None, |out| {
@@ -400,26 +400,26 @@ fn dropped_datagrams_are_counted() {
         while far.receive(&mut inbox).unwrap() > 0 {
             for datagram in inbox.iter() {
                 let number = u32::from_be_bytes(datagram.payload.try_into().unwrap());
-                // Whatever was sent before this one was either received or dropped.
+                // Every earlier datagram was either received or dropped.
                 assert_eq!(datagram.drops.unwrap_or(0), number - received);
                 received += 1;
-                told = datagram.drops;
+                drops = datagram.drops;
             }
         }
-        told.is_some()
+        drops.is_some()
     });
     assert!(received < sent);
 }
 
 #[test]
-fn buffers_are_as_granted() {
+fn the_receive_buffer_is_the_granted_size() {
     let socket =
         open("127.0.0.1:0", &SocketOptions { receive_buffer: 100_000, ..SocketOptions::default() });
     assert_eq!(socket.receive_buffer().unwrap(), 100_000);
 }
 
 #[test]
-fn a_port_can_be_shared_if_both_ask_and_an_ipv6_socket_leaves_ipv4_alone() {
+fn a_port_can_be_shared_if_both_sockets_request_it_and_between_ipv6_and_ipv4() {
     let shared = SocketOptions { reuse_port: true, ..SocketOptions::default() };
     let one = open("127.0.0.1:0", &shared);
     let two = Socket::bind(one.local_addr(), &shared).unwrap();
