@@ -1,4 +1,4 @@
-//! The round-trip delay of one heartbeat (RFC 2681), from the best stamps there are.
+//! The round-trip delay of one heartbeat (RFC 2681), from the best timestamps available.
 
 use crate::model::{Arrival, StampSource, Wall, nanos};
 
@@ -7,18 +7,18 @@ use super::ledger::Sent;
 /// A round-trip delay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RoundTrip {
-    /// In nanoseconds, the responder's turnaround taken off where it is told and credible.
+    /// In nanoseconds, without the responder's turnaround if that is known and credible.
     pub(super) nanos: u64,
-    /// Where the stamps came from.
+    /// The source of the timestamps.
     pub(super) source: StampSource,
-    /// The turnaround that was taken off, in nanoseconds.
+    /// The turnaround that was subtracted, in nanoseconds.
     pub(super) turnaround: Option<u64>,
 }
 
 /// The delay from `sent` to `arrival`, less `turnaround` nanoseconds at the responder.
 ///
-/// Kernel stamps are believed where both exist and do not contradict the monotonic clock, which
-/// was read before the one and after the other.
+/// Kernel timestamps are used if both exist and agree with the monotonic clock, which is read
+/// before the first and after the second.
 pub(super) fn round_trip(sent: &Sent, arrival: &Arrival, turnaround: Option<u64>) -> RoundTrip {
     let bound = nanos(arrival.read.mono.since(sent.at.mono));
     let by_kernel = match (sent.kernel, arrival.kernel) {
@@ -31,8 +31,8 @@ pub(super) fn round_trip(sent: &Sent, arrival: &Arrival, turnaround: Option<u64>
         Some(away) => (away, StampSource::Kernel),
         None => (nanos(arrival.at.since(sent.at.mono)), StampSource::User),
     };
-    // A dwell longer than the whole trip was measured by a clock that stepped.
-    let turnaround = turnaround.filter(|&dwell| dwell <= away);
+    // A turnaround longer than the whole trip was measured by a clock that stepped.
+    let turnaround = turnaround.filter(|&turnaround| turnaround <= away);
     RoundTrip { nanos: away - turnaround.unwrap_or(0), source, turnaround }
 }
 
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_stamps_leave_out_the_probes_own_queues() {
+    fn kernel_stamps_exclude_the_probes_own_queues() {
         let sent = Sent { at: micros(0), kernel: Some(micros(40).wall) };
         let delay = round_trip(&sent, &arrival(100, 170), None);
         assert_eq!(
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_transmit_stamp_the_monotonic_clock_counts() {
+    fn without_a_transmit_stamp_the_monotonic_clock_is_used() {
         let sent = Sent { at: micros(0), kernel: None };
         let delay = round_trip(&sent, &arrival(100, 170), None);
         assert_eq!(
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_step_in_either_direction_falls_back() {
+    fn after_a_clock_step_in_either_direction_the_monotonic_clock_is_used() {
         let sent = Sent { at: micros(0), kernel: Some(micros(40).wall) };
         let mut forward = arrival(100, 170);
         forward.kernel = Some(micros(100).wall + Duration::from_secs(5));
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_turnaround_is_taken_off_where_it_is_credible() {
+    fn a_credible_turnaround_is_subtracted() {
         let sent = Sent { at: micros(0), kernel: Some(micros(40).wall) };
         let arrival = arrival(100, 170);
         assert_eq!(round_trip(&sent, &arrival, Some(25_000)).nanos, 35_000);

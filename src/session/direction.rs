@@ -10,11 +10,11 @@
 //! Each row is a heartbeat, in the order of their numbers. The counts are the losses that the row
 //! adds to each direction.
 //!
-//! | heartbeat | number in the reply | forward | backward | what is concluded |
+//! | heartbeat | number in the reply | forward | backward | conclusion |
 //! | --- | --- | --- | --- | --- |
-//! | 0 | 0 | | | The first answer is where the count begins. |
+//! | 0 | 0 | | | The count begins with the first answer. |
 //! | 1 | lost | | | |
-//! | 2 | 2 | | | No reply brought number 1, but a stateless reflector repeats the heartbeat's number: nothing is proven. |
+//! | 2 | 2 | | | No reply carried number 1, but a stateless reflector repeats the heartbeat's number: nothing is proven. |
 //! | 3 | lost | | | |
 //! | 4 | 3 | 1 | 1 | The number differs from the heartbeat's, so the reflector counts. It has not counted heartbeat 3, and it had counted heartbeat 1. |
 //! | 5 | lost | | | |
@@ -32,25 +32,25 @@
 //!
 //! # Limits
 //!
-//! - The caller shows a heartbeat once its answer can hardly come any more, so that a late answer
-//!   is not taken for a loss.
-//! - A request that the network duplicated takes two numbers. The second is known only where its
-//!   reply arrived.
+//! - The caller passes a heartbeat only when an answer to it is unlikely to arrive any more, so
+//!   that a late answer is not taken for a loss.
+//! - A request that the network duplicated takes two numbers. The second is known only if its reply
+//!   arrived.
 
 use crate::model::{Direction, Label};
 
-/// How many numbers of further replies are kept at most. A network that duplicates more than that
-/// hides the directions anyway.
+/// The maximum number of stored numbers from further replies. A network that duplicates more than
+/// this hides the directions anyway.
 const MAX_COPIES: usize = 32;
 
 /// Losses by [`Direction`].
 type Losses = [u64; Direction::COUNT];
 
-/// What the numbers of one session's replies have shown.
+/// The attribution of losses for one session.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Directions {
     reflector: Reflector,
-    /// Numbers of further replies to heartbeats, above the anchor where there is one.
+    /// Numbers of further replies to heartbeats; above the anchor, if there is one.
     copies: Box<[u32]>,
 }
 
@@ -60,11 +60,11 @@ enum Reflector {
     /// No heartbeat has been answered yet.
     #[default]
     Unknown,
-    /// Heartbeats have been answered since the reflector began to count, as far as is known.
+    /// At least one heartbeat has been answered since the last known restart.
     Known { position: Position, numbering: Numbering },
 }
 
-/// Where the numbers of replies come from.
+/// How the reflector numbers its replies.
 #[derive(Debug, Clone, Copy)]
 enum Numbering {
     /// Every reply has repeated the number of its heartbeat: the reflector is stateless, or it is
@@ -75,26 +75,26 @@ enum Numbering {
     Counted,
 }
 
-/// How far the numbers have been followed.
+/// The position in the sequence of numbers.
 #[derive(Debug, Clone, Copy)]
 struct Position {
-    /// The number of the reply to the newest answered heartbeat that nothing overtook.
+    /// The highest number in the replies so far.
     anchor: u32,
-    /// Heartbeats lost since that one.
+    /// Heartbeats lost after the anchor's heartbeat.
     pending: u32,
-    /// Heartbeats, newer than that one, whose requests have overtaken it and are still to come.
+    /// Newer heartbeats whose requests overtook the anchor's. They are not processed yet.
     overtaking: u32,
-    /// Numbers below the anchor that no reply has brought and no lost heartbeat accounts for: a
-    /// heartbeat that is lost later may have overtaken the anchor, too.
+    /// Numbers below the anchor that no reply carried and no lost heartbeat explains. The request
+    /// of a heartbeat lost later may have overtaken the anchor.
     spare: u32,
 }
 
 impl Directions {
-    /// How many newer heartbeats [`answered`](Self::answered) looks at: the largest extent of
+    /// How many newer heartbeats [`answered`](Self::answered) examines: the largest extent of
     /// reordering that it recognises.
     pub(super) const EXTENT: u64 = 64;
 
-    /// A further reply to a heartbeat carries `number`, which differs from the first reply's.
+    /// Handles a further reply to a heartbeat, with a `number` that differs from the first reply's.
     pub(super) fn copied(&mut self, number: u32) {
         let is_old = match self.reflector {
             Reflector::Unknown => false,
@@ -106,16 +106,16 @@ impl Directions {
         self.copies = self.copies.iter().copied().chain([number]).collect();
     }
 
-    /// The next heartbeat was lost.
+    /// Handles the next heartbeat, which was lost.
     pub(super) fn lost(&mut self) {
         if let Reflector::Known { position, .. } = &mut self.reflector {
             position.pending = position.pending.saturating_add(1);
         }
     }
 
-    /// The next heartbeat, `sequence` (its low 32 bits), was answered by a reply with `number`;
-    /// `newer` gives the numbers of the replies to the heartbeats that follow, as far as they are
-    /// known. Returns the losses whose direction this shows.
+    /// Handles the next heartbeat, which was answered: `sequence` is its low 32 bits, `number` the
+    /// number in its reply. `newer` yields the known numbers of replies to the following
+    /// heartbeats. Returns the losses whose direction this shows.
     #[must_use]
     pub(super) fn answered(
         &mut self,
@@ -205,8 +205,8 @@ impl Position {
             if is_between(self.anchor, number, step) {
                 found += 1;
             } else if steps(self.anchor, number) <= 0 {
-                // One that is known to come. A further one is of a reflector that has restarted,
-                // and so is everything behind it.
+                // A request known to have been overtaken. Any further such number, and all that
+                // follow, come from a reflector that has restarted.
                 if expected == 0 {
                     break;
                 }
@@ -231,8 +231,8 @@ fn is_between(anchor: u32, number: u32, step: i32) -> bool {
 mod tests {
     use super::*;
 
-    /// The losses forward and backward of heartbeats from 0 on. A heartbeat is the number of its
-    /// reply, or [`LOST`].
+    /// The losses forward and backward of heartbeats from 0 on, given the number of each reply or
+    /// [`LOST`].
     fn losses(replies: &[Option<u32>]) -> Losses {
         losses_with_copies(replies, &[])
     }
@@ -280,11 +280,11 @@ mod tests {
         }
     }
 
-    /// A reply is lost.
+    /// A lost heartbeat.
     const LOST: Option<u32> = None;
 
     #[test]
-    fn numbers_that_go_on_are_of_a_loss_forward_and_numbers_that_jump_of_one_backward() {
+    fn consecutive_numbers_show_a_loss_forward_and_a_gap_shows_one_backward() {
         assert_eq!(losses(&[Some(0), LOST, Some(1), LOST, Some(3)]), [1, 1]);
         assert_eq!(losses(&[Some(7), LOST, LOST, LOST, Some(9)]), [2, 1]);
     }
@@ -306,20 +306,20 @@ mod tests {
 
     #[test]
     fn losses_around_a_restart_of_the_reflector_have_no_direction() {
-        // It was at 1,000 before it was started again.
+        // Its count was near 1,000 before the restart.
         assert_eq!(
             losses(&[Some(1000), LOST, Some(1001), LOST, LOST, Some(0), LOST, Some(1)]),
             [2, 0]
         );
-        // At 1: the same number again is another's.
+        // A repeated number shows a restart as well.
         assert_eq!(losses(&[Some(5), Some(6), LOST, Some(6), LOST, Some(8)]), [0, 1]);
-        // And a reflector that sends the same number for ever shows nothing at all.
+        // A reflector that always sends the same number shows no direction.
         assert_eq!(losses(&[Some(0), LOST, Some(0), LOST, Some(0)]), [0, 0]);
     }
 
     #[test]
     fn a_restart_among_the_newer_heartbeats_is_not_reordering() {
-        // The 3 that no reply brought was lost on the way back; the later 3 is another one.
+        // The missing 3 was lost backward; the later 3 belongs to another request.
         let replies = [Some(1), Some(2), LOST, Some(4), LOST, Some(0), Some(1), Some(2), Some(3)];
         assert_eq!(losses(&replies), [0, 1]);
     }
@@ -340,8 +340,8 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_after_all_overtaken_requests_came_is_not_another_overtaken_request() {
-        // 10 was overtaken and came; 0 is of the reflector that has restarted.
+    fn a_restart_after_the_last_overtaken_request_is_not_taken_for_reordering() {
+        // 10 was overtaken and arrived; 0 comes from the restarted reflector.
         let replies = [Some(9), Some(11), Some(10), Some(0), LOST, Some(1)];
         assert_eq!(losses(&replies), [1, 0]);
         let replies = [Some(9), Some(12), Some(11), Some(10), Some(0), LOST, Some(1)];
@@ -349,8 +349,8 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_came_twice_took_two_numbers() {
-        // The copy of heartbeat 0 took 6; heartbeat 1 never came.
+    fn a_duplicated_request_takes_two_numbers() {
+        // The copy of heartbeat 0 took 6; heartbeat 1 never arrived.
         assert_eq!(losses_with_copies(&[Some(5), LOST, Some(7)], &[6, 6]), [1, 0]);
         assert_eq!(losses(&[Some(5), LOST, Some(7)]), [0, 1]);
     }
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn more_numbers_than_heartbeats_are_no_losses() {
+    fn numbers_beyond_the_heartbeats_sent_are_not_losses() {
         assert_eq!(losses(&[Some(9), LOST, Some(500), Some(501)]), [0, 1]);
     }
 }

@@ -1,35 +1,35 @@
-//! One heartbeat, as it is told of once it has been sent or settled.
+//! One heartbeat and its outcome, for readers outside the session.
 
 use std::time::Duration;
 
 use crate::model::{UnsentReason, Wall};
 
-/// What became of one heartbeat.
+/// One heartbeat and its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heartbeat {
     /// Its number.
     pub sequence: u64,
-    /// When it left (t1), or when that failed; `None` where it was skipped.
+    /// When it left (t1), or when sending failed; `None` if it was skipped.
     pub at: Option<Wall>,
-    /// What became of it.
+    /// Its outcome so far.
     pub outcome: Outcome,
-    /// The hop limit of its first answer, where one came and the kernel told.
+    /// The hop limit of its first answer, if there is one and the kernel reported it.
     pub ttl: Option<u8>,
 }
 
-/// What became of a heartbeat so far.
+/// The outcome of a heartbeat so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Passed over because the probe was late.
+    /// Not sent because the probe was late.
     Skipped,
-    /// It never left.
+    /// It could not leave.
     Unsent(UnsentReason),
     /// It left, and may still be answered in time.
     InFlight,
     /// Answered within the timeout, after this round-trip delay.
     Received(Duration),
-    /// Not answered so far, and the timeout is over.
+    /// Not answered, and the timeout is over.
     Lost,
-    /// Answered so long after it was sent: too late.
+    /// Answered after the timeout, with this delay since sending.
     Late(Duration),
 }

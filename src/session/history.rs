@@ -1,8 +1,7 @@
-//! The last minutes of one target, in columns: what was answered, how fast, and what was missed.
+//! The history of one target: the heartbeats of the last minutes in columns, as a graph shows them.
 //!
-//! Settled heartbeats enter one by one; [`Column`]s leave, as a graph shows them. A target's
-//! history is as large as a few heartbeats of its flight recorder, whatever its interval: a
-//! column holds a mean and two counts in four octets.
+//! A column stores a mean delay and two counts in four octets, so that the history takes as much
+//! memory as a few heartbeats of the flight recorder, whatever the interval.
 
 use std::time::Duration;
 
@@ -11,39 +10,40 @@ use crate::model::{Mono, nanos};
 /// How many columns are kept.
 const COLUMNS: usize = OVER as usize + 1;
 
-/// How many of them are over.
+/// How many of the columns are complete.
 const OVER: u8 = 29;
 
-/// How much time a column covers, at least.
+/// The minimum time that a column covers.
 const WIDTH: Duration = Duration::from_secs(10);
 
-/// How many heartbeats a column counts; where there were more, shares of so many.
+/// The largest count that a column stores. Larger counts are scaled to this.
 const MOST: u32 = 255;
 
-/// The heartbeats that were settled in a part of the last minutes.
+/// The heartbeats that were settled within one column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Column {
-    /// The mean round-trip delay of those answered in time, to a part in 2,048.
+    /// The mean round-trip delay of those answered in time, with a relative error of at most
+    /// 1/2,048.
     pub rtt: Option<Duration>,
-    /// How many were misses: lost, or unsent for another reason than that the probe was late.
+    /// How many were misses: lost, or unsent but not skipped.
     ///
-    /// Exact as long as no more than 255 are settled in a column, else in proportion to 255 and
-    /// never rounded down to none.
+    /// Exact up to 255 settled heartbeats. Beyond that it is scaled to 255 and rounded up, so that
+    /// it is 0 only if nothing was missed.
     pub missed: u32,
-    /// How many were settled, the skipped left out; at most 255.
+    /// How many were settled, without the skipped; at most 255.
     pub settled: u32,
 }
 
-/// The last minutes of one target.
+/// The history of one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recent {
-    /// From the oldest on; the last is not over yet.
+    /// Oldest first; the last is not complete yet.
     pub columns: Vec<Column>,
-    /// How much time a column covers.
+    /// The time that a column covers.
     pub width: Duration,
 }
 
-/// What was missed of what was settled.
+/// Misses among settled heartbeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Misses {
     /// How many were misses.
@@ -53,30 +53,30 @@ pub struct Misses {
 }
 
 impl Misses {
-    /// The part that was missed, from 0 to 1; `None` where nothing was settled.
+    /// The ratio of misses, from 0 to 1; `None` if nothing was settled.
     #[must_use]
     pub fn ratio(self) -> Option<f64> {
         (self.settled > 0).then(|| f64::from(self.missed) / f64::from(self.settled))
     }
 }
 
-/// How the last minutes are kept.
+/// The stored history of one target.
 #[derive(Debug)]
 pub(super) struct History {
-    /// The column being filled, whose place in the ring is `next`.
+    /// The current column; it moves to `over[next]` when it is complete.
     present: Tally,
-    /// When it is over.
+    /// When the current column ends.
     ends: Mono,
-    /// Seconds that a column covers.
+    /// The time that a column covers, in seconds.
     width: u32,
-    /// Columns that are over, as a ring.
+    /// The complete columns, as a ring.
     over: [Packed; OVER as usize],
     next: u8,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
-    /// Of the delays, in nanoseconds.
+    /// The sum of delays, in nanoseconds.
     sum: u64,
     received: u32,
     missed: u32,
@@ -85,7 +85,7 @@ struct Tally {
 /// A column in four octets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Packed {
-    /// See [`Packed::delay`]; without meaning where all settled are missed.
+    /// The mean as [`Packed::packed_delay`] encodes it; meaningless if all were missed.
     rtt: u16,
     missed: u8,
     settled: u8,
@@ -99,22 +99,22 @@ impl History {
         Self { present: Tally::default(), ends, width, over: Default::default(), next: 0 }
     }
 
-    /// Heartbeats come every `interval` from now on, the next one at `next`. Where columns get
-    /// another width by this, the history begins anew: of the old ones, none could be compared.
+    /// Applies a new `interval`; the next heartbeat is due at `next`. If the columns change their
+    /// width, the history is cleared, as old and new columns cannot be compared.
     pub(super) fn retune(&mut self, interval: Duration, next: Mono) {
         if seconds(interval) != self.width {
             *self = Self::new(interval, next);
         }
     }
 
-    /// A heartbeat was answered in time at `at`, after `rtt` nanoseconds.
+    /// Counts a heartbeat answered in time at `at`, with a delay of `rtt` nanoseconds.
     pub(super) fn received(&mut self, at: Mono, rtt: u64) {
         self.advance(at);
         self.present.sum = self.present.sum.saturating_add(rtt);
         self.present.received = self.present.received.saturating_add(1);
     }
 
-    /// A heartbeat was found to be a miss at `at`.
+    /// Counts a heartbeat settled as a miss at `at`.
     pub(super) fn missed(&mut self, at: Mono) {
         self.advance(at);
         self.present.missed = self.present.missed.saturating_add(1);
@@ -126,7 +126,7 @@ impl History {
         Recent { columns, width: self.width() }
     }
 
-    /// What was missed in all columns up to `now`.
+    /// The misses in all columns up to `now`.
     pub(super) fn misses(&self, now: Mono) -> Misses {
         self.packed(now).fold(Misses::default(), |sum, column| Misses {
             missed: sum.missed + u32::from(column.missed),
@@ -134,8 +134,8 @@ impl History {
         })
     }
 
-    /// What was missed in the columns that lie between `from` and `until`, as seen at `now`: in all
-    /// of them, and in the one with the median ratio.
+    /// The misses in the columns between `from` and `until`, at `now`: the sum of all columns, and
+    /// the column with the median ratio.
     pub(super) fn between(&self, now: Mono, from: Mono, until: Mono) -> (Misses, Misses) {
         let passed = u32::try_from(self.over_at(now)).unwrap_or(u32::MAX);
         let present_ends = self.ends + self.width().saturating_mul(passed);
@@ -164,7 +164,8 @@ impl History {
         (sum, each[(len - 1) / 2])
     }
 
-    /// Closes the columns that are over at `at`. What comes late is counted in the present one.
+    /// Completes the columns that end up to `at`. A heartbeat settled earlier than the current
+    /// column is counted in the current one.
     fn advance(&mut self, at: Mono) {
         if at < self.ends {
             return;
@@ -178,7 +179,7 @@ impl History {
         self.ends = self.ends + self.width().saturating_mul(passed);
     }
 
-    /// How many columns are over at `at`, from the present one on.
+    /// How many columns end up to `at`, from the current one on.
     fn over_at(&self, at: Mono) -> u64 {
         match at.as_nanos().checked_sub(self.ends.as_nanos()) {
             Some(late) => late / nanos(self.width()) + 1,
@@ -186,7 +187,7 @@ impl History {
         }
     }
 
-    /// All columns as they stand at `now`, from the oldest on.
+    /// All columns at `now`, oldest first.
     fn packed(&self, now: Mono) -> impl Iterator<Item = Packed> + '_ {
         let passed = usize::try_from(self.over_at(now)).unwrap_or(COLUMNS).min(COLUMNS);
         let (newer, older) = self.over.split_at(self.next.into());
@@ -199,9 +200,9 @@ impl History {
     }
 }
 
-/// How many seconds a column covers, with heartbeats every `interval`.
+/// The time that a column covers with heartbeats every `interval`, in seconds.
 fn seconds(interval: Duration) -> u32 {
-    // Two intervals at least: answers that jitter leave no column empty.
+    // At least two intervals, so that delay variation leaves no column empty.
     let seconds = WIDTH.max(interval.saturating_mul(2)).as_millis().div_ceil(1000);
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }
@@ -217,7 +218,7 @@ impl Packed {
             return Self { rtt, missed: missed as u8, settled: settled as u8 };
         }
         let share = (u64::from(missed) * most).div_ceil(settled);
-        // Nor is the last answer rounded away.
+        // Rounding must not hide the only answers either.
         let share = if received > 0 { share.min(most - 1) } else { share };
         Self { rtt, missed: share as u8, settled: most as u8 }
     }
@@ -227,8 +228,9 @@ impl Packed {
         Column { rtt, missed: self.missed.into(), settled: self.settled.into() }
     }
 
-    /// Nanoseconds as 11 bits, and in the upper five how many more were cut off, plus one where
-    /// there is a twelfth bit in front, which is always set.
+    /// Nanoseconds as a 16-bit float: 11 bits of mantissa and 5 bits of exponent. Exponent 0 means
+    /// the mantissa itself. Otherwise the mantissa has an implied twelfth bit, which is set, and is
+    /// shifted left by the exponent less one.
     #[expect(clippy::cast_possible_truncation, reason = "masked, and at most 31")]
     fn packed_delay(nanos: u64) -> u16 {
         const MAX: u64 = 0xFFF << 30;
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn heartbeats_stand_in_the_column_in_which_they_were_settled() {
+    fn heartbeats_are_counted_in_the_column_in_which_they_are_settled() {
         let mut history = History::new(Duration::from_secs(1), at(0));
         history.received(at(9_999), 1_000);
         history.received(at(10_000), 2_000);
@@ -289,9 +291,9 @@ mod tests {
     }
 
     #[test]
-    fn what_was_missed_between_two_moments_is_that_of_the_columns_between() {
+    fn misses_between_two_moments_are_those_of_the_columns_between_them() {
         let mut history = History::new(Duration::from_secs(1), at(0));
-        // In each column of ten: none, all, one, two of ten are missed, and one of two in the last.
+        // Misses by column: 0, 10, 1 and 2 of 10, and 1 of 2 in the last.
         for (column, missed) in [(0, 0), (1, 10), (2, 1), (3, 2)] {
             for n in 0..10 {
                 let settled = at(column * 10_000 + n * 1000);
@@ -339,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn many_heartbeats_are_counted_in_proportion_and_the_few_are_not_rounded_away() {
+    fn large_counts_are_scaled_and_a_single_miss_or_answer_is_not_rounded_away() {
         let packed = |received, missed| Packed::of(Tally { sum: 0, received, missed }).column();
         assert_eq!(packed(255, 0), Column { rtt: Some(Duration::ZERO), missed: 0, settled: 255 });
         assert_eq!(packed(128, 127).missed, 127);
@@ -351,9 +353,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn delays_are_kept_to_a_part_in_2048(nanos in 0..(0xFFF_u64 << 30)) {
+        fn stored_delays_have_a_relative_error_of_at_most_1_in_2048(nanos in 0..(0xFFF_u64 << 30)) {
             let kept = Packed { rtt: Packed::packed_delay(nanos), missed: 0, settled: 1 }.delay();
-            prop_assert!(kept <= nanos && nanos - kept <= nanos / 2048, "{nanos} is {kept}");
+            prop_assert!(kept <= nanos && nanos - kept <= nanos / 2048, "{nanos} is stored as {kept}");
         }
     }
 }

@@ -1,14 +1,12 @@
-//! What became of every heartbeat: each is settled exactly once.
+//! The ledger: settles every heartbeat exactly once.
 //!
-//! Heartbeats enter in the order of their numbers, as sent, unsent or skipped; answers and the
-//! passing of time settle those that were sent. Always, and exactly:
-//! `sent = received + lost + in_flight`.
+//! Heartbeats are entered in the order of their numbers, as sent, unsent or skipped. Answers and
+//! timeouts settle the sent ones. At all times `sent = received + lost + in_flight`.
 //!
-//! The newest heartbeats are remembered in a ring indexed by number, so that every step costs the
-//! same however many are in flight, and nothing is allocated after the start. The ring is larger
-//! than what can be in flight at once, so that late answers and duplicates are still known for
-//! what they are. It is the flight recorder as well: what is to be told of the newest heartbeats
-//! stands in it anyway.
+//! The newest heartbeats are kept in a ring indexed by number, so that every step takes constant
+//! time and nothing is allocated after the start. The ring is larger than the number of heartbeats
+//! that can be in flight, so that late answers and duplicates are still recognised. It also serves
+//! as the flight recorder.
 
 use std::time::Duration;
 
@@ -20,18 +18,18 @@ use super::ring::{index, most_in_flight, ring};
 /// The heartbeats of one target.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    /// A power of two of slots; heartbeat `n` stands in slot `n mod len`.
+    /// Heartbeat `n` is in slot `n mod len`; `len` is a power of two.
     slots: Box<[Entry]>,
     timeout: Duration,
     /// The number of the next heartbeat to enter.
     next: u64,
-    /// All before this one are settled; it is the oldest in flight, or `next`.
+    /// The oldest heartbeat in flight, or `next`; all older ones are settled.
     oldest: u64,
     in_flight: u64,
-    /// All before this one are forgotten, even where the ring would have room for them.
+    /// All heartbeats before this one are forgotten, even if the ring has room for them.
     first_known: u64,
-    /// The numbers that first replies carried, in a ring of the same length; empty while none had
-    /// one.
+    /// The reflector's numbers from first replies, in a ring of the same length; empty until a
+    /// reply carries one.
     numbers: Box<[u32]>,
 }
 
@@ -40,45 +38,44 @@ pub(super) struct Ledger {
 pub(super) struct Entry {
     mono: Mono,
     wall: Wall,
-    /// Of one in flight or lost: nanoseconds from `wall` to the kernel's transmit timestamp,
-    /// [`NO_STAMP`] where none came. Once it is answered, that is no longer asked for, and the low
-    /// bits of its delay stand here; of one unsent, its [`UnsentReason`].
+    /// In flight or lost: nanoseconds from `wall` to the kernel's transmit timestamp, or
+    /// [`NO_STAMP`]. Answered: the low bits of the delay. Unsent: the [`UnsentReason`].
     detail: u32,
-    /// The high bits of the delay of one that is answered.
+    /// Answered: the high bits of the delay.
     delay_high: u16,
     fate: EntryState,
-    /// The hop limit of its answer; 0 where it is not known.
+    /// The hop limit of its answer; 0 if unknown.
     ttl: u8,
 }
 
-/// Rings are most of what a target takes.
+/// Rings take most of a target's memory.
 const _: () = assert!(size_of::<Entry>() == 24);
 
 const NO_STAMP: u32 = u32::MAX;
 
-/// Delays are remembered up to here, in nanoseconds: 78 hours.
+/// The longest delay that is stored, in nanoseconds: 78 hours. Longer delays are stored as this.
 const MAX_DELAY: u64 = (1 << 48) - 1;
 
-/// What has become of a heartbeat so far.
+/// The state of a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum EntryState {
-    /// Passed over because the probe was late, or so old that it is forgotten.
+    /// Not sent because the probe was late, or so old that it is forgotten.
     #[default]
     Skipped,
-    /// It never left.
+    /// It could not leave.
     Unsent,
     /// It left, and may still be answered in time.
     InFlight,
     /// Answered within the timeout.
     Received,
-    /// Not answered within the timeout.
+    /// Not answered so far, and the timeout is over.
     Lost,
-    /// Not answered within the timeout, but later.
+    /// Answered after the timeout.
     Late,
 }
 
 impl EntryState {
-    /// Whether it counts against the target: settled, and not answered in time.
+    /// Whether it is a miss: settled, neither answered in time nor skipped.
     pub(super) fn is_miss(self) -> bool {
         matches!(self, Self::Unsent | Self::Lost | Self::Late)
     }
@@ -87,37 +84,38 @@ impl EntryState {
 /// When a heartbeat left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sent {
-    /// Both clocks just before it was handed to the kernel; `wall` is what it carries as t1.
+    /// Both clocks just before it was handed to the kernel; `wall` is its t1.
     pub(super) at: Moment,
-    /// The kernel's transmit timestamp, where it came.
+    /// The kernel's transmit timestamp, if it has arrived.
     pub(super) kernel: Option<Wall>,
 }
 
-/// What an answer is to the heartbeat that it names.
+/// The classification of an answer, relative to its heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The first, within the timeout.
+    /// The first answer, within the timeout.
     InTime,
-    /// The first, after the timeout: the heartbeat has long been settled as lost.
+    /// The first answer, after the timeout, to a heartbeat already settled as lost.
     Late,
-    /// The first and after the timeout, but the heartbeat was not settled yet: it is lost by this.
+    /// The first answer, after the timeout, to a heartbeat not settled yet: this settles it as
+    /// lost.
     LateAndLost,
-    /// A further one.
+    /// A further answer.
     Duplicate,
 }
 
-/// A number that no remembered heartbeat has.
+/// Why a number belongs to no remembered heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unknown {
-    /// Nothing with this number has been sent.
+    /// No heartbeat with this number was sent.
     NeverSent,
     /// It is older than the ring.
     Forgotten,
 }
 
 impl Ledger {
-    /// A ledger for heartbeats every `interval` that may take `timeout` to be answered; it
-    /// remembers at least the newest `recorder`.
+    /// A ledger for one heartbeat every `interval`, each answered within `timeout`. It remembers at
+    /// least the newest `recorder` heartbeats.
     pub(super) fn new(interval: Duration, timeout: Duration, recorder: u32) -> Self {
         Self {
             slots: vec![Entry::default(); ring(interval, timeout, recorder)].into(),
@@ -130,13 +128,13 @@ impl Ledger {
         }
     }
 
-    /// From now on, heartbeats come every `interval` and may take `timeout` to be answered, those in
-    /// flight as well; at least the newest `recorder` are remembered.
+    /// Applies a new `interval`, `timeout` and `recorder`. The timeout also applies to heartbeats
+    /// in flight.
     ///
-    /// The ring gets the length that this asks for. Where it gets shorter, the oldest settled
-    /// heartbeats are forgotten, and none that is in flight.
+    /// The ring is resized. A shorter ring forgets the oldest settled heartbeats, but none in
+    /// flight.
     ///
-    /// To be called once [`pass_settled`](Self::pass_settled) has been.
+    /// Call [`pass_settled`](Self::pass_settled) first.
     pub(super) fn retune(&mut self, interval: Duration, timeout: Duration, recorder: u32) {
         self.timeout = timeout;
         let len = self.ring_for(interval, timeout, recorder);
@@ -159,14 +157,14 @@ impl Ledger {
         self.first_known = first;
     }
 
-    /// The oldest number that is still remembered after [`retune`](Self::retune) to these: at most
-    /// the oldest in flight.
+    /// The oldest number still remembered after [`retune`](Self::retune) to these settings; no
+    /// newer than the oldest in flight.
     pub(super) fn first_kept(&self, interval: Duration, timeout: Duration, recorder: u32) -> u64 {
         let len = self.ring_for(interval, timeout, recorder);
         self.first_remembered().max(self.next.saturating_sub(len as u64))
     }
 
-    /// The length of a ring for these that holds what is in flight already as well.
+    /// The length of a ring for these settings with room for the heartbeats already in flight.
     fn ring_for(&self, interval: Duration, timeout: Duration, recorder: u32) -> usize {
         let waiting = usize::try_from(self.next - self.oldest).unwrap_or(usize::MAX >> 2);
         let waiting = waiting.saturating_add(most_in_flight(interval, timeout));
@@ -183,12 +181,12 @@ impl Ledger {
         self.timeout
     }
 
-    /// How many have been sent and not settled.
+    /// How many heartbeats are sent and not settled.
     pub(super) fn in_flight(&self) -> u64 {
         self.in_flight
     }
 
-    /// What has become of heartbeat `sequence`; [`EntryState::Skipped`] for one that is forgotten.
+    /// The state of heartbeat `sequence`; [`EntryState::Skipped`] if it is forgotten.
     ///
     /// `sequence` must be less than [`next`](Self::next).
     pub(super) fn fate(&self, sequence: u64) -> EntryState {
@@ -200,7 +198,7 @@ impl Ledger {
         }
     }
 
-    /// Why heartbeat `sequence` never left; `None` where it did, was skipped or is forgotten.
+    /// Why heartbeat `sequence` could not leave; `None` if it left, was skipped or is forgotten.
     pub(super) fn unsent_reason(&self, sequence: u64) -> Option<UnsentReason> {
         let unsent = self.fate(sequence) == EntryState::Unsent;
         unsent.then(|| self.slots[self.slot(sequence)].reason())
@@ -212,12 +210,12 @@ impl Ledger {
         self.slots.len()
     }
 
-    /// The oldest number that is remembered.
+    /// The oldest remembered number.
     pub(super) fn first_remembered(&self) -> u64 {
         self.next.saturating_sub(self.slots.len() as u64).max(self.first_known)
     }
 
-    /// The next heartbeat has left.
+    /// Enters the next heartbeat as sent at `at`.
     pub(super) fn enter_sent(&mut self, at: Moment) {
         let fate = EntryState::InFlight;
         self.enter(Entry {
@@ -230,7 +228,7 @@ impl Ledger {
         self.in_flight += 1;
     }
 
-    /// The next heartbeat could not leave at `at`.
+    /// Enters the next heartbeat as unsent at `at`.
     #[expect(clippy::cast_possible_truncation, reason = "there are few reasons")]
     pub(super) fn enter_unsent(&mut self, reason: UnsentReason, at: Moment) {
         let detail = reason.index() as u32;
@@ -238,7 +236,7 @@ impl Ledger {
         self.enter(Entry { mono: at.mono, wall: at.wall, detail, fate, ..Entry::default() });
     }
 
-    /// The next `count` heartbeats were passed over.
+    /// Enters the next `count` heartbeats as skipped.
     pub(super) fn enter_skipped(&mut self, count: u64) {
         let remembered = count.min(self.slots.len() as u64);
         self.next += count - remembered;
@@ -247,7 +245,7 @@ impl Ledger {
         }
     }
 
-    /// The kernel's transmit timestamp of heartbeat `sequence` has come.
+    /// Stores the kernel's transmit timestamp of heartbeat `sequence`.
     pub(super) fn stamp_transmit(&mut self, sequence: u64, transmitted: Wall) {
         if sequence >= self.next || self.is_forgotten(sequence) {
             return;
@@ -261,10 +259,10 @@ impl Ledger {
         }
     }
 
-    /// The whole number of the heartbeat whose low `bits` bits, at most 32, travelled on the wire:
-    /// the one nearest to the next to enter, of two at the same distance the one behind. Where the
-    /// numbers come round so soon that half of them
-    /// do not reach back over all that is remembered, those reach back further than ahead.
+    /// Restores a full sequence number from its low `bits` bits (at most 32), which the wire
+    /// carries: the candidate nearest to the next number, or the older of two at the same distance.
+    /// If half of the range does not cover all remembered heartbeats, the range reaches back far
+    /// enough to cover them.
     pub(super) fn widen(&self, low: u32, bits: u32) -> u64 {
         let cycle = 1_u64 << bits;
         let behind = (cycle / 2).max(cycle.min(self.slots.len() as u64));
@@ -292,8 +290,8 @@ impl Ledger {
         }
     }
 
-    /// The first reply to heartbeat `sequence` carried this number of its own. `sequence` must be
-    /// one that [`sent`](Self::sent) knows.
+    /// Stores the reflector's `number` from the first reply to heartbeat `sequence`, which
+    /// [`sent`](Self::sent) must know.
     pub(super) fn remember_number(&mut self, sequence: u64, number: u32) {
         if self.numbers.is_empty() {
             self.numbers = vec![0; self.slots.len()].into();
@@ -302,15 +300,16 @@ impl Ledger {
         self.numbers[index] = number;
     }
 
-    /// The number that is remembered of heartbeat `sequence`, if it was answered. `sequence` must be
-    /// less than [`next`](Self::next).
+    /// The reflector's number from the first reply to heartbeat `sequence`, if there is one.
+    /// `sequence` must be less than [`next`](Self::next).
     pub(super) fn number(&self, sequence: u64) -> Option<u32> {
         let is_answered = matches!(self.fate(sequence), EntryState::Received | EntryState::Late);
         self.numbers.get(self.slot(sequence)).copied().filter(|_| is_answered)
     }
 
-    /// Whether the fate of heartbeat `sequence` will hardly change any more: it is settled, and
-    /// another timeout has passed, or it will be forgotten when `entering` more come.
+    /// Whether the fate of heartbeat `sequence` is unlikely to change: it is settled, and either
+    /// another timeout has passed or it will be forgotten when `entering` more heartbeats are
+    /// entered.
     pub(super) fn is_final(&self, sequence: u64, entering: u64, now: Mono) -> bool {
         if sequence >= self.oldest {
             return false;
@@ -320,8 +319,8 @@ impl Ledger {
             || self.slots[self.slot(sequence)].mono + self.timeout * 2 <= now
     }
 
-    /// An answer to heartbeat `sequence` arrived at `at`. `sequence` must be one that
-    /// [`sent`](Self::sent) knows.
+    /// Handles an answer to heartbeat `sequence` that arrived at `at`. [`sent`](Self::sent) must
+    /// know `sequence`.
     pub(super) fn answer(&mut self, sequence: u64, at: Mono) -> Answer {
         debug_assert!(self.sent(sequence).is_ok());
         let index = self.slot(sequence);
@@ -347,8 +346,8 @@ impl Ledger {
         }
     }
 
-    /// Remembers of heartbeat `sequence`, whose first answer has just come, how long that took in
-    /// nanoseconds and the hop limit it came with.
+    /// Stores the `delay` in nanoseconds and the hop limit of the first answer to heartbeat
+    /// `sequence`.
     #[expect(clippy::cast_possible_truncation, reason = "the delay is split in two")]
     pub(super) fn remember_answer(&mut self, sequence: u64, delay: u64, ttl: Option<u8>) {
         let index = self.slot(sequence);
@@ -360,24 +359,23 @@ impl Ledger {
         slot.ttl = ttl.unwrap_or(0);
     }
 
-    /// The newest heartbeats, `count` at most, from the oldest on; the number of the first, and
-    /// each.
+    /// The newest heartbeats, at most `count`, oldest first, with the number of the first.
     pub(super) fn newest(&self, count: u64) -> (u64, impl ExactSizeIterator<Item = Entry> + '_) {
         let first = self.first_remembered().max(self.next.saturating_sub(count));
         let numbers = 0..usize::try_from(self.next - first).unwrap_or(0);
         (first, numbers.map(move |n| self.slots[self.slot(first + n as u64)]))
     }
 
-    /// Settles the oldest heartbeat in flight as lost, if its time is over at `now`, and gives its
-    /// number. To be called until it gives none.
+    /// Settles the oldest heartbeat in flight as lost if its timeout is over at `now`, and returns
+    /// its number. Call it until it returns `None`.
     pub(super) fn expire(&mut self, now: Mono) -> Option<u64> {
         (now >= self.deadline()?).then(|| self.lose_oldest())
     }
 
-    /// Settles the oldest heartbeat in flight as lost, if `entering` more would take its slot, and
-    /// gives its number. To be called until it gives none, before they enter.
+    /// Settles the oldest heartbeat in flight as lost if `entering` more heartbeats would take its
+    /// slot, and returns its number. Call it until it returns `None`, before entering them.
     ///
-    /// Only a stall of many intervals between a heartbeat falling due and its leaving gets so far.
+    /// This happens only if a due heartbeat leaves many intervals late.
     pub(super) fn make_room(&mut self, entering: u64) -> Option<u64> {
         self.deadline()?;
         let needed = self.next.saturating_add(entering) - self.oldest;
@@ -392,16 +390,17 @@ impl Ledger {
         lost
     }
 
-    /// When the oldest heartbeat in flight is to be settled as lost.
+    /// When the oldest heartbeat in flight times out.
     ///
-    /// Holds once [`pass_settled`](Self::pass_settled) has been called after the last change.
+    /// Valid only if [`pass_settled`](Self::pass_settled) was called after the last change.
     pub(super) fn deadline(&self) -> Option<Mono> {
         let waiting = self.oldest < self.next && self.fate(self.oldest) == EntryState::InFlight;
         waiting.then(|| self.slots[self.slot(self.oldest)].mono + self.timeout)
     }
 
-    /// Passes over the heartbeats that have been settled, in the order of their numbers, and shows
-    /// the fate of each to `each`, exactly once (but for skipped ones too many to remember).
+    /// Passes the fate of every settled heartbeat to `each`, in the order of their numbers and
+    /// exactly once. It stops at the oldest heartbeat in flight. Skipped heartbeats that exceed the
+    /// ring are left out.
     pub(super) fn pass_settled(&mut self, mut each: impl FnMut(EntryState)) {
         self.oldest = self.oldest.max(self.first_remembered());
         while self.oldest < self.next {
@@ -434,7 +433,7 @@ impl Ledger {
 }
 
 impl Entry {
-    /// What there is to tell of it, as heartbeat `sequence`.
+    /// Its public form, as heartbeat `sequence`.
     pub(super) fn heartbeat(&self, sequence: u64) -> Heartbeat {
         let delay = (u64::from(self.delay_high) << 32) | u64::from(self.detail);
         let delay = Duration::from_nanos(delay);
@@ -450,12 +449,12 @@ impl Entry {
         Heartbeat { sequence, at, outcome, ttl: (self.ttl != 0).then_some(self.ttl) }
     }
 
-    /// Why it never left, of one unsent.
+    /// Why an unsent heartbeat could not leave.
     fn reason(&self) -> UnsentReason {
         UnsentReason::ALL.get(self.detail as usize).copied().unwrap_or(UnsentReason::Other)
     }
 
-    /// The kernel's transmit timestamp, where it came and is still of use.
+    /// The kernel's transmit timestamp, if it has arrived and the heartbeat is unanswered.
     fn transmitted(&self) -> Option<Wall> {
         let waits = matches!(self.fate, EntryState::InFlight | EntryState::Lost);
         (waits && self.detail != NO_STAMP)

@@ -1,15 +1,15 @@
-//! Up or down: the verdict on a target, from the fates of its heartbeats.
+//! The verdict on a target, up or down, from the fates of its heartbeats.
 //!
 //! A target is down when `misses` consecutive heartbeats newer than the newest answered one are
-//! misses. It is up again after `recoveries` consecutive answers, once that is no longer so; from
-//! the start, after one answer. Skipped heartbeats were the probe's fault: they neither make a run
-//! of misses longer nor end it. A late reply is no proof of life.
+//! misses. It is up again after `recoveries` consecutive answers if that condition no longer holds;
+//! the first verdict needs only one answer. A skipped heartbeat is the probe's fault: it neither
+//! extends nor ends a run of misses. A late reply is not an answer.
 
 use crate::model::State;
 
 use super::ledger::{EntryState, Ledger};
 
-/// The verdict on one target and what it rests on.
+/// The verdict on one target and the counts behind it.
 #[derive(Debug)]
 pub(super) struct Liveness {
     misses: u64,
@@ -19,12 +19,12 @@ pub(super) struct Liveness {
     answers: u32,
     /// The first heartbeat newer than the newest answered one.
     unanswered: u64,
-    /// From `unanswered` up to this one, every heartbeat is a miss or skipped.
+    /// Every heartbeat from `unanswered` up to this one, exclusive, is a miss or skipped.
     run_end: u64,
-    /// How many of those are misses.
+    /// The misses among them.
     run: u64,
-    /// Misses lie beyond `run_end`, behind heartbeats that are still in flight: only heartbeats
-    /// that never left are settled so early.
+    /// There are misses beyond `run_end`, after heartbeats that are still in flight. This happens
+    /// only with unsent heartbeats, which are settled at once.
     stray: bool,
 }
 
@@ -42,7 +42,7 @@ impl Liveness {
         }
     }
 
-    /// Judges by these from the next heartbeat on that is settled. The verdict stays until then.
+    /// Applies new settings from the next settled heartbeat on. The verdict stays until then.
     pub(super) fn retune(&mut self, misses: u32, recoveries: u32) {
         self.misses = misses.max(1).into();
         self.recoveries = recoveries.max(1);
@@ -73,7 +73,7 @@ impl Liveness {
         if self.stray { self.run.max(self.longest_stray_run(ledger)) } else { self.run }
     }
 
-    /// Heartbeat `sequence` was answered in time; gives the verdict if that changes it.
+    /// Handles an answer in time to heartbeat `sequence`. Returns the verdict if it changes.
     pub(super) fn answered(&mut self, sequence: u64, ledger: &Ledger) -> Option<State> {
         if sequence < self.unanswered {
             return None;
@@ -91,7 +91,7 @@ impl Liveness {
         }
     }
 
-    /// Heartbeat `sequence` was settled as a miss; gives the verdict if that changes it.
+    /// Handles heartbeat `sequence`, settled as a miss. Returns the verdict if it changes.
     pub(super) fn missed(&mut self, sequence: u64, ledger: &Ledger) -> Option<State> {
         if sequence < self.unanswered {
             return None;
@@ -105,15 +105,15 @@ impl Liveness {
         self.change(State::Down)
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "the form in which callers pass it on")]
+    #[expect(clippy::unnecessary_wraps, reason = "callers return the value as it is")]
     fn change(&mut self, to: State) -> Option<State> {
         self.state = Some(to);
         Some(to)
     }
 
-    /// Takes in what has been settled right behind the run.
+    /// Extends the run by the settled heartbeats that follow it directly.
     fn extend_run(&mut self, ledger: &Ledger) {
-        // What is forgotten without having been seen here was skipped, many at once.
+        // Heartbeats that are forgotten before the run reaches them were skipped.
         self.run_end = self.run_end.max(ledger.first_remembered());
         while self.run_end < ledger.next() {
             let fate = ledger.fate(self.run_end);
@@ -128,7 +128,8 @@ impl Liveness {
         }
     }
 
-    /// The longest run of misses beyond `run_end`; as long a look as heartbeats are in flight.
+    /// The longest run of misses beyond `run_end`. Takes time in proportion to the heartbeats in
+    /// flight.
     fn longest_stray_run(&self, ledger: &Ledger) -> u64 {
         let mut longest = 0;
         let mut run = 0;

@@ -1,23 +1,22 @@
-//! The heart: one target's life, pure.
+//! The state machine of one target, without IO.
 //!
-//! A [`Session`] is a state machine without socket or clock. Its driver asks it what to send and
-//! tells it what happened:
+//! A [`Session`] has no socket and no clock. Its driver asks it what to send and reports what
+//! happened:
 //!
-//! - [`poll_timeout`](Session::poll_timeout): when to come back at the latest;
+//! - [`poll_timeout`](Session::poll_timeout): when to call again at the latest;
 //! - [`poll_transmit`](Session::poll_transmit): is a heartbeat due?
-//! - [`handle_sent`](Session::handle_sent) or [`handle_unsent`](Session::handle_unsent): what became
-//!   of the one that was, at once and in order;
+//! - [`handle_sent`](Session::handle_sent) or [`handle_unsent`](Session::handle_unsent): the due
+//!   heartbeat left or could not leave; called at once and in order;
 //! - [`handle_transmitted`](Session::handle_transmitted): the kernel's transmit timestamp;
 //! - [`handle_reply`](Session::handle_reply): an answer arrived;
-//! - [`handle_timeout`](Session::handle_timeout): time has passed. To be called once everything has
-//!   been handed in that arrived until then, so that nobody is booked as lost who answered in time;
+//! - [`handle_timeout`](Session::handle_timeout): time has passed. Hand in all replies that arrived
+//!   before that time first, so that no heartbeat answered in time is counted as lost;
 //! - [`poll_change`](Session::poll_change), after each of these: has the verdict changed?
-//! - [`retune`](Session::retune): the settings have changed.
+//! - [`retune`](Session::retune): the settings change.
 //!
-//! Inside, a heartbeat passes `schedule` → `ledger` → `liveness` and `record`, and `direction` once
-//! its fate is final; `heartbeat` is what others see of it.
-//! [`snapshot`](Session::snapshot) gives the figures of one moment, in which exactly
-//! `sent = received + lost + in_flight`.
+//! Inside, a heartbeat passes through `schedule`, `ledger`, `liveness` and `record`, and through
+//! `direction` once its fate is final; `heartbeat` is its public form. In every
+//! [`snapshot`](Session::snapshot), `sent = received + lost + in_flight`.
 
 mod schedule;
 
@@ -83,15 +82,15 @@ pub struct SessionSettings {
     pub misses: u32,
     /// Consecutive answers before it is up again; at least 1.
     pub recoveries: u32,
-    /// How many of the newest heartbeats the flight recorder holds; at least 1.
+    /// How many of the newest heartbeats the flight recorder keeps; at least 1.
     pub recorder: u32,
 }
 
-/// One target's life.
+/// The session of one target.
 #[derive(Debug)]
 pub struct Session {
-    /// How its heartbeats look on the wire, and what confirms replies. Shared with the routes, which
-    /// read with it what arrives.
+    /// Encodes heartbeats and confirms replies. Shared with the routes, which decode arriving
+    /// datagrams with it.
     prober: Arc<dyn Prober>,
     schedule: Schedule,
     ledger: Ledger,
@@ -101,41 +100,41 @@ pub struct Session {
     history: History,
     /// When the verdict last changed.
     changed: Option<Moment>,
-    /// When it changed before that, in seconds since the epoch, the newest first; 0 where it did
-    /// not.
+    /// Earlier changes of the verdict, in seconds since the epoch, newest first; 0 for an unused
+    /// entry.
     changed_before: [u32; 3],
-    /// A new verdict that has not been asked for yet.
+    /// A new verdict that [`poll_change`](Self::poll_change) has not returned yet.
     news: Option<State>,
-    /// Time spent down before the present verdict.
+    /// Time spent down before the current verdict.
     down: Duration,
-    /// Heartbeats lost in a row, in the order of their numbers, so far.
+    /// The length of the current loss period (RFC 3357), in heartbeats.
     loss_burst: u64,
-    /// The newest heartbeat answered at all, in time or late (RFC 4737's `NextExp`, less one).
+    /// The newest heartbeat that was answered in time or late (`NextExp` − 1 of RFC 4737).
     newest_answered: Option<u64>,
-    /// The last heartbeat answered in time, with its round-trip delay.
+    /// The newest heartbeat answered in time, with its round-trip delay in nanoseconds.
     last: Option<(u64, u64)>,
     directions: Directions,
-    /// The losses before this heartbeat have been attributed by `directions`.
+    /// `directions` has attributed the losses before this heartbeat.
     attributed: u64,
-    /// Whether replies carry numbers of their own.
+    /// Whether a reply has carried a reflector's number.
     has_numbers: bool,
 }
 
-/// What a reply was.
+/// The classification of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answered {
     /// The first answer to a heartbeat, within the timeout.
     InTime {
         /// The heartbeat's number.
         sequence: u64,
-        /// The round-trip delay, less the responder's turnaround where it is told.
+        /// The round-trip delay, without the responder's turnaround where it is known.
         rtt: Duration,
     },
     /// The first answer to a heartbeat, after the timeout.
     Late {
         /// The heartbeat's number.
         sequence: u64,
-        /// The time from sending to receiving.
+        /// The time from sending to receipt.
         after: Duration,
     },
     /// A further answer to a heartbeat.
@@ -143,13 +142,13 @@ pub enum Answered {
         /// The heartbeat's number.
         sequence: u64,
     },
-    /// No answer to anything sent.
+    /// Not an answer to any heartbeat.
     Invalid(InvalidReason),
 }
 
 impl Session {
-    /// A session that sends by `prober`, whose first heartbeat is due at `first`; its figures are
-    /// zero.
+    /// A session that sends with `prober`, whose first heartbeat is due at `first`. All counters
+    /// are 0.
     #[must_use]
     pub fn new(
         settings: &SessionSettings,
@@ -178,13 +177,13 @@ impl Session {
         }
     }
 
-    /// Probes and judges as `settings` say from now on. Where the interval is another one, the next
-    /// heartbeat is due at `next`.
+    /// Applies `settings` from now on. If the interval changes, the next heartbeat is due at
+    /// `next`.
     ///
-    /// What has been counted stays, the numbers go on, and what is in flight may take the new
-    /// timeout to be answered. The verdict stays until the next heartbeat is settled.
+    /// Counters and sequence numbers continue. The new timeout also applies to heartbeats in
+    /// flight. The verdict stays until the next heartbeat is settled.
     ///
-    /// Not to be called between [`poll_transmit`](Self::poll_transmit) and
+    /// Must not be called between [`poll_transmit`](Self::poll_transmit) and
     /// [`handle_sent`](Self::handle_sent).
     pub fn retune(&mut self, settings: &SessionSettings, next: Mono) {
         let SessionSettings { interval, timeout, misses, recoveries, recorder } = *settings;
@@ -199,26 +198,26 @@ impl Session {
         self.recorder.retune(recorder);
     }
 
-    /// What encodes its heartbeats and reads its replies.
+    /// Encodes this target's heartbeats and decodes its replies.
     #[must_use]
     pub fn prober(&self) -> &Arc<dyn Prober> {
         &self.prober
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) and
-    /// [`poll_transmit`](Self::poll_transmit) next, at the latest; `None` once it has been stopped
-    /// and all is settled.
+    /// [`poll_transmit`](Self::poll_transmit) next, at the latest; `None` once the session is
+    /// stopped and every heartbeat is settled.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Mono> {
         let wakes = [self.schedule.due(), self.ledger.deadline()];
         wakes.into_iter().flatten().min()
     }
 
-    /// The heartbeat that is due at `now`, if one is: encode it and send it, then call
-    /// [`handle_sent`](Self::handle_sent) or [`handle_unsent`](Self::handle_unsent) before anything
-    /// else.
+    /// The heartbeat that is due at `now`, if any. The caller encodes and sends it, then calls
+    /// [`handle_sent`](Self::handle_sent) or [`handle_unsent`](Self::handle_unsent) before any
+    /// other method.
     ///
-    /// Heartbeats that it is too late for are counted as skipped.
+    /// Heartbeats that are too late to send are counted as skipped.
     pub fn poll_transmit(&mut self, now: Moment) -> Option<Due> {
         let skipped = self.schedule.skip_late(now.mono);
         if skipped > 0 {
@@ -233,13 +232,13 @@ impl Session {
         Some(due)
     }
 
-    /// The heartbeat that was due left at `at`, which is also what it carries as t1.
+    /// The due heartbeat left at `at`, which it also carries as t1.
     pub fn handle_sent(&mut self, at: Moment) {
         self.ledger.enter_sent(at);
         self.record.sent += 1;
     }
 
-    /// The heartbeat that was due could not leave.
+    /// The due heartbeat could not leave.
     pub fn handle_unsent(&mut self, reason: UnsentReason, now: Moment) {
         let sequence = self.ledger.next();
         self.ledger.enter_unsent(reason, now);
@@ -247,19 +246,19 @@ impl Session {
         self.miss(sequence, now);
     }
 
-    /// The kernel says when heartbeat `sequence` was handed to the device.
+    /// The kernel reports when it handed heartbeat `sequence` to the device.
     pub fn handle_transmitted(&mut self, sequence: u64, at: Wall) {
         self.ledger.stamp_transmit(sequence, at);
     }
 
-    /// A reply came from the target; gives what it was.
+    /// Handles a reply from the target and returns its classification.
     pub fn handle_reply(&mut self, reply: &Reply, arrival: &Arrival) -> Answered {
         let sequence = self.ledger.widen(reply.sequence, self.prober.sequence_bits());
         let sent = match self.ledger.sent(sequence) {
             Ok(sent) => sent,
             Err(unknown) => {
                 let reason = match unknown {
-                    // A number of few bits comes round too often to say how old it is.
+                    // A number of few bits wraps too often to show its age.
                     _ if self.prober.sequence_bits() < u32::BITS => InvalidReason::Mismatch,
                     Unknown::NeverSent => InvalidReason::UnknownSequence,
                     Unknown::Forgotten => InvalidReason::Expired,
@@ -300,20 +299,20 @@ impl Session {
         Answered::Late { sequence, after }
     }
 
-    /// Something came from the target at `at` that answers nothing.
+    /// Counts a datagram from the target, received at `at`, that is not an answer.
     pub fn handle_invalid(&mut self, reason: InvalidReason, at: Wall) -> Answered {
         self.record.invalid[reason.index()] += 1;
         self.record.last_invalid = Some((reason, at));
         Answered::Invalid(reason)
     }
 
-    /// An ICMP error came back about a heartbeat. It settles nothing: it explains.
+    /// Counts an ICMP error about a heartbeat. It settles nothing; it only serves the diagnosis.
     pub fn handle_icmp(&mut self, kind: IcmpKind, at: Wall) {
         self.record.icmp_errors[kind.index()] += 1;
         self.record.last_icmp = Some((kind, at));
     }
 
-    /// Settles as lost what has waited for the whole timeout at `now`, and shows the number of each
+    /// Settles as lost the heartbeats whose timeout is over at `now`, and passes the number of each
     /// to `lost`.
     pub fn handle_timeout(&mut self, now: Moment, mut lost: impl FnMut(u64)) {
         while let Some(sequence) = self.ledger.expire(now.mono) {
@@ -324,25 +323,25 @@ impl Session {
         self.attribute_rest();
     }
 
-    /// Nothing more falls due once `heartbeats` have, counted from the first.
+    /// Ends the schedule after `heartbeats` heartbeats, counted from the first.
     pub fn limit(&mut self, heartbeats: u64) {
         self.schedule.limit(heartbeats);
         self.attribute_rest();
     }
 
-    /// Nothing more falls due; what is in flight is still waited for.
+    /// Ends the schedule. Heartbeats in flight may still be answered.
     pub fn stop(&mut self) {
         self.schedule.limit(0);
         self.attribute_rest();
     }
 
-    /// The new verdict, if it has changed since this was last asked.
+    /// The new verdict, if it has changed since the last call.
     pub fn poll_change(&mut self) -> Option<State> {
         self.news.take()
     }
 
-    /// Whether at least one heartbeat has been settled for another reason than that it was skipped
-    /// or had no address.
+    /// Whether at least one heartbeat has been settled, not counting those that were skipped or had
+    /// no address.
     #[must_use]
     pub fn has_settled(&self) -> bool {
         let unsent =
@@ -362,7 +361,7 @@ impl Session {
         self.liveness.consecutive_misses(&self.ledger)
     }
 
-    /// Heartbeats passed over so far because the probe was late.
+    /// Heartbeats skipped so far because the probe was late.
     #[must_use]
     pub fn skipped(&self) -> u64 {
         self.record.unsent[UnsentReason::Skipped.index()]
@@ -387,7 +386,7 @@ impl Session {
         snapshot
     }
 
-    /// What the figures at `now` say about trouble.
+    /// The evidence for a diagnosis at `now`.
     #[must_use]
     pub fn symptoms(&self, now: Mono) -> Symptoms {
         let Self { liveness, ledger, record, history, changed, .. } = self;
@@ -395,7 +394,7 @@ impl Session {
         Parts { liveness, ledger, record, history, interval, changed }.symptoms(now)
     }
 
-    /// The figures that a list shows, at `now`.
+    /// The figures for a list of targets, at `now`.
     #[must_use]
     pub fn glance(&self, now: Mono) -> Glance {
         Glance {
@@ -409,31 +408,31 @@ impl Session {
         }
     }
 
-    /// The last minutes at `now`.
+    /// The history of the last minutes at `now`.
     #[must_use]
     pub fn recent(&self, now: Mono) -> Recent {
         self.history.recent(now)
     }
 
-    /// The last changes of the verdict, four at most, the newest first: what it became, and when;
-    /// all but the newest to the second.
+    /// The last changes of the verdict, at most four, newest first: the new verdict and the time.
+    /// Times are exact for the newest and rounded down to the second for the others.
     pub fn changes(&self) -> impl Iterator<Item = (State, Wall)> + '_ {
         let known = self.changed_before.into_iter().filter(|&seconds| seconds > 0);
         let before = known.map(|seconds| Wall::from_nanos(u64::from(seconds) * 1_000_000_000));
         let moments = self.changed.map(|at| at.wall).into_iter().chain(before);
-        // One verdict follows on the other.
+        // The two verdicts alternate.
         let newest = self.liveness.state().unwrap_or(State::Up);
         let other = if newest == State::Up { State::Down } else { State::Up };
         [newest, other].into_iter().cycle().zip(moments)
     }
 
-    /// What the flight recorder holds.
+    /// The contents of the flight recorder.
     #[must_use]
     pub fn recording(&self) -> Recording {
         self.recorder.recording(&self.ledger)
     }
 
-    /// Settles what would be forgotten while it is in flight, because `entering` more come.
+    /// Settles as lost the heartbeats in flight whose slots the next `entering` heartbeats need.
     fn make_room(&mut self, entering: u64, now: Moment) {
         while let Some(lost) = self.ledger.make_room(entering) {
             self.record.lost += 1;
@@ -442,15 +441,15 @@ impl Session {
         self.attribute_losses(|ledger, sequence| ledger.is_final(sequence, entering, now.mono));
     }
 
-    /// Attributes the remaining losses once nothing more falls due and everything is settled: no
-    /// fate changes any more.
+    /// Attributes the remaining losses once the schedule has ended and every heartbeat is settled:
+    /// fates are final then.
     fn attribute_rest(&mut self) {
         if self.schedule.due().is_none() && self.ledger.in_flight() == 0 {
             self.attribute_losses(|ledger, sequence| sequence < ledger.next());
         }
     }
 
-    /// Keeps the number that a reply to heartbeat `sequence` carried.
+    /// Keeps the reflector's number from a reply to heartbeat `sequence`.
     fn remember_number(&mut self, sequence: u64, number: Option<u32>, answer: Answer) {
         let Some(number) = number else { return };
         self.has_numbers = true;
@@ -461,7 +460,7 @@ impl Session {
         }
     }
 
-    /// Attributes the losses among the heartbeats whose fate is final to a direction.
+    /// Attributes losses to a direction, for the heartbeats whose fate is final.
     #[expect(clippy::cast_possible_truncation, reason = "the wire carries the low 32 bits")]
     fn attribute_losses(&mut self, is_final: impl Fn(&Ledger, u64) -> bool) {
         if !self.has_numbers {
@@ -527,7 +526,8 @@ impl Session {
         Duration::from_nanos(rtt.nanos)
     }
 
-    /// Counts a first answer that was overtaken (RFC 4737 section 3.3).
+    /// Counts the first answer to heartbeat `sequence` as reordered if a newer heartbeat was
+    /// answered before (RFC 4737 section 3.3).
     fn count_reordered(&mut self, sequence: u64) {
         if self.newest_answered.is_some_and(|newest| sequence < newest) {
             self.record.reordered += 1;
@@ -536,8 +536,8 @@ impl Session {
         }
     }
 
-    /// Books the loss periods that end with what has been settled (RFC 3357). Heartbeats that
-    /// never left are no part of the stream.
+    /// Records the loss periods that have ended (RFC 3357). Heartbeats that never left are not part
+    /// of the stream.
     fn close_bursts(&mut self) {
         let (burst, bursts) = (&mut self.loss_burst, &mut self.record.loss_bursts);
         self.ledger.pass_settled(|fate| match fate {
@@ -576,7 +576,7 @@ impl Session {
     }
 }
 
-/// When an answer arrived, in civil time.
+/// When a reply arrived, in civil time.
 fn received_at(arrival: &Arrival) -> Wall {
     arrival.kernel.unwrap_or(arrival.read.wall)
 }

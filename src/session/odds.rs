@@ -1,15 +1,14 @@
-//! How often random loss alone looks like an outage: a loss ratio and a number of misses enter,
-//! expectations and probabilities leave.
+//! How often random loss alone looks like an outage: the expected time and the probability of a run
+//! of losses.
 //!
-//! Heartbeats are lost independently of each other with probability q, and an outage is called at
-//! the first run of k losses in a row. Both figures are exact up to rounding: nothing is simulated,
-//! and small probabilities are summed as such, never as what is left of 1.
+//! Heartbeats are lost independently with probability q, and the first run of k losses in a row
+//! counts as an outage. Both figures are exact up to rounding: nothing is simulated, and small
+//! probabilities are summed directly, not computed as 1 minus a large one.
 
-/// How many heartbeats it takes, on average, until the first `misses` losses in a row; infinite
-/// where nothing is lost.
+/// The mean number of heartbeats until the first `misses` losses in a row; infinite if `loss` is 0.
 ///
-/// E₁ = 1/q and Eₖ = (Eₖ₋₁ + 1)/q: a run of k is a run of k − 1 and one more loss, or else all
-/// begins again.
+/// E₁ = 1/q and Eₖ = (Eₖ₋₁ + 1)/q: after a run of k − 1, the next heartbeat either completes the
+/// run or everything starts again.
 #[must_use]
 pub fn expected(loss: f64, misses: u32) -> f64 {
     if loss <= 0.0 {
@@ -27,13 +26,13 @@ pub fn expected(loss: f64, misses: u32) -> f64 {
 
 /// The probability that `misses` losses in a row occur within the first `heartbeats`.
 ///
-/// Takes time in proportion to `misses`³ × log `heartbeats`; a run of none is always there.
+/// Takes time in proportion to `misses`³ × log `heartbeats`. With `misses` = 0 the result is 1.
 #[must_use]
 pub fn within(loss: f64, misses: u32, heartbeats: u64) -> f64 {
     let end = misses as usize;
-    // The run so far is the state of a Markov chain: a loss makes it longer, an answer ends it,
-    // and `end` is never left. All terms are sums and products of probabilities, so that the
-    // relative error stays small however small the result.
+    // A Markov chain whose state is the length of the current run: a loss extends it, an answer
+    // resets it, and `end` is absorbing. All terms are sums and products of probabilities, so that
+    // the relative error is small even if the result is tiny.
     let mut power = vec![vec![0.0; end + 1]; end + 1];
     for (run, row) in power.iter_mut().enumerate().take(end) {
         row[0] = 1.0 - loss;
@@ -56,7 +55,7 @@ pub fn within(loss: f64, misses: u32, heartbeats: u64) -> f64 {
     states[end].min(1.0)
 }
 
-/// The distribution over states after the steps that `chain` stands for.
+/// The distribution over states after the transitions of `chain`.
 fn advance(states: &[f64], chain: &[Vec<f64>]) -> Vec<f64> {
     let mut after = vec![0.0; states.len()];
     for (&probability, row) in states.iter().zip(chain) {
@@ -71,13 +70,13 @@ fn advance(states: &[f64], chain: &[Vec<f64>]) -> Vec<f64> {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "what is certain is exact")]
+#[expect(clippy::float_cmp, reason = "certain results are exact")]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    /// Sums the probabilities of all sequences of losses and answers that hold the run.
+    /// Sums the probabilities of all sequences of losses and answers that contain the run.
     fn enumerated(loss: f64, misses: u32, heartbeats: u32) -> f64 {
         let run = (1_u32 << misses) - 1;
         (0..1_u32 << heartbeats)
@@ -92,8 +91,8 @@ mod tests {
             .sum()
     }
 
-    /// The renewal recurrence: the run ends exactly at m where none ended before m − k, heartbeat
-    /// m − k was answered, and the k since were lost.
+    /// The renewal recurrence: the first run ends at m if no run ended before m − k, heartbeat m −
+    /// k was answered, and the next k were lost.
     fn renewed(loss: f64, misses: usize, heartbeats: usize) -> f64 {
         let run = loss.powi(i32::try_from(misses).unwrap());
         let mut within = vec![0.0; heartbeats.max(misses) + 1];
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_course_s_question_has_these_answers() {
+    fn the_figures_for_30_percent_loss_are_known() {
         let row = |misses| {
             let percent = |n| format!("{:.3}", 100.0 * within(0.3, misses, n));
             (format!("{:.2}", expected(0.3, misses)), [10, 100, 1000].map(percent))
@@ -130,27 +129,27 @@ mod tests {
     #[test]
     fn tiny_probabilities_keep_their_digits() {
         let relative = |value: f64, truth: f64| (value / truth - 1.0).abs();
-        // Three in a row among n of loss q: q³ × (1 + (n − 3)(1 − q)), and terms of q⁶.
+        // P(3 losses in a row among n) = q³ × (1 + (n − 3)(1 − q)), up to terms of q⁶.
         assert!(relative(within(1e-4, 3, 3), 1e-12) < 1e-14);
         assert!(relative(within(1e-4, 3, 1003), 1e-12 * (1.0 + 1000.0 * (1.0 - 1e-4))) < 1e-8);
         assert!(relative(within(1e-4, 3, 1_000_000_000), renewed_limit(1e-4, 3, 1e9)) < 1e-6);
     }
 
-    /// 1 − e^(−n/E), which the chain comes to for n much larger than k.
+    /// 1 − e^(−n/E), the limit of the chain for n much larger than k.
     fn renewed_limit(loss: f64, misses: u32, heartbeats: f64) -> f64 {
         -(-heartbeats / expected(loss, misses)).exp_m1()
     }
 
     #[test]
     fn the_mean_of_the_distribution_is_the_expectation() {
-        // E = Σ P(not within n), summed until nothing is left.
+        // E = Σ P(not within n), summed until the terms vanish.
         let mean: f64 = (0..5000).map(|n| 1.0 - within(0.5, 4, n)).sum();
         assert!((mean / expected(0.5, 4) - 1.0).abs() < 1e-9, "{mean}");
     }
 
     proptest! {
         #[test]
-        fn every_sequence_counted_gives_the_same(loss in 0.0..=1.0, misses in 1..5_u32, n in 0..12_u32) {
+        fn enumerating_all_sequences_gives_the_same(loss in 0.0..=1.0, misses in 1..5_u32, n in 0..12_u32) {
             let (counted, computed) = (enumerated(loss, misses, n), within(loss, misses, n.into()));
             prop_assert!((counted - computed).abs() <= 1e-12 * counted.max(1e-300) + 1e-300,
                 "{counted} {computed}");

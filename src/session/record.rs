@@ -1,4 +1,4 @@
-//! What is counted of one target: the figures behind its series on `/metrics`.
+//! The counters of one target, which its series on `/metrics` show.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -9,47 +9,46 @@ use crate::model::{
 };
 use crate::wire::MAX_RESULTS;
 
-/// Everything counted of one target since it was first configured.
+/// The counters of one target, since it was first configured.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// Heartbeats that left.
     pub sent: u64,
     /// Heartbeats answered within the timeout.
     pub received: u64,
-    /// Those answered within the timeout, by the result that the answer reports: the place among
+    /// Heartbeats answered within the timeout, by the result that the answer reports: its index in
     /// the protocol's [results](crate::wire::Protocol::results).
     pub results: Rare<MAX_RESULTS>,
     /// Heartbeats sent and not answered within the timeout.
     pub lost: u64,
     /// Heartbeats that were due and never left, by [`UnsentReason`].
     pub unsent: Rare<{ UnsentReason::COUNT }>,
-    /// First answers after the timeout; each also stands in `lost`.
+    /// First answers after the timeout; `lost` counts these heartbeats too.
     pub late: u64,
     /// Further answers to one heartbeat (RFC 5560).
     pub duplicates: u64,
-    /// First answers older than one already seen (RFC 4737).
+    /// First answers to a heartbeat older than one already answered (RFC 4737).
     pub reordered: u64,
-    /// Lost heartbeats of which a stateful reflector's numbers tell on which way they were lost, by
-    /// [`Direction`].
+    /// Lost heartbeats by [`Direction`], from the sequence numbers of a stateful reflector.
     pub one_way_lost: [u64; Direction::COUNT],
-    /// Datagrams from the target that answer nothing, by [`InvalidReason`].
+    /// Invalid replies from the target, by [`InvalidReason`].
     pub invalid: Rare<{ InvalidReason::COUNT }>,
     /// Entries into each [`State`].
     pub state_changes: [u64; State::COUNT],
     /// ICMP errors about the target, by [`IcmpKind`].
     pub icmp_errors: Rare<{ IcmpKind::COUNT }>,
-    /// The last of them, and when it came.
+    /// The last ICMP error, and when it arrived.
     pub last_icmp: Option<(IcmpKind, Wall)>,
-    /// The last datagram from the target that answers nothing, and when it came.
+    /// The last invalid reply, and when it arrived.
     pub last_invalid: Option<(InvalidReason, Wall)>,
-    /// Round-trip delays by the source of their stamps.
+    /// Round-trip delays by the source of their timestamps.
     pub stamps: [u64; StampSource::COUNT],
-    /// Round-trip delays (RFC 2681) of heartbeats answered in time, in nanoseconds, the
-    /// responder's turnaround taken off where the protocol tells it.
+    /// Round-trip delays (RFC 2681) of heartbeats answered in time, in nanoseconds, without the
+    /// responder's turnaround if the protocol reports it.
     pub rtt: Histogram,
     /// Lengths of completed loss periods (RFC 3357), in heartbeats.
     pub loss_bursts: Histogram,
-    /// The responder's dwell, in nanoseconds.
+    /// The responder's turnaround, in nanoseconds.
     pub turnaround: Summary,
     /// Absolute delay variation between consecutive answered heartbeats (RFC 3393), in nanoseconds.
     pub ipdv: Summary,
@@ -57,14 +56,15 @@ pub struct Record {
     pub last_rtt: Option<u64>,
     /// When the last answer in time arrived.
     pub last_reply: Option<Wall>,
-    /// Responder's receive time − probe's send time, in nanoseconds, as last answered.
+    /// Responder's receive time − probe's send time, in nanoseconds, from the last answer that
+    /// reports it.
     pub time_difference: Option<i64>,
     /// The hop limit of the last answer.
     pub reply_ttl: Option<u8>,
 }
 
 impl Record {
-    /// A record in which nothing has happened.
+    /// A record with all counters at 0.
     #[must_use]
     pub fn new(rtt: Arc<Buckets>, loss_bursts: Arc<Buckets>) -> Self {
         Self {
@@ -94,7 +94,7 @@ impl Record {
         }
     }
 
-    /// Heartbeats that never left and count as misses: all but the skipped.
+    /// Unsent heartbeats that count as misses: all except the skipped.
     #[must_use]
     pub fn unsent_misses(&self) -> u64 {
         UnsentReason::ALL
@@ -105,7 +105,7 @@ impl Record {
     }
 }
 
-/// Counts of what does not happen to most targets; they take memory once one is changed.
+/// Counters that stay 0 for most targets. They take no memory until one is changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rare<const N: usize>(Option<Box<[u64; N]>>);
 
@@ -123,14 +123,14 @@ impl<const N: usize> DerefMut for Rare<N> {
     }
 }
 
-/// Upper bounds of a histogram's buckets, ascending; the bucket to +Inf is implied.
+/// Upper bounds of a histogram's buckets, ascending; the +Inf bucket is implied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Buckets(Box<[u64]>);
 
 impl Buckets {
     /// Buckets for delays, from bounds in seconds.
     ///
-    /// The bounds are expected to be finite, positive and ascending, as `config/` checks them.
+    /// The bounds must be finite, positive and ascending; `config` checks this.
     #[must_use]
     pub fn from_seconds(bounds: &[f64]) -> Self {
         Self(bounds.iter().map(|&bound| nanos(bound)).collect())
@@ -142,7 +142,7 @@ impl Buckets {
         Self(bounds.into())
     }
 
-    /// The bounds: nanoseconds, or counts.
+    /// The bounds, in nanoseconds or as counts.
     #[must_use]
     pub fn bounds(&self) -> &[u64] {
         &self.0
@@ -152,18 +152,18 @@ impl Buckets {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "`as` saturates, which is what a bound out of range should do"
+    reason = "`as` saturates, as a bound out of range should"
 )]
 fn nanos(seconds: f64) -> u64 {
     (seconds * 1e9).round() as u64
 }
 
-/// How often values fell into which bucket.
+/// Counts of values by bucket.
 #[derive(Debug, Clone)]
 pub struct Histogram {
     buckets: Arc<Buckets>,
-    /// One count a bucket, not cumulative; the last is the one to +Inf. Empty before the first
-    /// value: most targets lose nothing, and need no memory to count what they lose.
+    /// One count per bucket, not cumulative, the +Inf bucket last. Empty until the first value,
+    /// because most targets lose nothing and need no memory for loss periods.
     counts: Box<[u64]>,
     sum: u64,
 }
@@ -175,14 +175,14 @@ impl Histogram {
         Self { buckets, counts: Box::default(), sum: 0 }
     }
 
-    /// Counts `value`; a bucket's bound belongs to the bucket.
+    /// Counts `value`. Upper bounds are inclusive.
     pub fn observe(&mut self, value: u64) {
         let bucket = self.buckets.0.partition_point(|&bound| bound < value);
         self.counts_mut()[bucket] += 1;
         self.sum = self.sum.saturating_add(value);
     }
 
-    /// Adds what another histogram over the same buckets has counted.
+    /// Adds the counts of a histogram with the same buckets.
     pub fn merge(&mut self, other: &Self) {
         debug_assert_eq!(self.buckets, other.buckets);
         for (mine, theirs) in self.counts_mut().iter_mut().zip(&other.counts) {
@@ -198,7 +198,7 @@ impl Histogram {
         &mut self.counts
     }
 
-    /// Upper bounds with the cumulative count up to each, without +Inf.
+    /// Each upper bound with its cumulative count, without +Inf.
     pub fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let mut total = 0;
         self.buckets.0.iter().enumerate().map(move |(bucket, &bound)| {
@@ -207,7 +207,7 @@ impl Histogram {
         })
     }
 
-    /// How many values were counted.
+    /// The number of values.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
@@ -219,7 +219,7 @@ impl Histogram {
         self.sum
     }
 
-    /// The mean, where anything was counted.
+    /// The mean of values in nanoseconds; `None` if there are none.
     #[must_use]
     pub fn mean(&self) -> Option<Duration> {
         self.sum.checked_div(self.count()).map(Duration::from_nanos)
@@ -227,14 +227,14 @@ impl Histogram {
 }
 
 impl Histogram {
-    /// The value that a share `q`, from 0 to 1, of the values does not exceed, as Prometheus's
-    /// `histogram_quantile` estimates it: by interpolation within a bucket, and no more than the
-    /// greatest bound. `None` where nothing was counted.
+    /// The `q`-quantile of the values (0 ≤ `q` ≤ 1), as Prometheus's `histogram_quantile` estimates
+    /// it: by linear interpolation within a bucket, at most the largest bound. `None` if there are
+    /// no values.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "neither a bound nor a share of it is negative, and `as` saturates"
+        reason = "bounds and fractions of them are not negative, and `as` saturates"
     )]
     pub fn quantile(&self, q: f64) -> Option<u64> {
         let count = self.count();
@@ -254,12 +254,12 @@ impl Histogram {
     }
 }
 
-/// The sum and number of values: enough for a mean over any period.
+/// The sum and number of values, enough for the mean of any period.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// How many values there were.
+    /// The number of values.
     pub count: u64,
-    /// Their sum.
+    /// The sum of values.
     pub sum: u64,
 }
 
@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_belongs_to_its_bucket_and_the_rest_to_infinity() {
+    fn upper_bounds_are_inclusive_and_larger_values_are_in_the_inf_bucket() {
         let mut histogram = Histogram::new(Arc::new(Buckets::from_counts(&[1, 2, 5])));
         assert_eq!(histogram.cumulative().collect::<Vec<_>>(), [(1, 0), (2, 0), (5, 0)]);
         for value in [0, 1, 2, 3, 5, 6, 1000] {
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_those_of_prometheus() {
+    fn quantiles_equal_those_of_prometheus() {
         let mut histogram = Histogram::new(Arc::new(Buckets::from_counts(&[100, 200, 400])));
         assert_eq!(histogram.quantile(0.5), None);
         for value in [50, 150, 150, 300] {

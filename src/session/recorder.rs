@@ -1,45 +1,45 @@
-//! The flight recorder: what became of the newest heartbeats, one by one, and the same as it stood
-//! when the target last went down.
+//! The flight recorder: the newest heartbeats one by one, and a copy of them from the moment when
+//! the target last went down.
 //!
-//! The ledger's ring is the record; here is what is told of it, and the copy that is frozen. It
-//! costs nothing on a heartbeat's way: the copy is made when the verdict changes to down.
+//! The heartbeats are read from the ledger's ring, so that recording costs nothing per heartbeat.
+//! The copy is made when the verdict changes to down.
 
 use crate::model::Wall;
 
 use super::heartbeat::Heartbeat;
 use super::ledger::{Entry, Ledger};
 
-/// What the flight recorder of one target holds.
+/// The contents of one target's flight recorder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recording {
-    /// The newest heartbeats, from the oldest on.
+    /// The newest heartbeats, oldest first.
     pub newest: Vec<Heartbeat>,
-    /// The newest at the moment of the last change to down, if there was one.
+    /// The newest heartbeats at the last change to down, if there was one.
     pub frozen: Option<Frozen>,
 }
 
-/// The heartbeats before a change to down, as they stood then.
+/// The heartbeats before a change to down, with their outcomes at that moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frozen {
-    /// When the target was called down.
+    /// When the verdict changed to down.
     pub down: Wall,
-    /// From the oldest on.
+    /// The heartbeats, oldest first.
     pub heartbeats: Vec<Heartbeat>,
 }
 
 /// The flight recorder of one target.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    /// How many heartbeats it holds.
+    /// How many heartbeats it keeps.
     depth: u32,
     frozen: Option<Box<Copied>>,
 }
 
-/// Part of the ledger's ring.
+/// A copy of a part of the ledger's ring.
 #[derive(Debug)]
 struct Copied {
     down: Wall,
-    /// The number of the first.
+    /// The number of the first heartbeat.
     first: u64,
     slots: Box<[Entry]>,
 }
@@ -50,18 +50,18 @@ impl Recorder {
         Self { depth, frozen: None }
     }
 
-    /// From now on, it holds the newest `depth` heartbeats; what it has frozen stays as it is.
+    /// Keeps the newest `depth` heartbeats from now on. The frozen copy stays as it is.
     pub(super) fn retune(&mut self, depth: u32) {
         self.depth = depth;
     }
 
-    /// The target is called down at `down`: keeps what led to it.
+    /// Copies the newest heartbeats because the target went down at `down`.
     pub(super) fn freeze(&mut self, ledger: &Ledger, down: Wall) {
         let (first, slots) = ledger.newest(self.depth.into());
         self.frozen = Some(Box::new(Copied { down, first, slots: slots.collect() }));
     }
 
-    /// Everything there is to tell.
+    /// The contents of the recorder.
     pub(super) fn recording(&self, ledger: &Ledger) -> Recording {
         let (first, slots) = ledger.newest(self.depth.into());
         Recording {

@@ -1,9 +1,8 @@
-//! Which heartbeat is due when: a periodic stream (RFC 3432).
+//! The schedule of heartbeats: a periodic stream (RFC 3432).
 //!
-//! `now` enters; sequence numbers leave, each bound to its moment for good: number `n` is due at
-//! `first + n × interval`, whatever happened to those before it. So the schedule neither drifts
-//! nor waits for anything, and after a stall it goes on where it would have been. A new interval
-//! begins a new grid; the numbers go on.
+//! Heartbeat `n` is due at `first + n × interval`, whatever happened to earlier ones. So the
+//! schedule neither drifts nor waits, and after a stall it continues on the same grid. A new
+//! interval starts a new grid; the numbers continue.
 
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ pub(super) struct Schedule {
     next: u64,
     /// When it is due.
     due: Mono,
-    /// Numbers from this one on never fall due.
+    /// Heartbeats from this number on are never due.
     end: u64,
 }
 
@@ -37,7 +36,7 @@ impl Schedule {
         Self { interval, next: 0, due: first, end: u64::MAX }
     }
 
-    /// From now on, heartbeats are due every `interval` (more than zero), the next one at `next`.
+    /// Changes the interval (more than zero); the next heartbeat is due at `next`.
     pub(super) fn retune(&mut self, interval: Duration, next: Mono) {
         debug_assert!(!interval.is_zero());
         self.interval = interval;
@@ -54,15 +53,15 @@ impl Schedule {
         self.end = heartbeats;
     }
 
-    /// When the next heartbeat is due; `None` when there is none any more.
+    /// When the next heartbeat is due; `None` if the schedule has ended.
     pub(super) fn due(&self) -> Option<Mono> {
         (self.next < self.end).then_some(self.due)
     }
 
-    /// Passes over the heartbeats that it is too late to send at `now`, and says how many.
+    /// Skips the heartbeats that are too late to send at `now`, and returns how many.
     ///
-    /// It is too late once the one after it is due as well: sending both would be a burst that the
-    /// network never asked for. The first heartbeat is never too late: the schedule begins with it.
+    /// A heartbeat is too late once the next one is due as well: sending both would be a burst. The
+    /// first heartbeat is never too late, because the schedule starts with it.
     pub(super) fn skip_late(&mut self, now: Mono) -> u64 {
         if self.next == 0 {
             if now.since(self.due) >= self.interval {
@@ -77,7 +76,7 @@ impl Schedule {
         late
     }
 
-    /// The heartbeat that is due at `now`, if one is.
+    /// The heartbeat that is due at `now`, if any.
     pub(super) fn take_due(&mut self, now: Mono) -> Option<Due> {
         if now < self.due()? {
             return None;
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn heartbeats_are_due_on_the_grid_however_late_each_is_taken() {
+    fn heartbeats_are_due_on_the_grid_even_if_earlier_ones_leave_late() {
         let mut schedule = Schedule::new(SECOND, at(500));
         assert_eq!(schedule.take_due(at(499)), None);
         assert_eq!(schedule.take_due(at(1499)), Some(Due { sequence: 0, at: at(500) }));
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schedule_begins_with_its_first_heartbeat_however_late() {
+    fn a_late_first_heartbeat_starts_the_schedule() {
         let mut schedule = Schedule::new(SECOND, at(500));
         assert_eq!(schedule.skip_late(at(2_700)), 0);
         assert_eq!(schedule.take_due(at(2_700)), Some(Due { sequence: 0, at: at(2_700) }));
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_interval_begins_a_new_grid_and_numbers_go_on() {
+    fn a_new_interval_starts_a_new_grid_and_numbers_continue() {
         let mut schedule = Schedule::new(SECOND, at(0));
         schedule.limit(4);
         assert!(schedule.take_due(at(0)).is_some());
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suspended_machine_overflows_nothing() {
+    fn a_long_suspension_does_not_overflow() {
         let mut schedule = Schedule::new(Duration::from_nanos(1), at(0));
         assert!(schedule.take_due(at(0)).is_some());
         let late = schedule.skip_late(Mono::from_nanos(u64::MAX));

@@ -1,4 +1,4 @@
-//! What others see of a session at one moment.
+//! The figures of a session at one moment.
 
 use std::time::Duration;
 
@@ -7,29 +7,29 @@ use super::record::Record;
 use super::symptoms::Symptoms;
 use crate::model::{State, Wall};
 
-/// What a list of many targets tells of one, without anything allocated.
+/// The figures of one target in a list of many; they allocate nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Glance {
     /// The verdict; `None` before the first.
     pub state: Option<State>,
     /// When the verdict last changed.
     pub changed: Option<Wall>,
-    /// What was missed in the last minutes.
+    /// The misses of the last minutes.
     pub misses: Misses,
     /// The last round-trip delay, in nanoseconds.
     pub last_rtt: Option<u64>,
-    /// The median delay since the beginning, in nanoseconds.
+    /// The median delay since the start, in nanoseconds.
     pub p50: Option<u64>,
-    /// The delay that 99 % have not exceeded since the beginning, in nanoseconds.
+    /// The 99th percentile of delays since the start, in nanoseconds.
     pub p99: Option<u64>,
-    /// How often the verdict has changed.
+    /// The number of changes of the verdict.
     pub changes: u64,
 }
 
-/// One target's figures at one moment; `sent = received + lost + in_flight` in every one.
+/// The figures of one target at one moment. `sent = received + lost + in_flight` in every snapshot.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// Everything that is counted.
+    /// The counters.
     pub record: Record,
     /// Heartbeats sent and not settled yet.
     pub in_flight: u64,
@@ -41,6 +41,6 @@ pub struct Snapshot {
     pub consecutive_misses: u64,
     /// Time spent down, up to this moment.
     pub down: Duration,
-    /// What the figures say about trouble.
+    /// The evidence for a diagnosis.
     pub symptoms: Symptoms,
 }

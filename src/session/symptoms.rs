@@ -1,5 +1,5 @@
-//! What a target's own figures say about its present trouble, as a small value that takes no
-//! memory of its own: the evidence of `observe`.
+//! The evidence about one target's current trouble, as a small value without allocations. The
+//! diagnosis in `observe` reads it.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use super::ledger::{EntryState, Ledger};
 use super::liveness::Liveness;
 use super::record::Record;
 
-/// How many of the newest heartbeats are looked at, at most.
+/// The maximum number of newest heartbeats examined.
 const NEWEST: u64 = 64;
 
-/// Figures about the present trouble of one target.
+/// Figures about the current trouble of one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Symptoms {
     /// The verdict; `None` before the first.
@@ -28,34 +28,35 @@ pub struct Symptoms {
     pub answers: u32,
     /// When the last answer in time arrived.
     pub last_reply: Option<Wall>,
-    /// What became of the newest heartbeats. While the target is not up, only those newer than
-    /// the newest answered heartbeat are counted.
+    /// The fates of the newest heartbeats. While the target is not up, only those newer than the
+    /// newest answered heartbeat are counted.
     pub newest: Fates,
     /// The last ICMP error.
     pub last_icmp: Option<Last<IcmpKind>>,
     /// The last invalid reply.
     pub last_invalid: Option<Last<InvalidReason>>,
-    /// What was missed in the last minutes: of a target that is up, since it came up; of one that
-    /// is down, before its present run of misses.
+    /// The misses of the last minutes: since it came up for a target that is up, before the current
+    /// run of misses for a target that is down.
     pub usual: Misses,
-    /// The same in the median column of those minutes, so that a few outages do not count as loss.
+    /// The misses in the median column of these minutes, so that a few outages do not count as
+    /// loss.
     pub typical: Misses,
-    /// Lost heartbeats by [`Direction`], since the probe began.
+    /// Lost heartbeats by [`Direction`], since the probe started.
     pub one_way_lost: [u64; Direction::COUNT],
 }
 
-/// How often something happened, and when last.
+/// The last event of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Last<T> {
-    /// What happened last.
+    /// The kind of event.
     pub what: T,
-    /// When.
+    /// When it happened last.
     pub at: Wall,
-    /// How often this has happened since the probe began.
+    /// How often it has happened since the probe started.
     pub count: u64,
 }
 
-/// What became of some of the newest heartbeats; those still in flight are not counted.
+/// The fates of some of the newest heartbeats, without those in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Fates {
     /// Answered in time.
@@ -64,13 +65,13 @@ pub struct Fates {
     pub lost: u16,
     /// Answered after the timeout.
     pub late: u16,
-    /// Never left, by [`UnsentReason`]; the skipped are among them.
+    /// Unsent, by [`UnsentReason`], including the skipped.
     pub unsent: [u16; UnsentReason::COUNT],
-    /// Why the newest of all that are settled never left; `None` where it did.
+    /// Why the newest settled heartbeat could not leave; `None` if it left.
     pub newest_unsent: Option<UnsentReason>,
 }
 
-/// The parts of a session that symptoms are read from.
+/// The parts of a session that hold the evidence.
 #[derive(Debug)]
 pub(super) struct Parts<'a> {
     pub(super) liveness: &'a Liveness,
@@ -83,7 +84,7 @@ pub(super) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// What the figures at `now` say about trouble.
+    /// The evidence at `now`.
     pub(super) fn symptoms(&self, now: Mono) -> Symptoms {
         let Self { liveness, ledger, record, .. } = self;
         let state = liveness.state();
@@ -123,7 +124,7 @@ impl Parts<'_> {
 }
 
 impl Fates {
-    /// What became of the heartbeats from `first` on; of the newest 64 of them at most.
+    /// The fates of the heartbeats from `first` on, of at most the newest 64.
     fn since(first: u64, ledger: &Ledger) -> Self {
         let remembered = ledger.first_remembered();
         let first = first.max(remembered).max(ledger.next().saturating_sub(NEWEST));
@@ -148,7 +149,7 @@ impl Fates {
         fates
     }
 
-    /// How many never left and count as misses.
+    /// How many unsent heartbeats count as misses.
     #[must_use]
     pub fn unsent_misses(&self) -> u16 {
         let all: u16 = self.unsent.iter().sum();
@@ -157,13 +158,13 @@ impl Fates {
 }
 
 impl<T> Last<T> {
-    /// Something that happened last at `at`, and `count` times in all.
+    /// An event that happened last at `at`, and `count` times in total.
     fn new(what: T, at: Wall, count: u64) -> Self {
         Self { what, at, count }
     }
 }
 
-/// How long a run of misses has lasted at least when the target is called down.
+/// The minimum length of a run of misses when the target goes down.
 fn run_length(interval: Duration, timeout: Duration, misses: u64) -> Duration {
     let misses = u32::try_from(misses).unwrap_or(u32::MAX);
     interval.saturating_mul(misses).saturating_add(timeout)
@@ -182,7 +183,7 @@ mod tests {
         Moment::default().after(Duration::from_secs(1_700_000_000) + Duration::from_millis(millis))
     }
 
-    /// A heartbeat a second, each waited for 500 ms; down after 3 misses, up after 2 answers.
+    /// One heartbeat per second, timeout 500 ms, down after 3 misses, up after 2 answers.
     fn session() -> Session {
         let settings = SessionSettings {
             interval: Duration::from_secs(1),
@@ -196,7 +197,8 @@ mod tests {
         Session::new(&settings, prober, Record::new(buckets.clone(), buckets), at(0).mono)
     }
 
-    /// The next heartbeat leaves at `millis`, and is answered `after` so many milliseconds.
+    /// Sends the next heartbeat at `millis`; it is answered `after` that many milliseconds, if at
+    /// all.
     fn beat(session: &mut Session, millis: u64, after: Option<u64>) {
         session.handle_timeout(at(millis), |_| {});
         let due = session.poll_transmit(at(millis)).unwrap();
@@ -213,9 +215,9 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_counted_from_the_last_answer_on_and_the_loss_before_it_apart() {
+    fn misses_of_an_outage_and_the_loss_before_it_are_separate() {
         let mut session = session();
-        // 30 s in which every fifth is lost, then nothing.
+        // For 30 s every fifth heartbeat is lost, then all are.
         for n in 0..40 {
             let is_answered = n < 30 && n % 5 != 1;
             beat(&mut session, n * 1000, is_answered.then_some(10));
@@ -226,13 +228,13 @@ mod tests {
         assert_eq!(symptoms.last_reply, Some(at(29_010).wall));
         assert_eq!((symptoms.misses, symptoms.answers), (9, 0));
         assert_eq!(symptoms.newest, Fates { lost: 9, ..Fates::default() });
-        // Columns that end before 29.5 s, which is when the run began at the latest.
+        // Only columns that end before 29.5 s count: the run began by then.
         assert_eq!(symptoms.usual, Misses { missed: 4, settled: 20 });
         assert_eq!(symptoms.typical, Misses { missed: 2, settled: 10 });
     }
 
     #[test]
-    fn answers_that_come_late_and_heartbeats_that_do_not_leave_are_told_apart() {
+    fn late_answers_and_unsent_heartbeats_are_counted_separately() {
         let mut session = session();
         beat(&mut session, 0, Some(700));
         beat(&mut session, 1000, None);
@@ -249,7 +251,7 @@ mod tests {
         expected.unsent[UnsentReason::NoRoute.index()] = 1;
         assert_eq!((symptoms.newest, symptoms.misses), (expected, 3));
         assert_eq!(symptoms.newest.unsent_misses(), 1);
-        // One that leaves, and is lost, is newer.
+        // A newer heartbeat leaves and is lost.
         beat(&mut session, 3000, None);
         assert_eq!(session.symptoms(at(3400).mono).newest, expected, "in flight");
         session.handle_timeout(at(3500), |_| {});
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_outage_only_what_is_missed_since_counts() {
+    fn after_an_outage_only_later_misses_count() {
         let mut session = session();
         for n in 0..20 {
             beat(&mut session, n * 1000, None);
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_replies_and_icmp_errors_keep_the_last_and_their_number() {
+    fn the_last_invalid_reply_and_icmp_error_are_kept_with_their_counts() {
         let mut session = session();
         beat(&mut session, 0, None);
         session.handle_invalid(InvalidReason::Malformed, at(10).wall);

@@ -1,4 +1,4 @@
-//! The session against a model that remembers everything and knows no ring, no run and no cursor.
+//! The session, compared with a model that keeps every heartbeat and uses no ring, run or cursor.
 
 mod retune;
 
@@ -41,7 +41,7 @@ fn reply(sequence: u64) -> Reply {
     Reply::to(Some(0), u32::try_from(sequence).unwrap())
 }
 
-/// One that confirms any reply.
+/// A prober that confirms any reply.
 fn prober() -> Arc<dyn Prober> {
     wire::by_name("heartbeat").unwrap().default_options().prober(0)
 }
@@ -50,7 +50,7 @@ fn arrival(millis: u64) -> Arrival {
     Arrival { at: at(millis).mono, kernel: Some(at(millis).wall), read: at(millis), ttl: Some(64) }
 }
 
-/// A session started at 0 ms and a hand on its clock.
+/// A session started at 0 ms, with its clock.
 struct Life {
     session: Session,
     millis: u64,
@@ -61,7 +61,7 @@ impl Life {
         Self { session: Session::new(settings, prober(), record(), at(0).mono), millis: 0 }
     }
 
-    /// Moves to `millis`, sending all that falls due.
+    /// Advances the clock to `millis` and sends every due heartbeat.
     fn run_to(&mut self, millis: u64) {
         while self.millis <= millis {
             self.session.handle_timeout(at(self.millis), |_| {});
@@ -78,7 +78,7 @@ impl Life {
 }
 
 #[test]
-fn down_comes_no_later_than_misses_times_interval_plus_timeout() {
+fn down_follows_within_misses_times_interval_plus_timeout() {
     let mut life = Life::new(&settings(1000, 700, 3, 1));
     life.run_to(10);
     life.answer(0);
@@ -97,7 +97,7 @@ fn down_comes_no_later_than_misses_times_interval_plus_timeout() {
 }
 
 #[test]
-fn a_late_reply_is_no_proof_of_life_and_no_answer_to_the_next_heartbeat() {
+fn a_late_reply_neither_brings_a_target_up_nor_answers_the_next_heartbeat() {
     let mut life = Life::new(&settings(1000, 500, 3, 1));
     life.run_to(1200);
     life.answer(0);
@@ -108,7 +108,7 @@ fn a_late_reply_is_no_proof_of_life_and_no_answer_to_the_next_heartbeat() {
 }
 
 #[test]
-fn recoveries_asks_for_answers_in_a_row() {
+fn recoveries_counts_consecutive_answers() {
     let mut life = Life::new(&settings(100, 100, 2, 3));
     life.run_to(350);
     assert_eq!(life.session.poll_change(), Some(State::Down));
@@ -123,7 +123,7 @@ fn recoveries_asks_for_answers_in_a_row() {
 }
 
 #[test]
-fn a_skip_is_the_probes_fault_and_no_miss() {
+fn a_skipped_heartbeat_is_not_a_miss() {
     let mut life = Life::new(&settings(100, 100, 3, 1));
     life.run_to(10);
     life.answer(0);
@@ -139,7 +139,7 @@ fn a_skip_is_the_probes_fault_and_no_miss() {
 fn the_results_of_answers_in_time_add_up_to_the_received() {
     let mut life = Life::new(&settings(1000, 500, 3, 1));
     life.run_to(4_000);
-    // The last is in time, the others are late, and a duplicate reports nothing anew.
+    // Heartbeat 4 is answered in time and 2 late. The result of a duplicate is not counted.
     for (sequence, result) in [(2, 1), (4, 2), (4, 3)] {
         let reply = Reply { result: Some(result), ..reply(sequence) };
         life.session.handle_reply(&reply, &arrival(4_000));
@@ -151,7 +151,7 @@ fn the_results_of_answers_in_time_add_up_to_the_received() {
 }
 
 #[test]
-fn heartbeats_that_cannot_leave_count_at_once() {
+fn unsent_heartbeats_are_misses_at_once() {
     let mut session = Session::new(&settings(100, 10_000, 3, 1), prober(), record(), at(0).mono);
     session.poll_transmit(at(0)).unwrap();
     session.handle_sent(at(0));
@@ -167,7 +167,7 @@ fn heartbeats_that_cannot_leave_count_at_once() {
 }
 
 #[test]
-fn further_answers_old_answers_and_inventions_are_told_apart() {
+fn duplicates_expired_answers_and_unknown_numbers_are_distinguished() {
     let mut life = Life::new(&settings(100, 1000, 3, 1));
     life.run_to(310);
     for sequence in [2, 0, 2, 0, 3, 9] {
@@ -176,7 +176,7 @@ fn further_answers_old_answers_and_inventions_are_told_apart() {
     let record = life.session.snapshot(at(311).mono).record;
     assert_eq!((record.received, record.reordered, record.duplicates), (3, 1, 2));
     assert_eq!(record.invalid[InvalidReason::UnknownSequence.index()], 1);
-    assert_eq!(record.ipdv.count, 1, "only heartbeats 2 and 3 were answered one after the other");
+    assert_eq!(record.ipdv.count, 1, "only heartbeats 2 and 3 are consecutive");
     life.run_to(10_000);
     life.answer(1);
     let record = life.session.snapshot(at(10_000).mono).record;
@@ -184,7 +184,7 @@ fn further_answers_old_answers_and_inventions_are_told_apart() {
 }
 
 #[test]
-fn the_flight_recorder_tells_each_heartbeat_and_keeps_what_led_to_an_outage() {
+fn the_flight_recorder_shows_each_heartbeat_and_keeps_those_before_an_outage() {
     let mut life = Life::new(&settings(1000, 500, 2, 1));
     life.run_to(10);
     life.answer(0);
@@ -200,7 +200,7 @@ fn the_flight_recorder_tells_each_heartbeat_and_keeps_what_led_to_an_outage() {
     assert!(life.session.poll_transmit(at(6100)).is_some());
     life.session.handle_sent(at(6100));
 
-    let told = |sequence, at: Option<Moment>, outcome, ttl| Heartbeat {
+    let heartbeat = |sequence, at: Option<Moment>, outcome, ttl| Heartbeat {
         sequence,
         at: at.map(|at| at.wall),
         outcome,
@@ -208,13 +208,13 @@ fn the_flight_recorder_tells_each_heartbeat_and_keeps_what_led_to_an_outage() {
     };
     let Recording { newest, frozen } = life.session.recording();
     let expected = [
-        told(0, Some(at(0)), Outcome::Received(11 * MILLISECOND), Some(64)),
-        told(1, Some(at(1000)), Outcome::Late(601 * MILLISECOND), Some(64)),
-        told(2, Some(at(2000)), Outcome::Lost, None),
-        told(3, Some(at(3000)), Outcome::Unsent(NoRoute), None),
-        told(4, None, Outcome::Skipped, None),
-        told(5, None, Outcome::Skipped, None),
-        told(6, Some(at(6100)), Outcome::InFlight, None),
+        heartbeat(0, Some(at(0)), Outcome::Received(11 * MILLISECOND), Some(64)),
+        heartbeat(1, Some(at(1000)), Outcome::Late(601 * MILLISECOND), Some(64)),
+        heartbeat(2, Some(at(2000)), Outcome::Lost, None),
+        heartbeat(3, Some(at(3000)), Outcome::Unsent(NoRoute), None),
+        heartbeat(4, None, Outcome::Skipped, None),
+        heartbeat(5, None, Outcome::Skipped, None),
+        heartbeat(6, Some(at(6100)), Outcome::InFlight, None),
     ];
     assert_eq!(newest, expected);
     let frozen = frozen.unwrap();
@@ -223,20 +223,20 @@ fn the_flight_recorder_tells_each_heartbeat_and_keeps_what_led_to_an_outage() {
 }
 
 #[test]
-fn the_flight_recorder_holds_as_many_as_it_is_told_to() {
+fn the_flight_recorder_keeps_the_configured_number_of_heartbeats() {
     for depth in [1, 7, 40] {
         let mut life = Life::new(&SessionSettings { recorder: depth, ..settings(10, 10, 3, 1) });
         life.run_to(1000);
         let Recording { newest, frozen } = life.session.recording();
         let numbers: Vec<u64> = newest.iter().map(|heartbeat| heartbeat.sequence).collect();
         assert_eq!(numbers, (101 - u64::from(depth)..=100).collect::<Vec<_>>());
-        // The third miss is settled as the fourth heartbeat falls due.
+        // The third miss is settled when the fourth heartbeat is due.
         assert_eq!(frozen.unwrap().heartbeats.len(), usize::try_from(depth.min(3)).unwrap());
     }
 }
 
 #[test]
-fn a_glance_tells_the_last_minutes_and_the_last_changes() {
+fn a_glance_shows_the_last_minutes_and_the_last_changes() {
     let mut life = Life::new(&settings(1000, 500, 1, 1));
     assert_eq!(life.session.glance(at(0).mono), Glance::default());
     assert_eq!(life.session.changes().count(), 0);
@@ -271,7 +271,7 @@ fn a_glance_tells_the_last_minutes_and_the_last_changes() {
 }
 
 #[test]
-fn delays_of_days_are_remembered() {
+fn delays_of_up_to_78_hours_are_stored() {
     let day = Duration::from_secs(86_400);
     let ledger = &mut Ledger::new(day, day, 16);
     for (sequence, delay) in [day, day * 3, day * 4].into_iter().enumerate() {
@@ -281,12 +281,12 @@ fn delays_of_days_are_remembered() {
     }
     let (first, slots) = ledger.newest(3);
     let outcomes: Vec<_> = slots.map(|slot| slot.heartbeat(first).outcome).collect();
-    // 78 hours are as long as any.
+    // Longer delays are stored as 78 hours.
     let longest = Duration::from_nanos((1 << 48) - 1);
     assert_eq!(outcomes, [day, day * 3, longest].map(Outcome::Received));
 }
 
-/// What became of recorded heartbeats, as the ledger calls it.
+/// The ledger's states of recorded heartbeats.
 fn fates(heartbeats: &[Heartbeat]) -> Vec<(u64, EntryState)> {
     let fate = |heartbeat: &Heartbeat| match heartbeat.outcome {
         Outcome::Skipped => EntryState::Skipped,
@@ -304,7 +304,7 @@ enum Step {
     Wait(u64),
     Send,
     Fail,
-    /// To the heartbeat this many before the newest.
+    /// A reply to the heartbeat this many before the newest.
     Reply(u64),
     Invent,
 }
@@ -323,14 +323,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     )
 }
 
-/// Everything that has happened, in the order of the numbers.
+/// Every heartbeat with its state and time of sending, in the order of their numbers.
 #[derive(Default)]
 struct Model {
     heartbeats: Vec<(EntryState, u64)>,
     state: Option<State>,
     answers: u32,
     changes: [u64; 2],
-    /// The newest, as they stood when the verdict last changed to down.
+    /// The newest heartbeats at the last change to down.
     frozen: Option<Vec<(u64, EntryState)>>,
     late: u64,
     duplicates: u64,
@@ -342,13 +342,13 @@ impl Model {
         self.heartbeats.iter().filter(|(fate, _)| wanted.contains(fate)).count() as u64
     }
 
-    /// What the flight recorder has to tell.
+    /// The expected contents of the flight recorder.
     fn newest(&self) -> Vec<(u64, EntryState)> {
         let numbered = (0..).zip(&self.heartbeats).map(|(n, heartbeat)| (n, heartbeat.0));
         numbered.skip(self.heartbeats.len().saturating_sub(RECORDER as usize)).collect()
     }
 
-    /// The three lines that define the verdict.
+    /// The definition of the run of misses.
     fn misses_in_a_row(&self) -> u64 {
         let fates: Vec<EntryState> = self
             .heartbeats
@@ -401,7 +401,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn agrees_with_the_model_whatever_happens(
+    fn a_session_agrees_with_the_model(
         steps in steps(),
         interval in 1..20u64,
         timeout in 1..200u64,
@@ -490,7 +490,7 @@ proptest! {
     }
 
     #[test]
-    fn conserves_even_when_heartbeats_leave_long_after_they_were_due(
+    fn the_ledger_adds_up_even_if_heartbeats_leave_long_after_they_are_due(
         lags in vec((0..5000u64, 0..5000u64), 1..100),
     ) {
         let mut session = Session::new(&settings(10, 100, 3, 1), prober(), record(), at(0).mono);

@@ -1,4 +1,4 @@
-//! The ledger, heartbeat by heartbeat.
+//! Tests of the ledger.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn stamp(millis: u64) -> Moment {
 }
 
 #[test]
-fn numbers_are_those_of_first_replies() {
+fn the_number_of_the_first_reply_is_kept() {
     let mut ledger = Ledger::new(SECOND, SECOND, 0);
     ledger.enter_sent(stamp(0));
     ledger.enter_sent(stamp(0));
@@ -25,7 +25,7 @@ fn numbers_are_those_of_first_replies() {
 }
 
 #[test]
-fn a_fate_is_final_a_timeout_after_it_was_settled_or_when_it_is_forgotten() {
+fn a_fate_is_final_one_timeout_after_it_was_settled_or_when_it_is_forgotten() {
     let mut ledger = Ledger::new(SECOND, SECOND, 0);
     ledger.enter_sent(stamp(0));
     assert!(!ledger.is_final(0, 100, stamp(5000).mono), "in flight");
@@ -45,7 +45,7 @@ fn settle(ledger: &mut Ledger) -> Vec<EntryState> {
 }
 
 #[test]
-fn an_answer_at_the_very_timeout_is_in_time_and_a_nanosecond_later_is_not() {
+fn an_answer_at_the_timeout_is_in_time_and_one_nanosecond_later_is_late() {
     let mut ledger = Ledger::new(SECOND, SECOND, 16);
     ledger.enter_sent(stamp(0));
     ledger.enter_sent(stamp(0));
@@ -55,7 +55,7 @@ fn an_answer_at_the_very_timeout_is_in_time_and_a_nanosecond_later_is_not() {
 }
 
 #[test]
-fn a_lost_heartbeat_may_be_late_once_and_then_only_duplicated() {
+fn the_first_answer_to_a_lost_heartbeat_is_late_and_the_second_a_duplicate() {
     let mut ledger = Ledger::new(SECOND, SECOND, 16);
     ledger.enter_sent(stamp(0));
     assert_eq!(ledger.deadline(), Some(stamp(1000).mono));
@@ -66,7 +66,7 @@ fn a_lost_heartbeat_may_be_late_once_and_then_only_duplicated() {
 }
 
 #[test]
-fn heartbeats_are_passed_in_order_once_settled() {
+fn settled_heartbeats_are_passed_in_order() {
     let mut ledger = Ledger::new(SECOND, SECOND, 16);
     ledger.enter_sent(stamp(0));
     ledger.enter_unsent(UnsentReason::NoRoute, stamp(50));
@@ -83,7 +83,7 @@ fn heartbeats_are_passed_in_order_once_settled() {
 }
 
 #[test]
-fn what_was_never_sent_is_told_from_what_is_forgotten() {
+fn unsent_and_forgotten_heartbeats_are_distinguished() {
     let mut ledger = Ledger::new(SECOND, SECOND, 16);
     ledger.enter_sent(stamp(0));
     ledger.enter_unsent(UnsentReason::NoRoute, stamp(50));
@@ -120,15 +120,15 @@ fn numbers_are_widened_to_the_nearest() {
 
 #[test]
 #[expect(clippy::cast_possible_truncation, reason = "the wire carries the low bits")]
-fn numbers_of_few_bits_are_widened_to_any_that_is_remembered() {
+fn numbers_of_few_bits_are_widened_to_any_remembered_heartbeat() {
     let widened = |ledger: &Ledger, sequence: u64| ledger.widen(sequence as u32 % 0x1_0000, 16);
-    // Where few heartbeats are remembered, half of the numbers lie ahead.
+    // If few heartbeats are remembered, half of the range lies ahead.
     let mut ledger = Ledger::new(SECOND, SECOND, 16);
     ledger.enter_skipped(100_000);
     for sequence in [100_000 - 32_768, 99_999, 100_000, 100_000 + 32_767] {
         assert_eq!(widened(&ledger, sequence), sequence);
     }
-    // Where 65,536 are in flight, all lie behind.
+    // If 65,536 heartbeats can be in flight, the whole range lies behind.
     let mut ledger = Ledger::new(Duration::from_millis(1), Duration::from_millis(65_536), 16);
     assert_eq!(ledger.widen(7, 16), 7);
     ledger.enter_skipped(100_000);
@@ -138,7 +138,7 @@ fn numbers_of_few_bits_are_widened_to_any_that_is_remembered() {
 }
 
 #[test]
-fn numbers_half_a_cycle_away_are_behind() {
+fn a_number_half_a_cycle_away_belongs_to_an_older_heartbeat() {
     const CYCLE: u64 = 1 << 32;
     const HALF: u32 = 1 << 31;
     let mut ledger = Ledger::new(SECOND, SECOND, 16);
@@ -155,7 +155,7 @@ fn numbers_half_a_cycle_away_are_behind() {
 }
 
 #[test]
-fn transmit_stamps_are_kept_where_they_make_sense() {
+fn transmit_stamps_are_kept_only_if_plausible() {
     let mut ledger = Ledger::new(SECOND, SECOND, 16);
     ledger.enter_sent(stamp(1000));
     ledger.stamp_transmit(0, stamp(999).wall);

@@ -1,10 +1,10 @@
-//! New settings for a session that is under way: what was counted and what is in flight stay.
+//! New settings for a running session: counters and heartbeats in flight are kept.
 
 use super::*;
 
 use std::collections::BTreeMap;
 
-/// What becomes known of the newest heartbeats.
+/// The outcomes of the newest heartbeats.
 fn recorded(session: &Session) -> BTreeMap<u64, Outcome> {
     let newest = session.recording().newest;
     newest.iter().map(|heartbeat| (heartbeat.sequence, heartbeat.outcome)).collect()
@@ -17,7 +17,7 @@ fn lost(session: &mut Session, millis: u64) -> Vec<u64> {
 }
 
 #[test]
-fn numbers_and_counters_go_on_at_a_new_interval() {
+fn numbers_and_counters_continue_at_a_new_interval() {
     let mut life = Life::new(&settings(1000, 500, 3, 1));
     life.run_to(10);
     life.answer(0);
@@ -46,7 +46,7 @@ fn the_same_interval_keeps_the_grid() {
 }
 
 #[test]
-fn what_is_in_flight_is_judged_by_the_new_timeout() {
+fn the_new_timeout_applies_to_heartbeats_in_flight() {
     let mut life = Life::new(&settings(1000, 1000, 3, 1));
     life.run_to(0);
     let session = &mut life.session;
@@ -65,7 +65,7 @@ fn what_is_in_flight_is_judged_by_the_new_timeout() {
 }
 
 #[test]
-fn the_verdict_is_found_anew_with_the_next_heartbeat() {
+fn the_verdict_is_reevaluated_with_the_next_heartbeat() {
     let mut life = Life::new(&settings(100, 100, 10, 3));
     life.run_to(10);
     life.answer(0);
@@ -80,14 +80,14 @@ fn the_verdict_is_found_anew_with_the_next_heartbeat() {
 }
 
 #[test]
-fn a_longer_ring_does_not_invent_heartbeats() {
+fn a_longer_ring_shows_no_heartbeats_that_were_forgotten() {
     let mut life = Life::new(&settings(10, 10, 3, 1));
     life.run_to(1_000);
     let known = recorded(&life.session);
     assert_eq!(known.len(), RECORDER as usize);
     life.session.retune(&SessionSettings { recorder: 64, ..settings(10, 10, 3, 1) }, at(0).mono);
     let kept = recorded(&life.session);
-    assert!((RECORDER as usize..=16).contains(&kept.len()), "what the ring of 16 held: {kept:?}");
+    assert!((RECORDER as usize..=16).contains(&kept.len()), "kept by the ring of 16: {kept:?}");
     assert!(known.iter().all(|(sequence, outcome)| kept.get(sequence) == Some(outcome)));
     assert_eq!(life.session.handle_reply(&reply(0), &arrival(1_000)), {
         Answered::Invalid(InvalidReason::Expired)
@@ -97,7 +97,7 @@ fn a_longer_ring_does_not_invent_heartbeats() {
 }
 
 #[test]
-fn a_history_of_other_columns_begins_anew() {
+fn a_history_with_columns_of_another_width_is_cleared() {
     let mut life = Life::new(&settings(1000, 500, 3, 1));
     life.run_to(3_600);
     let glance = |life: &Life| life.session.glance(at(life.millis).mono).misses.missed;
@@ -137,7 +137,7 @@ proptest! {
         let mut now = 0;
         let mut timeout = 100;
         let mut session = Session::new(&settings(10, timeout, 3, 1), prober(), record(), at(0).mono);
-        // Of each heartbeat that was sent, when; those in flight, and those that came in time.
+        // When each heartbeat was sent, and the same for those in flight; how many were received.
         let mut sent: BTreeMap<u64, u64> = BTreeMap::new();
         let mut in_flight: BTreeMap<u64, u64> = BTreeMap::new();
         let mut received = 0;
@@ -166,11 +166,11 @@ proptest! {
                         prop_assert_eq!(in_time, now - since <= timeout);
                         received += u64::from(in_time);
                     } else {
-                        let is_none = matches!(
+                        let is_further = matches!(
                             answered,
                             Answered::Late { .. } | Answered::Duplicate { .. } | Answered::Invalid(_)
                         );
-                        prop_assert!(is_none, "{:?}", answered);
+                        prop_assert!(is_further, "{:?}", answered);
                     }
                 }
                 Change::Retune { interval, timeout: new, recorder } => {
