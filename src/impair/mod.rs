@@ -1,17 +1,17 @@
-//! A network that misbehaves on purpose: the responder's faults, and the link in simulations.
+//! A simulated bad link: the responder's impairments, and the network of the simulation tests.
 //!
-//! A packet enters as the moment it is judged; a [`Fate`] leaves: dropped and why, or delivered
-//! as one or two [`Passage`]s, each held back and damaged by so much. What is limited in bandwidth
-//! enters once more, with its length ([`Impairment::queue`]). Nothing is stored, sent or changed
-//! here, and nothing is allocated.
+//! [`Impairment::judge`] decides the [`Fate`] of one packet: dropped for a reason, or delivered as
+//! one or two [`Passage`]s, each with its delay and damage. [`Impairment::queue`] applies the
+//! bandwidth limit, which needs the packet's length. Nothing here stores, sends, changes or
+//! allocates anything.
 //!
 //! Everything follows from the seed: the same [`LinkSettings`] and the same moments give the same
 //! fates, in every version of this program. Every packet draws the same number of random values,
-//! whatever is switched on, so that switching one impairment on leaves the decisions of all
-//! others as they were.
+//! whatever is enabled, so that enabling one impairment does not change the decisions of the
+//! others.
 //!
-//! Where several impairments would drop a packet, it counts as the work of the first of: outage,
-//! burst loss, loss.
+//! If several impairments would drop a packet, the reason is the first of: outage, burst loss,
+//! loss.
 
 mod settings;
 mod shape;
@@ -28,34 +28,35 @@ use shape::scale;
 pub use settings::{Bandwidth, Burst, LinkSettings, LossyWay, Outage};
 pub use shape::Shape;
 
-/// A link with faults, and where it stands in its random sequence.
+/// A link with impairments, and the state of its random sequence.
 #[derive(Debug, Clone)]
 pub struct Impairment {
     settings: LinkSettings,
-    /// When the first period of the outages began.
+    /// The start of the first outage period.
     start: Mono,
     draws: ChaCha8Rng,
-    /// Of the losses on the way out, where both ways have their own.
+    /// Random numbers for losses on the way out, used if both directions lose packets.
     return_draws: ChaCha8Rng,
-    /// Whether each way is in the bad state of the Gilbert–Elliott model.
+    /// Whether the direction is in the bad state of the Gilbert–Elliott model.
     bad: bool,
     return_bad: bool,
-    /// When the last packet of a limited bandwidth has left.
+    /// When the last packet has left the bandwidth limit.
     free: Mono,
 }
 
-/// What becomes of one packet.
+/// The fate of one packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It disappears: [`DropReason::Loss`], [`DropReason::BurstLoss`] or [`DropReason::Outage`].
+    /// The packet is lost on the way in: [`DropReason::Loss`], [`DropReason::BurstLoss`] or
+    /// [`DropReason::Outage`].
     Drop(DropReason),
-    /// The same, on the way out: it was received, and its answer disappears.
+    /// The packet is received, and its reply is lost on the way out, for the same reasons.
     DropReply(DropReason),
-    /// It arrives, perhaps twice.
+    /// The packet is delivered, once or twice.
     Deliver {
-        /// How it passes.
+        /// How the packet passes.
         first: Passage,
-        /// How its duplicate passes, where there is one: judged as a packet of its own.
+        /// How its duplicate passes, if there is one. It is judged independently.
         duplicate: Option<Passage>,
     },
 }
@@ -65,12 +66,12 @@ pub enum Fate {
 pub struct Passage {
     /// The link's delay: [`LinkSettings::delay`] and its share of [`LinkSettings::jitter`].
     pub delay: Duration,
-    /// How long it waits until the bandwidth has room for it, and takes to leave.
+    /// The time in the queue of the bandwidth limit, including its own transmission.
     pub queued: Duration,
-    /// How much longer it is held back so that later packets overtake it.
+    /// How much longer the packet is held back so that later packets overtake it.
     pub hold: Duration,
-    /// How many later ones are to overtake it: it leaves behind the last of them, but at the end
-    /// of `hold` whatever comes; 0 where the time alone decides.
+    /// How many later packets shall overtake it. It leaves after the last of them, or at the end of
+    /// `hold` if that is earlier. With 0, only `hold` counts.
     pub overtaken_by: u32,
     /// The bit that flips on the way.
     pub corrupt: Option<BitFlip>,
@@ -81,10 +82,10 @@ pub struct Passage {
 pub struct BitFlip(u64);
 
 impl Impairment {
-    /// A link that works as set from `start` on.
+    /// A link with `settings`, starting at `start`.
     #[must_use]
     pub fn new(settings: LinkSettings, start: Mono) -> Self {
-        // The whole key is spelt out: how a library stretches a short seed is its own affair.
+        // The whole key is set here, because libraries may change how they expand a short seed.
         let mut key = [0; 32];
         key[..8].copy_from_slice(&settings.seed.to_le_bytes());
         let draws = ChaCha8Rng::from_seed(key);
@@ -93,25 +94,25 @@ impl Impairment {
         Self { settings, start, draws, return_draws, bad: false, return_bad: false, free: start }
     }
 
-    /// How it works.
+    /// The settings of the link.
     #[must_use]
     pub fn settings(&self) -> &LinkSettings {
         &self.settings
     }
 
-    /// Since when it works so.
+    /// When the link started.
     #[must_use]
     pub fn start(&self) -> Mono {
         self.start
     }
 
-    /// What becomes of a packet that meets the link at `now`; to be called once for each packet,
-    /// in the order of their arrival.
+    /// Decides the fate of a packet that reaches the link at `now`. Call it once per packet, in the
+    /// order of arrival.
     pub fn judge(&mut self, now: Mono) -> Fate {
         if self.settings.is_off() {
             return Fate::UNTOUCHED;
         }
-        // Every draw is made before any is looked at, always in this order.
+        // All random numbers are drawn before any is used, always in this order.
         let [loss, burst, duplicate] = draw(&mut self.draws);
         let first = self.passage();
         let second = self.passage();
@@ -134,9 +135,8 @@ impl Impairment {
         }
     }
 
-    /// How one copy of a packet passes, so many octets long with the headers of IP and UDP, where
-    /// the bandwidth is limited; `None` where the queue before it is full. To be called once for
-    /// each copy, in their order.
+    /// Applies the bandwidth limit to one copy of a packet of `octets` octets, including the IP and
+    /// UDP headers; `None` if the queue is full. Call it once per copy, in order.
     pub fn queue(&mut self, passage: Passage, octets: usize, now: Mono) -> Option<Passage> {
         let Some(bandwidth) = self.settings.bandwidth else {
             return Some(passage);
@@ -169,8 +169,8 @@ impl Impairment {
 }
 
 impl LinkSettings {
-    /// Why a packet is lost on one way, if it is; `bad` is the state of the Gilbert–Elliott chain
-    /// there, which goes on by one step.
+    /// Why a packet is lost in one direction, if it is. Advances `bad`, the state of that
+    /// direction's Gilbert–Elliott chain, by one step.
     fn lose(&self, loss: u64, burst: u64, bad: &mut bool) -> Option<DropReason> {
         if let Some(Burst { p, r }) = self.burst_loss {
             *bad = if *bad { !happens(burst, r) } else { happens(burst, p) };
@@ -183,12 +183,12 @@ impl LinkSettings {
 }
 
 impl Fate {
-    /// Delivered at once, once, as it was.
+    /// Delivered once, at once and unchanged.
     pub const UNTOUCHED: Self = Self::Deliver { first: Passage::UNTOUCHED, duplicate: None };
 }
 
 impl Passage {
-    /// At once, as it was.
+    /// At once and unchanged.
     pub const UNTOUCHED: Self = Self {
         delay: Duration::ZERO,
         queued: Duration::ZERO,
@@ -197,13 +197,13 @@ impl Passage {
         corrupt: None,
     };
 
-    /// How long the packet is held back in all, if nothing is to overtake it.
+    /// The total time for which the packet is held back, if `overtaken_by` is 0.
     #[must_use]
     pub fn held(&self) -> Duration {
         self.queued.saturating_add(self.delay).saturating_add(self.hold)
     }
 
-    /// What is done to the packet; a duplicate is not known here but from its [`Fate`].
+    /// The impairments of this copy. Duplication is visible only in the [`Fate`].
     pub fn kinds(&self) -> impl Iterator<Item = ImpairmentKind> {
         [
             (!self.delay.is_zero()).then_some(ImpairmentKind::Delay),
@@ -217,21 +217,22 @@ impl Passage {
 }
 
 impl BitFlip {
-    /// The flip that a random number draws: bit ⌊draw × bits / 2⁶⁴⌋ of a packet of so many bits.
+    /// The flip that follows from a random number: bit ⌊draw × bits / 2⁶⁴⌋ of a packet of `bits`
+    /// bits.
     #[must_use]
     pub const fn from_draw(draw: u64) -> Self {
         Self(draw)
     }
 
-    /// Flips the bit; of an empty packet, none. Twice gives the packet back.
+    /// Flips the bit, unless the packet is empty. Applying it twice restores the packet.
     pub fn apply(self, packet: &mut [u8]) {
         if let Some(bit) = self.position(packet.len()) {
             flip(packet, bit);
         }
     }
 
-    /// Which bit of a packet of `octets` octets flips, the first octet's lowest being 0: each
-    /// equally likely.
+    /// The index of the flipped bit in a packet of `octets` octets, every bit equally likely. Bit 0
+    /// is the lowest bit of the first octet. `None` for an empty packet.
     #[must_use]
     pub fn position(self, octets: usize) -> Option<usize> {
         let bits = octets.checked_mul(8).filter(|&bits| bits > 0)?;
@@ -239,16 +240,16 @@ impl BitFlip {
     }
 }
 
-/// Flips one bit of `packet`, counted as [`BitFlip::position`] counts; beyond its end, none.
+/// Flips one bit of `packet`, numbered as in [`BitFlip::position`]; nothing beyond its end.
 pub fn flip(packet: &mut [u8], bit: usize) {
     if let Some(octet) = packet.get_mut(bit / 8) {
         *octet ^= 1 << (bit % 8);
     }
 }
 
-/// Whether something of this probability happens: never at 0 (or NaN), always at 1.
+/// Whether an event of this probability happens: never at 0 or NaN, always at 1.
 fn happens(draw: u64, probability: f64) -> bool {
-    // The upper 53 bits are a double in [0, 1), all values equally likely.
+    // The upper 53 bits give a double in [0, 1), all values equally likely.
     ((draw >> 11) as f64) * (0.5_f64).powi(53) < probability
 }
 

@@ -1,4 +1,4 @@
-//! What a link does to packets, and how to say it in words.
+//! The settings of a link, and their description as text.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Shape;
 
-/// How a link misbehaves; by default not at all.
+/// The impairments of a link; all are off by default.
 ///
 /// Probabilities are from 0 (never) to 1 (always), each for one packet.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,89 +15,89 @@ pub struct LinkSettings {
     pub loss: f64,
     /// Loss in bursts.
     pub burst_loss: Option<Burst>,
-    /// On which way packets are lost.
+    /// The direction in which packets are lost.
     pub direction: LossyWay,
-    /// How long every packet takes.
+    /// The delay of every packet.
     pub delay: Duration,
-    /// How much longer packets take, each for itself. A delay is never shorter than `delay`, as on
-    /// a real path, where queues only ever add; the mean is `delay + jitter / 2`. Packets sent
-    /// closer together than `jitter` may overtake each other.
+    /// Additional random delay, drawn for each packet. The total is never less than `delay`, as on
+    /// a real path, where queues only add; its mean is `delay + jitter / 2`. Packets sent closer
+    /// together than `jitter` may overtake each other.
     pub jitter: Duration,
-    /// How the jitter is spread.
+    /// The distribution of the jitter.
     pub jitter_shape: Shape,
-    /// How much passes at a time; any amount where it is `None`.
+    /// The bandwidth limit; `None` means unlimited.
     pub bandwidth: Option<Bandwidth>,
     /// Probability that a packet arrives twice.
     pub duplicate: f64,
     /// Probability that a packet is held back so that later ones overtake it.
     pub reorder: f64,
-    /// How long such a packet is held back, on top of its delay. Of a periodic stream those
-    /// packets overtake it that follow within `reorder_hold − jitter`.
+    /// How long such a packet is held back, in addition to its delay. The packets of a periodic
+    /// stream that follow within `reorder_hold − jitter` overtake it.
     pub reorder_hold: Duration,
-    /// How many later packets to the same end overtake such a packet, if they come within
-    /// `reorder_hold` (the reordering extent of RFC 4737 section 4.2, where nothing else is
-    /// reordered); 0 is however many.
+    /// How many later packets to the same receiver overtake such a packet within `reorder_hold`; 0
+    /// means unlimited. This is the reordering extent of RFC 4737 section 4.2 if nothing else is
+    /// reordered.
     pub reorder_extent: u32,
     /// Probability that one bit of a packet flips, every bit equally likely.
     pub corrupt: f64,
-    /// Times at which nothing passes.
+    /// Periodic outages.
     pub outage: Option<Outage>,
-    /// What all randomness follows from.
+    /// The seed of all random decisions.
     pub seed: u64,
 }
 
-/// On which way packets are lost: a request that is never seen, or a reply that never arrives.
+/// The direction in which packets are lost, as seen from the responder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LossyWay {
-    /// On the way in.
+    /// Requests are lost on the way in.
     #[default]
     In,
-    /// On the way out: the request was received and answered.
+    /// Replies are lost on the way out: the request was received and answered.
     Out,
-    /// On both, each on its own: of a loss of p, 1 − (1 − p)² of all heartbeats. Outages are on
-    /// the way in.
+    /// Both directions lose packets independently: a loss ratio of p loses 1 − (1 − p)² of all
+    /// heartbeats. Outages affect only the way in.
     Both,
 }
 
-/// A link on which one packet leaves after the other.
+/// A bandwidth limit: packets leave one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bandwidth {
-    /// Bits a second, the headers of IP and UDP included.
+    /// Bits per second, including the IP and UDP headers.
     pub rate: NonZeroU64,
-    /// How long a packet may wait for its turn; it is dropped where it would be longer.
+    /// The longest time that a packet may wait; a packet that would wait longer is dropped.
     pub queue: Duration,
 }
 
-/// The Gilbert–Elliott model of loss, in its simplest form: a link that is good or bad, loses
-/// nothing while good and everything while bad, and is good at first.
+/// The Gilbert–Elliott model of loss, in its simplest form: a link is good or bad. It loses nothing
+/// while good and everything while bad, and starts good.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Burst {
     /// Probability, for each packet, that a good link turns bad before it.
     pub p: f64,
-    /// Probability, for each packet, that a bad link turns good before it; bursts are `1 / r`
-    /// packets long in the mean.
+    /// Probability, for each packet, that a bad link turns good before it; the mean burst length is
+    /// `1 / r` packets.
     pub r: f64,
 }
 
-/// An outage that comes back: down for the last `lasting` of each period of `every`, so that a
-/// fresh start begins up.
+/// A periodic outage: down for the last `lasting` of each period of `every`, so that the link is up
+/// at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outage {
-    /// From the beginning of one period to the next; zero means no outage.
+    /// The period; zero means no outage.
     pub every: Duration,
-    /// How long each period is down; as long as `every`, or longer, means always.
+    /// The length of the outage in each period; `every` or more means always down.
     pub lasting: Duration,
 }
 
 impl LinkSettings {
-    /// The hold of a reordered packet unless set otherwise: somewhat more than the interval that
-    /// heartbeats have by default, so that at least one overtakes it.
+    /// The default of [`reorder_hold`](Self::reorder_hold): more than the default interval of
+    /// heartbeats, so that at least one packet overtakes.
     pub const REORDER_HOLD: Duration = Duration::from_millis(1100);
 
-    /// The wait before the bandwidth limit unless set otherwise.
+    /// The default of [`Bandwidth::queue`].
     pub const QUEUE: Duration = Duration::from_millis(100);
 
-    /// Whether packets pass as if there were no such link.
+    /// Whether all impairments are off.
     #[must_use]
     pub fn is_off(&self) -> bool {
         let Self { loss, burst_loss, delay, jitter, bandwidth, duplicate, reorder, .. } = self;
@@ -117,7 +117,7 @@ impl LinkSettings {
             || self.outage.is_some_and(|outage| !outage.never_comes())
     }
 
-    /// Each impairment that is on, as a person would say it; empty where all are off.
+    /// Each enabled impairment as text; empty if all are off.
     #[must_use]
     pub fn in_words(&self) -> Vec<String> {
         let mut words = Vec::new();
@@ -135,11 +135,11 @@ impl LinkSettings {
             words.push(match self.jitter_shape {
                 Shape::Uniform => format!("jitter up to {jitter:?}"),
                 Shape::Normal => format!("jitter up to {jitter:?}, normal"),
-                Shape::Pareto => format!("jitter of {:?} in the mean, Pareto", jitter / 2),
+                Shape::Pareto => format!("jitter with a mean of {:?}, Pareto", jitter / 2),
             });
         }
         if let Some(Bandwidth { rate, queue }) = self.bandwidth {
-            words.push(format!("bandwidth {rate} bit/s, a queue of {queue:?}"));
+            words.push(format!("bandwidth {rate} bit/s with a queue of {queue:?}"));
         }
         if self.duplicate > 0.0 {
             words.push(format!("duplicates {}", Percent(self.duplicate)));
@@ -147,8 +147,10 @@ impl LinkSettings {
         if self.reorder > 0.0 {
             let (share, hold) = (Percent(self.reorder), self.reorder_hold);
             words.push(match self.reorder_extent {
-                0 => format!("reordering {share} by holding back {hold:?}"),
-                extent => format!("reordering {share} behind {extent} others, within {hold:?}"),
+                0 => format!("reordering {share}, held back for {hold:?}"),
+                extent => format!(
+                    "reordering {share} behind {extent} packets, held back for at most {hold:?}"
+                ),
             });
         }
         if self.corrupt > 0.0 {
@@ -158,8 +160,8 @@ impl LinkSettings {
             words.push(outage.to_string());
         }
         match self.direction {
-            LossyWay::Out if self.loses() => words.push("losses on the way out".to_owned()),
-            LossyWay::Both if self.loses() => words.push("losses on both ways".to_owned()),
+            LossyWay::Out if self.loses() => words.push("losses only on the way out".to_owned()),
+            LossyWay::Both if self.loses() => words.push("losses in both directions".to_owned()),
             LossyWay::In | LossyWay::Out | LossyWay::Both => {}
         }
         words
@@ -199,7 +201,7 @@ impl LossyWay {
     /// Every direction.
     pub const ALL: [Self; 3] = [Self::In, Self::Out, Self::Both];
 
-    /// What it is called.
+    /// The name of the direction in settings.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -211,7 +213,7 @@ impl LossyWay {
 }
 
 impl Bandwidth {
-    /// How long so many octets take to leave, in nanoseconds, rounded up.
+    /// The transmission time of `octets` octets, rounded up to the nanosecond.
     pub(super) fn takes(self, octets: usize) -> Duration {
         let bits = octets as u128 * 8;
         let nanos = (bits * 1_000_000_000).div_ceil(u128::from(self.rate.get()));
@@ -234,7 +236,7 @@ impl Outage {
     }
 }
 
-/// All of [`LinkSettings::in_words`], in one line.
+/// All of [`LinkSettings::in_words`], separated by commas.
 impl fmt::Display for LinkSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.in_words().join(", "))
@@ -246,9 +248,9 @@ impl fmt::Display for Burst {
         let steady = Percent(self.steady_state_loss());
         if self.r > 0.0 {
             let length = rounded(1.0 / self.r, 2);
-            write!(f, "burst loss (in the long run {steady}, {length} packets a burst)")
+            write!(f, "burst loss ({steady} in the long run, mean burst {length} packets)")
         } else {
-            write!(f, "burst loss (in the long run {steady}, one burst that never ends)")
+            write!(f, "burst loss ({steady} in the long run, a burst never ends)")
         }
     }
 }
@@ -259,7 +261,7 @@ impl fmt::Display for Outage {
     }
 }
 
-/// A probability as people read it: at most four decimals, none of them needless.
+/// A probability as a percentage with at most four decimals and no trailing zeros.
 struct Percent(f64);
 
 impl fmt::Display for Percent {

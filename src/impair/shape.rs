@@ -1,26 +1,25 @@
-//! How jitter is spread: a random number enters, a share of the jitter leaves.
+//! The distribution of jitter.
 //!
-//! Logarithms and the like come from `libm`, which computes the same bits on every machine: the
-//! delays of a seed are the same everywhere.
+//! Logarithms and powers come from `libm`, which computes the same bits on every machine, so that a
+//! seed gives the same delays everywhere.
 
 use std::f64::consts::TAU;
 use std::time::Duration;
 
 use crate::model::nanos;
 
-/// How the delay of packets spreads beyond the shortest; its mean is the same half of the jitter
-/// in all.
+/// The distribution of the delay that jitter adds. The mean is half of the jitter for every shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Shape {
-    /// All shares from none to all of the jitter are equally likely.
+    /// Uniform between zero and the jitter.
     #[default]
     Uniform,
-    /// Normal: half of the jitter, with a standard deviation of a sixth; what lies beyond three of
-    /// those (1 packet in 370) has none or all of the jitter.
+    /// Normal, with a mean of half of the jitter and a standard deviation of a sixth of it. Values
+    /// beyond three standard deviations (1 packet in 370) are clamped to zero or the whole jitter.
     Normal,
-    /// Most packets are early and some are very late: a Lomax distribution, the Pareto
-    /// distribution that begins at zero, with a tail index of 3. One packet in 8 takes more than
-    /// the jitter, one in 1,000 more than 9 times the jitter; none more than 100 times.
+    /// Lomax, that is Pareto shifted to start at zero, with a tail index of 3: most packets are
+    /// early and some are very late. One packet in 8 takes more than the jitter, one in 1,000 more
+    /// than 9 times the jitter, none more than 100 times.
     Pareto,
 }
 
@@ -31,10 +30,10 @@ impl Shape {
     /// The tail index of [`Shape::Pareto`].
     const TAIL: f64 = 3.0;
 
-    /// The longest delay of [`Shape::Pareto`], in jitters.
+    /// The longest delay of [`Shape::Pareto`], in multiples of the jitter.
     const LONGEST: f64 = 100.0;
 
-    /// What it is called.
+    /// The name of the shape in settings.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -44,7 +43,7 @@ impl Shape {
         }
     }
 
-    /// The part of the delay that the random number draws, to the nanosecond.
+    /// The delay that follows from the random number `draw`, to the nanosecond.
     pub(super) fn share(self, draw: u64, jitter: Duration) -> Duration {
         match self {
             Self::Uniform => Duration::from_nanos(scale(draw, nanos(jitter).saturating_add(1))),
@@ -58,14 +57,14 @@ impl Shape {
     }
 }
 
-/// A number below `bound`, or 0 where there is none.
+/// Maps a random number to an integer from 0 to `bound` − 1, or to 0 if `bound` is 0.
 pub(super) fn scale(draw: u64, bound: u64) -> u64 {
     let product = u128::from(draw) * u128::from(bound);
     // The upper half of a product of two 64-bit numbers is a 64-bit number.
     (product >> 64) as u64
 }
 
-/// A standard normal variable (Box and Muller), from both halves of a random number.
+/// A standard normal variable (Box–Muller transform), from both halves of a random number.
 fn normal(draw: u64) -> f64 {
     let unit = 0.5_f64.powi(32);
     let radius = ((draw >> 32) as f64 + 0.5) * unit;
@@ -73,12 +72,8 @@ fn normal(draw: u64) -> f64 {
     libm::sqrt(-2.0 * libm::log(radius)) * libm::cos(TAU * angle)
 }
 
-/// So many times as long; `factor` is not negative.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float that is too large becomes the largest integer"
-)]
+/// `span` × `factor`; `factor` must not be negative.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
 fn times(span: Duration, factor: f64) -> Duration {
     Duration::from_nanos((nanos(span) as f64 * factor) as u64)
 }

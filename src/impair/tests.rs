@@ -1,7 +1,7 @@
-//! Statistics against theory, and the promises about seeds.
+//! Statistical tests of the distributions, and the guarantees about seeds.
 //!
-//! Every bound on a count is five standard deviations of the distribution that theory gives it.
-//! Seeds are fixed, so that a test either always passes or never.
+//! Every count must be within five standard deviations of its theoretical mean. Seeds are fixed, so
+//! that the results never vary.
 
 use proptest::prelude::*;
 
@@ -22,7 +22,7 @@ fn passages(fates: &[Fate]) -> impl Iterator<Item = Passage> + '_ {
     })
 }
 
-/// Holds `count` of `trials` against a binomial distribution: |k − np| ≤ 5 √(np(1 − p)).
+/// Asserts that `count` of `trials` fits a binomial distribution: |k − np| ≤ 5 √(np(1 − p)).
 #[track_caller]
 fn assert_binomial(count: usize, trials: usize, probability: f64) {
     let mean = trials as f64 * probability;
@@ -40,7 +40,7 @@ fn losses_are_binomial() {
 }
 
 #[test]
-fn losses_are_independent_of_the_loss_before() {
+fn losses_are_independent_of_the_previous_packet() {
     let fates = fates(LinkSettings { loss: 0.3, seed: 4, ..LinkSettings::default() }, PACKETS);
     let lost = |fate: &Fate| matches!(fate, Fate::Drop(_));
     let after_loss: Vec<_> = fates.windows(2).filter(|pair| lost(&pair[0])).collect();
@@ -49,7 +49,7 @@ fn losses_are_independent_of_the_loss_before() {
 }
 
 #[test]
-fn certainties_are_certain() {
+fn probabilities_of_1_always_happen() {
     let always =
         LinkSettings { duplicate: 1.0, reorder: 1.0, corrupt: 1.0, ..LinkSettings::default() };
     for fate in fates(always, 1000) {
@@ -67,7 +67,7 @@ fn certainties_are_certain() {
 }
 
 #[test]
-fn bursts_lose_their_share_in_runs_of_mean_length_one_over_r() {
+fn burst_loss_has_its_ratio_and_a_mean_burst_length_of_one_over_r() {
     for (seed, p, r) in [(5, 0.01, 0.25), (6, 0.2, 0.5), (7, 0.5, 0.9)] {
         let burst = Burst { p, r };
         let settings = LinkSettings { burst_loss: Some(burst), seed, ..LinkSettings::default() };
@@ -76,8 +76,8 @@ fn bursts_lose_their_share_in_runs_of_mean_length_one_over_r() {
             .map(|fate| fate == Fate::Drop(DropReason::BurstLoss))
             .collect();
 
-        // The chain forgets at the rate λ = 1 − p − r, which widens the binomial's variance by
-        // (1 + λ) / (1 − λ).
+        // The chain's autocorrelation λ = 1 − p − r multiplies the binomial variance by (1 + λ) /
+        // (1 − λ).
         let steady = burst.steady_state_loss();
         let lambda = 1.0 - p - r;
         let mean = f64::from(PACKETS) * steady;
@@ -99,7 +99,7 @@ fn bursts_lose_their_share_in_runs_of_mean_length_one_over_r() {
 }
 
 #[test]
-#[expect(clippy::float_cmp, reason = "the divisions are exact to the last bit")]
+#[expect(clippy::float_cmp, reason = "the results are exact")]
 fn steady_state_loss_is_p_over_p_plus_r() {
     assert_eq!(Burst { p: 0.1, r: 0.3 }.steady_state_loss(), 0.25);
     assert_eq!(Burst { p: 0.1, r: 0.0 }.steady_state_loss(), 1.0);
@@ -107,7 +107,7 @@ fn steady_state_loss_is_p_over_p_plus_r() {
 }
 
 #[test]
-fn jitter_is_uniform_from_none_to_all_on_top_of_the_delay() {
+fn uniform_jitter_is_added_to_the_delay() {
     let (delay, jitter) = (Duration::from_millis(20), Duration::from_millis(5));
     let fates = fates(LinkSettings { delay, jitter, seed: 8, ..LinkSettings::default() }, PACKETS);
     let shares: Vec<u128> =
@@ -121,7 +121,7 @@ fn jitter_is_uniform_from_none_to_all_on_top_of_the_delay() {
 }
 
 #[test]
-fn jitter_reaches_both_ends() {
+fn jitter_reaches_both_ends_of_its_range() {
     let share = |draw, span| Shape::Uniform.share(draw, span);
     assert_eq!(share(0, Duration::from_nanos(3)), Duration::ZERO);
     assert_eq!(share(u64::MAX, Duration::from_nanos(3)), Duration::from_nanos(3));
@@ -139,7 +139,7 @@ fn jitter_reaches_both_ends() {
     assert_eq!(Shape::Pareto.share(u64::MAX, jitter), Duration::ZERO);
 }
 
-/// Where a share lies in the distribution that theory gives it, from 0 to 1.
+/// The theoretical distribution function of a share of the jitter.
 fn quantile(shape: Shape, at: f64) -> f64 {
     match shape {
         Shape::Uniform => at,
@@ -171,8 +171,8 @@ fn every_shape_passes_the_chi_square_test_and_has_the_same_mean() {
         // Mean 19, standard deviation √38.
         assert!(chi_square < 19.0 + 5.0 * 38.0_f64.sqrt(), "{shape:?}: {chi_square} {counts:?}");
 
-        // Variances, of Lomax: 3/4 (its fourth moment is infinite, so that five standard
-        // deviations are a generous bound).
+        // The variance of Lomax is 3/4. Its fourth moment is infinite, so five standard deviations
+        // are a wide bound.
         let deviation: f64 = match shape {
             Shape::Uniform => 1.0 / 12.0_f64.sqrt(),
             Shape::Normal => 1.0 / 6.0,
@@ -185,7 +185,7 @@ fn every_shape_passes_the_chi_square_test_and_has_the_same_mean() {
 }
 
 #[test]
-fn each_way_loses_its_own_share_and_both_lose_independently() {
+fn directions_lose_their_ratio_and_both_lose_independently() {
     let base = LinkSettings { loss: 0.3, seed: 12, ..LinkSettings::default() };
     let [into, out, both] =
         LossyWay::ALL.map(|direction| fates(LinkSettings { direction, ..base }, PACKETS));
@@ -193,7 +193,7 @@ fn each_way_loses_its_own_share_and_both_lose_independently() {
     let (dropped, unanswered) = (Fate::Drop(DropReason::Loss), Fate::DropReply(DropReason::Loss));
     assert_binomial(count(&into, dropped), into.len(), 0.3);
     assert_eq!(count(&into, unanswered), 0);
-    // The same packets, whichever way it is.
+    // The same packets are lost in either direction.
     for (into, out) in into.iter().zip(&out) {
         assert_eq!(*into == dropped, *out == unanswered);
     }
@@ -203,7 +203,7 @@ fn each_way_loses_its_own_share_and_both_lose_independently() {
 }
 
 #[test]
-fn bursts_and_outages_have_a_direction_as_well() {
+fn the_direction_applies_to_bursts_and_outages() {
     let second = Duration::from_secs(1);
     let outage = Outage { every: second, lasting: second };
     let burst = Burst { p: 0.1, r: 0.3 };
@@ -224,21 +224,21 @@ fn bursts_and_outages_have_a_direction_as_well() {
             LossyWay::Out => (0.0, 0.25),
             LossyWay::Both => (0.25, 0.75 * 0.25),
         };
-        // Five standard deviations of a chain that forgets at the rate 0.6.
+        // Five standard deviations of a chain with an autocorrelation of 0.6.
         let bound = 5.0 * (0.25 * 0.75 * 1.6 / 0.4 / f64::from(PACKETS)).sqrt();
         assert!((lost_in - wanted_in).abs() <= bound, "{direction:?}: {lost_in} in");
         assert!((lost_out - wanted_out).abs() <= bound, "{direction:?}: {lost_out} out");
     }
 }
 
-/// A link of 8 kbit/s, which takes a millisecond for an octet, with this queue.
+/// A link of 8 kbit/s, or one octet per millisecond, with this queue.
 fn narrow(queue: Duration) -> Impairment {
     let bandwidth = Some(Bandwidth { rate: std::num::NonZeroU64::new(8000).unwrap(), queue });
     Impairment::new(LinkSettings { bandwidth, ..LinkSettings::default() }, START)
 }
 
 #[test]
-fn bandwidth_lets_one_packet_out_after_the_other() {
+fn the_bandwidth_limit_sends_packets_one_after_the_other() {
     let millis = Duration::from_millis;
     let mut link = narrow(millis(100));
     let mut queued = |octets, at| {
@@ -247,7 +247,7 @@ fn bandwidth_lets_one_packet_out_after_the_other() {
     };
     assert_eq!(queued(50, 0), Some(millis(50)));
     assert_eq!(queued(100, 10), Some(millis(140)));
-    // Waits for 100 ms, as long as it may; the next one would for longer.
+    // This packet waits for 100 ms, the limit; the next one would wait longer.
     assert_eq!(queued(1, 50), Some(millis(101)));
     assert_eq!(queued(1, 50), None);
     assert_eq!(queued(1, 51), Some(millis(101)));
@@ -257,7 +257,7 @@ fn bandwidth_lets_one_packet_out_after_the_other() {
 #[test]
 fn a_saturated_link_carries_exactly_its_bandwidth() {
     let mut link = narrow(Duration::from_millis(200));
-    // Three times as many as it carries, for 100 seconds.
+    // Three times the bandwidth for 100 s.
     let passed = (0..3000_u32)
         .filter_map(|n| {
             let now = START + Duration::from_micros(33_333) * n;
@@ -267,12 +267,12 @@ fn a_saturated_link_carries_exactly_its_bandwidth() {
             Some(())
         })
         .count();
-    // A packet each 100 ms, and what is queued at the end.
+    // One packet per 100 ms, and those queued at the end.
     assert!((1000..=1003).contains(&passed), "{passed}");
 }
 
 #[test]
-fn duplicates_reordering_and_corruption_are_binomial_and_judged_for_each_copy() {
+fn duplicates_reordering_and_corruption_are_binomial_for_each_copy() {
     let settings = LinkSettings {
         duplicate: 0.1,
         reorder: 0.02,
@@ -335,7 +335,7 @@ fn an_outage_is_the_last_part_of_each_period_to_the_nanosecond() {
 }
 
 #[test]
-fn outages_without_length_or_period_never_come_and_whole_ones_never_end() {
+fn outages_of_zero_length_or_period_never_start_and_full_ones_never_end() {
     let outage = |every, lasting| Outage {
         every: Duration::from_secs(every),
         lasting: Duration::from_secs(lasting),
@@ -349,7 +349,7 @@ fn outages_without_length_or_period_never_come_and_whole_ones_never_end() {
 }
 
 #[test]
-fn the_first_cause_in_order_is_counted() {
+fn outage_comes_before_burst_loss_and_loss_as_the_reason() {
     let everything = LinkSettings {
         loss: 1.0,
         burst_loss: Some(Burst { p: 1.0, r: 0.0 }),
@@ -364,16 +364,16 @@ fn the_first_cause_in_order_is_counted() {
 }
 
 #[test]
-fn nothing_is_touched_while_all_is_off() {
+fn packets_pass_unchanged_while_all_impairments_are_off() {
     let off = LinkSettings { seed: 11, ..LinkSettings::default() };
     assert!(off.is_off());
     assert!(fates(off, 1000).iter().all(|&fate| fate == Fate::UNTOUCHED));
     assert_eq!(off.to_string(), "");
 }
 
-/// Another sequence would break every recorded run: this one is part of the interface.
+/// The sequence is part of the interface: a change would invalidate every recorded run.
 #[test]
-fn a_seed_gives_the_same_losses_for_ever() {
+fn a_seed_always_gives_the_same_losses() {
     let lost: String = fates(LinkSettings { loss: 0.3, seed: 7, ..LinkSettings::default() }, 40)
         .iter()
         .map(|fate| if matches!(fate, Fate::Drop(_)) { 'x' } else { '.' })
@@ -382,7 +382,7 @@ fn a_seed_gives_the_same_losses_for_ever() {
 }
 
 #[test]
-fn settings_are_told_in_words() {
+fn settings_are_described_as_text() {
     let settings = LinkSettings {
         loss: 0.3,
         burst_loss: Some(Burst { p: 0.1, r: 0.3 }),
@@ -408,14 +408,15 @@ fn settings_are_told_in_words() {
     };
     assert_eq!(
         elaborate.to_string(),
-        "loss 30%, delay 20ms, jitter of 2.5ms in the mean, Pareto, bandwidth 64000 bit/s, a queue \
-         of 100ms, duplicates 1%, reordering 2% behind 3 others, within 1.1s, corruption 0.1%, \
-         down for the last 20s of every 60s, losses on both ways"
+        "loss 30%, delay 20ms, jitter with a mean of 2.5ms, Pareto, \
+         bandwidth 64000 bit/s with a queue of 100ms, duplicates 1%, \
+         reordering 2% behind 3 packets, held back for at most 1.1s, corruption 0.1%, \
+         down for the last 20s of every 60s, losses in both directions"
     );
     assert_eq!(
         settings.to_string(),
-        "loss 30%, burst loss (in the long run 25%, 3.33 packets a burst), delay 20ms, \
-         jitter up to 5ms, duplicates 1%, reordering 2% by holding back 1.1s, corruption 0.1%, \
+        "loss 30%, burst loss (25% in the long run, mean burst 3.33 packets), delay 20ms, \
+         jitter up to 5ms, duplicates 1%, reordering 2%, held back for 1.1s, corruption 0.1%, \
          down for the last 20s of every 60s"
     );
 }
@@ -457,8 +458,8 @@ proptest! {
     }
 
     #[test]
-    fn an_impairment_leaves_the_decisions_of_the_others_alone(settings in any_settings()) {
-        // Seen with loss, an outage and bursts switched off, every packet is there to compare.
+    fn an_impairment_does_not_change_the_decisions_of_the_others(settings in any_settings()) {
+        // Without loss, bursts and outages, every packet is delivered and can be compared.
         let base = LinkSettings { loss: 0.0, burst_loss: None, outage: None, ..settings };
         let all = fates(base, 100);
         for (lossy, whole) in fates(settings, 100).iter().zip(&all) {
@@ -473,7 +474,7 @@ proptest! {
     }
 
     #[test]
-    fn a_flip_changes_exactly_one_bit_and_none_of_nothing(
+    fn a_flip_changes_exactly_one_bit_unless_the_packet_is_empty(
         draw in any::<u64>(),
         packet in proptest::collection::vec(any::<u8>(), 0..64),
     ) {
