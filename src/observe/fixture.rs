@@ -1,4 +1,4 @@
-//! Samples made by hand, for tests.
+//! Fixed samples for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -21,7 +21,7 @@ fn protocol(name: &str) -> ProtocolOptions {
     wire::by_name(name).unwrap().default_options()
 }
 
-/// A target of which nothing is known yet, with one label.
+/// A target without any figures yet, with one label.
 pub(crate) fn fresh(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> TargetSample {
     let target = Target {
         name: name.to_owned(),
@@ -53,7 +53,7 @@ pub(crate) fn fresh(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> Targ
     }
 }
 
-/// A target with a figure of every kind.
+/// A target with figures of every kind.
 pub(crate) fn busy(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> TargetSample {
     let mut sample = fresh(name, label, rtt);
     let ip = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -95,7 +95,7 @@ pub(crate) fn busy(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> Targe
     sample
 }
 
-/// A target whose host is up while nothing listens on the port.
+/// A target whose host is up, but nothing listens on the port.
 pub(crate) fn dead(name: &str) -> TargetSample {
     let mut sample = fresh(name, ("site", "fra"), &Arc::new(Buckets::from_seconds(&[1e-3])));
     sample.address = Some(SocketAddr::from(([127, 0, 0, 2], 12000)));
@@ -111,7 +111,7 @@ pub(crate) fn dead(name: &str) -> TargetSample {
     sample
 }
 
-/// A heartbeat of every outcome, and what led to the last outage.
+/// A target's page with a heartbeat of every outcome, and those before the last outage.
 pub(crate) fn look(mut sample: TargetSample) -> TargetLook {
     sample.session.symptoms = symptoms(&sample.session);
     let outcomes = [
@@ -148,7 +148,7 @@ pub(crate) fn look(mut sample: TargetSample) -> TargetLook {
     }
 }
 
-/// What a session with these figures says about trouble; of the heartbeats it says nothing.
+/// The evidence of a session with these figures, without its newest heartbeats.
 pub(crate) fn symptoms(session: &Snapshot) -> Symptoms {
     let Snapshot { record, state, state_changed, consecutive_misses, .. } = session;
     let misses = if *state == Some(State::Down) { (*consecutive_misses).max(3) } else { 0 };
@@ -166,7 +166,7 @@ pub(crate) fn symptoms(session: &Snapshot) -> Symptoms {
     }
 }
 
-/// A sample as an overview shows it.
+/// The overview of a sample.
 pub(crate) fn overview(sample: &ProbeSample) -> Overview {
     let glance = |sample: &TargetSample| TargetGlance {
         target: sample.target.clone(),
@@ -196,13 +196,13 @@ fn glance(sample: &TargetSample) -> Glance {
     }
 }
 
-/// One target at work and one just configured, with a label each that the other has not.
+/// One running target and one just configured, each with a label that the other does not have.
 pub(crate) fn two_targets() -> ProbeSample {
     let rtt = Arc::new(Buckets::from_seconds(&[50e-6, 100e-6, 1e-3]));
     probe(vec![busy("fra-edge", ("site", "fra"), &rtt), fresh("new", ("role", "core"), &rtt)])
 }
 
-/// A probe of these targets.
+/// A probe with these targets.
 pub(crate) fn probe(targets: Vec<TargetSample>) -> ProbeSample {
     let label_names: BTreeSet<String> =
         targets.iter().flat_map(|sample| sample.target.labels.keys().cloned()).collect();

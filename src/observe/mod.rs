@@ -1,10 +1,10 @@
-//! What is known of targets, probe and responder at one moment, as plain data, and what it means.
+//! The figures of targets, probe and responder at one moment, as plain data, and the diagnosis.
 //!
-//! [`ProbeSample`] is what a scrape shows, [`Overview`] what a list shows, [`TargetLook`] what the
-//! page of one target shows; [`ProbeSource`] is a running probe that gives them. [`diagnose`] says
-//! why a target is in trouble. [`ResponderStatus`] is what a responder shows of itself.
-//! [`document`] has the JSON of the HTTP API and of `ping`. The encoders are in `exposition`, the
-//! pages in `web`.
+//! [`ProbeSample`] has the figures for a scrape, [`Overview`] those for a list of targets,
+//! [`TargetLook`] those for the page of one target. [`ProbeSource`] is a running probe that
+//! provides them. [`diagnose`] explains why a target is in trouble. [`ResponderStatus`] describes a
+//! responder. [`document`] defines the JSON of the HTTP API and of `ping`. The encoders are in
+//! `exposition`, the pages in `web`.
 
 mod diagnosis;
 pub mod document;

@@ -1,13 +1,13 @@
-//! What a responder shows of itself beside its counters.
+//! What a responder shows about itself besides its counters.
 
 use std::net::SocketAddr;
 
-/// Where a responder listens, and what it does wrong on purpose.
+/// Where a responder listens, and its impairments.
 #[derive(Debug, Clone, Default)]
 pub struct ResponderStatus {
     /// Where it listens for heartbeats.
     pub listeners: Vec<SocketAddr>,
-    /// What it does wrong on purpose, one impairment each, as text; empty in production. A
-    /// responder whose impairments can change at runtime shows the current ones instead.
+    /// Its impairments as text; empty in production. A responder whose impairments can change at
+    /// run time shows the current ones instead.
     pub impairments: Vec<String>,
 }

@@ -15,17 +15,17 @@ use super::diagnosis::{Diagnosis, Evidence, diagnose};
 pub struct ProbeSample {
     /// One for each configured target, in the order of the configuration.
     pub targets: Vec<TargetSample>,
-    /// The names of all labels that any target carries, beside `target`.
+    /// The names of all configured labels of all targets, without `target`.
     pub label_names: BTreeSet<String>,
     /// How late heartbeats left, in nanoseconds.
     pub schedule_lag: Histogram,
-    /// Datagrams the kernel dropped on the probe's own sockets.
+    /// Datagrams that the kernel dropped on the probe's own sockets.
     pub receive_drops: u64,
-    /// Round-trip delays by the source of their stamps.
+    /// Round-trip delays by the source of their timestamps.
     pub timestamps: [u64; StampSource::COUNT],
-    /// Datagrams from nobody who is probed.
+    /// Datagrams and ICMP errors that belong to no target.
     pub unmatched: [u64; UnmatchedReason::COUNT],
-    /// Whether the probe itself cannot be believed at present.
+    /// Whether the probe is impaired: its figures are unreliable at present.
     pub impaired: bool,
     /// Whether the last (re)load of the configuration succeeded.
     pub config_loaded: bool,
@@ -38,29 +38,29 @@ pub struct ProbeSample {
 /// One target.
 #[derive(Debug, Clone)]
 pub struct TargetSample {
-    /// What was configured.
+    /// The configuration of the target.
     pub target: Arc<Target>,
-    /// Where heartbeats go, once the name has been resolved.
+    /// The address to which heartbeats go, once the name has been resolved.
     pub address: Option<SocketAddr>,
-    /// Whether the last lookup of the name succeeded; always, for a literal address.
+    /// Whether the last lookup of the name succeeded; always true for a literal address.
     pub resolved: bool,
-    /// How often the name has come to mean another address.
+    /// How often the address of the name has changed.
     pub address_changes: u64,
-    /// Whether the worker that probes it cannot be believed at present.
+    /// Whether the worker that probes it is impaired at present.
     pub impaired: bool,
     /// Its figures.
     pub session: Snapshot,
 }
 
 impl TargetSample {
-    /// The heartbeats answered in time, by the result that the answer reports: one count for each
-    /// result that the target's protocol has.
+    /// Heartbeats answered in time, by the result that the answer reports: one count for each
+    /// result of the target's protocol.
     pub fn results(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         let results = self.target.protocol.protocol().results();
         results.iter().copied().zip(self.session.record.results.iter().copied())
     }
 
-    /// What is known at `at` of the target's trouble.
+    /// The evidence about the target's trouble at `at`.
     #[must_use]
     pub fn evidence(&self, at: Wall) -> Evidence {
         Evidence {
@@ -72,7 +72,7 @@ impl TargetSample {
         }
     }
 
-    /// Why the target is in trouble at `at`; `None` where there is nothing to explain.
+    /// Why the target is in trouble at `at`; `None` if there is nothing to explain.
     #[must_use]
     pub fn diagnosis(&self, at: Wall) -> Option<Diagnosis> {
         diagnose(&self.target, &self.evidence(at))
@@ -80,46 +80,46 @@ impl TargetSample {
 }
 
 impl TargetLook {
-    /// Why the target is in trouble; `None` where there is nothing to explain.
+    /// Why the target is in trouble; `None` if there is nothing to explain.
     #[must_use]
     pub fn diagnosis(&self) -> Option<Diagnosis> {
         self.sample.diagnosis(self.at)
     }
 }
 
-/// All targets at a glance.
+/// The figures for a list of all targets.
 #[derive(Debug, Clone)]
 pub struct Overview {
     /// One for each configured target, in the order of the configuration.
     pub targets: Vec<TargetGlance>,
-    /// Whether the probe itself cannot be believed at present.
+    /// Whether the probe is impaired: its figures are unreliable at present.
     pub impaired: bool,
     /// Whether the last (re)load of the configuration succeeded.
     pub config_loaded: bool,
 }
 
-/// One target at a glance.
+/// The figures of one target in a list.
 #[derive(Debug, Clone)]
 pub struct TargetGlance {
-    /// What was configured.
+    /// The configuration of the target.
     pub target: Arc<Target>,
     /// Its figures.
     pub glance: Glance,
 }
 
-/// One target, looked at closely.
+/// Everything known about one target, for its page.
 #[derive(Debug, Clone)]
 pub struct TargetLook {
-    /// When it was looked at.
+    /// When the figures were gathered.
     pub at: Wall,
     /// Its figures.
     pub sample: TargetSample,
-    /// The same at a glance.
+    /// The figures for a list.
     pub glance: Glance,
-    /// Its last minutes.
+    /// The history of its last minutes.
     pub recent: Recent,
-    /// Its last changes of state, the newest first: what it became, and when.
+    /// Its last changes of state, newest first: the new state and the time.
     pub changes: Vec<(State, Wall)>,
-    /// What its flight recorder holds.
+    /// The contents of its flight recorder.
     pub recording: Recording,
 }

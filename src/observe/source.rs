@@ -1,54 +1,53 @@
-//! The interface of a running probe to whatever shows its figures.
+//! The interface of a running probe for the code that shows its figures.
 
 use std::pin::Pin;
 
 use super::{Overview, ProbeSample, TargetLook};
 
-/// A running probe, as a scrape sees it.
+/// A running probe, as a source of figures.
 pub trait ProbeSource: Send + Sync + 'static {
-    /// Gathers the figures of this moment from the workers.
+    /// Gathers the current figures from the workers.
     ///
-    /// The future may be dropped before it is done.
+    /// The future may be dropped before it completes.
     ///
     /// # Errors
-    /// [`Unavailable`] where a worker has ended or does not answer.
+    /// [`Unavailable`] if a worker has ended or does not answer.
     fn sample(&self) -> Sampling<'_>;
 
     /// Whether a target has this name.
     fn knows(&self, name: &str) -> bool;
 
-    /// Gathers what a list tells of all targets: less than a sample, and cheaper.
+    /// Gathers the figures for a list of all targets: fewer than a sample, and cheaper.
     ///
-    /// The future may be dropped before it is done.
+    /// The future may be dropped before it completes.
     ///
     /// # Errors
-    /// [`Unavailable`] where a worker has ended or does not answer.
+    /// [`Unavailable`] if a worker has ended or does not answer.
     fn glance(&self) -> Glancing<'_>;
 
-    /// Looks closely at the targets of these names, which are few.
+    /// Gathers everything known about a few targets, by name.
     ///
-    /// The future may be dropped before it is done.
+    /// The future may be dropped before it completes.
     ///
     /// # Errors
-    /// [`Unavailable`] where a worker has ended or does not answer.
+    /// [`Unavailable`] if a worker has ended or does not answer.
     fn look(&self, names: Vec<String>) -> Looking<'_>;
 
-    /// Whether the probe does what it is there for: its sockets are open and heartbeats leave.
+    /// Whether the probe is working: its sockets are open and heartbeats leave.
     fn ready(&self) -> bool;
 }
 
-/// A sample on its way.
+/// A future sample.
 pub type Sampling<'a> = Pin<Box<dyn Future<Output = Result<ProbeSample, Unavailable>> + Send + 'a>>;
 
-/// An overview on its way.
+/// A future overview.
 pub type Glancing<'a> = Pin<Box<dyn Future<Output = Result<Overview, Unavailable>> + Send + 'a>>;
 
-/// Targets being looked at, in the order in which they were asked for; without those that are
-/// not there.
+/// Future details of targets, in the requested order, without unknown targets.
 pub type Looking<'a> =
     Pin<Box<dyn Future<Output = Result<Vec<TargetLook>, Unavailable>> + Send + 'a>>;
 
-/// No figures can be had: a worker has ended, or does not answer.
+/// No figures are available: a worker has ended or does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the probe does not answer")]
 pub struct Unavailable;

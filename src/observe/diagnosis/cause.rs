@@ -1,9 +1,9 @@
-//! Why a target is in trouble, as a closed set of words.
+//! The causes of trouble, as a closed set of words.
 
 use crate::model::{IcmpKind, UnsentReason, labels};
 
 labels! {
-    /// Why a target is down, or loses heartbeats. The words are stable.
+    /// Why a target is down or loses heartbeats. The words are stable.
     pub enum Cause {
         /// The name has no address.
         Unresolved => "unresolved",
@@ -15,7 +15,7 @@ labels! {
         Refused => "refused",
         /// The send buffer or the device's queue of the probe's machine is full.
         BufferFull => "buffer_full",
-        /// The kernel does not send for any other reason.
+        /// The kernel does not send, for any other reason.
         SendFailed => "send_failed",
         /// The host is up, and nothing listens on the port.
         PortUnreachable => "port_unreachable",
@@ -53,8 +53,8 @@ labels! {
 }
 
 impl Cause {
-    /// What stops a heartbeat from leaving. `None` for a reason that explains nothing about a
-    /// target that has an address.
+    /// The cause for unsent heartbeats of a target with an address. `None` if `reason` does not
+    /// explain them.
     pub(super) fn of_unsent(reason: UnsentReason) -> Option<Self> {
         match reason {
             UnsentReason::NoRoute => Some(Self::NoRoute),
@@ -65,7 +65,7 @@ impl Cause {
         }
     }
 
-    /// What an ICMP error reports.
+    /// The cause that an ICMP error reports.
     pub(super) fn of_icmp(kind: IcmpKind) -> Self {
         match kind {
             IcmpKind::PortUnreachable => Self::PortUnreachable,

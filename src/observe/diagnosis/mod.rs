@@ -1,10 +1,10 @@
-//! Why a target is down or loses heartbeats: one answer, computed from evidence, that page, JSON,
-//! command line and log show alike.
+//! Why a target is down or loses heartbeats: one diagnosis, computed from evidence and shown by the
+//! page, JSON, the command line and the log.
 //!
-//! [`diagnose`] is pure. Only evidence about the present trouble counts: what came after the last
-//! answer, or since the target came up, and not long ago. What is certain comes first: heartbeats
-//! that do not leave, then what the network reports, then what the replies say, then the state of
-//! the probe itself, then chance.
+//! [`diagnose`] is a pure function. Only recent evidence from the current trouble counts: since the
+//! last answer, or since the target came up. Certain causes come first: heartbeats that do not
+//! leave, then ICMP errors, then late and invalid replies, then the state of the probe itself, then
+//! chance.
 
 mod cause;
 mod words;
@@ -23,32 +23,33 @@ use crate::session::{Last, Misses, Symptoms, odds};
 
 pub use cause::Cause;
 
-/// An ICMP error or an invalid reply explains nothing once it is older than this, or than ten
-/// intervals where those take longer: routers limit how often they send ICMP errors.
+/// An ICMP error or an invalid reply is evidence for this long, or for ten intervals if that is
+/// longer, because routers limit the rate of ICMP errors.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// How many intervals it may be old.
+/// The same limit in intervals.
 const FRESH_INTERVALS: u32 = 10;
 
-/// A loss ratio is only known once this many heartbeats have been settled.
+/// The minimum number of settled heartbeats for a loss ratio.
 const ENOUGH: u32 = 20;
 
-/// A target that is up and misses more than this is in trouble, as `HeartbeatTargetLossy` has it.
+/// A target that is up is in trouble above this ratio of misses, as in the alert
+/// `HeartbeatTargetLossy`.
 const LOSSY: f64 = 0.05;
 
-/// Chance explains a run of misses that it brings about once in this many heartbeats or fewer.
+/// Chance explains a run of misses that it causes, on average, within this many heartbeats.
 const COMMON: f64 = 1000.0;
 
-/// What is known of a target's trouble at one moment.
+/// The evidence about a target's trouble at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Evidence {
-    /// The moment.
+    /// The time of the evidence.
     pub at: Wall,
-    /// What its own figures say.
+    /// The evidence from its session.
     pub symptoms: Symptoms,
-    /// Where its heartbeats go; `None` while there is no address for it.
+    /// The address to which heartbeats go; `None` while there is none.
     pub endpoint: Option<SocketAddr>,
-    /// Whether the last lookup of the name succeeded; always, for a literal address.
+    /// Whether the last lookup of the name succeeded; always true for a literal address.
     pub resolved: bool,
     /// Whether the probe itself was late or dropped datagrams in the last minute.
     pub impaired: bool,
@@ -61,20 +62,20 @@ pub struct Diagnosis {
     pub cause: Cause,
     /// The cause in one short sentence.
     pub summary: String,
-    /// The facts that led to it, with figures.
+    /// The facts behind it, with figures.
     pub evidence: Vec<String>,
     /// What to do.
     pub advice: String,
 }
 
-/// Why the target is down, misses heartbeats before its first verdict, or is up and in trouble;
-/// `None` where there is nothing to explain.
+/// Explains why a target is down, misses heartbeats before its first verdict, or is up and in
+/// trouble; `None` if there is nothing to explain.
 #[must_use]
 pub fn diagnose(target: &Target, evidence: &Evidence) -> Option<Diagnosis> {
     let known = Case { target, evidence, symptoms: &evidence.symptoms };
     let cause = match known.symptoms.state {
-        Some(State::Up) => known.trouble_of_one_up(),
-        Some(State::Down) | None => known.trouble_of_one_not_up(),
+        Some(State::Up) => known.cause_while_up(),
+        Some(State::Down) | None => known.cause_while_not_up(),
     }?;
     Some(Diagnosis {
         cause,
@@ -84,7 +85,7 @@ pub fn diagnose(target: &Target, evidence: &Evidence) -> Option<Diagnosis> {
     })
 }
 
-/// One target and what is known of it.
+/// One target with the evidence about it.
 struct Case<'a> {
     target: &'a Target,
     evidence: &'a Evidence,
@@ -92,7 +93,7 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    fn trouble_of_one_not_up(&self) -> Option<Cause> {
+    fn cause_while_not_up(&self) -> Option<Cause> {
         let Evidence { endpoint, resolved, impaired, .. } = *self.evidence;
         let Symptoms { state, misses, newest, .. } = *self.symptoms;
         if endpoint.is_none() {
@@ -115,7 +116,7 @@ impl Case<'_> {
         }))
     }
 
-    fn trouble_of_one_up(&self) -> Option<Cause> {
+    fn cause_while_up(&self) -> Option<Cause> {
         let Evidence { resolved, impaired, .. } = *self.evidence;
         let Symptoms { newest, .. } = *self.symptoms;
         if self.loss().is_some_and(|loss| loss > LOSSY) {
@@ -140,7 +141,7 @@ impl Case<'_> {
     fn of_invalid(reason: InvalidReason) -> Cause {
         match reason {
             InvalidReason::Unauthenticated => Cause::Unauthenticated,
-            // It is so late that its heartbeat is forgotten.
+            // The reply is so late that its heartbeat is forgotten.
             InvalidReason::Expired => Cause::LateAnswers,
             InvalidReason::Malformed | InvalidReason::UnknownSequence | InvalidReason::Mismatch => {
                 Cause::InvalidReplies
@@ -148,18 +149,19 @@ impl Case<'_> {
         }
     }
 
-    /// The ICMP error that explains the present trouble, if one does.
+    /// The ICMP error that explains the current trouble, if any.
     fn icmp(&self) -> Option<Last<IcmpKind>> {
         self.symptoms.last_icmp.filter(|icmp| self.is_present(icmp.at) && self.is_fresh(icmp.at))
     }
 
-    /// The invalid reply that explains the present trouble, if one does.
+    /// The invalid reply that explains the current trouble, if any.
     fn invalid(&self) -> Option<Last<InvalidReason>> {
         let last = self.symptoms.last_invalid;
         last.filter(|invalid| self.is_present(invalid.at) && self.is_fresh(invalid.at))
     }
 
-    /// Whether what came at `at` came after the trouble began.
+    /// Whether an event at `at` belongs to the current trouble: it is newer than the last answer,
+    /// or than the change to up.
     fn is_present(&self, at: Wall) -> bool {
         let Symptoms { state, changed, last_reply, .. } = *self.symptoms;
         let before = if state == Some(State::Up) { changed } else { last_reply };
@@ -171,36 +173,37 @@ impl Case<'_> {
         self.age(at) <= limit
     }
 
-    /// The time since `at`; zero where the clock was set back.
+    /// The time since `at`; zero if the clock was set back.
     fn age(&self, at: Wall) -> Duration {
         Duration::from_nanos(self.evidence.at.as_nanos().saturating_sub(at.as_nanos()))
     }
 
-    /// Whether at least a third of the newest unanswered heartbeats were answered late: answers of
-    /// the newest may still be on their way.
+    /// Whether at least a third of the newest heartbeats without an answer in time were answered
+    /// late. A third is enough, as late answers to the newest may still arrive.
     fn late(&self) -> bool {
         let newest = self.symptoms.newest;
         newest.late > 0 && newest.late * 3 >= newest.lost + newest.late
     }
 
-    /// Whether a probe that was late or dropped a few datagrams can explain such a run of misses.
+    /// Whether a run of misses is short enough to be caused by a probe that was late or dropped
+    /// datagrams.
     fn is_short(&self, misses: u64) -> bool {
         misses < 2 * u64::from(self.target.misses)
     }
 
-    /// The share of heartbeats that is missed outside outages, where it is known.
+    /// The usual ratio of misses, if enough heartbeats were settled.
     fn loss(&self) -> Option<f64> {
         let usual = self.symptoms.usual;
         usual.ratio().filter(|_| usual.settled >= ENOUGH)
     }
 
-    /// After how many heartbeats, on average, loss of the usual ratio brings about such a run of
-    /// misses as the present one.
+    /// The mean number of heartbeats until random loss at the typical ratio causes a run as long as
+    /// the current one.
     fn chance(&self) -> Option<f64> {
         self.loss()?;
         let Misses { missed, settled } = self.symptoms.typical;
         let misses = u32::try_from(self.symptoms.misses).unwrap_or(u32::MAX);
-        // A run of all that were settled says nothing about chance.
+        // If all settled heartbeats were missed, chance explains nothing.
         (missed < settled)
             .then(|| odds::expected(self.symptoms.typical.ratio().unwrap_or(0.0), misses))
     }

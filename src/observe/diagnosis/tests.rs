@@ -1,4 +1,4 @@
-//! Every cause, the boundaries between them, and that there is always an answer or nothing to say.
+//! Every cause and the limits between causes, and that a target in trouble always has a diagnosis.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use crate::session::{Buckets, Fates};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// `fra.example:12000` by `heartbeat`, every second, within 1.5 s, down after 3.
+/// `fra.example:12000`, protocol `heartbeat`, interval 1 s, timeout 1.5 s, down after 3 misses.
 fn target() -> Arc<Target> {
     fixture::fresh("fra", ("site", "fra"), &Arc::new(Buckets::from_seconds(&[1.0]))).target
 }
 
-/// Down for 5 heartbeats, and nothing came back.
+/// Down after 5 misses, without any reply.
 fn silent() -> Evidence {
     Evidence {
         at: NOW,
@@ -33,7 +33,7 @@ fn silent() -> Evidence {
     }
 }
 
-/// Up for a minute; `missed` of 100 heartbeats were missed meanwhile.
+/// Up for a minute, in which `missed` of 100 heartbeats were missed.
 fn up(missed: u32) -> Evidence {
     let usual = Misses { missed, settled: 100 };
     let symptoms = Symptoms {
@@ -49,7 +49,7 @@ fn up(missed: u32) -> Evidence {
     Evidence { symptoms, ..silent() }
 }
 
-/// Something that has happened `count` times, last so long `ago`.
+/// An event that happened `count` times, last at `ago` before now.
 fn last<T>(what: T, ago: Duration, count: u64) -> Last<T> {
     Last { what, at: NOW - ago, count }
 }
@@ -121,7 +121,7 @@ fn every_cause_has_its_evidence() {
 }
 
 #[test]
-fn what_is_certain_comes_before_what_is_likely() {
+fn certain_causes_come_before_likely_ones() {
     let mut evidence = changed(silent(), |e| {
         (e.resolved, e.impaired) = (false, true);
         let often = Misses { missed: 30, settled: 100 };
@@ -159,7 +159,7 @@ fn what_is_certain_comes_before_what_is_likely() {
 }
 
 #[test]
-fn an_icmp_error_explains_the_present_outage_alone_and_for_a_minute_or_ten_intervals() {
+fn an_icmp_error_explains_only_its_own_outage_and_for_a_minute_or_ten_intervals() {
     let nano = Duration::from_nanos(1);
     let came = |ago: Duration, last_reply: Option<Wall>| {
         cause(&changed(silent(), |e| {
@@ -171,7 +171,7 @@ fn an_icmp_error_explains_the_present_outage_alone_and_for_a_minute_or_ten_inter
     assert_eq!(came(Duration::from_nanos(6_999_999_999), answered), Some(Cause::PortUnreachable));
     assert_eq!(came(7 * SECOND, answered), Some(Cause::NoAnswer), "before the last answer");
     assert_eq!(came(60 * SECOND, None), Some(Cause::PortUnreachable));
-    assert_eq!(came(60 * SECOND + nano, None), Some(Cause::NoAnswer), "none since");
+    assert_eq!(came(60 * SECOND + nano, None), Some(Cause::NoAnswer), "too old");
 
     let old = changed(silent(), |e| {
         e.symptoms.last_icmp = Some(last(IcmpKind::PortUnreachable, 61 * SECOND, 4));
@@ -180,20 +180,22 @@ fn an_icmp_error_explains_the_present_outage_alone_and_for_a_minute_or_ten_inter
     let mut slow = target();
     Arc::make_mut(&mut slow).interval = Duration::from_millis(6_100);
     assert_eq!(diagnose(&slow, &old).unwrap().cause, Cause::PortUnreachable);
-    // An error that is too old to explain is still reported if it belongs to this outage.
-    let told = diagnose(&target(), &old).unwrap();
-    assert!(told.summary.starts_with("no answer, and no recent ICMP error"), "{}", told.summary);
-    assert!(told.evidence.iter().any(|fact| fact.contains("came 1 min 1 s ago: port unreachable")));
+    // An error that is too old to be the cause is still listed if it belongs to this outage.
+    let found = diagnose(&target(), &old).unwrap();
+    assert!(found.summary.starts_with("no answer, and no recent ICMP error"), "{}", found.summary);
+    assert!(
+        found.evidence.iter().any(|fact| fact.contains("came 1 min 1 s ago: port unreachable"))
+    );
     let of_another = changed(silent(), |e| {
         e.symptoms.last_icmp = Some(last(IcmpKind::PortUnreachable, 8 * SECOND, 4));
     });
-    let told = diagnose(&target(), &of_another).unwrap();
-    assert!(told.summary.starts_with("no answer, and no ICMP error"), "{}", told.summary);
-    assert!(!told.evidence.iter().any(|fact| fact.contains("ICMP")), "{:?}", told.evidence);
+    let found = diagnose(&target(), &of_another).unwrap();
+    assert!(found.summary.starts_with("no answer, and no ICMP error"), "{}", found.summary);
+    assert!(!found.evidence.iter().any(|fact| fact.contains("ICMP")), "{:?}", found.evidence);
 }
 
 #[test]
-fn a_third_of_late_answers_shows_that_the_timeout_is_too_short() {
+fn late_answers_are_the_cause_from_a_third_on() {
     let of = |lost, late| {
         cause(&changed(silent(), |e| e.symptoms.newest = Fates { lost, late, ..Fates::default() }))
     };
@@ -203,7 +205,7 @@ fn a_third_of_late_answers_shows_that_the_timeout_is_too_short() {
 }
 
 #[test]
-fn chance_explains_a_run_that_it_brings_about_within_a_thousand_heartbeats() {
+fn chance_explains_a_run_that_it_causes_within_a_thousand_heartbeats() {
     let of = |missed, settled, misses| {
         let usual = Misses { missed, settled };
         cause(&changed(silent(), |e| {
@@ -214,15 +216,15 @@ fn chance_explains_a_run_that_it_brings_about_within_a_thousand_heartbeats() {
     assert_eq!(of(30, 100, 5), Some(Cause::RandomLoss));
     assert_eq!(of(30, 100, 6), Some(Cause::NoAnswer));
     assert_eq!(of(1, 100, 3), Some(Cause::NoAnswer));
-    // Of too few heartbeats, the ratio is not known.
+    // With too few heartbeats, the ratio is unknown.
     assert_eq!(of(10, 20, 3), Some(Cause::RandomLoss));
     assert_eq!(of(10, 19, 3), Some(Cause::NoAnswer));
-    // A target that was down for the whole time before has lost nothing by chance.
+    // A target that was down all the time before has lost nothing by chance.
     assert_eq!(of(100, 100, 3), Some(Cause::NoAnswer));
 }
 
 #[test]
-fn an_impaired_probe_explains_short_runs_of_misses_alone() {
+fn an_impaired_probe_explains_only_short_runs_of_misses() {
     let of =
         |misses| cause(&changed(silent(), |e| (e.impaired, e.symptoms.misses) = (true, misses)));
     assert_eq!(of(5), Some(Cause::ProbeImpaired));
@@ -230,7 +232,7 @@ fn an_impaired_probe_explains_short_runs_of_misses_alone() {
 }
 
 #[test]
-fn outages_are_no_random_loss() {
+fn outages_are_not_random_loss() {
     let evidence = changed(silent(), |e| {
         e.symptoms.misses = 3;
         e.symptoms.usual = Misses { missed: 100, settled: 300 };
@@ -240,7 +242,7 @@ fn outages_are_no_random_loss() {
 }
 
 #[test]
-fn one_that_is_up_is_in_trouble_beyond_five_percent_or_without_a_name() {
+fn a_target_that_is_up_is_in_trouble_above_five_percent_or_if_its_name_fails() {
     assert_eq!(cause(&up(0)), None);
     assert_eq!(cause(&up(5)), None);
     assert_eq!(cause(&up(6)), Some(Cause::Lossy));
@@ -259,7 +261,7 @@ fn one_that_is_up_is_in_trouble_beyond_five_percent_or_without_a_name() {
 }
 
 #[test]
-fn before_the_first_verdict_a_miss_is_explained_and_nothing_else() {
+fn before_the_first_verdict_only_misses_are_explained() {
     let early = |misses| {
         changed(silent(), |e| {
             (e.symptoms.state, e.symptoms.changed, e.symptoms.last_reply) = (None, None, None);
@@ -271,7 +273,7 @@ fn before_the_first_verdict_a_miss_is_explained_and_nothing_else() {
 }
 
 #[test]
-fn a_diagnosis_reads_well() {
+fn the_text_of_a_diagnosis() {
     let evidence = changed(silent(), |e| {
         e.symptoms.last_icmp = Some(last(IcmpKind::PortUnreachable, Duration::from_millis(400), 4));
     });
@@ -300,7 +302,7 @@ fn a_diagnosis_reads_well() {
         [
             "the newest heartbeats: 10 received, 2 lost",
             "30 of 100 heartbeats were missed lately",
-            "lost on the way there 28, on the way back 1, since the probe began",
+            "28 lost forward and 1 lost backward since the probe started",
         ]
     );
 }
@@ -354,7 +356,7 @@ fn any_evidence() -> impl Strategy<Value = Evidence> {
 
 proptest! {
     #[test]
-    fn there_is_an_answer_to_every_trouble_and_none_without(evidence in any_evidence()) {
+    fn there_is_a_diagnosis_exactly_if_there_is_trouble(evidence in any_evidence()) {
         let found = diagnose(&target(), &evidence);
         let Symptoms { state, misses, usual, .. } = evidence.symptoms;
         let has_trouble = match state {

@@ -1,4 +1,4 @@
-//! A diagnosis in plain English: summary, facts and advice.
+//! The text of a diagnosis: summary, facts and advice.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl Case<'_> {
                 "the name no longer resolves: heartbeats go to its last known address".to_owned()
             }
             Cause::ProbeImpaired => {
-                "the probe itself is late or drops datagrams: do not believe its figures".to_owned()
+                "the probe itself is late or drops datagrams: its figures are unreliable".to_owned()
             }
             Cause::RandomLoss => {
                 format!("random loss alone can explain it: {} were missed before", self.usual())
@@ -139,8 +139,8 @@ impl Case<'_> {
                  chance looks like an outage.",
                 percent(self.symptoms.typical).replace(' ', "")
             ),
-            Cause::Lossy => "Compare with other targets and other probes to find the path that \
-                             loses; check `dropped` and `receive_drops` of the responder."
+            Cause::Lossy => "Compare with other targets and other probes to find the lossy \
+                             path; check `dropped` and `receive_drops` of the responder."
                 .to_owned(),
             Cause::NoAnswer => format!(
                 "Check that the host is on and that UDP port {port} is open in both directions; \
@@ -213,14 +213,14 @@ impl Case<'_> {
             && let Some(expected) = self.chance().filter(|expected| expected.is_finite())
         {
             facts.push(format!(
-                "chance brings about {} once in {expected:.0} heartbeats at that loss",
+                "at this loss, chance alone causes {} once in {expected:.0} heartbeats",
                 consecutive(misses)
             ));
         }
         if state == Some(State::Up) && one_way_lost != [0, 0] {
             let [forward, backward] = one_way_lost;
             facts.push(format!(
-                "lost on the way there {forward}, on the way back {backward}, since the probe began"
+                "{forward} lost forward and {backward} lost backward since the probe started"
             ));
         }
         facts
@@ -233,9 +233,9 @@ impl Case<'_> {
                 "invalid replies: they answer heartbeats that were never sent".to_owned()
             }
             Some(InvalidReason::Mismatch) => {
-                "invalid replies: they do not repeat what was sent".to_owned()
+                "invalid replies: they do not repeat the contents of the heartbeats".to_owned()
             }
-            _ => format!("invalid replies: what answers does not speak `{protocol}`"),
+            _ => format!("invalid replies: they are not `{protocol}` packets"),
         }
     }
 
@@ -243,12 +243,12 @@ impl Case<'_> {
         self.target.address.port
     }
 
-    /// The usual loss, with what it is a share of.
+    /// The usual loss as a percentage of heartbeats.
     fn usual(&self) -> String {
         format!("{} of heartbeats", percent(self.symptoms.usual))
     }
 
-    /// Whether ICMP errors came earlier in the present outage, and no longer do.
+    /// Whether an ICMP error came during the current outage.
     fn earlier_icmp(&self) -> bool {
         self.symptoms.last_icmp.is_some_and(|icmp| self.is_present(icmp.at))
     }
@@ -270,7 +270,7 @@ fn consecutive(misses: u64) -> String {
     }
 }
 
-/// A span of time in its two greatest units; tenths of a second below ten seconds.
+/// A span of time in its two largest units; in tenths of a second below 10 s.
 fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let two = |(great, unit): (u64, &str), (small, smaller): (u64, &str)| match small {

@@ -12,14 +12,15 @@ use super::{ByLabel, by_label};
 pub struct CountsDocument {
     /// Heartbeats that left.
     pub sent: u64,
-    /// Answered within the timeout.
+    /// Heartbeats answered within the timeout.
     pub received: u64,
-    /// Those received, by the result that the answer reports, where the protocol has results.
+    /// Received heartbeats by the result that the answer reports; empty if the protocol has no
+    /// results.
     #[serde(default)]
     pub results: ByLabel,
-    /// Not answered within the timeout.
+    /// Heartbeats not answered within the timeout.
     pub lost: u64,
-    /// Due and never left, by reason.
+    /// Heartbeats that could not leave, by reason.
     pub unsent: ByLabel,
     /// First answers after the timeout.
     pub late: u64,
@@ -27,7 +28,7 @@ pub struct CountsDocument {
     pub duplicates: u64,
     /// Answers to a heartbeat older than one answered already.
     pub reordered: u64,
-    /// Lost heartbeats by direction, as far as the numbers of the replies show it.
+    /// Lost heartbeats by direction, if the replies show it.
     pub one_way_lost: ByLabel,
     /// Invalid replies, by reason.
     pub invalid: ByLabel,

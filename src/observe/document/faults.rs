@@ -1,12 +1,12 @@
-//! `/api/v1/faults`: the impairments of a responder, as it reports them and as it is given them.
+//! `/api/v1/faults`: the impairments of a responder, in reports and requests.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
-/// Impairments for all sources and for some. The keys of settings are the responder's flags with
-/// underscores, the values those of the flags; the responder checks them.
+/// Impairments for all sources and for single networks. The keys are the responder's flags with
+/// underscores, the values are those of the flags. The responder checks both.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultsDocument {
@@ -29,7 +29,7 @@ pub enum Setting {
 }
 
 impl From<String> for Setting {
-    /// A whole number is one in JSON as well.
+    /// A whole number becomes a JSON number.
     fn from(text: String) -> Self {
         match text.parse::<u64>() {
             Ok(number) => Self::Number(number.into()),

@@ -1,4 +1,4 @@
-//! `/api/v1/targets/NAME/heartbeats`: what the flight recorder of one target holds.
+//! `/api/v1/targets/NAME/heartbeats`: the flight recorder of one target.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,27 +11,27 @@ use crate::session::{Heartbeat, Outcome};
 
 use super::{Word, rfc3339_micros, state};
 
-/// The whole answer.
+/// The whole document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeartbeatsDocument<'a> {
     /// The value of the `target` label.
     pub target: Cow<'a, str>,
     /// `up`, `down`, or `unknown` before the first verdict.
     pub state: Word,
-    /// How many heartbeats are kept.
+    /// How many heartbeats the flight recorder keeps.
     pub recorder: u32,
-    /// The newest, from the oldest on.
+    /// The newest heartbeats, oldest first.
     pub heartbeats: Vec<HeartbeatDocument>,
-    /// As they were at the last change to down.
+    /// The heartbeats before the last change to down.
     pub frozen: Option<FrozenDocument>,
 }
 
 /// The heartbeats before a change to down.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FrozenDocument {
-    /// When the target was called down.
+    /// When the verdict changed to down.
     pub down: Option<String>,
-    /// From the oldest on.
+    /// The heartbeats, oldest first.
     pub heartbeats: Vec<HeartbeatDocument>,
 }
 
@@ -40,13 +40,13 @@ pub struct FrozenDocument {
 pub struct HeartbeatDocument {
     /// Its number.
     pub sequence: u64,
-    /// When it left, or when that failed.
+    /// When it left, or when sending failed.
     pub at: Option<String>,
     /// `received`, `lost`, `late`, `in_flight`, `unsent` or `skipped`.
     pub outcome: Word,
     /// The round-trip delay, if it was received.
     pub rtt_seconds: Option<f64>,
-    /// From sending to receiving, if it was late.
+    /// The time from sending to receipt, if it was late.
     pub late_seconds: Option<f64>,
     /// Why it is unsent.
     pub reason: Option<Word>,
@@ -91,7 +91,7 @@ impl From<&Heartbeat> for HeartbeatDocument {
     }
 }
 
-/// The word for what became of a heartbeat.
+/// The word for the outcome of a heartbeat.
 pub(crate) fn outcome(heartbeat: &Heartbeat) -> &'static str {
     match heartbeat.outcome {
         Outcome::Skipped => "skipped",

@@ -1,9 +1,9 @@
-//! The JSON documents of the HTTP API and of `ping`, written by this program and read by clients.
+//! The JSON documents of the HTTP API and of `ping`.
 //!
-//! Every type is both serialised and deserialised. Delays and times are in seconds, moments in RFC
-//! 3339 (UTC); what is not known is `null`. Keys are promises: they are added, never renamed.
-//! Words that are label values on `/metrics` are read as text, so that a client reads the document
-//! of a newer probe.
+//! Every type can be serialised and deserialised. Durations are in seconds, moments in RFC 3339
+//! (UTC); unknown values are `null`. Keys are stable: new ones may be added, none is renamed. Label
+//! values of `/metrics` are read as text, so that an older client can read the document of a newer
+//! probe.
 
 mod counts;
 mod faults;
@@ -30,7 +30,7 @@ pub(crate) use heartbeats::outcome;
 /// A word of a closed set.
 pub type Word = Cow<'static, str>;
 
-/// Counts by a label: every value of the label is a key.
+/// Counts by label value. Every value of the label is a key.
 pub type ByLabel = BTreeMap<Word, u64>;
 
 /// `moment` in RFC 3339, to the millisecond; `None` past the year 9999.
@@ -47,7 +47,7 @@ pub(crate) fn rfc3339_micros(moment: Wall) -> Option<String> {
     Some(format!("{moment:.6}"))
 }
 
-/// Counts in the order of a label's values, as a document shows them.
+/// The JSON form of counts that are in the order of a label's values.
 fn by_label<L: Label>(counts: &[u64]) -> ByLabel {
     let words = L::ALL.iter().map(|label| Word::Borrowed(label.label()));
     words.zip(counts.iter().copied()).collect()

@@ -1,4 +1,4 @@
-//! `ping --json`: the figures of a whole run.
+//! `ping --json`: the figures of one run.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,47 +7,47 @@ use crate::observe::{Diagnosis, TargetSample};
 
 use super::{CountsDocument, Word};
 
-/// The figures of a run.
+/// The figures of one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PingDocument {
-    /// The target as it was given.
+    /// The target as it was given on the command line.
     pub target: String,
-    /// Where heartbeats went.
+    /// The address to which heartbeats were sent.
     pub address: Option<String>,
-    /// How they look on the wire.
+    /// The protocol of the heartbeats.
     pub protocol: Word,
     /// What its heartbeats came to, as keys of this document.
     #[serde(flatten)]
     pub counts: CountsDocument,
-    /// Lost over sent; null where nothing was sent.
+    /// Lost over sent; null if nothing was sent.
     pub loss_ratio: Option<f64>,
-    /// Null where nothing was received.
+    /// Round-trip delays; null if nothing was received.
     pub rtt_seconds: Option<DelaysDocument>,
-    /// Whether the run ended with the target down, or because it was.
+    /// Whether the target was down at the end of the run.
     pub down: bool,
-    /// Why the target is in trouble; null where there is nothing to explain.
+    /// Why the target is in trouble; null if there is nothing to explain.
     pub diagnosis: Option<Diagnosis>,
 }
 
 /// Round-trip delays.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DelaysDocument {
-    /// The least.
+    /// The minimum.
     pub min: f64,
     /// The mean.
     pub avg: f64,
     /// The median.
     pub p50: f64,
-    /// What 99 % do not exceed.
+    /// The 99th percentile.
     pub p99: f64,
-    /// The greatest.
+    /// The maximum.
     pub max: f64,
-    /// The standard deviation, as ping(8) has it.
+    /// The standard deviation, as in ping(8).
     pub mdev: f64,
 }
 
 impl PingDocument {
-    /// The figures of `sample`, gathered at `at`, of a run to `target`.
+    /// The document of a run to `target`, from `sample`, gathered at `at`.
     #[must_use]
     pub fn new(
         target: String,

@@ -1,4 +1,4 @@
-//! `/api/v1/targets`: state and figures of every target.
+//! `/api/v1/targets`: the state and figures of every target.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::observe::{Diagnosis, TargetSample};
 
 use super::{CountsDocument, Word, rfc3339, state};
 
-/// The whole answer.
+/// The whole document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetsDocument<'a> {
     /// One for each target, in the order of the configuration.
@@ -25,9 +25,9 @@ pub struct TargetDocument<'a> {
     pub name: Cow<'a, str>,
     /// `HOST:PORT` as configured.
     pub address: String,
-    /// Where heartbeats go, once the name has been resolved.
+    /// The address to which heartbeats go, once the name has been resolved.
     pub endpoint: Option<SocketAddr>,
-    /// How heartbeats look on the wire.
+    /// The protocol of the heartbeats.
     pub protocol: Word,
     /// The configured labels.
     pub labels: Cow<'a, BTreeMap<String, String>>,
@@ -39,13 +39,13 @@ pub struct TargetDocument<'a> {
     pub misses: u32,
     /// Consecutive answers before it is up again.
     pub recoveries: u32,
-    /// How many heartbeats the flight recorder holds.
+    /// How many heartbeats the flight recorder keeps.
     pub recorder: u32,
     /// `up`, `down`, or `unknown` before the first verdict.
     pub state: Word,
     /// When the verdict last changed.
     pub since: Option<String>,
-    /// Why the target is in trouble; `null` where there is nothing to explain.
+    /// Why the target is in trouble; `null` if there is nothing to explain.
     pub diagnosis: Option<Diagnosis>,
     /// When the last answer in time arrived.
     pub last_reply: Option<String>,
@@ -59,14 +59,14 @@ pub struct TargetDocument<'a> {
     pub down_seconds: f64,
     /// Whether the last lookup of the name succeeded.
     pub resolved: bool,
-    /// How often the name has come to mean another address.
+    /// How often the address of the name has changed.
     pub address_changes: u64,
     /// What its heartbeats came to, as keys of this document.
     #[serde(flatten)]
     pub counts: CountsDocument,
-    /// Not settled yet.
+    /// Heartbeats in flight: sent and not settled.
     pub in_flight: u64,
-    /// The responder's receive time less the probe's send time, as last answered.
+    /// The responder's receive time − the probe's send time, from the last answer that reports it.
     pub time_difference_seconds: Option<f64>,
     /// The hop limit of the last answer.
     pub reply_ttl: Option<u8>,

@@ -1,4 +1,4 @@
-//! Documents are read back as they were written, and by clients that are older than the probe.
+//! Documents are deserialised as they were serialised, also by clients older than the probe.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::observe::fixture;
 use crate::session::Buckets;
 
 #[test]
-fn the_targets_are_read_back_as_they_were_written() {
+fn the_targets_document_round_trips() {
     let sample = fixture::probe(vec![
         fixture::busy("fra-edge", ("site", "fra"), &Arc::new(Buckets::from_seconds(&[1e-3]))),
         fixture::dead("absent"),
@@ -25,7 +25,7 @@ fn the_targets_are_read_back_as_they_were_written() {
 }
 
 #[test]
-fn heartbeats_are_read_back_as_they_were_written() {
+fn the_heartbeats_document_round_trips() {
     let look = fixture::look(fixture::dead("absent"));
     let mut written = Vec::new();
     encode_heartbeats(&look, &mut written).unwrap();
@@ -36,7 +36,7 @@ fn heartbeats_are_read_back_as_they_were_written() {
 }
 
 #[test]
-fn the_figures_of_ping_are_read_back_as_they_were_written() {
+fn the_ping_document_round_trips() {
     let look = fixture::look(fixture::dead("absent"));
     let delays = DelaysDocument { min: 0.1, avg: 0.25, p50: 0.2, p99: 0.5, max: 0.5, mdev: 0.125 };
     for rtt in [None, Some(delays)] {
@@ -47,7 +47,7 @@ fn the_figures_of_ping_are_read_back_as_they_were_written() {
 }
 
 #[test]
-fn a_client_reads_what_a_newer_probe_has_added() {
+fn a_client_reads_the_document_of_a_newer_probe() {
     let look = fixture::look(fixture::dead("absent"));
     let mut document = serde_json::to_value(TargetDocument::new(&look.sample, look.at)).unwrap();
     document["one_way_lost"]["sideways"] = 7.into();
@@ -57,7 +57,7 @@ fn a_client_reads_what_a_newer_probe_has_added() {
 }
 
 #[test]
-fn settings_of_faults_are_numbers_or_text() {
+fn settings_of_impairments_are_numbers_or_text() {
     let text = r#"{"all":{"loss":"30%","seed":7},"sources":{"192.0.2.0/24":{"corrupt":0.25}}}"#;
     let read: FaultsDocument = serde_json::from_str(text).unwrap();
     assert_eq!(read.all["loss"], Setting::from("30%".to_owned()));
