@@ -1,33 +1,31 @@
-//! Every metric of both programs: names, helps, types and labels, in one place.
+//! The names, help texts, types and labels of all metrics of both programs.
 //!
-//! Nothing enters; data leaves. The encoders take the [`Family`] of whatever they write from here,
-//! and tests hold what stands on `/metrics` equal to these lists. The `process_*` families beside
-//! them are those of [`prometheus::process_collector::ProcessCollector`].
+//! The encoders use these families, and tests compare `/metrics` with these lists. The `process_*`
+//! families come from [`prometheus::process_collector::ProcessCollector`].
 
 use crate::model::TargetLabel;
 
-/// One metric: a name, and what is said about it on `/metrics`.
+/// One metric family and its metadata on `/metrics`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Family {
-    /// The name; its suffix is the unit, `_total` for counters.
+    /// The name. Its suffix is the unit, or `_total` for counters.
     pub name: &'static str,
-    /// What it counts or measures, for whoever reads it at three in the morning.
+    /// The help text: what it counts or measures.
     pub help: &'static str,
     /// The type.
     pub kind: Kind,
-    /// The labels of its own; per-target series carry `target` and the configured labels before
-    /// these.
+    /// Its own labels. Per-target series have `target` and the configured labels before these.
     pub labels: &'static [&'static str],
 }
 
 /// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A sum that only grows, and starts at 0 with the process.
+    /// A sum that only grows, from 0 at the start of the process.
     Counter,
-    /// A value of the moment.
+    /// A current value.
     Gauge,
-    /// Counts of values by cumulative bucket, with their sum and number.
+    /// Cumulative counts of values by bucket, with their sum and number.
     Histogram,
     /// The sum and number of values, without quantiles.
     Summary,
@@ -43,7 +41,7 @@ pub fn responder() -> impl Iterator<Item = &'static Family> {
     RESPONDER.iter().chain([&BUILD_INFO])
 }
 
-/// The name of a label: of a [`TargetLabel`], or of a family that is not of targets, in quotes.
+/// The name of a label: a [`TargetLabel`], or a literal for families that are not per target.
 macro_rules! label {
     ($name:literal) => {
         $name
@@ -53,7 +51,7 @@ macro_rules! label {
     };
 }
 
-/// Declares families, and the list of them.
+/// Declares families and a list of them.
 macro_rules! families {
     ($(#[$meta:meta])* $list:ident {
         $($id:ident = $kind:ident $name:literal [$($label:tt),*] $help:literal;)+
@@ -135,7 +133,7 @@ families! {
 }
 
 families! {
-    /// What is told of the probe itself.
+    /// The families of the probe itself.
     PROBE {
         SCHEDULE_LAG = Histogram "heartbeat_probe_schedule_lag_seconds" []
             "How late heartbeats left, against their schedule, in seconds.";
@@ -155,7 +153,7 @@ families! {
 }
 
 families! {
-    /// What is told of the responder: the truth that a probe's figures are checked against.
+    /// The families of the responder: the ground truth for a probe's figures.
     RESPONDER {
         RESPONDER_RECEIVED = Counter "heartbeat_responder_received_total" ["protocol"]
             "Datagrams received that are requests of the protocol, whatever became of them.";
@@ -173,7 +171,7 @@ families! {
 }
 
 families! {
-    /// What every exporter tells.
+    /// The families of both programs.
     COMMON {
         BUILD_INFO = Gauge "heartbeat_build_info" ["version"]
             "Always 1: the version of the program, as a label.";

@@ -1,7 +1,7 @@
 //! Writes families of the catalogue in the Prometheus text format 0.0.4.
 //!
-//! The text leaves in pieces while it is written. Memory holds one piece, however many series there
-//! are, and writing a series allocates nothing.
+//! The text is written in pieces. Only one piece is in memory, however many series there are, and
+//! writing a series allocates nothing.
 
 use std::fmt::Write as _;
 use std::io;
@@ -16,19 +16,19 @@ use super::catalogue::{self, Family, Kind};
 use crate::model::Wall;
 use crate::session::{Histogram, Summary};
 
-/// Octets of text that are collected before they are written.
+/// The number of octets of text that are collected before they are written.
 const PIECE: usize = 16 << 10;
 
-/// What one series of a family has to say.
+/// The value of one series.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Value<'a> {
-    /// Of a counter or gauge.
+    /// A counter or gauge.
     Number(f64),
-    /// Of a counter or gauge that is a whole number.
+    /// A counter or gauge that is a whole number.
     Count(u64),
-    /// Of a histogram, whose values `scale` makes of the integers that were counted.
+    /// A histogram. The function scales its integers to the unit of the metric.
     Histogram(&'a Histogram, fn(u64) -> f64),
-    /// Of a summary of nanoseconds.
+    /// A summary of nanoseconds.
     Summary(&'a Summary),
 }
 
@@ -48,12 +48,12 @@ impl From<u64> for Value<'_> {
 #[derive(Debug)]
 pub(super) struct FamilyWriter<W> {
     out: W,
-    /// What is not written to `out` yet.
+    /// The text that is not yet written to `out`.
     text: String,
-    /// The labels of the present series, as they stand between the braces; kept for its memory.
+    /// The labels of the current series, as text between the braces; a buffer that is reused.
     labels: String,
-    /// The bounds of the present family's buckets with their text, which is the same for most
-    /// series.
+    /// The bucket bounds of the current family with their text, cached as most series have the
+    /// same.
     bounds: Vec<(u64, String)>,
 }
 
@@ -63,7 +63,7 @@ impl<W: io::Write> FamilyWriter<W> {
         Self { out, text, labels: String::new(), bounds: Vec::new() }
     }
 
-    /// Writes the family whose series `each` gives, or nothing at all where it gives none.
+    /// Writes a family with the series that `each` pushes; writes nothing if there are none.
     pub(super) fn family(
         &mut self,
         family: &Family,
@@ -73,7 +73,7 @@ impl<W: io::Write> FamilyWriter<W> {
         each(&mut Series { writer: self, family, has_heading: false })
     }
 
-    /// Writes the program's version and what the kernel knows about the process, and ends the text.
+    /// Writes the program's version and the metrics of the process, and ends the text.
     pub(super) fn finish(mut self) -> io::Result<()> {
         self.family(&catalogue::BUILD_INFO, |series| {
             series.push([("version", env!("CARGO_PKG_VERSION"))], 1.0)
@@ -112,7 +112,7 @@ impl<W: io::Write> FamilyWriter<W> {
     }
 }
 
-/// The series of one family, on their way out.
+/// Writes the series of one family.
 #[derive(Debug)]
 pub(super) struct Series<'a, W> {
     writer: &'a mut FamilyWriter<W>,
@@ -121,7 +121,7 @@ pub(super) struct Series<'a, W> {
 }
 
 impl<W: io::Write> Series<'_, W> {
-    /// Adds a series.
+    /// Writes a series.
     pub(super) fn push<'l, 'v>(
         &mut self,
         labels: impl IntoIterator<Item = (&'l str, &'l str)>,
@@ -172,7 +172,7 @@ fn write_heading(text: &mut String, family: &Family) {
     text.extend(["\n# TYPE ", family.name, " ", kind, "\n"]);
 }
 
-/// Writes a sample's name and labels, with the upper bound of a histogram's bucket.
+/// Writes a sample's name and labels, and the upper bound if it is a bucket.
 fn begin_line(text: &mut String, name: &str, suffix: &str, labels: &str, bound: Option<&str>) {
     text.push_str(name);
     text.push_str(suffix);
@@ -185,9 +185,9 @@ fn begin_line(text: &mut String, name: &str, suffix: &str, labels: &str, bound: 
     text.push(' ');
 }
 
-/// Writes a sample's value. A whole number is written as the double that it becomes for the reader.
+/// Writes a sample's value. A whole number is written as the double that Prometheus reads.
 fn end_line(text: &mut String, value: impl Into<Value<'static>>) {
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = match value.into() {
         Value::Count(count) if count < 1 << f64::MANTISSA_DIGITS => writeln!(text, "{count}"),
         Value::Count(count) => writeln!(text, "{}", count as f64),
@@ -196,7 +196,7 @@ fn end_line(text: &mut String, value: impl Into<Value<'static>>) {
     };
 }
 
-/// Writes text with a backslash before each of the special characters, and a line end as `\n`.
+/// Writes text with a backslash before each special character, and a line feed as `\n`.
 fn write_escaped(out: &mut String, text: &str, special: &[char]) {
     let mut rest = text;
     while let Some(at) = rest.find(special) {
@@ -208,11 +208,12 @@ fn write_escaped(out: &mut String, text: &str, special: &[char]) {
     out.push_str(rest);
 }
 
-/// Nanoseconds to seconds, so that 50,000 reads `0.00005` and not `0.000049999999999999996`.
+/// Converts nanoseconds to seconds, so that 50,000 becomes `0.00005`, not
+/// `0.000049999999999999996`.
 ///
 /// Below 2⁵³ ns (104 days) the quotient of two exact doubles is the double nearest to the true
-/// value. Beyond, where `nanos` itself would be rounded first, whole seconds and the fraction are
-/// converted apart.
+/// value. Above, `nanos` itself would be rounded, so whole seconds and the fraction are converted
+/// separately.
 pub(super) fn seconds(nanos: u64) -> f64 {
     if nanos < 1 << f64::MANTISSA_DIGITS {
         return nanos as f64 / 1e9;
@@ -220,17 +221,17 @@ pub(super) fn seconds(nanos: u64) -> f64 {
     Duration::from_nanos(nanos).as_secs_f64()
 }
 
-/// A moment as Unix time in seconds.
+/// Converts a moment to Unix time in seconds.
 pub(super) fn unix_seconds(moment: Wall) -> f64 {
     seconds(moment.as_nanos())
 }
 
-/// Nanoseconds to seconds, with a sign.
+/// Converts signed nanoseconds to seconds.
 pub(super) fn signed_seconds(nanos: i64) -> f64 {
     nanos as f64 / 1e9
 }
 
-/// 1 for true.
+/// 1 for true, 0 for false.
 pub(super) fn truth(value: bool) -> f64 {
     f64::from(u8::from(value))
 }
@@ -238,7 +239,7 @@ pub(super) fn truth(value: bool) -> f64 {
 /// Writes families of the `prometheus` crate as text.
 ///
 /// # Errors
-/// Those of `out`; `Other` where a family has no name or no series.
+/// Those of `out`; `Other` if a family has no name or no series.
 pub(super) fn encode(families: &[MetricFamily], out: &mut impl io::Write) -> io::Result<()> {
     TextEncoder::new().encode(families, out).map_err(|error| match error {
         prometheus::Error::Io(cause) => cause,
@@ -281,7 +282,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// The same by the encoder of the `prometheus` crate.
+    /// The same text from the encoder of the `prometheus` crate.
     fn expected(family: &Family, series: &[(Labels, Value<'_>)]) -> String {
         let mut model = MetricFamily::default();
         model.set_name(family.name.to_owned());
@@ -348,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn histograms_with_other_bounds_do_not_take_the_text_of_each_other() {
+    fn histograms_with_different_bounds_have_their_own_text() {
         let [mut one, mut two, three] = [&[1_u64, 2, 3][..], &[1, 5], &[1, 2, 3, 4]]
             .map(|bounds| Histogram::new(Arc::new(Buckets::from_counts(bounds))));
         one.observe(2);
@@ -361,7 +362,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_text_is_that_of_the_prometheus_crate(
+        fn the_text_equals_that_of_the_prometheus_crate(
             labels in any_labels(),
             numbers in proptest::collection::vec(any::<f64>(), 0..8),
             counts in proptest::collection::vec(any::<u64>(), 0..8),

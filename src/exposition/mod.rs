@@ -1,10 +1,10 @@
-//! What is exposed: figures of one moment enter, text for Prometheus and JSON for people leave.
+//! Encoders: text for Prometheus and JSON for the HTTP API.
 //!
-//! [`catalogue`] holds every name, help, type and label in one place. [`encode_probe`] and
+//! [`catalogue`] lists every name, help text, type and label of the metrics. [`encode_probe`] and
 //! [`encode_targets`] write a [`ProbeSample`](crate::observe::ProbeSample), [`encode_heartbeats`]
-//! writes a target's flight recorder. [`ResponderMetrics`] are the responder's counters and write
-//! themselves. The encoders write as they go, to any [`std::io::Write`], and
-//! hold no more than a piece of the text in memory.
+//! writes a target's flight recorder, and [`ResponderMetrics::encode`] writes the responder's
+//! counters. The encoders write to any [`std::io::Write`] and keep only a piece of the text in
+//! memory.
 
 pub mod catalogue;
 mod family;

@@ -1,4 +1,4 @@
-//! The probe's `/metrics`: a [`ProbeSample`] enters, the Prometheus text format 0.0.4 leaves.
+//! The probe's `/metrics`: writes a [`ProbeSample`] in the Prometheus text format 0.0.4.
 
 use std::collections::BTreeSet;
 use std::{io, iter};
@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::observe::{ProbeSample, TargetSample};
 
-/// Writes everything that is known of the probe and its targets, and of this process.
+/// Writes the metrics of the probe, its targets and this process.
 ///
 /// # Errors
 /// Those of `out`.
@@ -72,14 +72,14 @@ fn probe(sample: &ProbeSample, families: &mut FamilyWriter<impl io::Write>) -> i
     out.one(&catalogue::CONFIG_RELOAD_TIMESTAMP, unix_seconds(sample.config_loaded_at))
 }
 
-/// Families with a series or more for each target.
+/// Writes families that have series for each target.
 struct PerTarget<'a, W> {
     sample: &'a ProbeSample,
     families: &'a mut FamilyWriter<W>,
 }
 
 impl<'a, W: io::Write> PerTarget<'a, W> {
-    /// A family with one series a target.
+    /// A family with one series per target.
     fn all<V: Into<Value<'a>>>(
         &mut self,
         family: &Family,
@@ -88,7 +88,7 @@ impl<'a, W: io::Write> PerTarget<'a, W> {
         self.each(family, |target, series| series.push(target.labels(&[]), value(target.sample)))
     }
 
-    /// A family with one series for each target that has a value yet.
+    /// A family with one series for each target that has a value.
     fn some(
         &mut self,
         family: &Family,
@@ -114,7 +114,7 @@ impl<'a, W: io::Write> PerTarget<'a, W> {
         })
     }
 
-    /// A series for each result that the target's protocol has.
+    /// A family with a series for each result of each target's protocol.
     fn results(&mut self) -> io::Result<()> {
         self.each(&catalogue::RESULTS, |target, series| {
             for (result, count) in target.sample.results() {
@@ -124,7 +124,7 @@ impl<'a, W: io::Write> PerTarget<'a, W> {
         })
     }
 
-    /// What is configured and does not change.
+    /// The family of configured values.
     fn info(&mut self) -> io::Result<()> {
         self.each(&catalogue::TARGET_INFO, |target, series| {
             let settings = &target.sample.target;
@@ -148,7 +148,7 @@ impl<'a, W: io::Write> PerTarget<'a, W> {
     }
 }
 
-/// A target, and what the labels of its series in one family are called.
+/// A target, with the label names of its series in one family.
 #[derive(Clone, Copy)]
 struct Labelled<'a, 'f> {
     sample: &'a TargetSample,
@@ -157,8 +157,8 @@ struct Labelled<'a, 'f> {
 }
 
 impl<'a> Labelled<'a, '_> {
-    /// `target`, every configured label (empty where the target does not have it), and the family's
-    /// own labels with these values.
+    /// `target`, every configured label (empty if the target does not have it), and the family's
+    /// own labels with the values `own`.
     fn labels<'s>(self, own: &'s [&'s str]) -> impl Iterator<Item = (&'s str, &'s str)>
     where
         'a: 's,
@@ -174,7 +174,7 @@ impl<'a> Labelled<'a, '_> {
     }
 }
 
-/// Families of the probe itself.
+/// Writes families of the probe itself.
 struct Own<'a, W> {
     families: &'a mut FamilyWriter<W>,
 }

@@ -1,4 +1,4 @@
-//! The responder's `/metrics`: what became of each datagram enters, the text format leaves.
+//! The responder's counters and its `/metrics` in the Prometheus text format 0.0.4.
 
 use std::io;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use super::family::encode;
 use crate::model::{DropReason, ImpairmentKind, Label};
 use crate::wire::{self, Protocol};
 
-/// The responder's counters: the truth that a probe's figures are checked against.
+/// The responder's counters: the ground truth for a probe's figures.
 ///
-/// Clones share the counters. Every series exists at 0 from the start and is resolved by then, so
-/// that counting a datagram is one atomic addition.
+/// Clones share the counters. Every series is created at the start with value 0, so that counting a
+/// datagram is one atomic addition.
 #[derive(Debug, Clone)]
 pub struct ResponderMetrics(Arc<Counters>);
 
@@ -31,7 +31,7 @@ struct Counters {
     receive_drops: Vec<IntCounter>,
 }
 
-/// A counter for each protocol that responders answer.
+/// One counter for each protocol that responders answer.
 #[derive(Debug)]
 struct ByProtocol(Vec<(Protocol, IntCounter)>);
 
@@ -42,7 +42,7 @@ impl ByProtocol {
         Self(protocols.into_iter().zip(counters(registry, family, &names)).collect())
     }
 
-    /// The counter of `protocol`; `None` where responders do not answer it.
+    /// The counter of `protocol`; `None` if responders do not answer it.
     fn of(&self, protocol: Protocol) -> Option<&IntCounter> {
         let known = self.0.iter().find(|(known, _)| *known == protocol);
         known.map(|(_, counter)| counter)
@@ -83,76 +83,75 @@ impl ResponderMetrics {
         }))
     }
 
-    /// A request of `protocol` came.
+    /// Counts a received request of `protocol`.
     pub fn received(&self, protocol: Protocol) {
         self.0.received.count(protocol);
     }
 
-    /// A reply of `protocol` left.
+    /// Counts a sent reply of `protocol`.
     pub fn replied(&self, protocol: Protocol) {
         self.0.replied.count(protocol);
     }
 
-    /// A datagram was left unanswered.
+    /// Counts a datagram that was not answered.
     pub fn dropped(&self, reason: DropReason) {
         count(&self.0.dropped, reason.index());
     }
 
-    /// A reply was changed on purpose.
+    /// Counts an impairment of a reply.
     pub fn impaired(&self, kind: ImpairmentKind) {
         count(&self.0.impaired, kind.index());
     }
 
-    /// The kernel did not take a reply.
+    /// Counts a reply that the kernel did not accept.
     pub fn send_error(&self) {
         count(&self.0.send_errors, 0);
     }
 
-    /// The kernel dropped so many datagrams before they could be read.
+    /// Counts datagrams that the kernel dropped before they were read.
     pub fn receive_drops(&self, datagrams: u64) {
         if let Some(counter) = self.0.receive_drops.first() {
             counter.inc_by(datagrams);
         }
     }
 
-    /// How many requests of a protocol came.
+    /// How many requests of a protocol were received.
     #[must_use]
     pub fn received_count(&self, protocol: Protocol) -> u64 {
         self.0.received.counted(protocol)
     }
 
-    /// How many replies of a protocol left.
+    /// How many replies of a protocol were sent.
     #[must_use]
     pub fn replied_count(&self, protocol: Protocol) -> u64 {
         self.0.replied.counted(protocol)
     }
 
-    /// How many datagrams were left unanswered for this reason.
+    /// How many datagrams were not answered for this reason.
     #[must_use]
     pub fn dropped_count(&self, reason: DropReason) -> u64 {
         counted(&self.0.dropped, reason.index())
     }
 
-    /// How many replies were changed in this way.
+    /// How many replies were impaired in this way.
     #[must_use]
     pub fn impaired_count(&self, kind: ImpairmentKind) -> u64 {
         counted(&self.0.impaired, kind.index())
     }
 
-    /// How many replies the kernel did not take.
+    /// How many replies the kernel did not accept.
     #[must_use]
     pub fn send_error_count(&self) -> u64 {
         counted(&self.0.send_errors, 0)
     }
 
-    /// How many datagrams the kernel dropped before they could be read.
+    /// How many datagrams the kernel dropped before they were read.
     #[must_use]
     pub fn receive_drop_count(&self) -> u64 {
         counted(&self.0.receive_drops, 0)
     }
 
-    /// Writes every counter, and what is known of this process, in the Prometheus text format
-    /// 0.0.4.
+    /// Writes all counters and the metrics of this process in the Prometheus text format 0.0.4.
     ///
     /// # Errors
     /// Those of `out`.
@@ -167,7 +166,8 @@ impl Default for ResponderMetrics {
     }
 }
 
-/// An index that is none counts nothing, rather than end the responder.
+/// Counts at `index`. An invalid index is ignored in release builds, so that the responder keeps
+/// running.
 fn count(counters: &[IntCounter], index: usize) {
     debug_assert!(index < counters.len());
     if let Some(counter) = counters.get(index) {
@@ -183,7 +183,8 @@ fn words<L: Label>() -> Vec<&'static str> {
     L::ALL.iter().map(|word| word.label()).collect()
 }
 
-/// Registers a family and resolves its series: one for each value of its label, one if it has none.
+/// Registers a family and creates its series: one for each value of its label, or one without a
+/// label.
 fn counters(registry: &Registry, family: &Family, values: &[&str]) -> Vec<IntCounter> {
     let vector = IntCounterVec::new(Opts::new(family.name, family.help), family.labels)
         .expect("names and labels of the catalogue are valid");

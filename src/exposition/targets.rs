@@ -16,13 +16,13 @@ pub fn encode_targets(sample: &ProbeSample, out: impl io::Write) -> io::Result<(
     serde_json::to_writer(out, &Document { targets: Targets(sample) }).map_err(io::Error::from)
 }
 
-/// The whole answer.
+/// The whole document.
 #[derive(Serialize)]
 struct Document<'a> {
     targets: Targets<'a>,
 }
 
-/// The targets, each made when it is written: memory holds one.
+/// The targets. Each document is created when it is written, so that only one is in memory.
 struct Targets<'a>(&'a ProbeSample);
 
 impl Serialize for Targets<'_> {

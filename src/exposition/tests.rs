@@ -1,4 +1,4 @@
-//! The encoders against the catalogue, against goldens, and against a strict reader of the format.
+//! The encoders, compared with the catalogue and with snapshots, and read by a strict parser.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::observe::fixture::{self, NOW};
 use crate::session::Buckets;
 use crate::wire::{self, Protocol};
 
-/// One line of the text format that is no comment.
+/// One sample line of the text format.
 #[derive(Debug, Clone, PartialEq)]
 struct Line {
     name: String,
@@ -23,7 +23,7 @@ struct Line {
     value: f64,
 }
 
-/// A family as it was read back.
+/// A parsed family.
 #[derive(Debug, Default)]
 struct Read {
     help: String,
@@ -31,10 +31,10 @@ struct Read {
     lines: Vec<Line>,
 }
 
-/// Reads the text format 0.0.4 and takes no liberties: HELP, then TYPE, then the lines of that
-/// family and of no other; every family and every series once.
+/// Parses the text format 0.0.4 strictly: HELP, then TYPE, then only lines of that family; every
+/// family and every series once.
 fn read(text: &str) -> BTreeMap<String, Read> {
-    assert!(text.ends_with('\n'), "the last line is not ended");
+    assert!(text.ends_with('\n'), "the last line has no line feed");
     let mut families = BTreeMap::<String, Read>::new();
     let mut series = BTreeSet::new();
     let mut present = String::new();
@@ -49,11 +49,11 @@ fn read(text: &str) -> BTreeMap<String, Read> {
                 .and_then(|line| line.strip_prefix(' '))
                 .unwrap_or_else(|| panic!("no TYPE after the HELP of {name}"));
             let read = Read { help: help.to_owned(), kind: kind.to_owned(), lines: Vec::new() };
-            assert!(families.insert(name.to_owned(), read).is_none(), "{name} stands twice");
+            assert!(families.insert(name.to_owned(), read).is_none(), "duplicate family {name}");
             name.clone_into(&mut present);
             continue;
         }
-        assert!(!line.starts_with('#'), "a comment out of place: {line}");
+        assert!(!line.starts_with('#'), "unexpected comment: {line}");
         let line = read_line(line);
         let family = families.get_mut(&present).expect("a line before any HELP");
         let suffixes: &[&str] = match family.kind.as_str() {
@@ -63,7 +63,10 @@ fn read(text: &str) -> BTreeMap<String, Read> {
         };
         let suffix = line.name.strip_prefix(present.as_str()).expect("a line of another family");
         assert!(suffixes.contains(&suffix), "{} in a {}", line.name, family.kind);
-        assert!(series.insert(format!("{}{:?}", line.name, line.labels)), "twice: {line:?}");
+        assert!(
+            series.insert(format!("{}{:?}", line.name, line.labels)),
+            "duplicate series: {line:?}"
+        );
         family.lines.push(line);
     }
     families
@@ -93,12 +96,12 @@ fn read_line(line: &str) -> Line {
         }
     }
     let names: BTreeSet<_> = labels.iter().map(|(name, _)| name).collect();
-    assert_eq!(names.len(), labels.len(), "a label stands twice: {line}");
+    assert_eq!(names.len(), labels.len(), "duplicate label: {line}");
     let value = rest.strip_prefix(' ').expect("one space before the value");
     Line { name: name.to_owned(), labels, value: value.parse().expect("a number") }
 }
 
-/// What stands up to the closing quote, unescaped, and what follows.
+/// The text up to the closing quote, unescaped, and the rest.
 fn read_quoted(text: &str) -> (String, &str) {
     let mut value = String::new();
     let mut chars = text.char_indices();
@@ -108,12 +111,12 @@ fn read_quoted(text: &str) -> (String, &str) {
             '\\' => value.push(match chars.next() {
                 Some((_, 'n')) => '\n',
                 Some((_, c @ ('\\' | '"'))) => c,
-                other => panic!("no escape: {other:?}"),
+                other => panic!("invalid escape: {other:?}"),
             }),
             c => value.push(c),
         }
     }
-    panic!("a label's value does not end");
+    panic!("unterminated label value");
 }
 
 fn probe_text(sample: &ProbeSample) -> String {
@@ -137,15 +140,14 @@ fn kind_text(kind: Kind) -> &'static str {
     }
 }
 
-/// The text without what differs from run to run and from version to version.
+/// The text without parts that differ between runs and versions.
 fn steady(text: &str) -> String {
     let kept = text.split_inclusive('\n').filter(|line| !line.contains("process_"));
     kept.collect::<String>().replace(env!("CARGO_PKG_VERSION"), "[version]")
 }
 
-/// Holds `text` equal to the catalogue: the same families, helps, types and labels, no more, no
-/// fewer.
-fn assert_is<'a>(text: &str, families: impl Iterator<Item = &'a Family>, per_target: &[&str]) {
+/// Asserts that `text` has exactly these families, with their help texts, types and labels.
+fn assert_matches<'a>(text: &str, families: impl Iterator<Item = &'a Family>, per_target: &[&str]) {
     let read = read(text);
     let catalogue: BTreeMap<_, _> = families.map(|family| (family.name, family)).collect();
     let names: Vec<_> = read.keys().map(String::as_str).collect();
@@ -167,15 +169,15 @@ fn assert_is<'a>(text: &str, families: impl Iterator<Item = &'a Family>, per_tar
 }
 
 #[test]
-fn the_probe_exposes_what_the_catalogue_lists() {
+fn the_probe_exposes_the_families_of_the_catalogue() {
     let text = probe_text(&fixture::two_targets());
-    // Neither target's protocol has results.
+    // The protocols of these targets have no results.
     let families = catalogue::probe().filter(|family| **family != catalogue::RESULTS);
-    assert_is(&text, families, &["target", "role", "site"]);
+    assert_matches(&text, families, &["target", "role", "site"]);
 }
 
 #[test]
-fn results_are_exposed_where_the_protocol_has_them() {
+fn results_are_exposed_if_the_protocol_has_them() {
     let rtt = Arc::new(Buckets::from_seconds(&[1e-3]));
     let mut answered = fixture::busy("a", ("site", "fra"), &rtt);
     Arc::make_mut(&mut answered.target).protocol = protocol("dns").default_options();
@@ -186,7 +188,7 @@ fn results_are_exposed_where_the_protocol_has_them() {
     let other = fixture::busy("c", ("site", "fra"), &rtt);
     let sample = fixture::probe(vec![answered, silent, other]);
     let text = probe_text(&sample);
-    assert_is(&text, catalogue::probe(), &["target", "site"]);
+    assert_matches(&text, catalogue::probe(), &["target", "site"]);
 
     let lines = &read(&text)["heartbeat_results_total"].lines;
     let results = protocol("dns").results();
@@ -208,11 +210,11 @@ fn results_are_exposed_where_the_protocol_has_them() {
 }
 
 #[test]
-fn the_responder_exposes_what_the_catalogue_lists() {
-    assert_is(&responder_text(&ResponderMetrics::new()), catalogue::responder(), &[]);
+fn the_responder_exposes_the_families_of_the_catalogue() {
+    assert_matches(&responder_text(&ResponderMetrics::new()), catalogue::responder(), &[]);
 }
 
-/// The labels of a target, as a configuration gives them.
+/// A sample of a target that is configured with these labels.
 fn configured(labels: &[&str]) -> Result<ProbeSample, config::Problems> {
     let labels: Vec<_> = labels.iter().map(|name| format!("{name}: x")).collect();
     let text =
@@ -222,12 +224,12 @@ fn configured(labels: &[&str]) -> Result<ProbeSample, config::Problems> {
     let mut sample = fixture::busy("a", ("x", "y"), &rtt);
     let target = Arc::make_mut(&mut sample.target);
     target.labels.clone_from(&config.targets[0].labels);
-    // One that has results, so that no family is without series.
+    // A protocol with results, so that every family has series.
     target.protocol = config.targets[0].protocol.clone();
     Ok(fixture::probe(vec![sample]))
 }
 
-/// The labels of every series of targets in the text, and of its bucket or quantile.
+/// The label names of all target series in the text, including those of buckets.
 fn labels_of_targets(text: &str) -> BTreeSet<String> {
     let families = catalogue::PER_TARGET.iter().map(|family| family.name);
     let read = read(text);
@@ -236,7 +238,7 @@ fn labels_of_targets(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn no_target_may_have_a_label_that_a_metric_of_targets_has() {
+fn labels_of_target_metrics_cannot_be_configured() {
     let plain = probe_text(&configured(&[]).unwrap());
     let present = labels_of_targets(&plain);
     assert!(present.len() > 6, "{present:?}");
@@ -248,7 +250,7 @@ fn no_target_may_have_a_label_that_a_metric_of_targets_has() {
 }
 
 #[test]
-fn labels_of_targets_are_those_of_the_vocabulary() {
+fn the_labels_of_target_metrics_are_the_target_labels() {
     let listed: BTreeSet<_> =
         catalogue::PER_TARGET.iter().flat_map(|family| family.labels).copied().collect();
     assert_eq!(listed, TargetLabel::ALL.iter().map(|label| label.label()).collect());
@@ -265,7 +267,7 @@ fn names_follow_the_conventions_of_prometheus() {
 }
 
 #[test]
-fn the_exposition_of_the_probe_reads_as_ever() {
+fn the_exposition_of_the_probe_is_unchanged() {
     insta::assert_snapshot!("probe", steady(&probe_text(&fixture::two_targets())));
 }
 
@@ -274,7 +276,7 @@ fn protocol(name: &str) -> Protocol {
 }
 
 #[test]
-fn the_exposition_of_the_responder_reads_as_ever() {
+fn the_exposition_of_the_responder_is_unchanged() {
     let metrics = ResponderMetrics::new();
     metrics.received(protocol("heartbeat"));
     metrics.received(protocol("heartbeat"));
@@ -286,7 +288,7 @@ fn the_exposition_of_the_responder_reads_as_ever() {
 }
 
 #[test]
-fn the_targets_document_reads_as_ever() {
+fn the_targets_document_is_unchanged() {
     let mut out = Vec::new();
     encode_targets(&fixture::two_targets(), &mut out).unwrap();
     let document: serde_json::Value = serde_json::from_slice(&out).unwrap();
@@ -294,7 +296,7 @@ fn the_targets_document_reads_as_ever() {
 }
 
 #[test]
-fn the_heartbeats_document_reads_as_ever() {
+fn the_heartbeats_document_is_unchanged() {
     let rtt = Arc::new(Buckets::from_seconds(&[1e-3]));
     let look = fixture::look(fixture::busy("fra-edge", ("site", "fra"), &rtt));
     let mut out = Vec::new();
@@ -304,14 +306,14 @@ fn the_heartbeats_document_reads_as_ever() {
 }
 
 #[test]
-fn a_probe_without_targets_exposes_itself_alone() {
+fn a_probe_without_targets_exposes_only_its_own_families() {
     let text = probe_text(&fixture::probe(Vec::new()));
     let own = catalogue::PROBE.iter().chain(catalogue::COMMON);
-    assert_is(&text, own, &[]);
+    assert_matches(&text, own, &[]);
 }
 
 #[test]
-fn a_family_of_many_pieces_has_one_heading_and_every_series() {
+fn a_family_written_in_many_pieces_has_one_heading_and_every_series() {
     let rtt = Arc::new(Buckets::from_seconds(&[1e-3]));
     let named = |n| fixture::busy(&format!("t{n}"), ("n", "x"), &rtt);
     let read = read(&probe_text(&fixture::probe((0..1000).map(named).collect())));
@@ -322,7 +324,7 @@ fn a_family_of_many_pieces_has_one_heading_and_every_series() {
 }
 
 #[test]
-fn seconds_are_those_that_a_person_would_write() {
+fn seconds_have_the_shortest_decimal_form() {
     let written: [(u64, &str); 4] = [
         (50_000, "0.00005"),
         (2_200_000, "0.0022"),
@@ -337,7 +339,7 @@ fn seconds_are_those_that_a_person_would_write() {
 }
 
 #[test]
-fn responder_counts_are_shared_between_clones() {
+fn clones_share_the_counters_of_the_responder() {
     let metrics = ResponderMetrics::new();
     let clone = metrics.clone();
     let [heartbeat, ping] = ["heartbeat", "ping"].map(protocol);
@@ -354,15 +356,15 @@ fn responder_counts_are_shared_between_clones() {
 }
 
 #[test]
-fn what_a_reader_refuses_is_passed_on() {
+fn errors_of_the_writer_are_returned() {
     let error = encode_probe(&fixture::two_targets(), [0; 64].as_mut_slice()).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::WriteZero);
 }
 
 proptest! {
-    /// The reader refuses a series that has a label twice.
+    /// The parser refuses a series with a duplicate label.
     #[test]
-    fn labels_that_are_accepted_stand_once_in_every_series(
+    fn accepted_labels_occur_once_in_every_series(
         names in proptest::collection::btree_set(
             prop_oneof![
                 "[a-zA-Z_][a-zA-Z0-9_]{0,8}",
@@ -382,12 +384,12 @@ proptest! {
     }
 
     #[test]
-    fn any_name_and_label_comes_back_as_it_was(name in any::<String>(), value in r#"[\\"\n\r{}, =#é日]{0,12}"#) {
+    fn any_name_and_label_value_round_trips(name in any::<String>(), value in r#"[\\"\n\r{}, =#é日]{0,12}"#) {
         let rtt = Arc::new(Buckets::from_seconds(&[1e-3]));
         let sample = fixture::probe(vec![fixture::busy(&name, ("site", &value), &rtt)]);
         let mut out = Vec::new();
         encode_probe(&sample, &mut out).unwrap();
-        // `str::lines` also ends lines at "\r\n", which the format does not.
+        // `str::lines` also splits at "\r\n", unlike the format.
         let text = String::from_utf8(out).unwrap().replace('\r', "␍");
         let families = read(&text);
         for name_of_family in ["heartbeat_sent_total", "heartbeat_turnaround_seconds"] {
