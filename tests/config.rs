@@ -1,7 +1,7 @@
-//! Configuration files: each rule has a file that breaks it, and what is said about it.
+//! Configuration files, valid and invalid.
 //!
-//! `tests/config/invalid-RULE.yml` must be refused with exactly the lines of `invalid-RULE.txt`;
-//! every other file there must be accepted.
+//! Each rule has a file that breaks it: `tests/config/invalid-RULE.yml` must be refused with exactly
+//! the lines of `invalid-RULE.txt`. All other files there must be accepted.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,7 +17,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config")
 }
 
-/// The names of the files in the folder that end in `suffix`, without it.
+/// The names of the files in the folder that end in `suffix`, without the suffix.
 fn files(suffix: &str) -> BTreeSet<String> {
     let entries = std::fs::read_dir(folder()).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -31,7 +31,7 @@ fn load(name: &str) -> Result<Config, String> {
 }
 
 #[test]
-fn each_broken_rule_is_told_as_written_down() {
+fn each_broken_rule_is_reported_with_the_expected_lines() {
     let broken: BTreeSet<_> =
         files(".yml").into_iter().filter(|name| name.starts_with("invalid-")).collect();
     assert!(broken.len() >= 30, "{broken:?}");
@@ -55,7 +55,7 @@ fn every_other_file_is_accepted() {
     }
 }
 
-/// All of a target but its labels.
+/// A target without its labels.
 fn shown(target: &Target) -> String {
     let Target { name, address, interval, timeout, misses, recoveries, recorder, .. } = target;
     format!(
@@ -84,7 +84,7 @@ fn every_key_is_taken_over() {
 }
 
 #[test]
-fn a_port_is_the_targets_the_defaults_or_the_protocols_own() {
+fn the_port_is_from_the_target_the_defaults_or_the_protocol() {
     let config = load("dns").unwrap();
     let ports: Vec<_> = config.targets.iter().map(|target| target.address.port).collect();
     assert_eq!(ports, [53, 53, 53, 5353, 12000]);
@@ -100,7 +100,7 @@ fn a_port_is_the_targets_the_defaults_or_the_protocols_own() {
 }
 
 #[test]
-fn what_a_file_does_not_say_has_the_documented_defaults() {
+fn missing_settings_have_the_documented_defaults() {
     let config = load("minimal").unwrap();
     assert_eq!(config.rtt_buckets, config::default_rtt_buckets());
     assert_eq!(
@@ -120,7 +120,7 @@ fn a_file_without_targets_still_has_defaults_for_the_command_line() {
 }
 
 #[test]
-fn an_alias_is_what_it_stands_for() {
+fn an_alias_repeats_the_value_of_its_anchor() {
     let config = load("aliases").unwrap();
     assert_eq!(config.targets[1].labels["provider"], "example");
     assert_eq!(config.targets[0].labels, config.targets[1].labels);
@@ -137,19 +137,19 @@ fn lines_and_columns_are_those_of_an_editor() {
     assert_eq!(places("targets: [{address: \"a\n  b\"}, c]"), [(1, 12), (2, 8)]);
     assert_eq!(places("targets:\n-"), [(2, 2)]);
     assert_eq!(places("\u{feff}a: 1"), [(1, 1)]);
-    // These end lines in YAML 1.1 and in no editor; a lone CR does so in YAML.
+    // These characters end lines in YAML 1.1 but not in editors; a lone CR ends lines in YAML.
     assert_eq!(places("{\u{85}: 1, \u{2028}: 2, \u{2029}: 3}"), [(1, 2), (1, 8), (1, 14)]);
     assert_eq!(places("a: 1\rb: 2\n"), [(1, 1), (1, 6)]);
 }
 
-/// What is said about a text, line by line.
-fn said(text: &str) -> Vec<String> {
+/// The problems of a text, one per line.
+fn reported(text: &str) -> Vec<String> {
     let problems = config::parse("probe.yml", text).unwrap_err().to_string();
     problems.lines().map(str::to_owned).collect()
 }
 
 #[test]
-fn hostile_texts_have_one_problem_each_and_a_short_one() {
+fn hostile_texts_have_one_short_problem_each() {
     let pieces = |piece: &str, count: usize| piece.repeat(count);
     for (name, text) in [
         ("brackets", format!("a: {}", pieces("[", 20_000))),
@@ -179,22 +179,22 @@ fn hostile_texts_have_one_problem_each_and_a_short_one() {
         ("keys", pieces("? ", 100_000)),
         ("a list of commas", format!("[{}]", pieces("a,", 100_000))),
     ] {
-        let said = said(&text);
-        assert_eq!(said.len(), 1, "{name}: {:?}", &said[..2]);
-        assert!(said[0].chars().count() < 1000, "{name}: {}", said[0]);
+        let reported = reported(&text);
+        assert_eq!(reported.len(), 1, "{name}: {:?}", &reported[..2]);
+        assert!(reported[0].chars().count() < 1000, "{name}: {}", reported[0]);
     }
 }
 
 #[test]
-fn of_many_problems_the_first_hundred_are_told_and_all_counted() {
+fn the_first_hundred_problems_are_reported_and_all_are_counted() {
     let mut keys = String::new();
     for number in 0..100_000 {
         writeln!(keys, "key{number}: 1").unwrap();
     }
-    let said = said(&keys);
-    assert_eq!(said.len(), 101);
-    assert!(said[99].starts_with("probe.yml:100:1: key99: unknown key"), "{}", said[99]);
-    assert_eq!(said[100], "probe.yml: and 99900 more problems");
+    let reported = reported(&keys);
+    assert_eq!(reported.len(), 101);
+    assert!(reported[99].starts_with("probe.yml:100:1: key99: unknown key"), "{}", reported[99]);
+    assert_eq!(reported[100], "probe.yml: and 99900 more problems");
 
     let duplicates = format!("targets: [{{address: a, labels: {{{}}}}}]", "x: y, ".repeat(50_000));
     let problems = config::parse("probe.yml", &duplicates).unwrap_err();
@@ -204,34 +204,34 @@ fn of_many_problems_the_first_hundred_are_told_and_all_counted() {
 }
 
 #[test]
-fn a_file_has_a_size_that_it_may_not_exceed() {
+fn the_size_of_a_file_is_limited() {
     let text = format!("# {}\n{{}}", "x".repeat(64 << 20));
     assert_eq!(
-        said(&text),
-        ["probe.yml:1:1: file: is larger than 64 MiB, the most that a configuration may have"]
+        reported(&text),
+        ["probe.yml:1:1: file: is larger than 64 MiB, the limit for a configuration file"]
     );
 }
 
 #[test]
-fn what_is_not_a_file_is_a_problem_of_its_path() {
+fn files_that_cannot_be_read_are_reported_at_their_beginning() {
     let loaded = |path: &Path| config::load(path).unwrap_err().to_string();
     let path = folder();
     assert_eq!(loaded(&path), format!("{}:1:1: file: is a directory, not a file", path.display()));
     assert_eq!(
         loaded(Path::new("/dev/zero")),
-        "/dev/zero:1:1: file: is larger than 64 MiB, the most that a configuration may have"
+        "/dev/zero:1:1: file: is larger than 64 MiB, the limit for a configuration file"
     );
     assert_eq!(loaded(Path::new("/dev/null")), "/dev/null:1:1: file: is empty");
 }
 
-/// The configuration as it is printed.
+/// The configuration as `check --print` prints it.
 fn printed(config: &Config) -> String {
     let mut out = Vec::new();
     config.to_yaml(&mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
-/// Checks that what is printed is the same configuration, in every field.
+/// Checks that the printed configuration reads back equal in every field.
 fn reads_back(config: &Config) -> Result<(), TestCaseError> {
     let text = printed(config);
     let again = config::parse("elsewhere/printed.yml", &text)
@@ -241,7 +241,7 @@ fn reads_back(config: &Config) -> Result<(), TestCaseError> {
 }
 
 #[test]
-fn what_is_printed_reads_back_and_has_no_secret() {
+fn a_printed_configuration_reads_back_and_contains_no_secret() {
     for name in ["aliases", "dns", "full", "keyed", "minimal", "no-targets"] {
         reads_back(&load(name).unwrap()).unwrap();
     }
@@ -250,7 +250,7 @@ fn what_is_printed_reads_back_and_has_no_secret() {
     let key = std::fs::read_to_string(&file).unwrap();
     assert!(text.contains(&format!("key_file: {}\n", file.display())), "{text}");
     assert!(!text.contains(key.trim()), "{text}");
-    // As on the command line.
+    // The same for a key file of the command line.
     let options = [("key_file", "tests/config/keys/one.key")];
     let target = config::parse_target_with("stamp://a", &options, &Defaults::default()).unwrap();
     let config = Config::default().with_targets([target]).unwrap();
@@ -263,7 +263,7 @@ fn what_is_printed_reads_back_and_has_no_secret() {
     }
 }
 
-/// A file of `count` targets, every one of which is `wrong` in the same way or right.
+/// A file of `count` targets, all valid or all `wrong` in the same way.
 fn many(count: usize, wrong: bool) -> String {
     let mut text = "targets:\n".to_owned();
     for index in 0..count {
@@ -276,8 +276,8 @@ fn many(count: usize, wrong: bool) -> String {
 }
 
 #[test]
-fn many_targets_are_read_and_the_first_problems_told() {
-    // Anything quadratic takes minutes here.
+fn many_targets_take_linear_time_valid_or_not() {
+    // Quadratic work would take minutes.
     let config = config::parse("probe.yml", &many(20_000, false)).unwrap();
     assert_eq!(config.targets.len(), 20_000);
     assert_eq!(config.targets[19_999].name, "target-19999");
@@ -310,7 +310,7 @@ fn check_problems(text: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Text of the kind that YAML gives a meaning.
+/// Text made of pieces that have a meaning in YAML.
 fn yaml_like() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("targets:\n"),
@@ -353,7 +353,7 @@ fn yaml_like() -> impl Strategy<Value = String> {
     proptest::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
 }
 
-/// Words that YAML might take for something else, or that are hard to write in it.
+/// Words that YAML may read as other types, or that need quotes and escapes.
 fn awkward() -> impl Strategy<Value = String> {
     prop_oneof![
         r"(?s).{0,12}",
@@ -372,7 +372,7 @@ proptest! {
         buckets in proptest::collection::btree_set(1..86_400_000_000_000_u64, 1..5),
         (interval, timeout) in (1_000_000..86_400_000_000_000_u64, 1..86_400_000_000_000_u64),
     ) {
-        // JSON is YAML, and written by a library that knows nothing of this one.
+        // JSON is a subset of YAML, and serde_json is independent of the parser under test.
         let bounds: Vec<_> = buckets.iter().map(|&nanos| nanos as f64 / 1e9).collect();
         let target = |name: &String| serde_json::json!({
             "name": name, "address": "a", "labels": labels,
@@ -391,17 +391,17 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_accepted_or_has_problems_that_lie_in_it(text in r"(?s).{0,60}") {
+    fn any_text_is_accepted_or_has_problems_within_it(text in r"(?s).{0,60}") {
         check_problems(&text)?;
     }
 
     #[test]
-    fn so_is_text_that_looks_like_yaml(text in yaml_like()) {
+    fn yaml_like_text_is_accepted_or_has_problems_within_it(text in yaml_like()) {
         check_problems(&text)?;
     }
 
     #[test]
-    fn so_is_a_good_file_with_a_piece_replaced(
+    fn a_changed_file_is_accepted_or_has_problems_within_it(
         name in prop_oneof![Just("full"), Just("aliases"), Just("invalid-many")],
         at in any::<prop::sample::Index>(),
         length in 0..12_usize,

@@ -385,7 +385,7 @@ mod tests {
             ("--delay 20", "needs a unit"),
             ("--direction up", "must be in, out or both"),
             ("--jitter-shape bell", "must be uniform, normal or pareto"),
-            ("--bandwidth 64", "the rate must be from 1bit to 1000Gbit a second"),
+            ("--bandwidth 64", "the rate must be from 1bit to 1000Gbit per second"),
             ("--bandwidth 64kbit,1", "the queue needs a unit"),
             ("--reorder-extent 0", "number would be zero"),
             ("--reorder 1%,1", "the hold needs a unit"),

@@ -1,7 +1,7 @@
-//! Where heartbeats go: `HOST` or `HOST:PORT` enters, a checked address leaves.
+//! Parses the addresses of targets, `HOST` or `HOST:PORT`.
 //!
-//! Nothing is resolved here. A name that can never resolve is refused all the same, so that a typing
-//! error is told at once and not as an outage.
+//! Nothing is resolved here. Names that can never resolve are refused, so that a typing error is
+//! reported at once and not as an outage.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,51 +18,53 @@ pub struct Address {
 /// The host of an [`Address`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Host {
-    /// A literal address of one host: no group, never unspecified; IPv4 is never mapped into IPv6.
+    /// A literal unicast address, not unspecified. IPv4 addresses are never mapped into IPv6.
     Ip(IpAddr),
-    /// A name to be resolved; or a link-local address with its zone, `fe80::1%eth0`, which only
-    /// getaddrinfo(3) makes a socket address of.
+    /// A name to be resolved, or a link-local address with its zone (`fe80::1%eth0`), which only
+    /// getaddrinfo(3) converts to a socket address.
     Name(String),
 }
 
-/// Why a text is no address.
+/// Why a text is not a valid address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// Nothing there, or nothing before the port.
+    /// The text is empty, or begins with the port.
     #[error("no host in {0:?}")]
     NoHost(String),
-    /// `PROTOCOL://` where only an address may stand.
+    /// `PROTOCOL://` where only an address is allowed.
     #[error("{0:?} begins with a protocol: use the key protocol instead")]
     Protocol(String),
-    /// Not from 1 to 65535.
+    /// A port that is not from 1 to 65535.
     #[error("invalid port {0:?}: must be from 1 to 65535")]
     Port(String),
-    /// Several colons, or brackets, but no IPv6 address.
+    /// Several colons, or brackets, without an IPv6 address.
     #[error("invalid IPv6 address {0:?}; with a port, write [2001:db8::1]:12000")]
     Ipv6(String),
-    /// Ends in a number, as only IPv4 addresses do.
+    /// Ends in a number, as only IPv4 addresses do, and is not one.
     #[error("invalid IPv4 address {0:?}; host names do not end in a number")]
     Ipv4(String),
-    /// Only local to a link, and without a zone.
+    /// A link-local address without a zone.
     #[error("{0} is a link-local address: name the interface, as in {0}%eth0")]
     NoZone(Ipv6Addr),
     /// A zone on an address that needs none, or a zone that names no interface.
-    #[error("invalid zone in {0:?}: only link-local addresses have one, and it names an interface")]
-    Zone(String),
-    /// Multicast or broadcast: the answers come from other addresses.
     #[error(
-        "{0} is a multicast or broadcast address, and answers come from other addresses: name each host"
+        "invalid zone in {0:?}: a zone names an interface, and only link-local addresses have one"
+    )]
+    Zone(String),
+    /// Multicast or broadcast: replies come from other addresses.
+    #[error(
+        "{0} is a multicast or broadcast address: replies come from other addresses, so name each host"
     )]
     Group(IpAddr),
-    /// `0.0.0.0` or `::`, which a server listens on and nobody answers from.
+    /// `0.0.0.0` or `::`, on which servers listen and from which no host replies.
     #[error("{0} is not the address of a host: for this machine, write 127.0.0.1 or ::1")]
     Unspecified(IpAddr),
-    /// A character that host names do not have.
+    /// A character that is not allowed in host names.
     #[error("invalid character {character:?} in a host name{hint}")]
     Character {
         /// The first such character.
         character: char,
-        /// What to do about it.
+        /// How to write it instead, or nothing.
         hint: &'static str,
     },
     /// Longer than DNS allows (RFC 1035 section 2.3.4).
@@ -75,7 +77,7 @@ pub enum AddressError {
     Part(String),
 }
 
-/// Reads `HOST` or `HOST:PORT`; an IPv6 address with a port stands in brackets.
+/// Reads `HOST` or `HOST:PORT`. An IPv6 address with a port is in brackets.
 pub(super) fn parse(text: &str) -> Result<(Host, Option<u16>), AddressError> {
     if text.contains("://") {
         return Err(AddressError::Protocol(text.to_owned()));
@@ -119,12 +121,12 @@ fn parse_ipv6(text: &str) -> Result<Host, AddressError> {
         (true, Some(zone)) if is_interface(zone) => Ok(Host::Name(text.to_owned())),
         (true, None) => Err(AddressError::NoZone(address)),
         (_, Some(_)) => Err(AddressError::Zone(text.to_owned())),
-        // The sockets are IPv6 only: a mapped address is IPv4's to reach.
+        // The IPv6 sockets are IPv6 only: mapped addresses are reached over IPv4.
         (false, None) => one_host(IpAddr::V6(address).to_canonical()),
     }
 }
 
-/// Whether Linux could call an interface so (`dev_valid_name`: at most 15 octets).
+/// Whether `zone` is a valid interface name on Linux (`dev_valid_name`: at most 15 octets).
 fn is_interface(zone: &str) -> bool {
     let fits = |octet: u8| octet.is_ascii_graphic() && !b"/:%[]".contains(&octet);
     (1..=15).contains(&zone.len()) && zone.bytes().all(fits)
@@ -148,7 +150,7 @@ fn one_host(address: IpAddr) -> Result<Host, AddressError> {
     Ok(Host::Ip(address))
 }
 
-/// Host names are those of RFC 1123, and underscores, which container networks give out.
+/// Host names follow RFC 1123, and may contain underscores, as names in container networks do.
 fn check_name(text: &str) -> Result<(), AddressError> {
     const MAX_NAME: usize = 253;
     const MAX_PART: usize = 63;
@@ -162,7 +164,7 @@ fn check_name(text: &str) -> Result<(), AddressError> {
         let hint = match character {
             '/' => ": an address is HOST or HOST:PORT",
             c if c.is_ascii() => "",
-            _ => ": write the name as DNS has it, beginning with xn--",
+            _ => ": write the ASCII form, which begins with xn--",
         };
         return Err(AddressError::Character { character, hint });
     }
@@ -182,7 +184,7 @@ fn check_name(text: &str) -> Result<(), AddressError> {
     Ok(())
 }
 
-/// As it is written: an IPv6 address with a port in brackets.
+/// `HOST:PORT`, with an IPv6 address in brackets.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, port } = self;

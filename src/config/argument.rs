@@ -1,4 +1,4 @@
-//! A target of the command line: `[PROTOCOL://]HOST[:PORT]` enters, a [`Target`] leaves.
+//! Parses targets of the command line, `[PROTOCOL://]HOST[:PORT]`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,31 +12,31 @@ use crate::wire::{FiledKey, OptionSource};
 /// Why a text does not describe a target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// What stands before `://` is not a protocol.
+    /// The part before `://` is not the name of a protocol.
     #[error(transparent)]
     Protocol(#[from] UnknownProtocol),
-    /// What stands behind it is not an address.
+    /// The rest is not an address.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// An option of the protocol is wrong, or the protocol does not have it; what is wrong.
+    /// The protocol does not have an option, or its value is invalid; the message.
     #[error("{0}")]
     Option(String),
 }
 
-/// Reads a target as it is given on the command line, `[PROTOCOL://]HOST[:PORT]`.
+/// Reads a target of the command line, `[PROTOCOL://]HOST[:PORT]`.
 ///
-/// Its name is the text as it is written; what the text does not say comes from `defaults`.
+/// Its name is `text`; settings that are not in the text come from `defaults`.
 ///
 /// # Errors
-/// Where the protocol is unknown, or the rest is no address.
+/// If the protocol is unknown or the address is invalid.
 pub fn parse_target(text: &str, defaults: &Defaults) -> Result<Target, TargetError> {
     parse_target_with(text, &[], defaults)
 }
 
-/// The same, with `options` that the target sets of its protocol: keys and their values.
+/// Like [`parse_target`], with `options` of the protocol: keys and their values.
 ///
 /// # Errors
-/// Also where the protocol does not have an option, or cannot use its value.
+/// Also if the protocol does not have an option, or its value is invalid.
 pub fn parse_target_with(
     text: &str,
     options: &[(&str, &str)],
@@ -62,7 +62,7 @@ pub fn parse_target_with(
 /// Options of a command line.
 struct Arguments<'a> {
     options: &'a [(&'a str, &'a str)],
-    /// What is wrong with the first that is.
+    /// The message about the first invalid option.
     wrong: Option<String>,
 }
 
@@ -80,7 +80,7 @@ impl OptionSource for Arguments<'_> {
                 Some(FiledKey { file: absolute(Path::new(&file)), key })
             }
             Err(error) => {
-                // The path says which option it is.
+                // The message names the file, so the key is not needed.
                 self.wrong.get_or_insert(error.to_string());
                 None
             }
@@ -100,7 +100,7 @@ mod tests {
     use crate::config::Host;
 
     #[test]
-    fn a_target_takes_from_the_defaults_what_it_does_not_say() {
+    fn missing_settings_come_from_the_defaults() {
         let defaults = Defaults { port: Some(862), misses: 5, ..Defaults::default() };
         let plain = parse_target("fra.example", &defaults).unwrap();
         assert_eq!((plain.name.as_str(), plain.protocol.name()), ("fra.example", "heartbeat"));
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_of_no_protocol_names_those_there_are() {
+    fn an_unknown_protocol_is_reported_with_the_known_ones() {
         let error = |text: &str| parse_target(text, &Defaults::default()).unwrap_err().to_string();
         assert_eq!(
             error("stmp://a"),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_must_be_one_of_the_protocol_and_right() {
+    fn options_must_belong_to_the_protocol_and_be_valid() {
         let target = |text, options: &[(&str, &str)]| {
             parse_target_with(text, options, &Defaults::default()).map_err(|e| e.to_string())
         };
@@ -139,7 +139,7 @@ mod tests {
         assert_ne!(asking("example.org"), asking("example.com"));
         assert_eq!(asking("").unwrap_err(), "query must not be empty: the root is \".\"");
         let error = target("ping://a", &[("key_file", "none")]).unwrap_err();
-        assert_eq!(error, "ping has no key_file: the protocol must be stamp");
+        assert_eq!(error, "ping has no option key_file: the protocol must be stamp");
         let error = target("stamp://a", &[("key_file", "none")]).unwrap_err();
         assert_eq!(error, "none cannot be read: No such file or directory (os error 2)");
     }

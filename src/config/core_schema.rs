@@ -1,24 +1,23 @@
-//! The core schema of YAML 1.2 (section 10.3.2): the type that a plain scalar has.
+//! The core schema of YAML 1.2 (section 10.3.2), which gives plain scalars their types.
 //!
-//! What is quoted, or a block of lines, is text and does not come here.
+//! Quoted scalars and block scalars are always text and are not resolved here.
 
-/// What a plain scalar is if it is not text.
+/// The value of a plain scalar that is not text.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Plain {
-    /// Nothing, `~` or `null`.
+    /// Empty, `~` or `null`.
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A whole number; beyond 64 bits it is a float.
+    /// A whole number that fits 64 bits; larger ones are floats.
     Integer(i64),
-    /// Any other number, infinities and NaN among them.
+    /// Any other number, including infinities and NaN.
     Float(f64),
 }
 
-/// What the text of a plain scalar means; `None` where it is text.
+/// The value of a plain scalar; `None` if it is text.
 ///
-/// A number so large that no float can hold it is text: what would become of it is not what is
-/// written.
+/// A number too large for a float is text, because as infinity it would not be the number written.
 pub(super) fn resolve(text: &str) -> Option<Plain> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => Some(Plain::Null),
@@ -41,7 +40,7 @@ fn number(text: &str) -> Option<Plain> {
         let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
         return Some(Plain::Float(sign * f64::INFINITY));
     }
-    // What is left of Rust's grammar of floats is that of the core schema.
+    // Restricted to these characters, Rust's grammar of floats is that of the core schema.
     let numeric = |octet: u8| octet.is_ascii_digit() || b".eE+-".contains(&octet);
     if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
         || !unsigned.bytes().all(numeric)
@@ -80,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_truth_have_three_spellings_each() {
+    fn null_true_and_false_are_read_in_every_spelling() {
         for text in ["", "~", "null", "Null", "NULL"] {
             assert_eq!(resolve(text), Some(Plain::Null), "{text:?}");
         }

@@ -1,4 +1,4 @@
-//! Reads the text of a configuration file, whatever kind of file it is, up to [`MAX_OCTETS`].
+//! Reads a configuration file, regular or not, up to [`MAX_OCTETS`].
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,23 +14,23 @@ pub(super) const MAX_OCTETS: usize = 64 << 20;
 /// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
-    /// The kernel says so.
+    /// A system call failed.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// A folder.
+    /// A directory.
     #[error("is a directory, not a file")]
     Directory,
     /// A FIFO that no process has open for writing.
-    #[error("is a FIFO that nothing is written to")]
+    #[error("is a FIFO without a writer")]
     NoWriter,
-    /// It is too long, or has no end.
-    #[error("is larger than {} MiB, the most that a configuration may have", MAX_OCTETS >> 20)]
+    /// The file is too long, or endless.
+    #[error("is larger than {} MiB, the limit for a configuration file", MAX_OCTETS >> 20)]
     TooLarge,
 }
 
-/// Reads the file at `path`. A pipe is read to its end, so `<(…)` and `/dev/stdin` will do.
+/// Reads the file at `path`. Pipes are read to their end, so `<(…)` and `/dev/stdin` work.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    // Without the flag, opening a FIFO waits for a writer that may never come.
+    // Without NONBLOCK, opening a FIFO waits for a writer that may never come.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)?;
     rustix::fs::fcntl_setfl(&file, OFlags::empty()).map_err(io::Error::from)?;
@@ -43,7 +43,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
         return Err(FileError::TooLarge);
     }
     let mut octets = Vec::new();
-    // One more than there may be shows that there is more.
+    // One octet more than the limit shows that the file is too large.
     file.take(MAX_OCTETS as u64 + 1).read_to_end(&mut octets)?;
     if octets.len() > MAX_OCTETS {
         return Err(FileError::TooLarge);
@@ -63,19 +63,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ordinary_file_is_named() {
+    fn files_that_cannot_be_read_are_explained() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(error(folder.path()), "is a directory, not a file");
         let missing = folder.path().join("missing");
         assert_eq!(error(&missing), "cannot be read: No such file or directory (os error 2)");
         let fifo = folder.path().join("fifo");
         rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, Mode::RUSR | Mode::WUSR).unwrap();
-        assert_eq!(error(&fifo), "is a FIFO that nothing is written to");
+        assert_eq!(error(&fifo), "is a FIFO without a writer");
         assert_eq!(
             error(Path::new("/dev/zero")),
-            "is larger than 64 MiB, the most that a configuration may have"
+            "is larger than 64 MiB, the limit for a configuration file"
         );
-        // A hole: nothing of it is read.
+        // The size of a regular file is checked before it is read: this one is a terabyte.
         let large = folder.path().join("large");
         File::create(&large).unwrap().set_len(1 << 40).unwrap();
         assert!(matches!(read(&large), Err(FileError::TooLarge)));

@@ -1,6 +1,4 @@
-//! Key files: a path enters, a key leaves.
-//!
-//! A key file holds the octets of one key in hexadecimal, as text.
+//! Reads key files, which contain the octets of one key as hexadecimal text.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,13 +9,13 @@ use zeroize::Zeroizing;
 
 use crate::wire::{Key, KeyError};
 
-/// More octets than any key file has.
+/// The largest size of a key file in octets, more than any key needs.
 const MOST: usize = 1024;
 
-/// The permission that anybody may read a file.
+/// The mode bit that lets every user read a file.
 const OTHERS_MAY_READ: u32 = 0o004;
 
-/// Why there is no key.
+/// Why a key cannot be read from a file.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// The file cannot be read.
@@ -28,7 +26,7 @@ pub enum KeyFileError {
         /// Why.
         error: io::Error,
     },
-    /// What it holds is no key.
+    /// The contents of the file are not a valid key.
     #[error("{file} {error}")]
     NoKey {
         /// Its path, as it was opened.
@@ -38,14 +36,14 @@ pub enum KeyFileError {
     },
 }
 
-/// A key, and where it comes from.
+/// A key and the file that it was read from.
 ///
-/// A file is read once, so it may be a pipe: `--key-file <(…)`.
+/// The file is read once, so it may be a pipe: `--key-file <(…)`.
 #[derive(Debug, Clone)]
 pub struct KeyFile {
     path: PathBuf,
     key: Key,
-    /// Whether anybody on this machine may read it.
+    /// Whether every user of this machine may read the file.
     exposed: bool,
 }
 
@@ -53,7 +51,7 @@ impl KeyFile {
     /// Reads the key in the file at `path`.
     ///
     /// # Errors
-    /// Where the file cannot be read, or holds no key.
+    /// If the file cannot be read or does not contain a valid key.
     pub fn read(path: &Path) -> Result<Self, KeyFileError> {
         let file = || path.display().to_string();
         let (text, mode) =
@@ -63,22 +61,22 @@ impl KeyFile {
         Ok(Self { path: path.to_owned(), key, exposed: mode & OTHERS_MAY_READ != 0 })
     }
 
-    /// The key; warns in the log where anybody may read it, so there should be one by now.
+    /// The key. Logs a warning if every user may read the file, so call it after logging is set up.
     #[must_use]
     pub fn into_key(self) -> Key {
         if self.exposed {
             let file = self.path.display();
-            tracing::warn!(%file, "anybody on this machine may read this key: chmod 600 it");
+            tracing::warn!(%file, "every user of this machine can read this key: chmod 600 the file");
         }
         self.key
     }
 }
 
-/// What the file holds, as far as it may be a key, and its mode.
+/// The contents of the file, at most [`MOST`] octets, and its mode.
 fn read(path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, u32)> {
     let file = File::open(path)?;
     let mode = file.metadata()?.permissions().mode();
-    // Room for all, so that no copy is left behind by growing.
+    // Full capacity at once, since growing would leave a copy of the key in freed memory.
     let mut text = Zeroizing::new(Vec::with_capacity(MOST + 1));
     file.take(MOST as u64 + 1).read_to_end(&mut text)?;
     if text.len() > MOST {
@@ -88,7 +86,7 @@ fn read(path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, u32)> {
 }
 
 /// The absolute path of a key file, as a configuration can name it. A path that is not UTF-8 stays
-/// relative, with what cannot be written replaced.
+/// as it is, with invalid octets replaced.
 pub(super) fn absolute(path: &Path) -> String {
     let written = std::path::absolute(path).ok();
     let written = written.and_then(|path| path.into_os_string().into_string().ok());
@@ -100,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_file_is_read_and_what_is_wrong_with_it_is_told_without_its_contents() {
+    fn key_files_are_read_and_errors_do_not_show_their_contents() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         let error = |text: &[u8]| {

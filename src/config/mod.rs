@@ -1,20 +1,18 @@
-//! Configuration: what the user asked for, checked.
+//! The configuration, from a YAML file and the command line.
 //!
-//! The input is the text of a YAML file. The output is a [`Config`] free of contradictions, or
-//! [`Problems`]: what is wrong with the file, each with file, line, column and path. From the command
-//! line come single targets ([`parse_target`]) and scalars ([`Interval`], [`Ratio`], …), which read
-//! the same text with the same messages.
+//! [`parse`] turns the text of a file into a [`Config`] without contradictions, or into
+//! [`Problems`], each with file, line, column and path. The same code, with the same messages, reads
+//! targets ([`parse_target`]) and scalars ([`Interval`], [`Ratio`], …) of the command line.
 //!
 //! A file passes through three stages:
 //!
-//! 1. `file`: the octets are read, up to a bound, and are UTF-8.
-//! 2. `node`: the text is read into a tree of plain values, each with its place. What YAML itself
-//!    forbids ends here, and what takes more work than a configuration may.
-//! 3. `schema`: the tree is checked against what a configuration may say. Problems are collected,
-//!    each with its place.
+//! 1. `file` reads the octets, up to a bound. They must be UTF-8.
+//! 2. `node` reads the text into a tree of plain values, each with its place. It refuses what is not
+//!    YAML, and what would take too much work.
+//! 3. `schema` checks the tree against the known keys and their ranges, and collects all problems.
 //!
-//! [`Config::to_yaml`] prints a configuration that reads back as the same one. Nothing outside this
-//! module knows that the files are YAML.
+//! [`Config::to_yaml`] prints a configuration that reads back as the same one. No other module knows
+//! that the files are YAML.
 
 mod address;
 mod argument;
@@ -52,7 +50,7 @@ use problem::Finding;
 /// Reads the file at `path` and checks it as [`parse`] does.
 ///
 /// # Errors
-/// What is wrong with the file; where it cannot be read, that is the one problem, at its beginning.
+/// The problems of the file. A file that cannot be read has one problem, at line 1.
 pub fn load(path: &Path) -> Result<Config, Problems> {
     let file = path.display().to_string();
     let octets = file::read(path).map_err(|error| Problems::of_file(&file, error.to_string()))?;
@@ -67,18 +65,18 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
     }
 }
 
-/// Checks the text of a configuration file called `file`, which is named in problems and not read;
-/// the key files that the text names are, relative to its folder.
+/// Checks `text`, the contents of the configuration file at `file`. The path appears in problems,
+/// and key files are read relative to its folder; the file itself is not read.
 ///
-/// A file without targets is no problem: others may come from the command line.
+/// A file without targets is valid, since the command line may name some.
 ///
 /// # Errors
-/// What is wrong with the text, in the order of its lines.
+/// The problems of the text, in the order of its lines.
 pub fn parse(file: &str, text: &str) -> Result<Config, Problems> {
     if text.len() > MAX_OCTETS {
         return Err(Problems::of_file(file, FileError::TooLarge.to_string()));
     }
-    // Editors do not show a byte order mark, and do not count it.
+    // Editors neither show a byte order mark nor count it as a column.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let folder = Path::new(file).parent().unwrap_or(Path::new(""));
     let checked = match node::read(text) {

@@ -1,8 +1,8 @@
-//! Reads YAML into a tree of plain values, each with the place where it is written.
+//! Reads YAML into a tree of plain values, each with its place in the text.
 //!
-//! Values and places come from one reading of the text. `granit_parser` decides what is YAML, and
-//! [`super::core_schema`] what type a plain scalar has. The work is linear in the text, whatever it says:
-//! depth, the number of values, and what aliases repeat are bounded while it is read.
+//! `granit_parser` parses the YAML, and [`super::core_schema`] gives plain scalars their types. The
+//! work is linear in the length of any text: depth, number of values and what aliases repeat are
+//! bounded during parsing.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,34 +15,34 @@ use super::core_schema::{self, Plain};
 use super::place::At;
 use super::problem::Finding;
 
-/// How many lists and mappings may be inside each other. A configuration has four.
+/// How deep lists and mappings may be nested. A configuration needs four levels.
 const MAX_DEPTH: usize = 32;
 
-/// How many values a file may have, keys included: many more than 100,000 targets need.
+/// How many values a file may have, keys included: many times what 100,000 targets need.
 const MAX_VALUES: usize = 1 << 23;
 
-/// How much aliases may repeat beyond the length of the text, in values and octets of text.
+/// How much aliases may repeat, beyond the length of the text: values plus octets of text.
 const SLACK: usize = 1 << 20;
 
-/// A value, and where it is written.
+/// A value and its place.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node<'t> {
-    /// Where it begins; for a value that an alias repeats, where the alias is.
+    /// Where the value begins, or the alias that repeats it.
     pub(super) at: At,
     /// The value.
     pub(super) value: Value<'t>,
 }
 
-/// A value as YAML has it. A copy of a list or a mapping shares its contents.
+/// A YAML value. Clones of a list or a mapping share its contents.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value<'t> {
-    /// Nothing, `~` or `null`.
+    /// Empty, `~` or `null`.
     Null,
     /// `true` or `false`.
     Bool(bool),
     /// A whole number.
     Integer(i64),
-    /// Any other number, infinities and NaN among them.
+    /// Any other number, including infinities and NaN.
     Float(f64),
     /// Text.
     Text(Cow<'t, str>),
@@ -50,11 +50,11 @@ pub(super) enum Value<'t> {
     List(Rc<[Node<'t>]>),
     /// A mapping; duplicate keys are kept.
     Map(Rc<[(Node<'t>, Node<'t>)]>),
-    /// Anything with a tag that is not of the core schema, such as `!secret`, or does not fit.
+    /// A value whose tag is not of the core schema, such as `!secret`, or does not fit the value.
     Tagged(Rc<str>),
 }
 
-/// Reads a text that holds one document.
+/// Reads a text, which must be one document.
 pub(super) fn read(text: &str) -> Result<Node<'_>, Finding> {
     read_bounded(text, MAX_VALUES)
 }
@@ -71,8 +71,8 @@ fn read_bounded(text: &str, max_values: usize) -> Result<Node<'_>, Finding> {
     }
 }
 
-/// What bounds the work of the parser. It allows lists of one style in those of the other, so the
-/// tree counts the depth as well.
+/// Limits on the work of the parser. It counts flow and block nesting separately, so the tree
+/// checks the sum as well.
 fn options() -> Options {
     granit_parser::options! {
         flow_nesting_limit: MAX_DEPTH,
@@ -81,7 +81,7 @@ fn options() -> Options {
     }
 }
 
-/// What the parser says about a text that is not YAML.
+/// The message about a text that is not YAML.
 fn invalid(text: &str, error: &ScanError) -> Finding {
     let at = at(text, error.marker());
     let kind = error.kind();
@@ -106,7 +106,7 @@ fn too_deep(at: At) -> Finding {
     Finding::of_file(at, format_args!("is nested too deeply: more than {MAX_DEPTH} levels"))
 }
 
-/// The parser counts octets where it can, otherwise characters.
+/// Converts a place of the parser, which counts octets where it can, and otherwise characters.
 fn at(text: &str, mark: &Marker) -> At {
     let octets = mark.byte_offset().or_else(|| {
         let (octets, _) = text.char_indices().nth(mark.index())?;
@@ -115,37 +115,36 @@ fn at(text: &str, mark: &Marker) -> At {
     At::new(octets.unwrap_or(text.len()))
 }
 
-/// A tree while it is read.
+/// A tree under construction.
 struct Tree<'t> {
     text: &'t str,
     root: Option<Node<'t>>,
-    /// The lists and mappings that have begun and not ended, the innermost last.
+    /// The lists and mappings that are not complete, the innermost last.
     open: Vec<Open<'t>>,
-    /// What has an anchor and has ended, by the number of the anchor.
+    /// The complete values that have an anchor, by the number of the anchor.
     anchors: HashMap<usize, Part<'t>>,
     documents: usize,
-    /// How many values it may have, and has.
     max_values: usize,
     values: usize,
-    /// How much aliases may still repeat.
+    /// How much aliases may still repeat, in values plus octets of text.
     repeats: usize,
 }
 
-/// A value that is complete.
+/// A complete value.
 #[derive(Clone)]
 struct Part<'t> {
     node: Node<'t>,
-    /// Its values and octets of text, those that its aliases repeat among them.
+    /// Its values plus octets of text, including what its aliases repeat.
     weight: usize,
-    /// How many lists and mappings are inside each other in it.
+    /// How deep lists and mappings are nested in it.
     height: usize,
 }
 
-/// A list or a mapping that has begun and not ended.
+/// A list or a mapping that is not complete.
 struct Open<'t> {
     at: At,
     anchor: usize,
-    /// A tag that makes it another kind of value.
+    /// A tag other than that of the core schema for it.
     tag: Option<Rc<str>>,
     children: Children<'t>,
     weight: usize,
@@ -154,7 +153,7 @@ struct Open<'t> {
 
 enum Children<'t> {
     List(Vec<Node<'t>>),
-    /// The entries, and the key whose value comes next.
+    /// The entries, and the key whose value is next.
     Map(Vec<(Node<'t>, Node<'t>)>, Option<Node<'t>>),
 }
 
@@ -173,13 +172,16 @@ impl<'t> Tree<'t> {
     }
 
     fn take(&mut self, event: Event<'t>, span: Span) -> Result<(), Finding> {
-        // The tag of a value comes before it, and its anchor may.
+        // A value begins at its tag, if it has one.
         let begin = at(self.text, &span.tag_start().unwrap_or(span.start));
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(Finding::of_file(begin, "a second document begins here"));
+                    return Err(Finding::of_file(
+                        begin,
+                        "must be one document, a second begins here",
+                    ));
                 }
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -203,7 +205,7 @@ impl<'t> Tree<'t> {
             Event::UnresolvedAlias(name) => {
                 return Err(Finding::of_file(begin, format_args!("unknown anchor {name:?}")));
             }
-            // The enum grows with options that are not set.
+            // The enum is non-exhaustive; its other events belong to options that are not set.
             Event::StreamStart | Event::StreamEnd | Event::DocumentEnd | Event::Anchor(..) | _ => {}
         }
         Ok(())
@@ -233,10 +235,10 @@ impl<'t> Tree<'t> {
         self.add(anchor, Part { node: Node { at, value }, weight, height })
     }
 
-    /// Puts what an anchor names in place of an alias.
+    /// Puts the value of an anchor in the place of an alias.
     fn repeat(&mut self, at: At, anchor: usize) -> Result<(), Finding> {
         let Some(part) = self.anchors.get(&anchor) else {
-            return Err(Finding::of_file(at, "an alias is inside the value that it repeats"));
+            return Err(Finding::of_file(at, "alias refers to a value that contains it"));
         };
         let mut part = part.clone();
         part.node.at = at;
@@ -244,7 +246,7 @@ impl<'t> Tree<'t> {
             return Err(too_deep(at));
         }
         let Some(repeats) = self.repeats.checked_sub(part.weight) else {
-            return Err(Finding::of_file(at, "aliases expand to too much"));
+            return Err(Finding::of_file(at, "aliases expand to too much data"));
         };
         self.repeats = repeats;
         self.add(0, part)
@@ -289,7 +291,7 @@ fn plain(text: Cow<'_, str>) -> Value<'_> {
     }
 }
 
-/// A scalar with a tag: text, or what the core schema makes of it where that fits the tag.
+/// A scalar with a tag: text, or the value in the core schema if that fits the tag.
 fn tagged_scalar<'t>(tag: &Tag, text: Cow<'t, str>) -> Value<'t> {
     let core = tag.core_suffix();
     if core == Some("str") || is_non_specific(tag) {
@@ -305,13 +307,13 @@ fn tagged_scalar<'t>(tag: &Tag, text: Cow<'t, str>) -> Value<'t> {
     Some(plain(text)).filter(fits).unwrap_or_else(|| Value::Tagged(as_written(tag)))
 }
 
-/// The tag of a list or a mapping, unless it is the one of the core schema for it.
+/// The tag of a list or a mapping, unless it is `own`, that of the core schema for it.
 fn other_tag(tag: Option<Cow<'_, Tag>>, own: &str) -> Option<Rc<str>> {
     let tag = tag.filter(|tag| tag.core_suffix() != Some(own) && !is_non_specific(tag))?;
     Some(as_written(&tag))
 }
 
-/// `!` alone: text, a list or a mapping, as it is written.
+/// Whether the tag is `!` alone, which makes a scalar text and leaves lists and mappings as they are.
 fn is_non_specific(tag: &Tag) -> bool {
     tag.original() == "!"
 }
@@ -321,7 +323,7 @@ fn as_written(tag: &Tag) -> Rc<str> {
 }
 
 impl Node<'_> {
-    /// The items of a list; nothing is an empty one.
+    /// The items of a list. Null is an empty list.
     pub(super) fn items(&self) -> Option<&[Self]> {
         if let Value::List(items) = &self.value {
             return Some(items);
@@ -329,7 +331,7 @@ impl Node<'_> {
         self.is_null().then_some(&[])
     }
 
-    /// The entries of a mapping; nothing is an empty one.
+    /// The entries of a mapping. Null is an empty mapping.
     pub(super) fn entries(&self) -> Option<&[(Self, Self)]> {
         if let Value::Map(entries) = &self.value {
             return Some(entries);
@@ -337,7 +339,7 @@ impl Node<'_> {
         self.is_null().then_some(&[])
     }
 
-    /// Whether there is nothing.
+    /// Whether it is empty, `~` or `null`.
     pub(super) fn is_null(&self) -> bool {
         matches!(self.value, Value::Null)
     }
@@ -347,7 +349,7 @@ impl Node<'_> {
         matches!(self.value, Value::Integer(_) | Value::Float(_))
     }
 
-    /// Text as it is; anything else as [`fmt::Display`] shows it.
+    /// The text, or any other value as [`fmt::Display`] shows it.
     pub(super) fn word(&self) -> Cow<'_, str> {
         if let Value::Text(text) = &self.value {
             return Cow::Borrowed(text);
@@ -355,7 +357,7 @@ impl Node<'_> {
         Cow::Owned(self.to_string())
     }
 
-    /// What it is, for "must be a number, not …".
+    /// The kind of value, for messages like "must be a number, not …".
     pub(super) fn kind(&self) -> Cow<'static, str> {
         match &self.value {
             Value::Null => "nothing".into(),
@@ -369,7 +371,7 @@ impl Node<'_> {
     }
 }
 
-/// As it could be written in the file; a list or a mapping by its kind.
+/// Shows a scalar as in a file, and null, a list or a mapping by its kind.
 impl fmt::Display for Node<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {

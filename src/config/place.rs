@@ -1,14 +1,14 @@
-//! Places of values in a configuration: in its tree as a [`Path`], in its text as an [`At`], and for
-//! people as a line and a column.
+//! Places of values in a configuration: a [`Path`] in its tree, an [`At`] in its text, and a line and
+//! column for messages.
 
-/// A place in the text: octets before it.
+/// A place in the text, as the number of octets before it.
 ///
-/// Texts are bounded far below 4 GiB by [`super::MAX_OCTETS`].
+/// 32 bits suffice, since a text has at most [`super::MAX_OCTETS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(super) struct At(u32);
 
 impl At {
-    /// The place behind `octets` octets.
+    /// The place after `octets` octets.
     pub(super) fn new(octets: usize) -> Self {
         Self(u32::try_from(octets).unwrap_or(u32::MAX))
     }
@@ -23,10 +23,11 @@ impl At {
     }
 }
 
-/// The path of a value in the tree of a file, and where the last step of it is written: the key of
-/// an entry, or an item.
+/// The path of a value in the tree of a file, and the place of its last step: the key of an entry,
+/// or an item.
 ///
-/// The path of [`super::Problem`], as a list that lives on the stack of those who walk the tree.
+/// It becomes the path of a [`super::Problem`]. As a linked list on the stack, it costs no
+/// allocation while the tree is walked.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Path<'a> {
     /// The whole document.
@@ -47,7 +48,7 @@ pub(super) enum Path<'a> {
     Item {
         /// The list.
         parent: &'a Path<'a>,
-        /// Which of its items, from 0.
+        /// The index of the item, from 0.
         index: usize,
         /// Where the item is written.
         at: At,
@@ -65,7 +66,7 @@ impl Path<'_> {
         Path::Item { parent: self, index, at }
     }
 
-    /// Where it is written.
+    /// The place of the last step.
     pub(super) fn at(&self) -> At {
         match *self {
             Self::Root { at } | Self::Entry { at, .. } | Self::Item { at, .. } => at,
@@ -73,7 +74,8 @@ impl Path<'_> {
     }
 }
 
-/// As in messages: `targets[1].labels.site`. Keys that are no plain words are quoted.
+/// Shows a path as `targets[1].labels.site`. Keys with other than letters, digits, `_` and `-` are
+/// quoted.
 impl std::fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match *self {
@@ -101,7 +103,7 @@ pub(super) struct Places {
     found: Vec<(At, LineColumn)>,
 }
 
-/// A line and a column, both from 1, as editors count: lines end with `\n`, columns are characters.
+/// A line and a column as editors count them: from 1, lines by `\n`, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LineColumn {
     pub(super) line: usize,
@@ -109,7 +111,7 @@ pub(super) struct LineColumn {
 }
 
 impl Places {
-    /// Finds `wanted` in one pass over the text, however many there are.
+    /// Finds all of `wanted` in one pass over the text.
     pub(super) fn of(text: &str, wanted: impl Iterator<Item = At>) -> Self {
         let mut wanted: Vec<_> = wanted.collect();
         wanted.sort_unstable();
@@ -130,7 +132,7 @@ impl Places {
         Self { found: wanted.into_iter().map(find).collect() }
     }
 
-    /// The line and column of a place that was wanted.
+    /// The line and column of a place, one of those given to [`Self::of`].
     pub(super) fn get(&self, at: At) -> LineColumn {
         let index = self.found.binary_search_by_key(&at, |&(at, _)| at);
         debug_assert!(index.is_ok(), "{at:?} was wanted");

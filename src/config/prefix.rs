@@ -1,5 +1,5 @@
-//! Networks as people write them (`192.0.2.0/24`, `2001:db8::/32`, or one address), and what belongs
-//! to the longest one that contains an address.
+//! Networks, such as `192.0.2.0/24`, `2001:db8::/32` or one address, and a map of values by network
+//! with longest-prefix lookup.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,9 +10,11 @@ use prefix_trie::joint::JointPrefixMap;
 
 use super::ScalarError;
 
-/// All addresses that begin with the same bits. What is written behind those bits is not kept:
-/// `192.0.2.7/24` is `192.0.2.0/24`. An address alone is a network of one, and IPv4 that is written
-/// as IPv6 is IPv4: `::ffff:192.0.2.0/120` is `192.0.2.0/24`.
+/// A network: all addresses that begin with the same bits.
+///
+/// Bits after the prefix are cleared: `192.0.2.7/24` is `192.0.2.0/24`. An address without a length
+/// is a network of one. IPv4-mapped IPv6 networks are IPv4: `::ffff:192.0.2.0/120` is
+/// `192.0.2.0/24`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix(IpNet);
 
@@ -28,7 +30,7 @@ impl FromStr for Prefix {
     }
 }
 
-/// A network of IPv4 addresses that are mapped into IPv6 (RFC 4291 section 2.5.5.2) as one of IPv4.
+/// Converts a network of IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2) to IPv4.
 fn canonical(network: IpNet) -> IpNet {
     const MAPPED: u8 = 96;
     let length = network.prefix_len().checked_sub(MAPPED);
@@ -45,14 +47,14 @@ impl fmt::Display for Prefix {
     }
 }
 
-/// Values by network. A lookup costs the same however many networks there are.
+/// Values by network. The cost of a lookup does not grow with the number of networks.
 ///
-/// An IPv4 address that is written as an IPv6 one (`::ffff:192.0.2.1`) is looked up as the former.
+/// An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) is looked up as IPv4.
 #[derive(Debug, Clone)]
 pub struct PrefixMap<T>(JointPrefixMap<IpNet, T>);
 
 impl<T> PrefixMap<T> {
-    /// Whether it has no networks.
+    /// Whether the map has no networks.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -64,7 +66,7 @@ impl<T> PrefixMap<T> {
         self.0.get(&prefix.0)
     }
 
-    /// The value of exactly this network, to be changed.
+    /// The value of exactly this network, mutable.
     #[must_use]
     pub fn get_mut(&mut self, prefix: Prefix) -> Option<&mut T> {
         self.0.get_mut(&prefix.0)
@@ -76,7 +78,7 @@ impl<T> PrefixMap<T> {
         self.0.get_lpm(&host(address)).map(|(_, value)| value)
     }
 
-    /// The value of the longest network that contains the address, to be changed.
+    /// The value of the longest network that contains the address, mutable.
     #[must_use]
     pub fn longest_match_mut(&mut self, address: IpAddr) -> Option<&mut T> {
         self.0.get_lpm_mut(&host(address)).map(|(_, value)| value)
@@ -87,7 +89,7 @@ impl<T> PrefixMap<T> {
         self.0.iter().map(|(network, value)| (Prefix(network), value))
     }
 
-    /// Every network with its value, to be changed.
+    /// Every network with its value, mutable.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Prefix, &mut T)> {
         self.0.iter_mut().map(|(network, value)| (Prefix(network), value))
     }
@@ -99,7 +101,7 @@ impl<T> Default for PrefixMap<T> {
     }
 }
 
-/// Of a network that is given twice, the later value stays.
+/// If a network is given twice, the later value stays.
 impl<T> FromIterator<(Prefix, T)> for PrefixMap<T> {
     fn from_iter<I: IntoIterator<Item = (Prefix, T)>>(values: I) -> Self {
         Self(values.into_iter().map(|(prefix, value)| (prefix.0, value)).collect())
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_and_addresses_are_read_and_cut_to_their_length() {
+    fn networks_and_addresses_are_read_in_canonical_form() {
         for (text, network) in [
             ("192.0.2.0/24", "192.0.2.0/24"),
             ("192.0.2.7/24", "192.0.2.0/24"),
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_explained() {
+    fn invalid_networks_are_explained() {
         for text in ["", "192.0.2.0/33", "192.0.2", "fra.example", "192.0.2.0/-1", "::/129", "/8"] {
             let message =
                 format!("must be a network, such as 192.0.2.0/24 or 2001:db8::/32, not {text:?}");
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_in_its_network_however_it_is_written() {
+    fn mapped_addresses_are_looked_up_as_ipv4() {
         let network = map(&["192.0.2.0/24"]);
         let contains = |address: &str| network.longest_match(address.parse().unwrap()).is_some();
         assert!(contains("192.0.2.255") && contains("::ffff:192.0.2.1"));

@@ -1,4 +1,4 @@
-//! Prints a configuration as YAML: all that is in force, defaults included, and no secret.
+//! Prints a configuration as YAML: every setting in force, including defaults, without secrets.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,8 +9,8 @@ use super::scalars::format_duration;
 use super::target::{Config, Defaults, Target};
 
 impl Config {
-    /// Writes the configuration as a file that reads back as the same configuration. What targets
-    /// took from `defaults` is written on each; key files are named by their absolute paths.
+    /// Writes the configuration as a file that reads back as the same configuration. Each target has
+    /// all its settings, also those from `defaults`. Paths of key files are absolute.
     ///
     /// # Errors
     /// Those of `out`.
@@ -44,7 +44,7 @@ struct DefaultsEntry {
     recorder: u32,
 }
 
-/// The targets, each made when it is written.
+/// The targets, each converted when it is written.
 struct Targets<'a>(&'a Config);
 
 #[derive(Serialize)]

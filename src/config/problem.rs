@@ -1,4 +1,4 @@
-//! What is wrong with a configuration file, written so that an editor can jump to it.
+//! Problems of a configuration file, in a format that editors can jump to.
 
 use std::error::Error;
 use std::fmt;
@@ -6,37 +6,37 @@ use std::sync::Arc;
 
 use super::place::{At, Path, Places};
 
-/// How many problems of a file are reported. More are counted only.
+/// How many problems of a file are reported. The rest are only counted.
 pub(super) const MAX_PROBLEMS: usize = 100;
 
-/// The most characters of a path or a message; what is longer loses its middle.
+/// The most characters of a path or a message. Longer ones lose their middle.
 const MAX_LENGTH: usize = 400;
 
-/// One thing that is wrong with a configuration file.
+/// A problem of a configuration file.
 ///
 /// Displayed as `FILE:LINE:COLUMN: path: message`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The file, as it was named.
+    /// The path of the file, as it was given.
     pub file: Arc<str>,
     /// The line, from 1.
     pub line: usize,
-    /// The column in characters, from 1. The place of a problem is where the last step of its path
-    /// is written: the key of an entry, or an item of a list.
+    /// The column in characters, from 1. Line and column are those of the last step of the path:
+    /// the key of an entry, or an item of a list.
     pub column: usize,
-    /// What it is about, such as `targets[1].labels.site`; `file` for the whole of it.
+    /// The path of the value, such as `targets[1].labels.site`; `file` for the whole file.
     pub path: String,
     /// What is wrong, in lower case and without a full stop.
     pub message: String,
 }
 
-/// What is wrong with a configuration file, in the order of the file; never empty.
+/// The problems of a configuration file, in the order of the file; never empty.
 ///
-/// Displayed as a line for each of the first hundred, and a line with the number of the others.
+/// Displayed as one line for each of the first 100, and a line with the number of the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems {
     first: Vec<Problem>,
-    /// How many there are beyond the first.
+    /// How many problems there are in addition to `first`.
     more: usize,
 }
 
@@ -46,40 +46,39 @@ pub(super) struct Finding {
     at: At,
     path: String,
     message: String,
-    /// Where the same word is written before.
+    /// For a duplicate, the place of the first occurrence.
     first: Option<At>,
 }
 
-/// Problems while they are collected: the first [`MAX_PROBLEMS`] in the order of the text, and the
-/// number of all.
+/// Collects problems: keeps the first [`MAX_PROBLEMS`] in the order of the text, and counts all.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     kept: Vec<Finding>,
-    /// Nothing behind this place can be among the first.
+    /// Findings after this place cannot be among the first [`MAX_PROBLEMS`].
     last: Option<At>,
     count: usize,
 }
 
 impl Finding {
-    /// `message` about what is at `path`.
+    /// `message` about the value at `path`.
     pub(super) fn new(path: &Path<'_>, message: impl fmt::Display) -> Self {
         let (at, path) = (path.at(), shortened(path.to_string()));
         Self { at, path, message: shortened(message.to_string()), first: None }
     }
 
-    /// `message` about the whole file, because of what is at `at`.
+    /// `message` about the whole file, with the place `at`.
     pub(super) fn of_file(at: At, message: impl fmt::Display) -> Self {
         Self::new(&Path::Root { at }, message)
     }
 
-    /// Ends the message with the place where the same word is written before.
+    /// Adds the place of the first occurrence to the message.
     pub(super) fn with_first(self, first: At) -> Self {
         Self { first: Some(first), ..self }
     }
 }
 
 impl Findings {
-    /// Notes a problem at `at`, which is made only if it may be reported.
+    /// Adds a problem at `at`. `finding` is called only if the problem may be reported.
     pub(super) fn push(&mut self, at: At, finding: impl FnOnce() -> Finding) {
         self.count += 1;
         if self.last.is_some_and(|last| at > last) {
@@ -92,12 +91,12 @@ impl Findings {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there are no problems.
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// In the order of the text, and at one place in the order of `push`; only the first.
+    /// Sorts by place, stably, and keeps the first [`MAX_PROBLEMS`].
     fn sort(&mut self) {
         self.kept.sort_by_key(|finding| finding.at);
         self.kept.truncate(MAX_PROBLEMS);
@@ -111,7 +110,7 @@ impl From<Finding> for Findings {
 }
 
 impl Problems {
-    /// The one problem of a file whose text is not there to look at.
+    /// The one problem of a file whose text could not be read.
     pub(super) fn of_file(file: &str, message: String) -> Self {
         Self::locate(file, "", Finding::of_file(At::default(), message).into())
     }
@@ -139,12 +138,12 @@ impl Problems {
         Self { more: count - first.len(), first }
     }
 
-    /// The first hundred, in the order of the file.
+    /// The first 100 problems, in the order of the file.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.first.iter()
     }
 
-    /// How many there are in all.
+    /// The number of all problems.
     #[must_use]
     pub fn count(&self) -> usize {
         self.first.len() + self.more
@@ -185,7 +184,7 @@ impl Error for Problem {}
 
 impl Error for Problems {}
 
-/// The text, less its middle where it is too long for a line that a person reads.
+/// Replaces the middle of a text that is longer than [`MAX_LENGTH`] by `…`.
 fn shortened(text: String) -> String {
     let count = text.chars().count();
     if count <= MAX_LENGTH {
@@ -205,10 +204,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_in_the_order_of_the_text_are_kept_and_all_are_counted() {
+    fn the_first_problems_by_place_are_kept_and_all_are_counted() {
         let text = "x".repeat(1000);
         let mut findings = Findings::default();
-        // In an order that is not that of the text.
+        // They are found in another order than that of the text.
         let mut made = 0;
         for number in 0..1000 {
             let octets = (number * 7) % 1000;
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_place_is_a_line_or_on_the_same_line_a_column() {
+    fn duplicates_name_the_line_or_on_the_same_line_the_column_of_the_first() {
         let message = |text: &str| {
             let second = finding(text.rfind('a').unwrap(), "duplicate key");
             let findings = second.with_first(At::new(text.find('a').unwrap())).into();
@@ -239,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_keeps_its_beginning_and_its_end() {
+    fn long_messages_keep_their_beginning_and_their_end() {
         let message = format!("begins {} ends", "ü".repeat(1_000_000));
         let problems = Problems::locate("a.yml", "", finding(0, &message).into());
         let message = &problems.iter().next().unwrap().message;

@@ -1,7 +1,6 @@
-//! Reads single values that people write, on the command line as in a file.
+//! Scalar values of the command line and of files.
 //!
-//! Each has one [`FromStr`], which clap uses as it is and the schema calls for what stands in a
-//! file, so that a message reads the same wherever the mistake was made.
+//! clap and the schema use the same [`FromStr`] of each, so both report the same messages.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -11,19 +10,17 @@ use std::time::Duration;
 use crate::model::{Label, TargetLabel};
 use crate::wire::{self, PROTOCOLS, Protocol};
 
-/// The longest span that can be configured: one day.
-///
-/// Nothing that is to be watched waits longer, and no sum of a few spans can overflow.
+/// The longest span that can be configured: one day, so that no sum of a few spans overflows.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The shortest interval that can be configured.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Labels that every metric of a target has (`target`), or those of its type (`le`, `quantile`); that
-/// another metric of the probe has (`source`); and that Prometheus sets when it scrapes.
+/// Labels of every metric of a target (`target`), of metric types (`le`, `quantile`), of other
+/// metrics of the probe (`source`), and those that Prometheus sets when it scrapes.
 const RESERVED_LABELS: [&str; 6] = ["target", "le", "quantile", "source", "job", "instance"];
 
-/// A length of time, more than zero and at most a day; written `200ms`, `1s` or `1m30s`.
+/// A duration, more than zero and at most a day, such as `200ms`, `1s` or `1m30s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(Duration);
 
@@ -31,62 +28,62 @@ pub struct Span(Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Interval(Duration);
 
-/// A share from 0 to 1; written `30%` or `0.3`.
+/// A ratio from 0 to 1, such as `30%` or `0.3`.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default)]
 pub struct Ratio(f64);
 
-/// Bits a second, from 1 to 10¹²; written `64kbit` or `1.5Mbit`.
+/// Bits per second, from 1 to 10¹², such as `64kbit` or `1.5Mbit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BitRate(NonZeroU64);
 
-/// The name of a label that a target may have: `[a-zA-Z_][a-zA-Z0-9_]*`, and not one that a metric of
-/// targets has already. Prometheus refuses a whole scrape in which a series has a label twice.
+/// The name of a label of a target: `[a-zA-Z_][a-zA-Z0-9_]*`, except the labels that metrics of
+/// targets already have. Prometheus rejects a whole scrape if one series has a label twice.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LabelName(String);
 
-/// The name of a protocol that does not exist.
+/// An unknown protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown protocol {name:?}{} (known: {})", did_you_mean(.name, &names()), names().join(", "))]
 pub struct UnknownProtocol {
     name: String,
 }
 
-/// Why a text is not a valid value of its kind.
+/// Why a text is not a valid value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScalarError {
-    /// A number alone, where a length of time is expected.
+    /// A number without a unit, where a duration is expected.
     #[error("needs a unit, such as {0}s or {0}ms")]
     NoUnit(String),
-    /// Not a length of time.
+    /// Not a duration.
     #[error("must be a duration, such as 200ms, 1s or 1m30s, not {0:?}")]
     NoDuration(String),
-    /// Zero, where time must pass.
+    /// A duration of zero.
     #[error("must be more than zero")]
     Zero,
-    /// Heartbeats in shorter order than can be kept.
+    /// An interval shorter than 1 ms.
     #[error("must be at least 1ms, not {0:?}")]
     IntervalTooShort(String),
-    /// More than a day.
+    /// A duration of more than a day.
     #[error("must be at most 24h, not {0:?}")]
     TooLong(String),
-    /// Not a share of a whole.
+    /// Not a ratio.
     #[error("must be from 0% to 100%, or from 0 to 1, not {0:?}")]
     NoRatio(String),
-    /// Not a number of bits a second.
-    #[error("must be from 1bit to 1000Gbit a second, such as 64kbit or 1.5Mbit, not {0:?}")]
+    /// Not a bit rate.
+    #[error("must be from 1bit to 1000Gbit per second, such as 64kbit or 1.5Mbit, not {0:?}")]
     NoBitRate(String),
     /// Not a network.
     #[error("must be a network, such as 192.0.2.0/24 or 2001:db8::/32, not {0:?}")]
     NoPrefix(String),
-    /// Not the name of a label.
+    /// Not a label name.
     #[error(
         "invalid label name {0:?}: must be letters, digits and underscores, and not begin with a digit"
     )]
     NoLabelName(String),
-    /// Metrics of targets have this label, or Prometheus sets it.
+    /// A label of the metrics of targets, or one that Prometheus sets.
     #[error("reserved label name {0:?}: Prometheus or a metric of targets already uses it")]
     ReservedLabel(String),
-    /// Prometheus uses such labels itself.
+    /// A label name that begins with `__`, for internal use of Prometheus.
     #[error("reserved label name {0:?}: names that begin with __ belong to Prometheus")]
     InternalLabel(String),
 }
@@ -101,17 +98,17 @@ fn names() -> Vec<&'static str> {
     PROTOCOLS.iter().map(|protocol| protocol.name()).collect()
 }
 
-/// That `protocol` has no option `key`, which some other protocol has.
+/// The message that `protocol` has no option `key`, which other protocols have.
 pub(super) fn foreign_option(key: &str, protocol: Protocol) -> String {
     let having = PROTOCOLS.iter().filter(|known| known.keys().contains(&key));
     let having: Vec<_> = having.map(|known| known.name()).collect();
-    format!("{} has no {key}: the protocol must be {}", protocol.name(), having.join(" or "))
+    format!("{} has no option {key}: the protocol must be {}", protocol.name(), having.join(" or "))
 }
 
-/// `, did you mean WORD?` with the word that a third of the letters or fewer would turn into one
-/// of `words`; otherwise nothing.
+/// `, did you mean WORD?` with the closest of `words`, if the edit distance is at most a third of
+/// the letters of `wrong`; otherwise nothing.
 pub(super) fn did_you_mean(wrong: &str, words: &[&str]) -> String {
-    // Comparing takes time in proportion to the length.
+    // Bounds the time of the comparison, which grows with the length.
     const MAX_LENGTH: usize = 64;
 
     if wrong.len() > MAX_LENGTH {
@@ -128,7 +125,7 @@ pub(super) fn did_you_mean(wrong: &str, words: &[&str]) -> String {
 }
 
 impl Span {
-    /// The length of time.
+    /// The duration.
     #[must_use]
     pub const fn duration(self) -> Duration {
         self.0
@@ -151,7 +148,7 @@ impl FromStr for Span {
 }
 
 impl Interval {
-    /// The length of time.
+    /// The duration.
     #[must_use]
     pub const fn duration(self) -> Duration {
         self.0
@@ -182,15 +179,15 @@ impl fmt::Display for Interval {
     }
 }
 
-/// A length of time as it is written in a file: `1m30s`.
+/// A duration as in a file: `1m30s`.
 pub(crate) fn format_duration(duration: Duration) -> String {
     humantime::format_duration(duration).to_string().replace(' ', "")
 }
 
-/// Reads what humantime reads, with messages that say what to write instead.
+/// Reads a duration as humantime does, with messages that say what to write instead.
 fn parse_duration(text: &str) -> Result<Duration, ScalarError> {
-    // humantime panics where its sum reaches 2^64 seconds. Five numbers of ten digits, of any
-    // unit, stay below.
+    // humantime panics if its sum reaches 2^64 seconds. Five numbers of ten digits, of any unit,
+    // stay below.
     const MAX_DIGITS: usize = 10;
     const MAX_LENGTH: usize = 64;
 
@@ -210,7 +207,7 @@ fn parse_duration(text: &str) -> Result<Duration, ScalarError> {
 }
 
 impl Ratio {
-    /// The share, from 0 to 1.
+    /// The ratio, from 0 to 1.
     #[must_use]
     pub const fn get(self) -> f64 {
         self.0
@@ -226,19 +223,19 @@ impl FromStr for Ratio {
             None => (text, 1.0),
         };
         match number.parse::<f64>() {
-            // Adding zero makes −0 a plain 0.
+            // Adding zero turns −0 into 0.
             Ok(value) if (0.0..=whole).contains(&value) => Ok(Self(value / whole + 0.0)),
             _ => Err(ScalarError::NoRatio(text.to_owned())),
         }
     }
 }
 
-/// In percent where that reads back as the same share, else as a plain number.
+/// Shows a ratio in percent if that reads back as the same value, otherwise as a number.
 impl fmt::Display for Ratio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Multiplying may miss the written figure by a rounding error: 0.07 × 100 = 7.000…001.
+        // The product may have a rounding error: 0.07 × 100 = 7.000…001.
         let percent = (self.0 * 100.0 * 1e9).round() / 1e9;
-        #[expect(clippy::float_cmp, reason = "the very same share, or it is written differently")]
+        #[expect(clippy::float_cmp, reason = "the percentage must read back as the same value")]
         if percent / 100.0 == self.0 {
             f.pad(&format!("{percent}%"))
         } else {
@@ -248,14 +245,14 @@ impl fmt::Display for Ratio {
 }
 
 impl BitRate {
-    /// What multiplies the number, and how that is written; the largest first.
+    /// The units and their factors, the largest first.
     const UNITS: [(u64, &str); 4] =
         [(1_000_000_000, "Gbit"), (1_000_000, "Mbit"), (1_000, "kbit"), (1, "bit")];
 
-    /// The largest.
+    /// The highest bit rate.
     const MOST: f64 = 1e12;
 
-    /// Bits a second.
+    /// Bits per second.
     #[must_use]
     pub const fn get(self) -> NonZeroU64 {
         self.0
@@ -284,7 +281,7 @@ impl FromStr for BitRate {
     }
 }
 
-/// In the largest unit of which it is a whole number.
+/// Shows a bit rate as a whole number of the largest unit possible.
 impl fmt::Display for BitRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rate = self.0.get();
@@ -297,7 +294,7 @@ impl fmt::Display for BitRate {
 }
 
 impl LabelName {
-    /// The names that no target may give to a label, except those that begin with `__`.
+    /// The reserved label names, except those that begin with `__`.
     pub fn reserved() -> impl Iterator<Item = &'static str> {
         TargetLabel::ALL.iter().map(|label| label.label()).chain(RESERVED_LABELS)
     }
@@ -377,7 +374,7 @@ mod tests {
         for text in ["", "bit", "64", "64k", "0bit", "-1kbit", "1001Gbit", "NaNbit", "infbit", "é"]
         {
             let error = rate(text).unwrap_err().to_string();
-            assert!(error.starts_with("must be from 1bit to 1000Gbit a second"), "{error}");
+            assert!(error.starts_with("must be from 1bit to 1000Gbit per second"), "{error}");
         }
     }
 
@@ -391,8 +388,8 @@ mod tests {
     }
 
     #[test]
-    fn a_span_that_is_none_says_what_to_write() {
-        let none = |text: &str| {
+    fn invalid_spans_are_explained() {
+        let invalid = |text: &str| {
             Err(format!("must be a duration, such as 200ms, 1s or 1m30s, not {text:?}"))
         };
         assert_eq!(span("5"), Err("needs a unit, such as 5s or 5ms".to_owned()));
@@ -401,10 +398,10 @@ mod tests {
         assert_eq!(span("0s"), Err("must be more than zero".to_owned()));
         assert_eq!(span("24h1ns"), Err("must be at most 24h, not \"24h1ns\"".to_owned()));
         for text in ["", " ", "s", "1 parsec", "-1", "-1s", "1s,", "12345678901s", "inf", "NaN"] {
-            assert_eq!(span(text), none(text), "{text:?}");
+            assert_eq!(span(text), invalid(text), "{text:?}");
         }
         let text = format!("{}s1000ms", u64::MAX);
-        assert_eq!(span(&text), none(&text));
+        assert_eq!(span(&text), invalid(&text));
     }
 
     #[test]
@@ -444,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn label_names_are_prometheus_label_names_less_the_reserved() {
+    fn label_names_are_those_of_prometheus_except_reserved_ones() {
         for name in ["site", "_x", "Rack_7", "le_"] {
             assert_eq!(name.parse::<LabelName>().unwrap().as_str(), name);
         }
@@ -463,12 +460,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_a_scalar_panic(text in r"\PC*|[0-9a-z. ]{0,80}|([0-9]{1,20}(y|M|w|s|ms|ns)){0,8}") {
+        fn no_text_makes_the_parsers_panic(text in r"\PC*|[0-9a-z. ]{0,80}|([0-9]{1,20}(y|M|w|s|ms|ns)){0,8}") {
             let _ = (span(&text), interval(&text), ratio(&text), text.parse::<LabelName>());
         }
 
         #[test]
-        fn what_is_shown_reads_back(nanos in 1_000_000..=LONGEST.as_nanos(), share in 0.0..=1.0) {
+        fn displayed_scalars_read_back(nanos in 1_000_000..=LONGEST.as_nanos(), share in 0.0..=1.0) {
             let duration = Duration::from_nanos(u64::try_from(nanos).unwrap());
             prop_assert_eq!(Span(duration).to_string().parse(), Ok(Span(duration)));
             prop_assert_eq!(Interval(duration).to_string().parse(), Ok(Interval(duration)));

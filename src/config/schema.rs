@@ -1,9 +1,9 @@
-//! What a configuration file may say: checks a tree of values, and makes a [`Config`] of it or
-//! collects what is wrong.
+//! Checks a tree of values against the known keys and their ranges, and returns a [`Config`] or all
+//! problems.
 //!
-//! Checking never stops at a problem: what is wrong is noted and left out, and the rest is checked
-//! as if it were absent. The mappings of a file are [`Level`]s; a key is one word in its level and
-//! one line where the level is read.
+//! A problem does not stop the check: an invalid value is reported and then treated as absent. Each
+//! mapping of a file is a [`Level`]. A new key is one word in its level, and one line where the level
+//! is read.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
@@ -25,9 +25,8 @@ use crate::wire::{FiledKey, Key, OptionSource, PROTOCOLS, Prober, Protocol, Prot
 
 /// A mapping whose keys are known.
 struct Level {
-    /// Where it is, for keys that belong here and stand elsewhere.
+    /// Where the mapping is, for messages about misplaced keys.
     place: &'static str,
-    /// Its keys.
     keys: Vec<&'static str>,
 }
 
@@ -46,7 +45,7 @@ static TARGET: LazyLock<Level> = LazyLock::new(|| Level {
     keys: [&["name", "address", "labels"], DEFAULTS.keys.as_slice(), OPTIONS.as_slice()].concat(),
 });
 
-/// The keys that some protocol adds to its targets, each once.
+/// The options of all protocols, each once.
 static OPTIONS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let mut keys = Vec::new();
     for &key in PROTOCOLS.iter().flat_map(|protocol| protocol.keys()) {
@@ -57,19 +56,19 @@ static OPTIONS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     keys
 });
 
-/// Checks a whole file, which is in `folder`.
+/// Checks a whole file. Paths in it are relative to `folder`.
 pub(super) fn check(root: &Node<'_>, folder: &Folder) -> Result<Config, Findings> {
     let mut checker = Checker { findings: Findings::default(), folder, keys: HashMap::new() };
     let config = checker.file(&Path::Root { at: root.at }, root);
     if checker.findings.is_empty() { Ok(config) } else { Err(checker.findings) }
 }
 
-/// Collects what is wrong while the tree is walked.
+/// Walks the tree and collects problems.
 struct Checker<'f> {
     findings: Findings,
-    /// What paths of other files are relative to.
+    /// The folder that paths of other files are relative to.
     folder: &'f Folder,
-    /// The keys that have been read, or why not, by the paths of their files.
+    /// The keys that have been read, or the messages why not, by the paths of their files.
     keys: HashMap<String, Result<Arc<Key>, String>>,
 }
 
@@ -77,31 +76,32 @@ struct Checker<'f> {
 struct Fields<'n> {
     level: &'static Level,
     entries: &'n [(Node<'n>, Node<'n>)],
-    /// Which entry is the one for each of the level's keys; of several, the first.
+    /// The index of the first entry of each of the level's keys.
     found: Vec<Option<usize>>,
 }
 
-/// A target whose name may be taken.
+/// A target that has not been compared with the others yet.
 struct Candidate {
     name: Option<TargetName>,
-    /// The target, where all that it needs is right.
+    /// The target, if its name and address are valid.
     target: Option<Target>,
 }
 
-/// The name of a target, and the entry that it comes from: `name` or `address`.
+/// The name of a target, and the entry that it is from: `name` or `address`.
 struct TargetName {
     text: String,
     key: &'static str,
     at: At,
 }
 
-/// A target whose replies at its address can be no other's.
+/// A target whose protocol has no session number: other targets at its address must have replies
+/// that differ.
 struct Exclusive<'c> {
     name: &'c str,
     prober: Arc<dyn Prober>,
 }
 
-/// The settings that `defaults` and targets share; `None` where absent or wrong.
+/// The settings that `defaults` and targets share; `None` if absent or invalid.
 struct CommonKeys {
     protocol: Option<Protocol>,
     port: Option<u16>,
@@ -141,8 +141,7 @@ impl Checker<'_> {
     fn rtt_buckets(&mut self, path: &Path<'_>, node: &Node<'_>) -> Vec<f64> {
         let items = self.list(path, node, "seconds");
         if items.is_some_and(<[Node<'_>]>::is_empty) {
-            let instead = "without the key, there are 20 buckets from 50 µs";
-            self.report(path, || format!("must not be empty: {instead}"));
+            self.report(path, || "must not be empty: omit the key for the default buckets");
         }
         let mut bounds: Vec<f64> = Vec::new();
         for (path, node) in enumerate(path, items.unwrap_or_default()) {
@@ -198,7 +197,7 @@ impl Checker<'_> {
         Candidate { name, target }
     }
 
-    /// The protocol of a target, `own` where it names one, with the options that it sets.
+    /// The protocol of a target with its options. `own` is the protocol that it names.
     fn protocol(
         &mut self,
         path: &Path<'_>,
@@ -207,7 +206,7 @@ impl Checker<'_> {
         defaults: &Defaults,
     ) -> ProtocolOptions {
         let protocol = own.unwrap_or(defaults.protocol);
-        // Of an unknown protocol, the options are not known either.
+        // The options of an unknown protocol are not known either.
         if own.is_none() && fields.index("protocol").is_some() {
             return protocol.default_options();
         }
@@ -219,7 +218,7 @@ impl Checker<'_> {
         protocol.options(&mut TargetKeys { checker: self, path, fields })
     }
 
-    /// The key in a file that is named in this one; each file is read once.
+    /// The key in the key file `file`. Each key file is read once.
     fn key(&mut self, file: &str) -> Result<Arc<Key>, String> {
         let folder = self.folder;
         let key = self.keys.entry(file.to_owned()).or_insert_with_key(|file| {
@@ -229,7 +228,7 @@ impl Checker<'_> {
         key.clone()
     }
 
-    /// The settings of a target, or of `defaults`; `fallback` holds where they are silent.
+    /// The settings of a target or of `defaults`. Missing ones are in `fallback`.
     fn settings(
         &mut self,
         path: &Path<'_>,
@@ -251,9 +250,8 @@ impl Checker<'_> {
         settings
     }
 
-    /// Reports a timeout that is too long for its interval, where either of them stands.
-    ///
-    /// A pair that is wrong in `defaults` is reported there, and not on each target.
+    /// Reports a timeout that is too long for the interval, if at least one of the two is set here.
+    /// A pair from `defaults` is thus reported there, and not on each target.
     fn check_in_flight(
         &mut self,
         path: &Path<'_>,
@@ -273,7 +271,8 @@ impl Checker<'_> {
         }
     }
 
-    /// The address of a target; `own` is its key `port`, and `default` what holds without either.
+    /// The address of a target. `own` is the value of its key `port`; without a port there and in
+    /// the address, `default` is used.
     fn address(
         &mut self,
         path: &Path<'_>,
@@ -294,7 +293,7 @@ impl Checker<'_> {
         Some(Address { host, port: written.or(own).unwrap_or(default) })
     }
 
-    /// The name of a target: the key `name`, or without one the address as it is written.
+    /// The name of a target: the value of `name`, or the address as written.
     fn name(&mut self, path: &Path<'_>, fields: &Fields<'_>) -> Option<TargetName> {
         if let Some((place, _)) = fields.entry(path, "name") {
             let text = self.value(path, fields, "name", values::name)?;
@@ -330,7 +329,7 @@ impl Checker<'_> {
         labels
     }
 
-    /// Reports every name that an earlier target has.
+    /// Reports every duplicate name.
     fn check_names(&mut self, path: &Path<'_>, items: &[Node<'_>], candidates: &[Candidate]) {
         let mut seen = HashMap::with_capacity(candidates.len());
         for (index, candidate) in candidates.iter().enumerate() {
@@ -345,8 +344,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Reports every target whose replies are an earlier one's as well, where the protocol has
-    /// nothing to distinguish them by.
+    /// Reports every target whose replies cannot be distinguished from those of an earlier target.
     fn check_distinct(&mut self, path: &Path<'_>, items: &[Node<'_>], candidates: &[Candidate]) {
         let mut seen: HashMap<&Address, Vec<Exclusive<'_>>> = HashMap::new();
         for (index, candidate) in candidates.iter().enumerate() {
@@ -361,8 +359,8 @@ impl Checker<'_> {
                 let place = path.item(index, items[index].at);
                 self.report(&place, || {
                     format!(
-                        "cannot be distinguished from {name:?}: same address, and {} replies to \
-                         both are the same",
+                        "cannot be distinguished from {name:?}: same address, and identical {} \
+                         replies",
                         target.protocol.name()
                     )
                 });
@@ -372,7 +370,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Reports `word` as a duplicate where it has been seen; `seen` keeps the place of the first.
+    /// Reports `word` if it is a duplicate. `seen` has the place of each word's first occurrence.
     fn check_new<W: Hash + Eq>(
         &mut self,
         seen: &mut HashMap<W, At>,
@@ -390,7 +388,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Reads the value of a key, where it is there and what it should be.
+    /// Reads the value of a key; `None` if it is absent, or invalid and thus reported.
     fn value<T>(
         &mut self,
         path: &Path<'_>,
@@ -402,7 +400,7 @@ impl Checker<'_> {
         read(node).map_err(|message| self.report(&path, || message)).ok()
     }
 
-    /// The items of a list; nothing is an empty one.
+    /// The items of a list. Null is an empty list.
     fn list<'n>(
         &mut self,
         path: &Path<'_>,
@@ -416,7 +414,7 @@ impl Checker<'_> {
         items
     }
 
-    /// The entries of a mapping; nothing is an empty one.
+    /// The entries of a mapping. Null is an empty mapping.
     fn entries<'n>(
         &mut self,
         path: &Path<'_>,
@@ -457,7 +455,7 @@ impl Checker<'_> {
         Some(Fields { level, entries, found })
     }
 
-    /// Notes a problem. The message is made only if it may be reported.
+    /// Adds a problem. `message` is called only if the problem may be reported.
     fn report<M: Display>(&mut self, path: &Path<'_>, message: impl FnOnce() -> M) {
         self.findings.push(path.at(), || Finding::new(path, message()));
     }
@@ -468,7 +466,7 @@ impl Checker<'_> {
 }
 
 impl<'n> Fields<'n> {
-    /// Which entry is the one for `key`, a key of the level.
+    /// The index of the entry of `key`, a key of the level.
     fn index(&self, key: &str) -> Option<usize> {
         let known = self.level.keys.iter().position(|known| *known == key);
         debug_assert!(known.is_some(), "{key} is a key of the level");
@@ -487,7 +485,7 @@ impl<'n> Fields<'n> {
 }
 
 impl CommonKeys {
-    /// These, and `fallback` where they are silent.
+    /// These settings, with missing ones from `fallback`.
     fn or(&self, fallback: &Defaults) -> Defaults {
         Defaults {
             protocol: self.protocol.unwrap_or(fallback.protocol),
@@ -501,7 +499,7 @@ impl CommonKeys {
     }
 }
 
-/// The options that a target sets of its protocol.
+/// The protocol options in the entries of a target.
 struct TargetKeys<'a, 'f, 'n> {
     checker: &'a mut Checker<'f>,
     /// The target.
@@ -551,7 +549,7 @@ fn unknown_key(word: &str, level: &Level) -> String {
     if word == "<<" {
         return "merge keys are not supported: put shared settings under defaults".to_owned();
     }
-    // The more general level first: a setting belongs under defaults before a target.
+    // The more general level comes first: a shared setting belongs under defaults.
     let levels: [&Level; 3] = [&FILE, &DEFAULTS, &TARGET];
     if let Some(other) = levels.iter().find(|other| other.keys.contains(&word)) {
         return format!("misplaced key: it belongs {}", other.place);

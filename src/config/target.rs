@@ -1,4 +1,4 @@
-//! What is probed, as checked configuration: names, spans and limits that the rest relies on.
+//! The checked configuration: targets, their defaults, and limits that other modules rely on.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -8,100 +8,98 @@ use super::address::Address;
 use super::scalars::format_duration;
 use crate::wire::{DEFAULT_PROTOCOL, Protocol, ProtocolOptions};
 
-/// How many heartbeats of one target can await their answers at once.
+/// How many heartbeats of one target can be in flight at once.
 ///
 /// Each takes a place in the ledger's ring, and the ring bounds a target's memory.
 pub const MAX_IN_FLIGHT: u32 = 1 << 16;
 
-/// How many heartbeats a target's flight recorder can hold: what the ledger's ring can.
+/// How many heartbeats a target's flight recorder can keep: as many as the ledger's ring.
 pub const MAX_RECORDER: u32 = MAX_IN_FLIGHT;
 
-/// The port of targets whose protocol has none of its own: that of the course's servers, which the
-/// responder listens on, too.
+/// The port of targets whose protocol has no port of its own. The responder and the course's servers
+/// listen on it.
 const DEFAULT_PORT: u16 = 12000;
 
-/// A whole configuration, free of contradictions.
-///
-/// The default is that of an empty file: no targets.
+/// A whole configuration, without contradictions. The default has no targets.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// What is probed, in the order of the file, then of the command line; names are unique.
+    /// The targets of the file in its order, then those of the command line. Names are unique.
     pub targets: Vec<Arc<Target>>,
-    /// Upper bounds of `heartbeat_rtt_seconds`' buckets, in seconds, ascending, without +Inf;
+    /// Upper bounds of the buckets of `heartbeat_rtt_seconds`, in seconds, ascending, without +Inf;
     /// never empty.
     pub rtt_buckets: Vec<f64>,
-    /// What targets are made of that say nothing else, those of the command line among them.
+    /// The default settings of all targets, including those of the command line.
     pub defaults: Defaults,
 }
 
-/// One path to watch.
+/// One target: a server to which heartbeats are sent, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     /// The value of the `target` label; unique, not empty, without control characters.
     pub name: String,
     /// Where heartbeats go.
     pub address: Address,
-    /// How they look on the wire, with all that this target sets of its protocol.
+    /// The protocol, with this target's options.
     pub protocol: ProtocolOptions,
     /// Time from one heartbeat to the next; from 1 ms to a day.
     pub interval: Duration,
-    /// How long an answer may take; more than zero, at most a day, and at most
-    /// [`MAX_IN_FLIGHT`] intervals.
+    /// Time to wait for an answer; more than zero, at most a day, and at most [`MAX_IN_FLIGHT`]
+    /// intervals.
     pub timeout: Duration,
     /// Consecutive misses before the target is down; at least 1.
     pub misses: u32,
     /// Consecutive answers before it is up again; at least 1.
     pub recoveries: u32,
-    /// How many of the newest heartbeats the flight recorder holds; from 1 to [`MAX_RECORDER`].
+    /// How many of the newest heartbeats the flight recorder keeps; from 1 to [`MAX_RECORDER`].
     pub recorder: u32,
-    /// Labels for its series beside `target`.
+    /// Labels of its series, in addition to `target`.
     pub labels: BTreeMap<String, String>,
 }
 
-/// The settings of targets that say nothing else; the fields are those of [`Target`].
+/// The default settings of targets, with the ranges of [`Target`].
 #[derive(Debug, Clone, Copy)]
 pub struct Defaults {
-    /// How heartbeats look on the wire.
+    /// The protocol.
     pub protocol: Protocol,
-    /// The port of addresses without one, where it is set; never 0. See [`Defaults::port_of`].
+    /// The port of addresses without a port, if set; never 0. See [`Defaults::port_of`].
     pub port: Option<u16>,
     /// Time from one heartbeat to the next.
     pub interval: Duration,
-    /// How long an answer may take.
+    /// Time to wait for an answer.
     pub timeout: Duration,
     /// Consecutive misses before a target is down.
     pub misses: u32,
     /// Consecutive answers before it is up again.
     pub recoveries: u32,
-    /// How many of the newest heartbeats the flight recorder holds.
+    /// How many of the newest heartbeats the flight recorder keeps.
     pub recorder: u32,
 }
 
-/// Targets of the command line whose names are taken.
+/// Names that two or more targets have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("duplicate target names: {}", .0.join(", "))]
 pub struct DuplicateNames(pub Vec<String>);
 
-/// A timeout so much longer than the interval that the ledger cannot hold what is in flight.
+/// A timeout that keeps more heartbeats in flight than the ledger has room for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a timeout of {} at an interval of {} keeps {count} heartbeats in flight, and at most {MAX_IN_FLIGHT} can be",
+    "a timeout of {} at an interval of {} keeps {count} heartbeats in flight: the limit is {MAX_IN_FLIGHT}",
     format_duration(*timeout),
     format_duration(*interval)
 )]
 pub struct TooManyInFlight {
     /// Time from one heartbeat to the next.
     pub interval: Duration,
-    /// How long an answer may take.
+    /// Time to wait for an answer.
     pub timeout: Duration,
-    /// How many heartbeats would await their answers.
+    /// How many heartbeats would be in flight.
     pub count: u128,
 }
 
-/// How many heartbeats await their answers when none comes.
+/// How many heartbeats are in flight when none is answered.
 ///
 /// # Errors
-/// Where they are more than [`MAX_IN_FLIGHT`]; an interval of zero is always too short.
+/// If they are more than [`MAX_IN_FLIGHT`], or the interval is zero.
 pub fn in_flight(interval: Duration, timeout: Duration) -> Result<u32, TooManyInFlight> {
     let count = timeout.as_nanos().div_ceil(interval.as_nanos().max(1));
     u32::try_from(count)
@@ -110,18 +108,18 @@ pub fn in_flight(interval: Duration, timeout: Duration) -> Result<u32, TooManyIn
         .ok_or(TooManyInFlight { interval, timeout, count })
 }
 
-/// 20 buckets from 50 µs, each twice the one before: up to 26.2 s, which holds a round trip of a
-/// local link as well as one over a satellite behind a full buffer.
+/// 20 bounds in seconds, from 50 µs to 26.2 s, each twice the one before. They cover a local link as
+/// well as a satellite link with a full buffer.
 #[must_use]
 pub fn default_rtt_buckets() -> Vec<f64> {
     (0..20).map(|power| 50e-6 * f64::from(1_u32 << power)).collect()
 }
 
 impl Config {
-    /// Adds targets of the command line behind those of the file.
+    /// Adds targets of the command line after those of the file.
     ///
     /// # Errors
-    /// Where names are not unique then.
+    /// If names are not unique.
     pub fn with_targets(
         mut self,
         extra: impl IntoIterator<Item = Target>,
@@ -152,14 +150,14 @@ impl Default for Config {
 }
 
 impl Defaults {
-    /// The port of an address without one, of a target that speaks `protocol`: what is set here
-    /// for all targets, otherwise the protocol's own, otherwise 12000.
+    /// The port of a target with `protocol` whose address has no port: [`Self::port`] if set,
+    /// otherwise the protocol's own, otherwise 12000.
     #[must_use]
     pub fn port_of(&self, protocol: Protocol) -> u16 {
         self.port.or(protocol.port()).unwrap_or(DEFAULT_PORT)
     }
 
-    /// The target of this name and address that says nothing else.
+    /// The target of this name and address, with these settings.
     #[must_use]
     pub fn target(&self, name: String, address: Address) -> Target {
         let Self { protocol, port: _, interval, timeout, misses, recoveries, recorder } = *self;
@@ -169,7 +167,7 @@ impl Defaults {
     }
 }
 
-/// The settings of an empty file: the course's.
+/// The settings without a file: those of the course's programs.
 impl Default for Defaults {
     fn default() -> Self {
         Self {
@@ -210,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_of_the_command_line_come_last_and_need_names_of_their_own() {
+    fn targets_of_the_command_line_come_last_and_need_unique_names() {
         let config = Config::default().with_targets([target("a"), target("stamp://a")]).unwrap();
         let names: Vec<_> = config.targets.iter().map(|target| target.name.as_str()).collect();
         assert_eq!(names, ["a", "stamp://a"]);
@@ -219,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_flight_has_a_bound() {
+    fn heartbeats_in_flight_are_limited() {
         let (ms, s) = (Duration::from_millis(1), Duration::from_secs(1));
         assert_eq!(in_flight(s, s), Ok(1));
         assert_eq!(in_flight(s, ms), Ok(1));
@@ -227,8 +225,8 @@ mod tests {
         assert_eq!(in_flight(ms, 65_536 * ms), Ok(65_536));
         assert_eq!(
             in_flight(ms, 65_537 * ms).unwrap_err().to_string(),
-            "a timeout of 1m5s537ms at an interval of 1ms keeps 65537 heartbeats in flight, \
-             and at most 65536 can be"
+            "a timeout of 1m5s537ms at an interval of 1ms keeps 65537 heartbeats in flight: \
+             the limit is 65536"
         );
         assert!(in_flight(Duration::ZERO, s).is_err());
     }

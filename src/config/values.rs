@@ -1,7 +1,7 @@
-//! Reads single values of a file: nodes of the right type, within their limits.
+//! Reads scalar values of a file, and checks their types and ranges.
 //!
-//! What people write on the command line as well is read by [`super::scalars`]; this file checks the
-//! type of the node first.
+//! Values that the command line has as well are parsed by [`super::scalars`], after the type of the
+//! node is checked here.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -12,13 +12,13 @@ use super::scalars::{self, LabelName, ScalarError};
 use super::target::MAX_RECORDER;
 use crate::wire::Protocol;
 
-/// The longest round-trip delay that can be a bucket's bound, in seconds: a day, as of a timeout.
+/// The highest bucket bound, in seconds: a day, the longest timeout.
 const MAX_BOUND: f64 = 86_400.0;
 
 /// A checked value, or the message about it.
 type Read<T> = Result<T, String>;
 
-/// That a value is not of the type that is expected.
+/// The message that a value does not have the `expected` type.
 pub(super) fn mismatch(expected: &str, node: &Node<'_>) -> String {
     if node.is_null() {
         return format!("is empty: must be {expected}");
@@ -26,7 +26,7 @@ pub(super) fn mismatch(expected: &str, node: &Node<'_>) -> String {
     format!("must be {expected}, not {}", node.kind())
 }
 
-/// Any text. Numbers and truth values are refused: YAML has changed what was written (1.10 is 1.1).
+/// Any text. Numbers and truth values are refused, since YAML may have changed them (1.10 is 1.1).
 pub(super) fn text<'n>(node: &'n Node<'_>) -> Read<&'n str> {
     if let Value::Text(text) = &node.value {
         return Ok(text);
@@ -63,7 +63,7 @@ pub(super) fn label_name(node: &Node<'_>) -> Read<LabelName> {
     parsed(text(node)?.parse())
 }
 
-/// An interval or a span. A plain number is read, too, for the sake of its message.
+/// An interval or a span. A plain number is parsed as well, so that the message asks for a unit.
 pub(super) fn duration<T: FromStr<Err = ScalarError>>(node: &Node<'_>) -> Read<T> {
     if node.is_number() || matches!(node.value, Value::Text(_)) {
         return parsed(node.to_string().parse());
@@ -81,7 +81,7 @@ pub(super) fn count(node: &Node<'_>) -> Read<u32> {
     whole(node, "a whole number from 1 to 4294967295")
 }
 
-/// How many heartbeats a flight recorder holds.
+/// How many heartbeats a flight recorder keeps.
 pub(super) fn recorder(node: &Node<'_>) -> Read<u32> {
     let expected = format!("a whole number from 1 to {MAX_RECORDER}");
     let depth: u32 = whole(node, &expected)?;
@@ -89,7 +89,7 @@ pub(super) fn recorder(node: &Node<'_>) -> Read<u32> {
     fits.then_some(depth).ok_or_else(|| format!("must be {expected}, not {node}"))
 }
 
-/// A whole number that fits, and not zero.
+/// A whole number that fits `T` and is not zero.
 fn whole<T: TryFrom<i64> + Default + PartialEq>(node: &Node<'_>, expected: &str) -> Read<T> {
     if !node.is_number() {
         return Err(mismatch(expected, node));
@@ -116,7 +116,7 @@ pub(super) fn bound(node: &Node<'_>) -> Read<f64> {
     Err(format!("must be a number of seconds, from 1e-9 to {MAX_BOUND}, not {node}"))
 }
 
-/// A bound as the histogram counts it, in whole nanoseconds.
+/// A bound in whole nanoseconds, the resolution of the histogram.
 pub(super) fn nanos(seconds: f64) -> f64 {
     (seconds * 1e9).round()
 }

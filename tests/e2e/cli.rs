@@ -58,7 +58,7 @@ fn what_is_asked_for_wrongly_ends_with_2_before_any_socket_opens() {
         (vec!["ping", "a:0"], "invalid port \"0\": must be from 1 to 65535"),
         (
             vec!["ping", "224.0.0.1"],
-            "224.0.0.1 is a multicast or broadcast address, and answers come from other addresses: name each host",
+            "224.0.0.1 is a multicast or broadcast address: replies come from other addresses, so name each host",
         ),
         (
             vec!["ping", "a", "-i", "0s"],
@@ -74,7 +74,7 @@ fn what_is_asked_for_wrongly_ends_with_2_before_any_socket_opens() {
         ),
         (
             vec!["ping", "a", "-i", "1ms", "-W", "100s"],
-            "a timeout of 1m40s at an interval of 1ms keeps 100000 heartbeats in flight, and at most 65536 can be",
+            "a timeout of 1m40s at an interval of 1ms keeps 100000 heartbeats in flight: the limit is 65536",
         ),
         (vec!["ping", "a", "--misses", "-1"], "unexpected argument '-1' found"),
         (vec!["ping", UNRESOLVABLE], "cannot resolve fe80::1%nowhere: the name has no address"),

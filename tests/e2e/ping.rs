@@ -392,7 +392,7 @@ fn only_who_has_the_key_is_answered() {
     // The other key, which anybody may read.
     let ended = run(PROBE, &["ping", "-c1", "-W1m", "--key-file", &another, &target]);
     assert_eq!(ended.code, Some(0));
-    assert!(ended.err.contains("anybody on this machine may read this key"), "{}", ended.err);
+    assert!(ended.err.contains("every user of this machine can read this key"), "{}", ended.err);
     assert!(ended.out.contains("1 sent, 1 received"), "{}", ended.out);
     let answered = answered + 1;
     let (foreign, received) = few(&["-W500ms", "--key-file", &foreign]);
@@ -415,7 +415,7 @@ fn only_who_has_the_key_is_answered() {
     // Nothing in the log is a key; that anybody may read the files is.
     let (_, log) = responder.end("TERM");
     let log = format!("{log:?}");
-    assert!(log.contains("anybody on this machine may read this key"), "{log}");
+    assert!(log.contains("every user of this machine can read this key"), "{log}");
     assert!(!log.contains(&"a".repeat(8)) && !log.contains(&"b".repeat(8)), "{log}");
 }
 
@@ -435,7 +435,7 @@ fn a_key_that_is_none_is_told_before_anything_is_sent() {
     let ended = run(PROBE, &["ping", "--key-file", &path, "ping://127.0.0.1"]);
     assert_eq!(ended.code, Some(2));
     assert!(
-        ended.err.contains("ping has no key_file: the protocol must be stamp"),
+        ended.err.contains("ping has no option key_file: the protocol must be stamp"),
         "{}",
         ended.err
     );

@@ -1,4 +1,4 @@
-//! What is an address, and what is said of texts that are none.
+//! Valid and invalid addresses.
 
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ fn ip(text: &str) -> Host {
 }
 
 #[test]
-fn hosts_stand_with_or_without_a_port() {
+fn hosts_are_read_with_and_without_a_port() {
     let port = Some(12000);
     for (text, expected) in [
         ("fra.example", (name("fra.example"), None)),
@@ -37,7 +37,7 @@ fn error(text: &str) -> String {
 }
 
 #[test]
-fn a_host_that_is_none_says_why() {
+fn invalid_hosts_are_explained() {
     let part = |part: &str| {
         format!(
             "invalid part {part:?} of a host name: parts have 1 to 63 characters and neither \
@@ -59,7 +59,7 @@ fn a_host_that_is_none_says_why() {
     );
     assert_eq!(
         error("münchen.example"),
-        "invalid character 'ü' in a host name: write the name as DNS has it, beginning with xn--"
+        "invalid character 'ü' in a host name: write the ASCII form, which begins with xn--"
     );
     assert_eq!(
         error(&format!("{}example", "a.".repeat(130))),
@@ -73,7 +73,7 @@ fn a_host_that_is_none_says_why() {
 }
 
 #[test]
-fn a_port_that_is_none_says_why() {
+fn invalid_ports_are_explained() {
     for port in ["", "0", "65536", "+1", "-1", "http", "1/x"] {
         let message = format!("invalid port {port:?}: must be from 1 to 65535");
         assert_eq!(error(&format!("a:{port}")), message);
@@ -82,7 +82,7 @@ fn a_port_that_is_none_says_why() {
 }
 
 #[test]
-fn a_literal_address_that_is_none_says_why() {
+fn invalid_literal_addresses_are_explained() {
     for (text, address) in [
         ("2001:db8::1:12000", "2001:db8::1:12000"),
         ("[::1", "[::1"),
@@ -108,7 +108,8 @@ fn a_literal_address_that_is_none_says_why() {
         assert_eq!(
             error(text),
             format!(
-                "invalid zone in {text:?}: only link-local addresses have one, and it names an interface"
+                "invalid zone in {text:?}: a zone names an interface, and only link-local \
+                 addresses have one"
             )
         );
     }
@@ -116,8 +117,8 @@ fn a_literal_address_that_is_none_says_why() {
         assert_eq!(
             error(group),
             format!(
-                "{group} is a multicast or broadcast address, and answers come from other addresses: \
-                 name each host"
+                "{group} is a multicast or broadcast address: replies come from other addresses, \
+                 so name each host"
             )
         );
     }
@@ -133,12 +134,12 @@ fn a_literal_address_that_is_none_says_why() {
 
 proptest! {
     #[test]
-    fn no_text_makes_an_address_panic(text in r"\PC*|[0-9a-f:.%\[\]]{0,40}|[a-z]{0,6}://\PC*") {
+    fn no_text_makes_the_parser_panic(text in r"\PC*|[0-9a-f:.%\[\]]{0,40}|[a-z]{0,6}://\PC*") {
         let _ = parse(&text);
     }
 
     #[test]
-    fn what_is_shown_reads_back(host in prop_oneof![
+    fn displayed_addresses_read_back(host in prop_oneof![
         "[a-z]([a-z0-9]{0,20}[a-z])?(\\.[a-z]{1,10}){0,3}".prop_map(Host::Name),
         any::<IpAddr>().prop_filter_map("of one host", |address| parse(&address.to_string()).ok()?.0.into()),
         any::<u64>().prop_map(|low| {

@@ -1,11 +1,11 @@
-//! What texts become as trees, and what bounds the reading of hostile ones.
+//! The trees that texts are read into, and the limits on hostile texts.
 
 use std::fmt::Write as _;
 
 use super::super::problem::Problems;
 use super::*;
 
-/// The value alone, with the values inside it, as text.
+/// The tree as text, without places.
 fn shown(node: &Node<'_>) -> String {
     match &node.value {
         Value::List(items) => {
@@ -25,7 +25,7 @@ fn tree(text: &str) -> String {
     shown(&read(text).unwrap())
 }
 
-/// Line, column and message.
+/// Line, column and message of the first problem.
 fn fault(text: &str) -> String {
     let problems = Problems::locate("", text, read(text).unwrap_err().into());
     let problem = problems.iter().next().unwrap();
@@ -42,12 +42,12 @@ fn values_have_the_types_of_the_core_schema() {
 }
 
 #[test]
-fn what_is_quoted_is_text() {
+fn quoted_scalars_are_text() {
     assert_eq!(tree(r#"['7', "true", '', "\0\x41\u00e9"]"#), r#"["7", "true", "", "\0Aé"]"#);
 }
 
 #[test]
-fn tags_of_the_core_schema_are_obeyed_and_others_kept() {
+fn tags_of_the_core_schema_are_applied_and_others_kept() {
     assert_eq!(
         tree("[!!str 7, ! 7, !!int '7', !!float 7, !!null '']"),
         r#"["7", "7", 7, 7, null]"#
@@ -69,20 +69,20 @@ fn duplicate_keys_are_kept() {
 fn every_value_has_its_place() {
     let text = "a: !x &b\n  - é\n  - *b\nc: 1";
     let fault = fault(text);
-    assert_eq!(fault, "3:5: an alias is inside the value that it repeats");
+    assert_eq!(fault, "3:5: alias refers to a value that contains it");
     let text = "# a comment\na: &b [é, 2]\nc: *b\n";
     let root = read(text).unwrap();
     let place = |found: &str| At::new(text.rfind(found).unwrap());
     let [(a, list), (c, alias)] = root.entries().unwrap() else { panic!("two entries") };
     assert_eq!((root.at, a.at, c.at), (place("a: &"), place("a: &"), place("c:")));
     assert_eq!((list.at, alias.at), (place("[é"), place("*b")));
-    // What an alias repeats is where it is written.
+    // Values inside a repeated value keep their places.
     let [first, second] = alias.items().unwrap() else { panic!("two items") };
     assert_eq!((first.at, second.at), (place("é"), place("2]")));
 }
 
 #[test]
-fn aliases_repeat_what_they_name_and_do_not_explode() {
+fn aliases_repeat_values_up_to_a_bound() {
     let repeated = |size: usize| {
         let long = "x".repeat(size);
         format!("- &long {long}\n{}", "- *long\n".repeat(100))
@@ -91,22 +91,22 @@ fn aliases_repeat_what_they_name_and_do_not_explode() {
     let root = read(&text).unwrap();
     let items = root.items().unwrap();
     assert_eq!((items.len(), items[100].word().len()), (101, 1000));
-    // 1 MiB beyond the length of the text is spent after eleven of a hundred.
-    assert_eq!(fault(&repeated(100_000)), "13:3: aliases expand to too much");
+    // Aliases may repeat 1 MiB more than the length of the text: eleven of these hundred.
+    assert_eq!(fault(&repeated(100_000)), "13:3: aliases expand to too much data");
 
     let mut bomb = "a0: &a0 [x]\n".to_owned();
     for level in 1..25 {
         let last = level - 1;
         writeln!(bomb, "a{level}: &a{level} [*a{last}, *a{last}]").unwrap();
     }
-    assert!(fault(&bomb).ends_with(": aliases expand to too much"), "{}", fault(&bomb));
+    assert!(fault(&bomb).ends_with(": aliases expand to too much data"), "{}", fault(&bomb));
 }
 
 #[test]
 fn an_alias_needs_an_anchor_before_it() {
     assert_eq!(fault("a: 1\nb: *c\n"), r#"2:4: unknown anchor "c""#);
     assert_eq!(fault("a: *c\nb: &c 1\n"), r#"1:4: unknown anchor "c""#);
-    assert_eq!(fault("&a {b: *a}"), "1:8: an alias is inside the value that it repeats");
+    assert_eq!(fault("&a {b: *a}"), "1:8: alias refers to a value that contains it");
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn depth_is_bounded_in_every_style() {
     let half = MAX_DEPTH / 2;
     let mixed = "- ".repeat(half) + &flow(half + 1);
     assert_eq!(fault(&mixed), format!("1:49: {deep}"));
-    // Through aliases as well: each of these lists is one level deeper than the one before.
+    // Aliases count as well: each of these lists is one level deeper than the one before.
     let mut chain = "- &a0 []\n".to_owned();
     for level in 1..40 {
         writeln!(chain, "- &a{level} [*a{}]", level - 1).unwrap();
@@ -129,7 +129,7 @@ fn depth_is_bounded_in_every_style() {
     assert_eq!(fault(&chain), format!("32:9: {deep}"));
 }
 
-/// How many octets of a text the parser reads before it gives up, or all of them.
+/// How many octets of a text precede the problem at which the parser stops.
 fn read_of(text: &str) -> usize {
     let problems = Problems::locate("", text, read(text).unwrap_err().into());
     let problem = problems.iter().next().unwrap();
@@ -138,7 +138,7 @@ fn read_of(text: &str) -> usize {
 }
 
 #[test]
-fn what_is_too_deep_is_not_read_to_its_end() {
+fn parsing_stops_at_the_depth_limit() {
     for opening in ["[", "{", "- ", "? ", "[{a: ", "{[", "- [", "a: ["] {
         for begin in ["a: ", "", "\n", "a:\n  b: "] {
             let text = begin.to_owned() + &opening.repeat(20_000);
@@ -154,21 +154,21 @@ fn the_number_of_values_is_bounded() {
     read_bounded(text, 7).unwrap();
     let problems = Problems::locate("", text, read_bounded(text, 6).unwrap_err().into());
     assert_eq!(problems.to_string(), ":1:1: file: has more than 6 values");
-    // What an alias repeats is one value more, as it takes no more memory.
+    // An alias counts as one value, since it shares the memory of the value that it repeats.
     read_bounded("[&a [1, 2, 3], *a, *a]", 7).unwrap();
 }
 
 #[test]
 fn a_file_is_one_document() {
     assert_eq!(tree("---\na: 1\n...\n"), r#"{"a": 1}"#);
-    assert_eq!(fault("a: 1\n---\nb: 2\n"), "2:1: a second document begins here");
+    assert_eq!(fault("a: 1\n---\nb: 2\n"), "2:1: must be one document, a second begins here");
     for text in ["", "\n", "# nothing\n", "---\n", "~", "null\n"] {
         assert_eq!(fault(text), "1:1: is empty", "{text:?}");
     }
 }
 
 #[test]
-fn what_is_not_yaml_is_named() {
+fn invalid_yaml_is_reported() {
     let wrong = [
         ("a: {b: 1\nc: 2}", "2:2: invalid YAML: "),
         ("a:\n\tb: 1\n", "2:2: invalid YAML: tab in indentation, use spaces"),
