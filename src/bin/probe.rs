@@ -1,4 +1,4 @@
-//! `heartbeat-probe`: arguments → run → exit code.
+//! The program `heartbeat-probe`.
 
 use std::process::ExitCode;
 

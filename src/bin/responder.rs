@@ -1,4 +1,4 @@
-//! `heartbeat-responder`: arguments → run → exit code.
+//! The program `heartbeat-responder`.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! `heartbeat-probe check FILE`: reports every problem of a configuration file, or prints what is in
-//! force.
+//! `heartbeat-probe check FILE`: reports every problem of a configuration file, or prints the
+//! configuration in force.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -23,14 +23,14 @@ pub struct Args {
     print: bool,
 }
 
-/// Checks the file. Problems go to stderr, as of a compiler; what is well, to stdout.
+/// Checks the file. Problems go to stderr, like those of a compiler; all else goes to stdout.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
     report(args, &mut io::stdout().lock(), &mut io::stderr().lock())
 }
 
 fn report(args: &Args, out: &mut impl Write, err: &mut impl Write) -> ExitCode {
-    // Where nobody reads (`check FILE | true`), there is the exit code all the same.
+    // Write errors are ignored, as in `check FILE | true`: the exit code gives the result.
     match configuration(Some(&args.file), &args.targets) {
         Ok(config) if args.print => {
             let _ = config.to_yaml(out);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_file_is_one_line_on_stdout() {
+    fn a_valid_file_is_one_line_on_stdout() {
         let ok = |line: &str| (ExitCode::SUCCESS, line.to_owned(), String::new());
         assert_eq!(check("targets: [{address: a}]\n"), ok("probe.yml: 1 target, ok\n"));
         assert_eq!(
@@ -87,13 +87,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_targets_is_refused_as_by_run_unless_the_command_line_has_some() {
+    fn a_file_without_targets_is_refused_unless_the_command_line_has_some() {
         for text in ["targets:\n", "targets: []\n", "defaults: {interval: 2s}\n", "{}\n"] {
             let (code, out, err) = check(text);
             assert_eq!((code, out.as_str()), (ExitCode::FAILURE, ""), "{text:?}");
             assert_eq!(
                 err,
-                "probe.yml: has no targets: add some to the file, or a TARGET to the command line\n"
+                "probe.yml: no targets: add some to the file, or a TARGET to the command line\n"
             );
         }
         let (code, out, err) = check_with("{}\n", &["a", "b:0"], false);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_force_is_printed() {
+    fn the_configuration_in_force_is_printed() {
         let text = "defaults: {interval: 2s}\nrtt_buckets: [1]\ntargets: [{address: a, labels: {x: '1'}}]\n";
         let (code, out, err) = check_with(text, &["stamp://[::1]:862"], true);
         assert_eq!((code, err.as_str()), (ExitCode::SUCCESS, ""));

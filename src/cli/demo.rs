@@ -1,4 +1,4 @@
-//! `heartbeat-probe demo`: the whole product in one process, on loopback.
+//! `heartbeat-probe demo`: four responders and the exporter in one process, on loopback.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -18,7 +18,7 @@ use crate::responder::{self, Handle, Responder};
 use crate::wire;
 
 use super::exporter::Exporter;
-use super::logging::unhurried;
+use super::logging::non_blocking;
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress};
 
 /// The command line of `demo`.
@@ -33,29 +33,29 @@ pub struct Args {
     listen_address: ListenAddress,
 }
 
-/// Heartbeats are twice as frequent as usual, so that there is more to see.
+/// Time from one heartbeat to the next: half the usual, so that more happens.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs the demonstration until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// Where the machine gives no socket, port or thread.
+/// If a socket, port or thread is not available.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = args.listen_address.bind().await?;
         let (config, _responders) = scene()?;
         let (workers, max_requests) = (NonZeroUsize::MIN, DEFAULT_MAX_REQUESTS);
-        // Whoever reads the lines may stop: the page must not wait for that.
-        let (mut out, _written_at_last) = unhurried(io::stdout());
+        // The page must not wait for a reader of standard output that has stopped.
+        let (mut out, _flush_on_drop) = non_blocking(io::stdout());
         let show = move |event: &Event| show_change(event, &mut out);
         Exporter { config, workers, listener, max_requests }.serve(introduce, show).await
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The four servers, and the configuration that watches them. The servers live as long as their
-/// handles.
+/// The configuration for the four servers, and the handles of their responders, which run until the
+/// handles are dropped.
 fn scene() -> anyhow::Result<(Config, Vec<Handle>)> {
     let well = impair::LinkSettings::default();
     let lossy = impair::LinkSettings { loss: 0.3, seed: 30, ..well };
@@ -80,7 +80,7 @@ fn scene() -> anyhow::Result<(Config, Vec<Handle>)> {
         targets.push(target(name, protocol, address)?);
         responders.push(handle);
     }
-    targets.push(target("absent", "heartbeat", nobody()?)?);
+    targets.push(target("absent", "heartbeat", unused_address()?)?);
     Ok((Config::default().with_targets(targets)?, responders))
 }
 
@@ -91,9 +91,9 @@ fn target(name: &str, protocol: &str, address: SocketAddr) -> anyhow::Result<Tar
     Ok(defaults.target(name.to_owned(), address))
 }
 
-/// A port on which nothing listens: one that was free a moment ago, on a loopback address that no
-/// other socket of this program can be given.
-fn nobody() -> io::Result<SocketAddr> {
+/// An address on which nothing listens: a free port of a loopback address to which this program
+/// binds no other socket.
+fn unused_address() -> io::Result<SocketAddr> {
     UdpSocket::bind((IpAddr::from([127, 0, 0, 2]), 0))?.local_addr()
 }
 
@@ -101,17 +101,17 @@ fn introduce(address: SocketAddr) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "Four servers on loopback are being watched, one heartbeat every 500 ms to each:\n\
+        "Monitoring four servers on loopback, one heartbeat every 500 ms to each:\n\
          \n\
          \x20 steady   answers everything (STAMP)\n\
          \x20 lossy    drops 30 % at random (the course's ping)\n\
          \x20 flaky    is down for 20 s of every 60 s (the course's heartbeat)\n\
-         \x20 absent   is not there at all\n\
+         \x20 absent   does not exist\n\
          \n\
          \x20 page     http://{address}/\n\
          \x20 metrics  http://{address}/metrics\n\
          \n\
-         Every change of state is a line below; Ctrl-C ends it.\n"
+         Changes of state are printed below. Press Ctrl-C to stop.\n"
     )?;
     out.flush()?;
     Ok(())
@@ -130,6 +130,6 @@ pub(super) fn show_change(event: &Event, out: &mut impl Write) {
             format!("{time}  {name:<8} DOWN  {misses} consecutive misses{why}\n")
         }
     };
-    // The terminal may be gone while the page is still looked at.
+    // The demo goes on without a terminal, as its page may still be in use.
     let _ = out.write_all(line.as_bytes());
 }

@@ -1,4 +1,4 @@
-//! What `run` and `demo` share: a probe, its page and its metrics, until a signal ends them.
+//! The exporter of `run` and `demo`: a probe with its page and metrics, until a signal stops it.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -14,24 +14,24 @@ use crate::web;
 use super::memory;
 use super::signal::Signals;
 
-/// What is exported, and how.
+/// A probe and its HTTP server, ready to run.
 #[derive(Debug)]
 pub(super) struct Exporter {
-    /// Whom to probe.
+    /// The configuration with the targets to probe.
     pub(super) config: Config,
-    /// On how many threads.
+    /// The number of probing threads.
     pub(super) workers: NonZeroUsize,
-    /// Where to serve HTTP.
+    /// The listener for HTTP.
     pub(super) listener: TcpListener,
-    /// How many scrapes are answered at a time.
+    /// The number of scrapes that are answered at a time.
     pub(super) max_requests: usize,
 }
 
 impl Exporter {
-    /// Probes and serves until SIGTERM or SIGINT; then sends nothing more, waits for what is in
-    /// flight, and closes the listener last.
+    /// Probes and serves until SIGTERM or SIGINT. Then it stops sending, waits for the heartbeats
+    /// in flight, and closes the listener last.
     ///
-    /// `started` is called once heartbeats leave, `happened` for every change of state.
+    /// `started` is called once probing has started, `happened` for every change of state.
     pub(super) async fn serve(
         self,
         started: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
@@ -58,7 +58,7 @@ impl Exporter {
         let router = web::probe_router(probe.clone(), max_requests);
         let (close, closed) = oneshot::channel::<()>();
         let server = tokio::spawn(web::serve(listener, router, async {
-            // An error is the sender's drop, which says the same.
+            // An error means that the sender was dropped, which is how shutdown is signalled.
             let _ = closed.await;
         }));
         started(address)?;
@@ -83,11 +83,11 @@ impl Exporter {
     }
 }
 
-/// Says which names mean nothing yet: a mistyped one would show as nothing but a target that is
-/// down.
+/// Logs the names that have no address yet, since a mistyped name otherwise shows only as a target
+/// that is down.
 async fn warn_of_names(probe: &Probe) {
-    /// Names that are told; more would bury the first.
-    const TOLD: usize = 10;
+    /// How many names are logged.
+    const LOGGED: usize = 10;
 
     let Ok(sample) = probe.sample().await else { return };
     let unresolved = sample.targets.iter().filter(|sample| !sample.resolved);
@@ -103,10 +103,6 @@ async fn warn_of_names(probe: &Probe) {
         return;
     }
     let count = names.len();
-    names.truncate(TOLD);
-    tracing::warn!(
-        count,
-        names = names.join(", "),
-        "names without an address; they are tried again"
-    );
+    names.truncate(LOGGED);
+    tracing::warn!(count, names = names.join(", "), "cannot resolve names, retrying");
 }

@@ -1,5 +1,4 @@
-//! `heartbeat-responder faults`: what shall go wrong enters; a running responder is told, and what
-//! it says leaves.
+//! `heartbeat-responder faults`: shows or changes the impairments of a running responder over HTTP.
 
 use std::io::{self, Write};
 use std::str::FromStr;
@@ -18,10 +17,10 @@ use super::impairments::ImpairmentArgs;
 use super::stated::Stated;
 use crate::config::Prefix;
 
-/// How long the responder may take to answer.
+/// How long to wait for the responder's answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many octets of an answer are read.
+/// The most octets of an answer that are read.
 const LARGEST: usize = 1 << 20;
 
 /// The command line of `faults`.
@@ -63,29 +62,29 @@ struct SetArgs {
     impairments: ImpairmentArgs,
 }
 
-/// Where a program serves HTTP.
+/// The URL of a responder's HTTP server.
 #[derive(Debug, Clone)]
 struct Web(Uri);
 
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("must be http://HOST:PORT, such as http://127.0.0.1:9863")]
-struct NoWeb;
+struct InvalidUrl;
 
 impl FromStr for Web {
-    type Err = NoWeb;
+    type Err = InvalidUrl;
 
-    fn from_str(text: &str) -> Result<Self, NoWeb> {
+    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
         let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-        let uri: Uri = whole.trim_end_matches('/').parse().map_err(|_| NoWeb)?;
+        let uri: Uri = whole.trim_end_matches('/').parse().map_err(|_| InvalidUrl)?;
         let is_http = uri.scheme_str() == Some("http");
-        if is_http && uri.host().is_some() { Ok(Self(uri)) } else { Err(NoWeb) }
+        if is_http && uri.host().is_some() { Ok(Self(uri)) } else { Err(InvalidUrl) }
     }
 }
 
-/// Does what is asked for.
+/// Runs the subcommand.
 ///
 /// # Errors
-/// The responder cannot be reached, or refuses.
+/// If the responder cannot be reached, or refuses.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -101,7 +100,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             },
             Action::Clear { source: Some(prefix) } => {
                 if stated.sources.remove(prefix).is_none() {
-                    bail!("there are no faults for {prefix} alone");
+                    bail!("no impairments are set for {prefix}");
                 }
             }
             Action::Clear { source: None } => stated = Stated::default(),
@@ -115,7 +114,7 @@ fn show(stated: &Stated, json: bool) -> anyhow::Result<()> {
     if json {
         writeln!(out, "{}", stated.to_json())?;
     } else if stated.in_words().is_empty() {
-        writeln!(out, "nothing goes wrong on purpose")?;
+        writeln!(out, "no impairments")?;
     } else {
         for words in stated.in_words() {
             writeln!(out, "{words}")?;
@@ -126,20 +125,19 @@ fn show(stated: &Stated, json: bool) -> anyhow::Result<()> {
 }
 
 impl Web {
-    /// Asks the responder, and reads the faults it answers with.
+    /// Sends a request to the responder and returns the impairments in its answer.
     async fn faults(&self, method: Method, body: String) -> anyhow::Result<Stated> {
         let asked = timeout(PATIENCE, self.ask(method, body)).await;
         let (status, text) = asked
             .unwrap_or_else(|_| bail!("no answer within {PATIENCE:?}"))
-            .with_context(|| format!("cannot ask the responder at {}", self.0))?;
+            .with_context(|| format!("cannot reach the responder at {}", self.0))?;
         match status {
-            StatusCode::OK => Stated::parse(&text).map_err(|problem| {
-                anyhow::anyhow!("{} says what is no list of faults: {problem}", self.0)
-            }),
+            StatusCode::OK => Stated::parse(&text)
+                .map_err(|problem| anyhow::anyhow!("invalid answer from {}: {problem}", self.0)),
             StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => {
                 bail!("{}", text.trim_end())
             }
-            _ => bail!("{} is no responder with faults: it answers {status}", self.0),
+            _ => bail!("unexpected answer from {}: {status}: is it a responder?", self.0),
         }
     }
 
@@ -161,12 +159,12 @@ impl Web {
             let response = sender.send_request(request).await?;
             let status = response.status();
             let body = Limited::new(response.into_body(), LARGEST).collect().await;
-            let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?;
+            let body = body.map_err(|error| anyhow::anyhow!("incomplete answer: {error}"))?;
             Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
         };
         tokio::select! {
             answer = exchange => answer,
-            // Ends first where the other end closes; then the exchange fails as well.
+            // Ends first if the other end closes the connection; the exchange then fails as well.
             Err(error) = connection => Err(error.into()),
         }
     }

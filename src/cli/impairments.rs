@@ -1,4 +1,4 @@
-//! The responder's `--loss`, `--delay`, …: flags enter, settings of a bad network leave.
+//! The responder's impairment flags: `--loss`, `--delay`, …
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -102,25 +102,25 @@ struct OutageArg {
     lasting: Span,
 }
 
-/// Why the value of a flag is none.
+/// Why the value of a flag is invalid.
 #[derive(Debug, thiserror::Error)]
 enum FlagError {
     #[error("must be two ratios, such as 1%,25%")]
-    NoBurst,
+    Burst,
     #[error("must be in, out or both")]
-    NoDirection,
+    Direction,
     #[error("must be uniform, normal or pareto")]
-    NoShape,
-    #[error("must be such as every=60s,for=20s")]
-    NoOutage,
+    Shape,
+    #[error("must be every=PERIOD,for=DURATION, such as every=60s,for=20s")]
+    Outage,
     #[error("the outage must be shorter than its period")]
-    OutageWithoutEnd,
+    OutageTooLong,
     #[error("{0} {1}")]
     Part(&'static str, ScalarError),
 }
 
 impl ImpairmentArgs {
-    /// The settings that the flags ask for; `seed` is taken where they name none.
+    /// The settings of these flags. `seed` is used if they have none.
     #[must_use]
     pub(super) fn settings(&self, seed: u64) -> LinkSettings {
         let ratio = |ratio: Option<Ratio>| ratio.unwrap_or_default().get();
@@ -153,21 +153,21 @@ impl ImpairmentArgs {
     }
 }
 
-/// Reads and writes the flags by their names with underscores.
+/// Reads and writes the flags by name, with underscores instead of hyphens.
 macro_rules! keyed {
     ($($flag:ident),+) => {
         impl ImpairmentArgs {
             const KEYS: &[&str] = &[$(stringify!($flag)),+];
 
-            /// Sets the flag of this name to what the text says.
+            /// Sets the flag of this name to the value in `text`.
             pub(super) fn set(&mut self, key: &str, text: &str) -> Result<(), String> {
                 match key {
                     $(stringify!($flag) => put(&mut self.$flag, text),)+
-                    _ => Err(format!("no such key (there are {})", Self::KEYS.join(", "))),
+                    _ => Err(format!("unknown key (known: {})", Self::KEYS.join(", "))),
                 }
             }
 
-            /// The flags that were given, by name, each as it is written.
+            /// The flags that were given, with their values as text.
             pub(super) fn stated(&self) -> Vec<(&'static str, String)> {
                 let mut stated = Vec::new();
                 $(
@@ -233,7 +233,7 @@ impl FromStr for BurstArg {
     type Err = FlagError;
 
     fn from_str(text: &str) -> Result<Self, FlagError> {
-        let (p, r) = text.split_once(',').ok_or(FlagError::NoBurst)?;
+        let (p, r) = text.split_once(',').ok_or(FlagError::Burst)?;
         Ok(Self { p: part("P", p)?, r: part("R", r)? })
     }
 }
@@ -243,7 +243,7 @@ impl FromStr for DirectionArg {
 
     fn from_str(text: &str) -> Result<Self, FlagError> {
         let known = LossyWay::ALL.into_iter().find(|direction| direction.name() == text);
-        known.map(Self).ok_or(FlagError::NoDirection)
+        known.map(Self).ok_or(FlagError::Direction)
     }
 }
 
@@ -252,7 +252,7 @@ impl FromStr for ShapeArg {
 
     fn from_str(text: &str) -> Result<Self, FlagError> {
         let known = Shape::ALL.into_iter().find(|shape| shape.name() == text);
-        known.map(Self).ok_or(FlagError::NoShape)
+        known.map(Self).ok_or(FlagError::Shape)
     }
 }
 
@@ -276,7 +276,7 @@ impl FromStr for ReorderArg {
             Some((share, hold)) => (share, Some(part("the hold", hold)?)),
             None => (text, None),
         };
-        Ok(Self { share: part("the share", share)?, hold })
+        Ok(Self { share: part("the ratio", share)?, hold })
     }
 }
 
@@ -289,12 +289,12 @@ impl FromStr for OutageArg {
             match setting.split_once('=') {
                 Some(("every", span)) if every.is_none() => every = Some(part("every", span)?),
                 Some(("for", span)) if lasting.is_none() => lasting = Some(part("for", span)?),
-                _ => return Err(FlagError::NoOutage),
+                _ => return Err(FlagError::Outage),
             }
         }
-        let (every, lasting): (Span, Span) = every.zip(lasting).ok_or(FlagError::NoOutage)?;
+        let (every, lasting): (Span, Span) = every.zip(lasting).ok_or(FlagError::Outage)?;
         if lasting >= every {
-            return Err(FlagError::OutageWithoutEnd);
+            return Err(FlagError::OutageTooLong);
         }
         Ok(Self { every, lasting })
     }
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_finds_its_setting() {
+    fn every_flag_has_its_setting() {
         let settings = parse(
             "--loss 30% --burst-loss 1%,0.25 --direction both --delay 20ms --jitter 5ms \
              --jitter-shape pareto --bandwidth 64kbit,20ms --duplicate 0.01 --reorder 2% \
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_may_follow_the_share_and_the_parts_of_an_outage_stand_in_any_order() {
+    fn a_hold_may_follow_the_ratio_and_an_outage_has_its_parts_in_any_order() {
         let settings = parse("--reorder 2%,250ms --outage for=1s,every=1m").unwrap();
         assert_eq!(settings.reorder_hold, Duration::from_millis(250));
         assert_eq!(settings.outage.unwrap().every, Duration::from_secs(60));
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_are_explained() {
+    fn invalid_values_are_explained() {
         for (arguments, message) in [
             ("--loss 130%", "must be from 0% to 100%"),
             ("--loss -1", "unexpected argument"),
@@ -389,9 +389,9 @@ mod tests {
             ("--bandwidth 64kbit,1", "the queue needs a unit"),
             ("--reorder-extent 0", "number would be zero"),
             ("--reorder 1%,1", "the hold needs a unit"),
-            ("--outage 20s", "must be such as every=60s,for=20s"),
-            ("--outage every=60s", "must be such as every=60s,for=20s"),
-            ("--outage every=60s,every=20s", "must be such as every=60s,for=20s"),
+            ("--outage 20s", "must be every=PERIOD,for=DURATION"),
+            ("--outage every=60s", "must be every=PERIOD,for=DURATION"),
+            ("--outage every=60s,every=20s", "must be every=PERIOD,for=DURATION"),
             ("--outage every=60s,for=60s", "shorter than its period"),
             ("--outage every=60,for=20s", "every needs a unit"),
             ("--seed x", "invalid digit"),

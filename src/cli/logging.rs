@@ -1,8 +1,7 @@
-//! Logs of both programs: `--log.level` and `--log.format` enter, a subscriber that writes to
-//! standard error is installed.
+//! Logging of both programs to standard error, as `--log.level` and `--log.format` say.
 //!
-//! A thread of its own writes. Should whoever reads the log stop reading, lines are given up once
-//! some thousands wait: no heartbeat, scrape or signal waits with them.
+//! A separate thread writes. If the reader of the log stops, lines are dropped once 4,096 wait, so
+//! that no heartbeat, scrape or signal waits for the log.
 
 use std::io::{IsTerminal as _, Write};
 
@@ -14,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt};
 
-/// What is logged, and how.
+/// The flags of logging.
 #[derive(Debug, Clone, Copy, clap::Args)]
 #[command(next_help_heading = "Logging")]
 pub struct LogArgs {
@@ -41,12 +40,12 @@ pub struct LogArgs {
     pub format: Format,
 }
 
-/// Lines that wait for whoever reads them, at most.
+/// How many lines wait to be written, at most.
 const BUFFERED_LINES: usize = 4096;
 
-/// A writer that never waits for `out`: a thread does. What is left is written when the guard is
-/// dropped.
-pub(super) fn unhurried(out: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+/// A writer that never blocks: a thread writes to `out`. Dropping the guard writes the waiting
+/// lines.
+pub(super) fn non_blocking(out: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
     NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES).lossy(true).finish(out)
 }
 
@@ -55,17 +54,17 @@ pub(super) fn unhurried(out: impl Write + Send + 'static) -> (NonBlocking, Worke
 pub enum Level {
     /// Single datagrams.
     Trace,
-    /// What only a developer asks for.
+    /// Details for developers.
     Debug,
     /// Changes of state.
     Info,
-    /// What somebody should look at.
+    /// Problems that need attention.
     Warn,
-    /// What keeps the program from working.
+    /// Problems that stop the program from working.
     Error,
 }
 
-/// What a message looks like.
+/// The format of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// A line for people.
@@ -75,11 +74,11 @@ pub enum Format {
 }
 
 impl LogArgs {
-    /// Installs the subscriber of the whole process; where there is one already, that stays.
+    /// Installs the subscriber of the process, unless there is one already.
     ///
-    /// What is logged last is written when the guard is dropped, or after a second given up.
+    /// Dropping the guard writes the waiting lines, or drops them after a second.
     pub fn init(self) -> WorkerGuard {
-        let (stderr, guard) = unhurried(std::io::stderr());
+        let (stderr, guard) = non_blocking(std::io::stderr());
         let colours = std::io::stderr().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let format: Box<dyn Layer<Registry> + Send + Sync> = match self.format {
@@ -88,12 +87,12 @@ impl LogArgs {
             }
             Format::Json => fmt::layer().json().with_writer(stderr).boxed(),
         };
-        // A test or a library user may have been first: their choice holds.
+        // An error means that a test or a user of the library has installed its own subscriber.
         let _ = tracing_subscriber::registry().with(format.with_filter(self.filter())).try_init();
         guard
     }
 
-    /// Our own messages by level; those of libraries from INFO up, whatever the level.
+    /// Filters our own messages by level, and those of libraries by level but never below INFO.
     fn filter(self) -> Targets {
         let level = match self.level {
             Level::Trace => LevelFilter::TRACE,
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn text_from_info_up_unless_told_otherwise() {
+    fn by_default_text_from_info_up_is_logged() {
         let log = parse(&[]).unwrap();
         assert_eq!((log.level, log.format), (Level::Info, Format::Text));
         let log = parse(&["--log.level=WARN", "--log.format", "json"]).unwrap();

@@ -1,8 +1,7 @@
-//! The command lines of both programs, one file a subcommand: what is asked for enters, an exit
-//! code leaves.
+//! The command lines of both programs, with one file for each subcommand.
 //!
-//! Exit codes: 0, it went well; 1, it did not (for `ping`: no answer; for `check`: problems); 2,
-//! what was asked for is wrong, found before any socket was opened.
+//! Exit codes: 0 for success; 1 for failure (of `ping`: no answer; of `check`: problems found); 2
+//! for invalid arguments or an invalid configuration, found before a socket is opened.
 
 pub mod check;
 pub mod demo;
@@ -27,16 +26,16 @@ use std::process::ExitCode;
 
 use crate::wire::{PROTOCOLS, Protocol};
 
-/// The exit code for a request that is wrong in itself, as clap has it for wrong flags.
+/// The exit code for invalid arguments or an invalid configuration, the same as clap's.
 pub const USAGE: u8 = 2;
 
-/// The protocols that a target may name, for help texts.
+/// The list of protocols for help texts.
 fn protocols() -> String {
     let line = |protocol: &Protocol| format!("\n  {:<10} {}", protocol.name(), protocol.summary());
     format!("Protocols:{}", PROTOCOLS.iter().map(line).collect::<String>())
 }
 
-/// Says what went wrong, with its causes, and gives the exit code for it.
+/// Prints an error with its causes, and returns `code` as the exit code.
 #[expect(clippy::print_stderr, reason = "this is the command line")]
 #[must_use]
 pub fn failed(error: &anyhow::Error, code: u8) -> ExitCode {

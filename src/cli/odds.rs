@@ -44,12 +44,12 @@ pub struct Args {
 /// Prints the table.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
-    // Where nobody reads, there is nobody to tell.
+    // A closed standard output is not an error.
     let _ = io::stdout().write_all(render(args).as_bytes());
     ExitCode::SUCCESS
 }
 
-/// The table, and a sentence on what it means in time.
+/// The table, and a sentence that converts it to time.
 fn render(args: &Args) -> String {
     let mut header = vec!["misses".to_owned(), "expected heartbeats".to_owned()];
     header.extend(args.within.iter().map(|&n| format!("within {}", grouped(&n.to_string()))));
@@ -77,7 +77,7 @@ fn render(args: &Args) -> String {
 fn sentence(args: &Args) -> String {
     let (loss, interval) = (args.loss, args.interval);
     if loss.get() == 0.0 {
-        return "Without loss, nothing that lives is ever called down.".to_owned();
+        return "Without loss, a live target is never down.".to_owned();
     }
     let times = args.misses.iter().map(|&misses| {
         let after = waiting(odds::expected(loss.get(), misses), interval.duration());
@@ -92,7 +92,7 @@ fn sentence(args: &Args) -> String {
     )
 }
 
-/// A number of heartbeats, to two decimals while those can mean anything.
+/// A number of heartbeats, with two decimals below 10¹⁵.
 fn heartbeats(loss: f64, expected: f64) -> String {
     match expected {
         _ if loss == 0.0 => "never".to_owned(),
@@ -102,7 +102,7 @@ fn heartbeats(loss: f64, expected: f64) -> String {
     }
 }
 
-/// A probability in percent, to three decimals; where those would all be 0, to three digits.
+/// A probability in percent, with three decimals, or with three digits if those would all be 0.
 fn percent(probability: f64) -> String {
     match probability * 100.0 {
         percent @ 5e-4.. => format!("{percent:.3} %"),
@@ -111,14 +111,14 @@ fn percent(probability: f64) -> String {
     }
 }
 
-/// So many intervals, in the two largest units that matter, rounded down.
+/// The time that `heartbeats` intervals take, in the two largest units, rounded down.
 fn waiting(heartbeats: f64, interval: Duration) -> String {
     const YEAR: f64 = 365.25 * 86_400.0;
     let seconds = heartbeats * interval.as_secs_f64();
     let of = |unit: f64| (seconds / unit).floor();
     match seconds {
-        f64::INFINITY => "an eternity".to_owned(),
-        // Anything that outlasts the planet is a matter of magnitude.
+        f64::INFINITY => "over 1e300 years".to_owned(),
+        // Above 10⁹ years, only the magnitude matters.
         _ if seconds >= 1e9 * YEAR => format!("{:.1e} years", seconds / YEAR),
         _ if seconds >= 100.0 * YEAR => {
             format!("{} years", grouped(&format!("{:.0}", seconds / YEAR)))
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_course_s_question() {
+    fn odds_of_the_course_s_loss() {
         assert_eq!(
             odds("--loss 30% --misses 3,4,5 -n 10,100,1000").unwrap(),
             "\
@@ -194,7 +194,7 @@ misses   expected heartbeats    within 3  within 1,000,000,000
    100            over 2e308         0 %                   0 %
 
 At a heartbeat every 200ms, 0.01% of random loss alone looks like an outage after \
-33m 20s (1 miss), 6,338 years (3 misses), an eternity (100 misses) on average.
+33m 20s (1 miss), 6,338 years (3 misses), over 1e300 years (100 misses) on average.
 "
         );
     }
@@ -207,7 +207,7 @@ At a heartbeat every 200ms, 0.01% of random loss alone looks like an outage afte
 misses  expected heartbeats  within 10
      3                never        0 %
 
-Without loss, nothing that lives is ever called down.
+Without loss, a live target is never down.
 "
         );
         assert_eq!(
@@ -223,7 +223,7 @@ on average.
     }
 
     #[test]
-    fn flags_out_of_range_say_so() {
+    fn flags_out_of_range_are_refused() {
         for (flags, message) in [
             ("--loss 30", "must be from 0% to 100%, or from 0 to 1, not \"30\""),
             ("--loss 0.3 -i 5", "needs a unit, such as 5s or 5ms"),
@@ -237,7 +237,7 @@ on average.
     }
 
     #[test]
-    fn waiting_is_told_in_units_that_matter() {
+    fn times_are_written_in_their_two_largest_units() {
         let second = Duration::from_secs(1);
         for (seconds, text) in [
             (0.25, "250ms"),
@@ -248,7 +248,7 @@ on average.
             (365.25 * 86_400.0 * 3.0, "3y 0d"),
             (365.25 * 86_400.0 * 1234.0, "1,234 years"),
             (365.25 * 86_400.0 * 1.5e12, "1.5e12 years"),
-            (f64::INFINITY, "an eternity"),
+            (f64::INFINITY, "over 1e300 years"),
         ] {
             assert_eq!(waiting(seconds, second), text);
         }

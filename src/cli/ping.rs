@@ -1,4 +1,4 @@
-//! `heartbeat-probe ping`: one target, a line for every heartbeat, then the figures.
+//! `heartbeat-probe ping`: probes one target, prints a line for each heartbeat, then statistics.
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
@@ -47,19 +47,18 @@ pub struct Args {
     json: bool,
 }
 
-/// Pings. Exit code 0: at least one heartbeat was answered in time; 1: none was.
+/// Pings. The exit code is 0 if at least one heartbeat was answered in time, otherwise 1.
 ///
 /// # Errors
-/// Where pinging cannot begin: what is asked for contradicts itself, the name has no address, or
-/// the machine gives no socket.
+/// If the arguments contradict each other, the name does not resolve, or no socket is available.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let target = target(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(ping(args, target))?;
-    // A lookup that still hangs must not hold the program up.
+    // Does not wait for a name lookup that hangs.
     runtime.shutdown_background();
 
-    seen_enough(write(&report, args.json, io::stdout().lock()))?;
+    output_closed(write(&report, args.json, io::stdout().lock()))?;
     Ok(if report.counts.received > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -91,7 +90,7 @@ async fn ping(args: &Args, target: Target) -> anyhow::Result<PingDocument> {
         bail!("cannot resolve {}: {why}", before.target.address.host);
     };
     if !args.json {
-        seen_enough(println(format_args!(
+        output_closed(println(format_args!(
             "HEARTBEAT {} ({address}) by {protocol}: {} heartbeats, one every {}",
             args.target, args.count, args.interval
         )))?;
@@ -100,21 +99,21 @@ async fn ping(args: &Args, target: Target) -> anyhow::Result<PingDocument> {
     let mut log = Log { quiet: args.json, until_down: args.until_down, ..Log::default() };
     tokio::select! {
         outcome = follow(&mut events, &mut log, &probe) => outcome?,
-        // What is in flight is waited for; a second signal is not.
+        // Waits for the heartbeats in flight, or for a second signal.
         _ = signals.next() => tokio::select! {
             () = probe.stop() => {}
             _ = signals.next() => {}
         },
     }
-    // What was settled while the probe came to its end.
+    // Events of heartbeats that were settled while the probe stopped.
     while let Ok(event) = events.try_recv() {
-        seen_enough(log.take(&event))?;
+        output_closed(log.take(&event))?;
     }
     let (at, sample) = sample(&probe).await?;
     Ok(PingDocument::new(args.target.clone(), &sample, at, delays(log.rtts), log.down))
 }
 
-/// Shows what happens until all is settled.
+/// Prints events until all heartbeats are settled.
 async fn follow(
     events: &mut UnboundedReceiver<Event>,
     log: &mut Log,
@@ -126,8 +125,8 @@ async fn follow(
             biased;
             event = events.recv() => {
                 let Some(event) = event else { return Ok(()) };
-                let enough = seen_enough(log.take(&event))?;
-                if enough || (log.until_down && log.down) {
+                let closed = output_closed(log.take(&event))?;
+                if closed || (log.until_down && log.down) {
                     probe.stop().await;
                     return Ok(());
                 }
@@ -137,14 +136,14 @@ async fn follow(
     }
 }
 
-/// The target's figures, and when they were gathered.
+/// A sample of the target, and when it was taken.
 async fn sample(probe: &Probe) -> anyhow::Result<(Wall, TargetSample)> {
     let sample = probe.sample().await?;
     let target = sample.targets.into_iter().next().context("the probe lost its target")?;
     Ok((sample.at, target))
 }
 
-/// What has happened so far.
+/// The events so far.
 #[derive(Debug, Default)]
 struct Log {
     quiet: bool,
@@ -152,8 +151,8 @@ struct Log {
     until_down: bool,
     /// Round-trip delays of the heartbeats that were answered in time, in the order of answers.
     rtts: Vec<Duration>,
-    /// The last verdict, or the one that ended the run: what is answered afterwards, of what was
-    /// in flight, does not unsay it.
+    /// Whether the target is down. With `until_down` it stays set: answers to heartbeats in flight
+    /// do not reset it.
     down: bool,
 }
 
@@ -176,7 +175,7 @@ impl Log {
     }
 }
 
-/// What is said of an event, if anything is.
+/// The line about an event, if it has one.
 pub(super) fn line(event: &Event) -> Option<String> {
     let timeout = event.target.timeout;
     Some(match event.what {
@@ -215,8 +214,8 @@ fn unsent(reason: UnsentReason) -> &'static str {
         UnsentReason::NoRoute => "no route to the host",
         UnsentReason::Refused => "refused by this machine (a local firewall?)",
         UnsentReason::Buffer => "the socket's buffer is full",
-        UnsentReason::Skipped => "this program was late",
-        UnsentReason::Other => "the kernel did not take it",
+        UnsentReason::Skipped => "the probe was late",
+        UnsentReason::Other => "the system call failed",
     }
 }
 
@@ -228,9 +227,8 @@ fn millis(span: Duration) -> String {
     format!("{:.3}", span.as_secs_f64() * 1e3)
 }
 
-/// Whether whoever read standard output has closed it (`ping … | head`): then it is time to end,
-/// but nothing went wrong.
-fn seen_enough(written: io::Result<()>) -> io::Result<bool> {
+/// Whether standard output is closed (`ping … | head`), which ends the run without an error.
+fn output_closed(written: io::Result<()>) -> io::Result<bool> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
         written => written.map(|()| false),
@@ -243,7 +241,7 @@ fn println(line: std::fmt::Arguments<'_>) -> io::Result<()> {
     out.flush()
 }
 
-/// Writes the figures of a whole run, for programs or for people.
+/// Writes the statistics of a whole run, as JSON or as text.
 fn write(report: &PingDocument, json: bool, mut out: impl Write) -> io::Result<()> {
     if !json {
         return summarize(report, out);
@@ -252,7 +250,7 @@ fn write(report: &PingDocument, json: bool, mut out: impl Write) -> io::Result<(
     writeln!(out)
 }
 
-/// Writes the figures as a person reads them.
+/// Writes the statistics as text.
 pub(super) fn summarize(report: &PingDocument, mut out: impl Write) -> io::Result<()> {
     let loss = report.loss_ratio.map_or(String::new(), |loss| format!(" ({:.1} %)", loss * 100.0));
     let counts = &report.counts;
@@ -288,7 +286,7 @@ pub(super) fn summarize(report: &PingDocument, mut out: impl Write) -> io::Resul
     Ok(())
 }
 
-/// The figures of these delays; `None` where there are none.
+/// Statistics of these round-trip delays, or `None` if there are none.
 fn delays(mut rtts: Vec<Duration>) -> Option<DelaysDocument> {
     rtts.sort_unstable();
     let (min, max) = (rtts.first()?, rtts.last()?);
@@ -306,8 +304,8 @@ fn delays(mut rtts: Vec<Duration>) -> Option<DelaysDocument> {
     })
 }
 
-/// The smallest of the ascending `values`, of which there is one at least, that `percent` of them
-/// do not exceed.
+/// The smallest of `values` that at least `percent` of them do not exceed. `values` are ascending
+/// and not empty.
 fn quantile(values: &[Duration], percent: usize) -> Duration {
     values[(values.len() * percent).div_ceil(100).max(1) - 1]
 }
@@ -317,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_values_that_were_seen() {
+    fn quantiles_are_observed_values() {
         let values: Vec<Duration> = (1..=10).map(Duration::from_secs).collect();
         assert_eq!(quantile(&values, 50), Duration::from_secs(5));
         assert_eq!(quantile(&values, 99), Duration::from_secs(10));
@@ -325,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_of_delays_are_those_of_ping() {
+    fn statistics_of_delays_are_those_of_ping() {
         let rtt = delays([3, 1, 2].map(Duration::from_secs).to_vec()).unwrap();
         assert_eq!((rtt.min, rtt.avg, rtt.max), (1.0, 2.0, 3.0));
         assert!((rtt.mdev - (2.0f64 / 3.0).sqrt()).abs() < 1e-12);

@@ -1,11 +1,10 @@
-//! Which threads have the processor first.
+//! Scheduling priorities of threads.
 
-/// Lets the calling thread have the processor only while nobody else wants it much: a nice value of
-/// 10 at least, which Linux has for each thread (sched(7)).
+/// Lowers the priority of the calling thread to a nice value of at least 10. On Linux, nice values
+/// are per thread (sched(7)).
 ///
-/// For threads that encode, compress and look up, so that a large scrape on a busy machine holds
-/// up no worker: that a scrape takes longer harms nobody, that a heartbeat leaves late does. Where
-/// it is refused, nothing is lost but this.
+/// For threads that encode, compress and resolve names, so that a large scrape on a busy machine
+/// does not delay heartbeats. A failure is ignored, as the thread then runs at normal priority.
 pub(super) fn give_way() {
     let nice = rustix::process::getpriority_process(None).unwrap_or(0);
     let _ = rustix::process::setpriority_process(None, nice.max(10));

@@ -1,4 +1,4 @@
-//! `heartbeat-responder`: arguments enter; a responder and its HTTP run until a signal.
+//! `heartbeat-responder`: a responder and its HTTP server, until a signal stops them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -85,7 +85,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// Whether nobody is answered but whom a key vouches for.
+    /// Whether only requests that are authenticated by a key are answered.
     fn require_auth(&self) -> bool {
         !self.key_files.is_empty() && !self.allow_unauthenticated
     }
@@ -100,16 +100,16 @@ enum Command {
 /// Runs the program until SIGTERM or SIGINT, or its subcommand to the end.
 ///
 /// # Errors
-/// Those of the subcommand; else an address that cannot be bound to, by its name, or a resource that
-/// the system does not give.
+/// Those of the subcommand, or if an address cannot be bound or a thread or socket is not
+/// available.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(Command::Faults(args)) = &args.command {
         return faults::run(args);
     }
     let _log = args.log.init();
-    // Each thread takes some, and there is one for each core.
+    // Each thread needs some descriptors, and there is a thread for each core.
     if let Err(error) = net::raise_descriptor_limit() {
-        warn!(%error, "cannot raise the limit of open files");
+        warn!(%error, "cannot raise the limit on open files");
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -119,9 +119,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 async fn serve(args: &Args) -> anyhow::Result<()> {
-    // From here on a signal is no sudden end, however early it comes.
+    // First, so that a signal during the start also ends in an orderly shutdown.
     let mut signals = Signals::listen()?;
-    // A seed is to be typed again from a log: nine digits are varied enough.
+    // Nine digits are varied enough, and can be typed again from a log.
     let seed = net::now().wall.as_nanos() % 1_000_000_000;
     let settings = args.impairments.settings(seed);
     let rate_limit = NonZeroU32::new(args.rate_limit);
@@ -140,7 +140,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         responder = responder.stateless();
     }
     let listener = args.web_listen_address.bind().await?;
-    let http = listener.local_addr().context("cannot tell where HTTP is served")?;
+    let http = listener.local_addr().context("cannot get the address of the HTTP listener")?;
 
     let status =
         ResponderStatus { listeners: responder.local_addrs(), impairments: settings.in_words() };
@@ -155,7 +155,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let shutdown = async {
         let name = signals.next().await;
         info!(signal = %name, "stopping");
-        // Only then HTTP ends: the last scrape finds the final figures.
+        // HTTP ends after the responder, so that a last scrape has the final figures.
         responder.stop();
     };
     web::serve(listener, router, shutdown).await;
@@ -163,7 +163,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One line for each listener, and a warning where the answers are not to be believed.
+/// Logs one line for each listener, and a warning if there are impairments.
 fn announce(status: &ResponderStatus, http: SocketAddr, settings: &LinkSettings) {
     for address in &status.listeners {
         info!(%address, "answering heartbeats over UDP");
@@ -171,7 +171,7 @@ fn announce(status: &ResponderStatus, http: SocketAddr, settings: &LinkSettings)
     info!(address = %http, "serving HTTP");
     if !settings.is_off() {
         let seed = settings.seed;
-        warn!(seed, "this responder behaves badly on purpose: {settings}");
+        warn!(seed, "impairments: {settings}");
     }
 }
 
@@ -182,7 +182,7 @@ fn key_file(path: &str) -> Result<KeyFile, KeyFileError> {
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = text.parse().map_err(|_| {
         let zone = if text.contains('%') {
-            "; a zone is the number of its interface, [fe80::1%2]:12000"
+            "; a zone must be the number of an interface, as in [fe80::1%2]:12000"
         } else {
             ""
         };
@@ -190,7 +190,7 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
     })?;
     let ip = address.ip().to_canonical();
     if ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
-        return Err("is a group: what is sent to many is answered by nobody".to_owned());
+        return Err("is a multicast or broadcast address: must be unicast".to_owned());
     }
     Ok(address)
 }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_gives_keys_and_no_more_has_nobody_answered_without_one() {
+    fn keys_require_authentication_unless_open_requests_are_allowed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key").display().to_string();
         std::fs::write(&file, "0".repeat(32)).unwrap();
@@ -245,14 +245,14 @@ mod tests {
     }
 
     #[test]
-    fn wrong_addresses_are_explained() {
+    fn invalid_arguments_are_explained() {
         for (argument, message) in [
             ("--listen=12000", "must be ADDR:PORT"),
             ("--listen=localhost:12000", "must be ADDR:PORT"),
-            ("--listen=[fe80::1%eth0]:1", "a zone is the number of its interface"),
-            ("--listen=224.0.0.1:12000", "is a group"),
-            ("--listen=[ff02::1%1]:12000", "is a group"),
-            ("--listen=255.255.255.255:12000", "is a group"),
+            ("--listen=[fe80::1%eth0]:1", "a zone must be the number of an interface"),
+            ("--listen=224.0.0.1:12000", "is a multicast or broadcast address"),
+            ("--listen=[ff02::1%1]:12000", "is a multicast or broadcast address"),
+            ("--listen=255.255.255.255:12000", "is a multicast or broadcast address"),
             ("--web.listen-address=9863", "must be :PORT or HOST:PORT"),
             ("--allow=fra.example", "must be a network, such as 192.0.2.0/24"),
             ("--rate-limit=-1", "invalid value"),

@@ -37,7 +37,7 @@ pub struct Args {
     workers: NonZeroUsize,
 }
 
-/// More threads than this would each have too little to do.
+/// The limit of `--workers`. More threads would have too little work each.
 const MAX_WORKERS: usize = 64;
 
 fn workers(text: &str) -> Result<NonZeroUsize, String> {
@@ -48,17 +48,17 @@ fn workers(text: &str) -> Result<NonZeroUsize, String> {
 /// Runs the exporter until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// Where the machine gives no socket, port or thread. What the user asked for wrongly is reported
-/// here, and the exit code is 2.
+/// If a socket, port or thread is not available. An invalid configuration is not an error here: it
+/// is reported, and the exit code is 2.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = match configuration(args.config_file.as_deref(), &args.targets) {
         Ok(config) => config,
         Err(problem) => return Ok(failed(&problem, USAGE)),
     };
     if let Err(error) = net::raise_descriptor_limit() {
-        tracing::warn!(%error, "cannot raise the limit of open files");
+        tracing::warn!(%error, "cannot raise the limit on open files");
     }
-    // The threads that this starts are those of blocking work alone.
+    // Only the threads for blocking work are started by this runtime.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .on_thread_start(priority::give_way)
@@ -73,15 +73,15 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let Args { workers, max_requests, .. } = *args;
         Exporter { config, workers, listener, max_requests }.serve(started, log_change).await
     })?;
-    // A lookup that still hangs must not hold the program up.
+    // Does not wait for a name lookup that hangs.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
-/// The configuration in `file`, if there is one, with `arguments` as further targets.
+/// The configuration in `file`, if given, with the additional targets in `arguments`.
 ///
 /// # Errors
-/// What is wrong with either of them, or that there is no target in either.
+/// If the file or an argument is invalid, or there are no targets.
 pub(super) fn configuration(file: Option<&Path>, arguments: &[String]) -> anyhow::Result<Config> {
     let config = match file {
         Some(path) => config::load(path)?,
@@ -96,13 +96,11 @@ pub(super) fn configuration(file: Option<&Path>, arguments: &[String]) -> anyhow
     match file {
         _ if !config.targets.is_empty() => Ok(config),
         Some(file) => anyhow::bail!(
-            "{}: has no targets: add some to the file, or a TARGET to the command line",
+            "{}: no targets: add some to the file, or a TARGET to the command line",
             file.display()
         ),
         None => {
-            anyhow::bail!(
-                "nothing to probe: name a TARGET, or a file with targets by --config.file"
-            )
+            anyhow::bail!("no targets: give a TARGET, or a file with targets by --config.file")
         }
     }
 }

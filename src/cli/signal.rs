@@ -1,9 +1,9 @@
-//! The signals that end a program.
+//! The signals that stop a program.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that end the program.
+/// SIGTERM and SIGINT.
 #[derive(Debug)]
 pub(super) struct Signals {
     terminate: Signal,
@@ -11,7 +11,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Listens; from here on, none is a sudden end.
+    /// Starts to listen. From then on, the signals do not kill the process.
     pub(super) fn listen() -> anyhow::Result<Self> {
         let on = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
@@ -20,7 +20,7 @@ impl Signals {
         })
     }
 
-    /// The name of the next one.
+    /// Waits for a signal and returns its name.
     pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

@@ -1,8 +1,7 @@
-//! The faults of a responder as JSON: a document enters, checked values leave, and the other way
-//! round.
+//! Reads and writes the impairments of a responder as JSON.
 //!
-//! The document is `{"all": {…}, "sources": {"192.0.2.0/24": {…}}}`; each part may be missing. The
-//! keys within are the flags with underscores, the values those of the flags.
+//! The document is `{"all": {…}, "sources": {"192.0.2.0/24": {…}}}`. Each part may be missing. The
+//! inner keys are the names of the flags with underscores, with the same values.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,14 +16,13 @@ use crate::observe::document::{FaultsDocument, Setting};
 use crate::responder::{FaultSwitch, Faults};
 use crate::web::FaultControl;
 
-/// Sources that may have faults of their own: for each datagram, they are gone through one by one.
-/// With all that may be said of each, they fit into a request.
+/// How many networks may have impairments of their own. With all keys set, they fit into a request.
 const MAX_SOURCES: usize = 1000;
 
-/// Faults that are longer as a document, in octets, are not logged.
+/// The most octets of a document that is logged.
 const LOGGED: usize = 8 << 10;
 
-/// What was asked for, of all and of some sources.
+/// The impairments as given: for all sources, and for some networks instead.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Stated {
     pub(super) all: ImpairmentArgs,
@@ -35,7 +33,7 @@ impl Stated {
     /// Reads the document.
     ///
     /// # Errors
-    /// The first key that is wrong, with its path, or where the text is no JSON.
+    /// The first invalid key with its path, or why the text is not JSON.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let document: Value =
             serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
@@ -49,14 +47,14 @@ impl Stated {
                         let prefix: Prefix =
                             network.parse().map_err(|error| format!("{path}: {error}"))?;
                         if stated.sources.len() == MAX_SOURCES {
-                            return Err(format!("sources: there are more than {MAX_SOURCES}"));
+                            return Err(format!("sources: more than {MAX_SOURCES} networks"));
                         }
                         if stated.sources.insert(prefix, read(&path, value)?).is_some() {
-                            return Err(format!("{path}: {prefix} stands there twice"));
+                            return Err(format!("{path}: duplicate network {prefix}"));
                         }
                     }
                 }
-                _ => return Err(format!("{key}: no such key (there are all, sources)")),
+                _ => return Err(format!("{key}: unknown key (known: all, sources)")),
             }
         }
         Ok(stated)
@@ -80,7 +78,7 @@ impl Stated {
         }
     }
 
-    /// The same, with `seed` where none is stated.
+    /// These, with `seed` where none is given.
     fn with_seed(mut self, seed: u64) -> Self {
         for args in [&mut self.all].into_iter().chain(self.sources.values_mut()) {
             args.seed.get_or_insert(seed);
@@ -88,13 +86,13 @@ impl Stated {
         self
     }
 
-    /// What the responder does of it.
+    /// The settings of the responder. `seed` is used where none is given.
     pub(super) fn faults(&self, seed: u64) -> Faults {
         let sources = self.sources.iter().map(|(&prefix, args)| (prefix, args.settings(seed)));
         Faults { all: self.all.settings(seed), sources: sources.collect() }
     }
 
-    /// Each as a person would say it; empty where all is well.
+    /// One text for each impairment and each network; empty without impairments.
     pub(super) fn in_words(&self) -> Vec<String> {
         let mut words = self.all.settings(0).in_words();
         for (prefix, args) in &self.sources {
@@ -125,10 +123,10 @@ fn read(path: &str, value: &Value) -> Result<ImpairmentArgs, String> {
     Ok(args)
 }
 
-/// The faults of the responder in this process.
+/// Shows and changes the impairments of the responder in this process.
 pub(super) struct Control {
     stated: Mutex<Stated>,
-    /// Of settings that state none.
+    /// The seed of settings without one.
     seed: u64,
     switch: Arc<FaultSwitch>,
 }
@@ -150,20 +148,20 @@ impl FaultControl for Control {
 
     fn change(&self, json: &str) -> Result<(), String> {
         let wanted = Stated::parse(json)?;
-        // Held for as long as the switch takes, so that what is shown last is what holds.
+        // Locked while the switch is set, so that concurrent changes are shown in their real order.
         let mut stated = self.stated.lock().unwrap_or_else(PoisonError::into_inner);
         self.switch.set(&wanted.faults(self.seed), net::now().mono);
         *stated = wanted;
         match stated.in_words() {
-            words if words.is_empty() => warn!("faults were changed: there are none"),
+            words if words.is_empty() => warn!("impairments changed: none"),
             words => {
-                // What makes them happen again, seeds and all.
+                // The whole document with seeds, to repeat the same impairments from a log.
                 let faults = stated.clone().with_seed(self.seed).to_json().to_string();
                 if faults.len() <= LOGGED {
-                    warn!(faults, "faults were changed: {}", words.join(", "));
+                    warn!(faults, "impairments changed: {}", words.join(", "));
                 } else {
                     let sources = stated.sources.len();
-                    warn!(sources, "faults were changed: see /api/v1/faults");
+                    warn!(sources, "impairments changed: see /api/v1/faults");
                 }
             }
         }
@@ -180,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_written_document_reads_back() {
         let text = r#"{"all": {"loss": "30%", "burst_loss": "1%,25%", "direction": "both",
             "delay": "20ms", "jitter": "5ms", "jitter_shape": "pareto", "bandwidth": "64kbit,20ms",
             "duplicate": 0.01, "reorder": "2%,1s", "reorder_extent": 3, "corrupt": "0.1%",
@@ -201,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_stated_is_no_fault() {
+    fn an_empty_document_has_no_impairments() {
         for text in ["{}", r#"{"all": {}}"#, r#"{"sources": {}}"#] {
             let stated = Stated::parse(text).unwrap();
             assert_eq!(stated, Stated::default());
@@ -210,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn words_name_the_sources() {
+    fn texts_name_the_networks() {
         let text =
             r#"{"all": {"loss": 0.3}, "sources": {"192.0.2.0/24": {}, "::1": {"delay": "1s"}}}"#;
         let words = Stated::parse(text).unwrap().in_words();
@@ -218,14 +216,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_key() {
+    fn problems_are_reported_with_their_keys() {
         for (text, message) in [
             ("", "not JSON: EOF"),
             ("{\"all\": {\"loss\": }}", "not JSON: expected value at line 1 column 18"),
             ("[]", "the document: must be an object"),
-            (r#"{"al": {}}"#, "al: no such key (there are all, sources)"),
+            (r#"{"al": {}}"#, "al: unknown key (known: all, sources)"),
             (r#"{"all": 3}"#, "all: must be an object"),
-            (r#"{"all": {"los": 1}}"#, "all.los: no such key (there are loss, burst_loss, "),
+            (r#"{"all": {"los": 1}}"#, "all.los: unknown key (known: loss, burst_loss, "),
             (r#"{"all": {"loss": "130%"}}"#, "all.loss: must be from 0% to 100%"),
             (r#"{"all": {"loss": null}}"#, "all.loss: must be a string or a number"),
             (r#"{"all": {"delay": 20}}"#, "all.delay: needs a unit, such as 20s or 20ms"),
@@ -235,7 +233,7 @@ mod tests {
             (r#"{"sources": {"::1": {"loss": 2}}}"#, "sources.\"::1\".loss: must be from 0%"),
             (
                 r#"{"sources": {"10.0.0.1/8": {}, "10.0.0.0/8": {}}}"#,
-                "sources.\"10.0.0.1/8\": 10.0.0.0/8 stands there twice",
+                "sources.\"10.0.0.1/8\": duplicate network 10.0.0.0/8",
             ),
         ] {
             let problem = Stated::parse(text).unwrap_err();

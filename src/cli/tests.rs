@@ -12,7 +12,7 @@ use crate::observe::document::{PingDocument, TargetsDocument};
 use crate::observe::{Diagnosis, fixture};
 use crate::probe::{Event, Happening};
 
-/// What is logged.
+/// A writer that keeps the log.
 #[derive(Debug, Clone, Default)]
 struct Logged(Arc<Mutex<Vec<u8>>>);
 
@@ -26,7 +26,7 @@ impl Write for Logged {
     }
 }
 
-/// The pages show it as well: see their own tests.
+/// The tests of the pages check the same.
 #[test]
 fn json_ping_log_and_demo_show_the_same_diagnosis() {
     let sample = fixture::probe(vec![fixture::dead("absent")]);

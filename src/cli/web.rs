@@ -1,4 +1,4 @@
-//! Where a program serves HTTP: `--web.listen-address` enters, a bound listener leaves.
+//! Parses `--web.listen-address` and binds the listener for HTTP.
 
 use std::fmt;
 use std::io;
@@ -10,11 +10,11 @@ use nix::errno::Errno;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
-/// Connections that the kernel completes before the program accepts them.
+/// How many completed connections wait for the program to accept them, at most (listen(2)).
 const BACKLOG: i32 = 1024;
 
-/// How many scrapes are answered at a time unless told otherwise: each holds the figures of all
-/// targets.
+/// The default of `--web.max-requests`. The limit bounds memory: each scrape copies the figures of
+/// all targets.
 pub(super) const DEFAULT_MAX_REQUESTS: usize = 16;
 
 /// Reads `--web.max-requests`: from 1 to 1,000.
@@ -23,7 +23,7 @@ pub(super) fn max_requests(text: &str) -> Result<usize, &'static str> {
     requests.ok_or("must be a number from 1 to 1000")
 }
 
-/// `HOST:PORT`, or `:PORT` for all addresses of the host; port 0 picks a free one.
+/// `HOST:PORT`, or `:PORT` for all addresses of the host. Port 0 picks a free port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ListenAddress {
     /// A name or a literal address; `None` for all addresses.
@@ -31,19 +31,19 @@ pub(super) struct ListenAddress {
     port: u16,
 }
 
-/// Not an address to listen on.
+/// A text is not an address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be :PORT or HOST:PORT, such as :9863, 127.0.0.1:9863 or [::1]:9863")]
 pub(super) struct NoListenAddress;
 
 impl ListenAddress {
-    /// Binds a listener within a runtime.
+    /// Binds a listener. Must be called within a runtime.
     ///
-    /// All addresses are those of both families, or of IPv4 on a host without IPv6. Of a name,
-    /// the first address that can be bound to is taken.
+    /// Without a host, it listens on all addresses of both families, or of IPv4 on a host without
+    /// IPv6. With a name, it listens on the first address that can be bound.
     ///
     /// # Errors
-    /// The name does not resolve, or none of its addresses can be bound to; the address is named.
+    /// If the name does not resolve, or none of its addresses can be bound.
     pub(super) async fn bind(&self) -> anyhow::Result<TcpListener> {
         let bound = match &self.host {
             Some(host) => TcpListener::bind((host.as_str(), self.port)).await,
@@ -58,7 +58,7 @@ impl FromStr for ListenAddress {
 
     fn from_str(text: &str) -> Result<Self, NoListenAddress> {
         let (host, port) = text.rsplit_once(':').ok_or(NoListenAddress)?;
-        // `parse` would take a sign.
+        // `parse` accepts a sign.
         if !port.bytes().all(|octet| octet.is_ascii_digit()) {
             return Err(NoListenAddress);
         }
@@ -88,7 +88,7 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// Listens on all addresses of both families; of IPv4 alone where the kernel knows no IPv6.
+/// Listens on all addresses of both families, or of IPv4 if the kernel has no IPv6.
 fn bind_all(port: u16) -> io::Result<TcpListener> {
     match listen((Ipv6Addr::UNSPECIFIED, port).into()) {
         Err(error) if error.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32) => {
@@ -98,7 +98,7 @@ fn bind_all(port: u16) -> io::Result<TcpListener> {
     }
 }
 
-/// As tokio's own, but with IPv4 on IPv6's unspecified address whatever `net.ipv6.bindv6only` says.
+/// Like `TcpListener::bind`, except that `[::]` includes IPv4 whatever `net.ipv6.bindv6only` is.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
     if address.is_ipv6() {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lacks_a_port_or_a_host_of_sense_is_refused() {
+    fn addresses_without_a_valid_host_and_port_are_refused() {
         for text in [
             "",
             "9863",
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn all_addresses_are_those_of_both_families() {
+    fn without_a_host_it_listens_on_both_families() {
         block_on(async {
             let listener = address(":0").bind().await.unwrap();
             let port = listener.local_addr().unwrap().port();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_taken_is_named() {
+    fn an_error_names_the_address_in_use() {
         block_on(async {
             let holder = address("127.0.0.1:0").bind().await.unwrap();
             let taken = holder.local_addr().unwrap().to_string();

@@ -66,7 +66,7 @@ impl KeyFile {
     pub fn into_key(self) -> Key {
         if self.exposed {
             let file = self.path.display();
-            tracing::warn!(%file, "every user of this machine can read this key: chmod 600 the file");
+            tracing::warn!(%file, "every user of this machine can read this key: chmod 600 it");
         }
         self.key
     }

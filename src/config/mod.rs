@@ -1,18 +1,18 @@
 //! The configuration, from a YAML file and the command line.
 //!
 //! [`parse`] turns the text of a file into a [`Config`] without contradictions, or into
-//! [`Problems`], each with file, line, column and path. The same code, with the same messages, reads
-//! targets ([`parse_target`]) and scalars ([`Interval`], [`Ratio`], …) of the command line.
+//! [`Problems`], each with file, line, column and path. The same code, with the same messages,
+//! reads targets ([`parse_target`]) and scalars ([`Interval`], [`Ratio`], …) of the command line.
 //!
 //! A file passes through three stages:
 //!
 //! 1. `file` reads the octets, up to a bound. They must be UTF-8.
-//! 2. `node` reads the text into a tree of plain values, each with its place. It refuses what is not
-//!    YAML, and what would take too much work.
+//! 2. `node` reads the text into a tree of plain values, each with its place. It refuses what is
+//!    not YAML, and what would take too much work.
 //! 3. `schema` checks the tree against the known keys and their ranges, and collects all problems.
 //!
-//! [`Config::to_yaml`] prints a configuration that reads back as the same one. No other module knows
-//! that the files are YAML.
+//! [`Config::to_yaml`] prints a configuration that reads back as the same one. No other module
+//! knows that the files are YAML.
 
 mod address;
 mod argument;

@@ -313,7 +313,7 @@ fn other_tag(tag: Option<Cow<'_, Tag>>, own: &str) -> Option<Rc<str>> {
     Some(as_written(&tag))
 }
 
-/// Whether the tag is `!` alone, which makes a scalar text and leaves lists and mappings as they are.
+/// Whether the tag is `!` alone. It makes a scalar text and does not change lists and mappings.
 fn is_non_specific(tag: &Tag) -> bool {
     tag.original() == "!"
 }

@@ -1,5 +1,5 @@
-//! Places of values in a configuration: a [`Path`] in its tree, an [`At`] in its text, and a line and
-//! column for messages.
+//! Places of values in a configuration: a [`Path`] in its tree, an [`At`] in its text, and a line
+//! and column for messages.
 
 /// A place in the text, as the number of octets before it.
 ///

@@ -9,8 +9,8 @@ use super::scalars::format_duration;
 use super::target::{Config, Defaults, Target};
 
 impl Config {
-    /// Writes the configuration as a file that reads back as the same configuration. Each target has
-    /// all its settings, also those from `defaults`. Paths of key files are absolute.
+    /// Writes the configuration as a file that reads back as the same configuration. Each target
+    /// has all its settings, also those from `defaults`. Paths of key files are absolute.
     ///
     /// # Errors
     /// Those of `out`.

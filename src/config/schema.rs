@@ -2,8 +2,8 @@
 //! problems.
 //!
 //! A problem does not stop the check: an invalid value is reported and then treated as absent. Each
-//! mapping of a file is a [`Level`]. A new key is one word in its level, and one line where the level
-//! is read.
+//! mapping of a file is a [`Level`]. A new key is one word in its level, and one line where the
+//! level is read.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};

@@ -16,8 +16,8 @@ pub const MAX_IN_FLIGHT: u32 = 1 << 16;
 /// How many heartbeats a target's flight recorder can keep: as many as the ledger's ring.
 pub const MAX_RECORDER: u32 = MAX_IN_FLIGHT;
 
-/// The port of targets whose protocol has no port of its own. The responder and the course's servers
-/// listen on it.
+/// The port of targets whose protocol has no port of its own. The responder and the course's
+/// servers listen on it.
 const DEFAULT_PORT: u16 = 12000;
 
 /// A whole configuration, without contradictions. The default has no targets.
@@ -108,8 +108,8 @@ pub fn in_flight(interval: Duration, timeout: Duration) -> Result<u32, TooManyIn
         .ok_or(TooManyInFlight { interval, timeout, count })
 }
 
-/// 20 bounds in seconds, from 50 µs to 26.2 s, each twice the one before. They cover a local link as
-/// well as a satellite link with a full buffer.
+/// 20 bounds in seconds, from 50 µs to 26.2 s, each twice the one before. They cover a local link
+/// as well as a satellite link with a full buffer.
 #[must_use]
 pub fn default_rtt_buckets() -> Vec<f64> {
     (0..20).map(|power| 50e-6 * f64::from(1_u32 << power)).collect()

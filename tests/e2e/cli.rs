@@ -1,27 +1,24 @@
-//! The command line: what is wrong is told exactly, with the exit code that says whose fault it is.
+//! The command line: error messages and exit codes.
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use crate::program::{Ended, Killed, PROBE, RESPONDER, UNRESOLVABLE, run};
 
-/// The first line of stderr, and the exit code.
-fn told(arguments: &[&str]) -> (Option<i32>, String) {
+/// The exit code, and the first line of stderr.
+fn failure(arguments: &[&str]) -> (Option<i32>, String) {
     let Ended { code, out, err } = run(PROBE, arguments);
     assert_eq!(out, "", "{arguments:?}");
     (code, err.lines().next().unwrap_or_default().to_owned())
 }
 
 #[test]
-fn what_is_asked_for_wrongly_ends_with_2_before_any_socket_opens() {
+fn invalid_arguments_exit_with_2_before_a_socket_is_opened() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
-    // Had it come to opening this one, that would be the error.
+    // Opening this address would fail with another error.
     let taken = format!("--web.listen-address={}", holder.local_addr().unwrap());
     for (arguments, message) in [
-        (
-            vec!["run", &taken],
-            "nothing to probe: name a TARGET, or a file with targets by --config.file",
-        ),
+        (vec!["run", &taken], "no targets: give a TARGET, or a file with targets by --config.file"),
         (vec!["run", &taken, "a:0"], "target \"a:0\": invalid port \"0\": must be from 1 to 65535"),
         (vec!["run", &taken, "a", "a"], "duplicate target names: a"),
         (
@@ -90,12 +87,12 @@ fn what_is_asked_for_wrongly_ends_with_2_before_any_socket_opens() {
         (vec!["check"], "the following required arguments were not provided:"),
         (vec!["watch"], "unrecognized subcommand 'watch'"),
     ] {
-        assert_eq!(told(&arguments), (Some(2), format!("error: {message}")), "{arguments:?}");
+        assert_eq!(failure(&arguments), (Some(2), format!("error: {message}")), "{arguments:?}");
     }
 }
 
 #[test]
-fn run_tells_every_problem_of_a_file_as_check_does() {
+fn run_reports_every_problem_of_a_file_like_check() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config/invalid-many.yml");
     let expected = std::fs::read_to_string(file.replace(".yml", ".txt")).unwrap();
     assert!(expected.lines().count() > 3);
@@ -113,7 +110,7 @@ fn run_tells_every_problem_of_a_file_as_check_does() {
 }
 
 #[test]
-fn a_good_file_is_checked_with_0() {
+fn check_exits_with_0_for_a_valid_file() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config/full.yml");
     let Ended { code, out, err } = run(PROBE, &["check", file]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
@@ -121,19 +118,19 @@ fn a_good_file_is_checked_with_0() {
 }
 
 #[test]
-fn a_port_that_is_taken_ends_run_and_demo_with_1_and_is_named() {
+fn an_address_in_use_is_named_and_exits_with_1() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap().to_string();
     let listen = format!("--web.listen-address={taken}");
     let cause = format!("cannot serve HTTP on {taken}: Address already in use (os error 98)");
-    assert_eq!(told(&["run", &listen, "127.0.0.1"]), (Some(1), format!("error: {cause}")));
-    assert_eq!(told(&["demo", &listen]), (Some(1), format!("error: {cause}")));
+    assert_eq!(failure(&["run", &listen, "127.0.0.1"]), (Some(1), format!("error: {cause}")));
+    assert_eq!(failure(&["demo", &listen]), (Some(1), format!("error: {cause}")));
     let ended = run(RESPONDER, &["--listen=127.0.0.1:0", &listen]);
     assert_eq!((ended.code, ended.err.as_str()), (Some(1), format!("error: {cause}\n").as_str()));
 }
 
 #[test]
-fn help_and_version_are_there_for_every_command() {
+fn every_command_has_help_and_version() {
     for command in ["run", "demo", "ping", "check", "odds"] {
         let help = run(PROBE, &[command, "--help"]);
         assert_eq!((help.code, help.err.as_str()), (Some(0), ""), "{command}");
@@ -153,7 +150,7 @@ fn help_and_version_are_there_for_every_command() {
 }
 
 #[test]
-fn the_odds_are_the_course_s_corrected() {
+fn odds_are_computed_for_the_course_s_loss() {
     let Ended { code, out, err } = run(PROBE, &["odds", "--loss=30%", "--misses=3,4,5"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert!(
@@ -168,7 +165,7 @@ fn the_odds_are_the_course_s_corrected() {
 }
 
 #[test]
-fn logs_are_text_for_people_or_an_object_a_line() {
+fn logs_are_text_or_json_lines() {
     for (format, is_expected) in [
         (
             "text",
@@ -192,12 +189,12 @@ fn logs_are_text_for_people_or_an_object_a_line() {
 }
 
 #[test]
-fn a_level_keeps_quiet_what_lies_below_it() {
+fn messages_below_the_log_level_are_not_logged() {
     let mut command = Command::new(PROBE);
     command.args(["run", "127.0.0.1", "--web.listen-address=127.0.0.1:0", "--log.level=error"]);
     let (child, _) = Killed::spawn(&mut command, Stdio::null());
     let id = child.id().to_string();
-    // It listens for signals before it sends.
+    // The probe listens for signals before it sends.
     crate::program::until("it listens for signals", || {
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t")).unwrap();

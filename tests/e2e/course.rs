@@ -1,4 +1,4 @@
-//! The course's four programs, from their wire formats: ours talk with theirs in both directions.
+//! Interoperability with the course's four programs, which are imitated from their wire formats.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::loss::drops;
 use crate::program::{PATIENCE, PROBE, Running, run, until};
 use crate::server::Server;
 
-/// A float as Python prints it: of two shortest texts as near to it, the one whose last digit is
-/// even, where Rust takes the greater.
+/// A float as Python prints it. If two shortest texts are equally near, Python takes the one with an
+/// even last digit, Rust the greater.
 fn python(number: f64) -> String {
     let shortest = format!("{number:e}");
     let length = shortest.split('e').next().unwrap().matches(|c: char| c.is_ascii_digit()).count();
@@ -56,7 +56,7 @@ fn floats_are_printed_as_python_prints_them() {
     }
 }
 
-/// What a server of the course did.
+/// The counts of a server of the course.
 #[derive(Debug, Default)]
 struct Done {
     answered: AtomicU64,
@@ -69,8 +69,8 @@ impl Done {
     }
 }
 
-/// A server that drops a datagram where a uniform 1…10 is below 4, and else sends what `answer`
-/// makes of it.
+/// A server that drops a datagram if a uniform number from 1 to 10 is below 4, and otherwise sends
+/// the result of `answer`.
 fn course_server(answer: fn(&str) -> String) -> (Server, Arc<Done>) {
     let done = Arc::new(Done::default());
     let counts = done.clone();
@@ -81,7 +81,7 @@ fn course_server(answer: fn(&str) -> String) -> (Server, Arc<Done>) {
             return;
         }
         let reply = answer(std::str::from_utf8(request).unwrap());
-        // Counted first: who has the reply finds it counted.
+        // Counted before it is sent, so that a received reply is always counted.
         counts.answered.fetch_add(1, Ordering::SeqCst);
         socket.send_to(reply.as_bytes(), peer).unwrap();
     });
@@ -103,7 +103,7 @@ fn heartbeat_server() -> (Server, Arc<Done>) {
 }
 
 #[test]
-fn our_ping_and_our_exporter_agree_with_their_servers() {
+fn ping_and_run_agree_with_the_course_s_servers() {
     for (protocol, start) in
         [("ping", ping_server as fn() -> (Server, Arc<Done>)), ("heartbeat", heartbeat_server)]
     {
@@ -127,7 +127,7 @@ fn our_ping_and_our_exporter_agree_with_their_servers() {
             let metrics = probe.metrics();
             (metrics.of("theirs", "sent_total") >= 100).then_some(())
         });
-        // What was dropped stays in flight for ten minutes.
+        // Dropped heartbeats stay in flight for ten minutes.
         until("the figures agree", || {
             let metrics = probe.metrics();
             let ledger = metrics.ledger("theirs");
@@ -145,7 +145,7 @@ fn our_ping_and_our_exporter_agree_with_their_servers() {
     }
 }
 
-/// A client of the course. It waits a second for an answer; here, one that must come is waited for.
+/// A client of the course. The original waits a second for each answer; this one waits longer.
 fn client(server: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(server).unwrap();
@@ -153,7 +153,7 @@ fn client(server: SocketAddr) -> UdpSocket {
     socket
 }
 
-/// One exchange; none where the answer does not come in time.
+/// Sends a message and returns the answer, or `None` if none comes in time.
 fn exchange(client: &UdpSocket, message: &str) -> Option<String> {
     client.send(message.as_bytes()).unwrap();
     let mut buffer = [0; 1024];
@@ -162,7 +162,7 @@ fn exchange(client: &UdpSocket, message: &str) -> Option<String> {
 }
 
 #[test]
-fn their_ping_client_has_its_ten_messages_back_in_capitals() {
+fn the_course_s_ping_client_receives_its_messages_in_capitals() {
     let responder = Running::responder(&[]);
     let client = client(responder.udp[0]);
     for n in 1..=10 {
@@ -175,9 +175,9 @@ fn their_ping_client_has_its_ten_messages_back_in_capitals() {
 }
 
 #[test]
-fn their_heartbeat_client_is_told_the_difference_and_gives_up_after_three_misses() {
+fn the_course_s_heartbeat_client_receives_time_differences_until_three_misses() {
     const SEED: u64 = 25;
-    // Three in a row come early with this seed, which spares the test their timeouts.
+    // With this seed, three misses in a row come early, so the test waits for few timeouts.
     let drops = drops(SEED, 1000);
     let misses = |window: &[bool]| window.iter().all(|&dropped| dropped);
     let last = drops.windows(3).position(misses).unwrap() + 2;
@@ -213,7 +213,7 @@ fn their_heartbeat_client_is_told_the_difference_and_gives_up_after_three_misses
 }
 
 #[test]
-fn what_ended_their_server_does_not_end_ours() {
+fn malformed_datagrams_do_not_end_the_responder() {
     let responder = Running::responder(&[]);
     let client = client(responder.udp[0]);
     for garbage in ["garbage", "", " ", "44", "x y", "44 1e999", "44 nan", "1 2 3"] {

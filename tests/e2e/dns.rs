@@ -1,4 +1,4 @@
-//! The protocol `dns` against a name server of the test's own: what it answers is a result.
+//! The protocol `dns` against a small name server: response codes are counted as results.
 
 use std::fmt::Write as _;
 use std::net::UdpSocket;
@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::program::{Running, until};
 
-/// Answers every question with a response code that its name says: `r3.test` with 3.
+/// A name server that answers every query with the response code in its name: `r3.test` with 3.
 fn name_server() -> u16 {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port();
@@ -23,7 +23,7 @@ fn name_server() -> u16 {
 }
 
 #[test]
-fn a_response_code_is_a_result_and_no_miss() {
+fn every_response_code_is_a_result_and_not_a_miss() {
     let port = name_server();
     let mut config =
         "defaults: {protocol: dns, interval: 20ms, timeout: 60s}\ntargets:\n".to_owned();
@@ -33,7 +33,7 @@ fn a_response_code_is_a_result_and_no_miss() {
             .unwrap();
     }
     let probe = Running::probe_of(&config);
-    let metrics = until("all are answered", || {
+    let metrics = until("every target is answered", || {
         let metrics = probe.metrics();
         let answered = |(name, _): &(&str, i32)| metrics.of(name, "received_total") >= 3;
         codes.iter().all(answered).then_some(metrics)

@@ -1,5 +1,5 @@
-//! Every protocol over both address families, from a file and from the command line; and all that
-//! the catalogue promises, on the `/metrics` of the real programs.
+//! Every protocol over both address families, from a file and from the command line, and every family
+//! of the catalogue on `/metrics` of the real programs.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -20,7 +20,8 @@ fn every_protocol_is_answered_over_ipv4_and_ipv6_from_a_file_and_from_bare_targe
     }
     let responder = Running::responder_on(&listen, &[]);
 
-    // Both kinds go to the same addresses, so that their answers have to be told apart.
+    // Targets of the file and of the command line share addresses, so that the probe must
+    // distinguish their replies.
     let mut config = "defaults: {interval: 20ms, timeout: 60s}\ntargets:\n".to_owned();
     let mut arguments = Vec::new();
     let mut names = Vec::new();
@@ -36,7 +37,7 @@ fn every_protocol_is_answered_over_ipv4_and_ipv6_from_a_file_and_from_bare_targe
             arguments.push(format!("{protocol}://{address}"));
         }
     }
-    // A name, and the protocol of the defaults.
+    // A host name with the default protocol.
     let localhost = ("localhost", 0).to_socket_addrs().unwrap().next().unwrap();
     let served = responder.udp.iter().find(|served| served.is_ipv4() == localhost.is_ipv4());
     arguments.push(format!("localhost:{}", served.unwrap().port()));
@@ -47,7 +48,7 @@ fn every_protocol_is_answered_over_ipv4_and_ipv6_from_a_file_and_from_bare_targe
     all.extend(arguments.iter().map(String::as_str));
 
     let probe = Running::probe(&all);
-    let metrics = until("all are answered", || {
+    let metrics = until("every target is answered", || {
         let metrics = probe.metrics();
         let answered = |name: &String| metrics.of(name, "received_total") >= 3;
         names.iter().all(answered).then_some(metrics)
@@ -65,11 +66,11 @@ fn every_protocol_is_answered_over_ipv4_and_ipv6_from_a_file_and_from_bare_targe
         let difference = metrics.find("heartbeat_time_difference_seconds", &labels);
         assert_eq!(difference.is_some(), protocol != "ping", "{name}");
         let turnarounds = metrics.of(name, "turnaround_seconds_count");
-        let told = if protocol == "stamp" { metrics.of(name, "received_total") } else { 0 };
-        assert_eq!(turnarounds, told, "{name}");
+        let expected = if protocol == "stamp" { metrics.of(name, "received_total") } else { 0 };
+        assert_eq!(turnarounds, expected, "{name}");
         assert!(metrics.of(name, "reply_ttl") > 0, "{name}");
     }
-    for nothing in [
+    for zero in [
         "heartbeat_lost_total",
         "heartbeat_invalid_replies_total",
         "heartbeat_probe_unmatched_total",
@@ -77,12 +78,12 @@ fn every_protocol_is_answered_over_ipv4_and_ipv6_from_a_file_and_from_bare_targe
         "heartbeat_late_total",
         "heartbeat_address_changes_total",
     ] {
-        assert_eq!(metrics.sum(nothing), 0, "{nothing}\n{}", metrics.text);
+        assert_eq!(metrics.sum(zero), 0, "{zero}\n{}", metrics.text);
     }
     let stamps = metrics.sum("heartbeat_probe_timestamps_total");
     let received = metrics.sum("heartbeat_received_total");
     assert_eq!(stamps, received);
-    // What a responder of ours answers has no results.
+    // No protocol of the responder has results.
     let families = catalogue::probe().filter(|family| **family != catalogue::RESULTS);
     assert_catalogue(&metrics, families);
 
@@ -91,8 +92,8 @@ fn every_protocol_is_answered_over_ipv4_and_ipv6_from_a_file_and_from_bare_targe
     assert_eq!(responder.end("TERM").0, Some(0));
 }
 
-/// Holds `/metrics` equal to the catalogue: its families, with their helps, types and labels, and
-/// nothing else but `process_*`.
+/// Checks that `/metrics` has exactly the families of the catalogue, with their HELP texts, types and
+/// labels, apart from `process_*`.
 fn assert_catalogue(metrics: &Metrics, families: impl Iterator<Item = &'static Family>) {
     let mut described = Vec::new();
     let mut expected = BTreeSet::new();
@@ -130,7 +131,7 @@ fn assert_catalogue(metrics: &Metrics, families: impl Iterator<Item = &'static F
     assert_eq!(found, expected);
 }
 
-/// `/metrics` with its values, and what differs from run to run, struck out.
+/// `/metrics` with masks for its values and for texts that differ from run to run.
 fn masked(metrics: &Metrics, varying: &[(&str, &str)]) -> String {
     let mut text = String::new();
     for line in metrics.text.lines() {
@@ -143,11 +144,11 @@ fn masked(metrics: &Metrics, varying: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn the_probe_s_metrics_are_those_written_down() {
+fn the_probe_s_metrics_match_the_snapshot() {
     let responder = Running::responder(&[]);
     let silent = Server::silent();
     let (answering, absent) = (responder.udp[0].to_string(), silent.address.to_string());
-    // The second has no verdict before its first timeout, and so some of its series are not there.
+    // The second target has no state before its first timeout, and so lacks some series.
     let probe = Running::probe_of(&format!(
         "rtt_buckets: [0.001, 1]
 defaults: {{protocol: stamp, interval: 20ms}}
@@ -156,7 +157,7 @@ targets:
   - {{name: silent, address: \"{absent}\", interval: 1h, timeout: 1h, labels: {{role: core}}}}
 "
     ));
-    let metrics = until("the first is answered", || {
+    let metrics = until("the first target is answered", || {
         let metrics = probe.metrics();
         (metrics.of("fra-edge", "received_total") > 0).then_some(metrics)
     });
@@ -174,7 +175,7 @@ targets:
 }
 
 #[test]
-fn the_responder_s_metrics_are_those_written_down() {
+fn the_responder_s_metrics_match_the_snapshot() {
     let metrics = Running::responder(&[]).metrics();
     insta::assert_snapshot!(
         "responder",

@@ -1,4 +1,4 @@
-//! Faults that change while the responder runs: over HTTP, and by `heartbeat-responder faults`.
+//! Impairments that change while the responder runs, over HTTP and by `heartbeat-responder faults`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -36,8 +36,7 @@ fn client(source: &str, server: SocketAddr) -> UdpSocket {
     socket
 }
 
-/// Which of 40 requests are answered: `.`, or not: `x`; all of a client's are counted as lost or
-/// answered once this is over.
+/// Sends 40 requests and returns a `.` for each answered one and an `x` for each lost one.
 fn fates(responder: &Running, client: &UdpSocket) -> String {
     let counts = || {
         let metrics = responder.metrics();
@@ -48,14 +47,14 @@ fn fates(responder: &Running, client: &UdpSocket) -> String {
     for n in 0..40 {
         client.send(format!("Ping {n} x").as_bytes()).unwrap();
     }
-    let answered = until("all are lost or answered", || {
+    let answered = until("every request is lost or answered", || {
         let (lost, answered) = counts();
         let answered = answered - before.1;
         (lost - before.0 + answered == 40).then_some(answered)
     });
     let mut fates = ["x"; 40];
     let mut buffer = [0; 100];
-    // What has left may take a while to arrive, on a machine that is busy.
+    // On a busy machine, replies that were sent may take a while to arrive.
     for _ in 0..answered {
         let length = client.recv(&mut buffer).unwrap();
         let text = str::from_utf8(&buffer[..length]).unwrap();
@@ -71,30 +70,30 @@ const METHODS: &str = "method not allowed; the Allow header lists the allowed on
 /// The answer without `--web.enable-lifecycle`.
 const REFUSED: &str = "impairments can be read and changed only with --web.enable-lifecycle";
 
-/// What a seed of 7 loses at 30 %, for ever.
+/// The losses at 30 % with a seed of 7, the same in every version.
 const SEVEN: &str = "..x....x.xx...x..xxx..x...x.xxx.x.x...x.";
 
 #[test]
-fn faults_come_change_and_go_while_it_runs() {
+fn impairments_are_set_changed_and_cleared_at_run_time() {
     let mut responder = Running::responder(&["--web.enable-lifecycle", "--seed=7"]);
     let client = client("127.0.0.1:0", responder.udp[0]);
-    let well = ".".repeat(40);
-    assert_eq!(fates(&responder, &client), well);
+    let unimpaired = ".".repeat(40);
+    assert_eq!(fates(&responder, &client), unimpaired);
     let none = json!({"all": {"seed": 7}, "sources": {}});
     assert_eq!(serde_json::from_str::<Value>(&responder.get("/api/v1/faults").body).unwrap(), none);
     assert!(!responder.get("/").body.contains("on purpose"));
 
-    // The seed is that of the start, and its first packet is the first from now on.
+    // The seed is that of the command line, and the sequence of losses begins with the next request.
     let lossy = put(&responder, &json!({"all": {"loss": 0.3}}));
     assert_eq!(lossy, json!({"all": {"loss": "30%", "seed": 7}, "sources": {}}));
-    let logged = responder.logged("faults were changed: loss 30%");
+    let logged = responder.logged("impairments changed: loss 30%");
     assert_eq!(logged["level"], "WARN");
-    // What is logged can be asked for again.
+    // The logged document can be used in a request.
     let faults = logged["fields"]["faults"].as_str().unwrap();
     assert_eq!(serde_json::from_str::<Value>(faults).unwrap(), lossy);
     assert!(responder.get("/").body.contains("on purpose: loss 30%."));
     assert_eq!(fates(&responder, &client), SEVEN);
-    // The same again changes nothing: the sequence goes on.
+    // Setting the same again changes nothing: the sequence of losses goes on.
     assert_eq!(put(&responder, &lossy), lossy);
     assert_ne!(fates(&responder, &client), SEVEN);
     put(&responder, &json!({"all": {"loss": "30%", "seed": 8}}));
@@ -102,18 +101,18 @@ fn faults_come_change_and_go_while_it_runs() {
     assert_eq!(fates(&responder, &client), SEVEN);
 
     assert_eq!(put(&responder, &json!({})), none);
-    assert_eq!(fates(&responder, &client), well);
+    assert_eq!(fates(&responder, &client), unimpaired);
     assert_eq!(responder.end("TERM").0, Some(0));
 }
 
 #[test]
-fn a_source_may_have_faults_of_its_own() {
+fn a_source_may_have_impairments_of_its_own() {
     let responder = Running::responder(&["--web.enable-lifecycle"]);
     let [one, other] = ["127.0.0.1:0", "127.0.0.9:0"].map(|ip| client(ip, responder.udp[0]));
     put(&responder, &json!({"sources": {"127.0.0.8/29": {"loss": 1}, "::/0": {"loss": 1}}}));
     assert_eq!(fates(&responder, &one), ".".repeat(40));
     assert_eq!(fates(&responder, &other), "x".repeat(40));
-    // And none where others have some.
+    // A source without impairments, while all others have some.
     put(&responder, &json!({"all": {"loss": 1}, "sources": {"127.0.0.8/29": {}}}));
     assert_eq!(fates(&responder, &one), "x".repeat(40));
     assert_eq!(fates(&responder, &other), ".".repeat(40));
@@ -122,10 +121,10 @@ fn a_source_may_have_faults_of_its_own() {
 }
 
 #[test]
-fn what_is_wrong_is_refused_with_its_key_and_changes_nothing() {
+fn invalid_requests_are_refused_with_the_key_and_change_nothing() {
     let responder = Running::responder(&["--web.enable-lifecycle", "--loss=30%", "--seed=7"]);
     let before = responder.get("/api/v1/faults").body;
-    // One octet too many: nothing is left unread, which would cut the answer off.
+    // Only one octet too many: octets left unread would reset the connection before the answer.
     let large = " ".repeat((512 << 10) + 1);
     let sources: Vec<_> =
         (0..1001).map(|n| format!("\"10.0.{}.{}\": {{}}", n / 256, n % 256)).collect();
@@ -142,11 +141,11 @@ fn what_is_wrong_is_refused_with_its_key_and_changes_nothing() {
             "PUT",
             r#"{"sources": {"10.0.0.0/8": {"outage": "20s"}}}"#,
             400,
-            "sources.\"10.0.0.0/8\".outage: must be such as every=60s,for=20s",
+            "sources.\"10.0.0.0/8\".outage: must be every=PERIOD,for=DURATION, such as every=60s,for=20s",
         ),
         ("PUT", "", 400, "not JSON: EOF while parsing a value at line 1 column 0"),
         ("PUT", &large, 413, "the request body is larger than 524288 octets"),
-        ("PUT", &many, 400, "sources: there are more than 1000"),
+        ("PUT", &many, 400, "sources: more than 1000 networks"),
         ("POST", "{}", 405, METHODS),
         ("DELETE", "", 405, METHODS),
         ("HEAD", "", 200, ""),
@@ -169,7 +168,7 @@ fn what_is_wrong_is_refused_with_its_key_and_changes_nothing() {
 }
 
 #[test]
-fn all_that_may_be_said_of_as_many_sources_as_there_may_be_is_taken_and_shown() {
+fn the_most_sources_with_all_settings_fit_into_a_request() {
     let responder = Running::responder(&["--web.enable-lifecycle"]);
     let settings = json!({"loss": "12.3456789%", "burst_loss": "12.3456789%,12.3456789%",
         "direction": "both", "delay": "123456789ns", "jitter": "123456789ns",
@@ -189,7 +188,7 @@ fn all_that_may_be_said_of_as_many_sources_as_there_may_be_is_taken_and_shown() 
 }
 
 #[test]
-fn without_leave_nobody_changes_anything() {
+fn without_enable_lifecycle_requests_are_refused() {
     let responder = Running::responder(&[]);
     for request in ["GET", "PUT"] {
         let (status, text) = asked(&responder, request, r#"{"all": {"loss": 1}}"#);
@@ -200,7 +199,7 @@ fn without_leave_nobody_changes_anything() {
 }
 
 #[test]
-fn the_command_line_reads_sets_and_clears() {
+fn the_command_line_shows_sets_and_clears_impairments() {
     let responder = Running::responder(&["--web.enable-lifecycle", "--delay=1ms", "--seed=7"]);
     let web = format!("--web=http://{}/", responder.http);
     let faults = |arguments: &[&str]| {
@@ -218,7 +217,7 @@ fn the_command_line_reads_sets_and_clears() {
     let shown: Value = serde_json::from_str(&faults(&["show", "--json"])).unwrap();
     assert_eq!(shown["sources"]["192.0.2.0/24"]["outage"], "every=1m,for=20s");
     assert_eq!(faults(&["clear", "--source=192.0.2.0/24"]), "loss 30%\n");
-    assert_eq!(faults(&["clear"]), "nothing goes wrong on purpose\n");
+    assert_eq!(faults(&["clear"]), "no impairments\n");
 
     let failed = |web: &str, arguments: &[&str]| {
         let Ended { code, out, err } = run(RESPONDER, &[&["faults", web], arguments].concat());
@@ -227,15 +226,15 @@ fn the_command_line_reads_sets_and_clears() {
     };
     assert_eq!(
         failed(&web, &["clear", "--source=192.0.2.0/24"]),
-        "error: there are no faults for 192.0.2.0/24 alone\n"
+        "error: no impairments are set for 192.0.2.0/24\n"
     );
-    let deaf = Running::responder(&[]);
-    assert_eq!(failed(&format!("--web={}", deaf.http), &["show"]), format!("error: {REFUSED}\n"));
-    let nobody = failed("--web=http://127.0.0.1:1", &["show"]);
-    assert!(nobody.starts_with("error: cannot ask the responder at http://127.0.0.1:1/: "));
+    let fixed = Running::responder(&[]);
+    assert_eq!(failed(&format!("--web={}", fixed.http), &["show"]), format!("error: {REFUSED}\n"));
+    let absent = failed("--web=http://127.0.0.1:1", &["show"]);
+    assert!(absent.starts_with("error: cannot reach the responder at http://127.0.0.1:1/: "));
     let ended = run(RESPONDER, &["faults", "--web=https://a", "show"]);
     assert_eq!(ended.code, Some(2), "{}", ended.err);
     let (_, log) = responder.end("TERM");
-    let changes = log.iter().filter(|line| message(line).starts_with("faults were changed"));
+    let changes = log.iter().filter(|line| message(line).starts_with("impairments changed"));
     assert_eq!(changes.count(), 4);
 }

@@ -1,5 +1,5 @@
-//! HTTP clients that mean harm, while heartbeats must flow: a header that never ends, hundreds of
-//! idle connections, a body of a gigabyte.
+//! Hostile HTTP clients must not disturb heartbeats: endless headers, hundreds of idle connections,
+//! a body of a gigabyte.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -12,7 +12,7 @@ use crate::server::Server;
 
 const TARGETS: u64 = 200;
 
-/// Sends without end for as long as the server takes it; how much it took.
+/// Sends `body` repeatedly up to `limit` octets, and returns how many the server accepted.
 fn flood(server: SocketAddr, head: &str, body: &[u8], limit: usize) -> usize {
     let mut stream = TcpStream::connect(server).unwrap();
     stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
@@ -32,8 +32,8 @@ fn resident(metrics: &Metrics) -> u64 {
 }
 
 #[test]
-fn nothing_that_http_clients_do_stalls_heartbeats_scrapes_or_fills_memory() {
-    // All of them are one source, of 10,000 requests a second.
+fn http_clients_cannot_stall_heartbeats_or_scrapes_or_fill_memory() {
+    // The probe is one source with 10,000 requests per second.
     let responder = Running::responder(&["--rate-limit=0"]);
     let mut config =
         "defaults: {interval: 20ms, timeout: 10s, protocol: stamp}\ntargets:\n".to_owned();
@@ -47,7 +47,7 @@ fn nothing_that_http_clients_do_stalls_heartbeats_scrapes_or_fills_memory() {
         metrics.ledgers().values().all(|ledger| ledger.received > 0).then_some(metrics)
     });
 
-    // More than the server serves at a time.
+    // More connections than the server serves at a time.
     let idle: Vec<_> = (0..400).map(|_| TcpStream::connect(probe.http).unwrap()).collect();
     let after_idle = probe.metrics();
     assert!(sent(&after_idle) > sent(&before));
@@ -61,7 +61,7 @@ fn nothing_that_http_clients_do_stalls_heartbeats_scrapes_or_fills_memory() {
         .collect();
     for _ in 0..5 {
         for stream in &mut unending {
-            // Those that were shown the door do not count.
+            // The server may have closed the connection.
             let _ = stream.write_all(b"more and more, ");
         }
         probe.metrics();
@@ -69,12 +69,12 @@ fn nothing_that_http_clients_do_stalls_heartbeats_scrapes_or_fills_memory() {
 
     let head = "GET / HTTP/1.1\r\nHost: test\r\nX-Large: ";
     let header = flood(probe.http, head, &[b'x'; 4096], 64 << 20);
-    assert!(header < 16 << 20, "a header of {header} octets was taken");
+    assert!(header < 16 << 20, "a header of {header} octets was accepted");
     let head = "POST /metrics HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000000\r\n\r\n";
     let body = flood(probe.http, head, &[b'x'; 4096], 1 << 30);
-    assert!(body < 64 << 20, "a body of {body} octets was taken");
-    // Asks for much and reads none of it.
-    let greedy: Vec<_> = (0..20)
+    assert!(body < 64 << 20, "a body of {body} octets was accepted");
+    // Clients that request much and read nothing.
+    let not_reading: Vec<_> = (0..20)
         .map(|_| {
             let mut stream = TcpStream::connect(probe.http).unwrap();
             let _ = stream
@@ -84,19 +84,18 @@ fn nothing_that_http_clients_do_stalls_heartbeats_scrapes_or_fills_memory() {
         .collect();
     let during = until("a scrape is answered", || {
         let answer = probe.get("/metrics");
-        // All who write may be busy with the greedy ones for a while.
+        // All encoders may be busy with those clients for a while.
         (answer.status == 200).then(|| Metrics::read(answer.body))
     });
     assert!(sent(&during) > sent(&after_idle));
-    drop((idle, unending, greedy));
+    drop((idle, unending, not_reading));
 
-    let settled = until("heartbeats flow on", || {
+    let settled = until("more heartbeats are sent", || {
         let metrics = probe.metrics();
         let more = sent(&metrics) - sent(&during);
         (more >= 10 * TARGETS).then_some(metrics)
     });
-    // On a machine that is busy with other things, the kernel may have dropped some at a socket of
-    // ours; HTTP costs none.
+    // On a busy machine, the kernel may drop datagrams at our sockets. HTTP clients cause no loss.
     let drops = kernel_drops(responder.udp[0]) + settled.sum("heartbeat_probe_receive_drops_total");
     let lost = settled.sum("heartbeat_lost_total");
     assert!(lost <= drops, "{lost} lost, {drops} dropped by the kernel");
@@ -109,7 +108,7 @@ fn nothing_that_http_clients_do_stalls_heartbeats_scrapes_or_fills_memory() {
     assert_eq!(probe.end("TERM").0, Some(0));
 }
 
-/// What the kernel dropped at the sockets of this port (`/proc/net/udp`, last column).
+/// Datagrams that the kernel dropped at the sockets of this port (`/proc/net/udp`, last column).
 fn kernel_drops(address: SocketAddr) -> u64 {
     let table = std::fs::read_to_string("/proc/net/udp").unwrap();
     let port = format!(":{:04X}", address.port());
@@ -123,11 +122,11 @@ fn kernel_drops(address: SocketAddr) -> u64 {
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_nothing_up() {
+fn an_unread_log_delays_nothing() {
     const DOWN: u64 = 2000;
     let silent = Server::silent();
-    // Each target going down is a line of some 200 octets; a pipe holds 65,536, and no line is read
-    // before the end.
+    // Each target that goes down logs about 200 octets. The pipe has room for 65,536, and nothing is
+    // read from it before the end.
     let mut config = "defaults: {interval: 100ms, timeout: 50ms, misses: 1}\ntargets:\n".to_owned();
     for n in 0..DOWN {
         writeln!(config, "  - {{name: t{n}, address: \"{}\"}}", silent.address).unwrap();

@@ -1,4 +1,4 @@
-//! Down and up: a responder that is killed and comes back, and servers that answer as told.
+//! Down and up: a responder that is killed and restarted, and servers that answer some heartbeats.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,10 +18,10 @@ fn seconds(metrics: &Metrics, name: &str) -> f64 {
 }
 
 #[test]
-fn a_killed_responder_is_down_in_time_and_a_restarted_one_is_up_again() {
+fn a_target_is_down_in_time_after_a_kill_and_up_after_a_restart() {
     let address = own_address();
     let responder = Running::responder_on(&[address], &[]);
-    // Recorded is all that is in flight as well, and what a busy machine makes the probe skip.
+    // The recorder needs room for heartbeats in flight, and for those that a busy machine skips.
     let probe = Running::probe_of(&format!(
         "defaults: {{interval: 100ms, timeout: 2s, recorder: 100}}
 targets: [{{name: target, address: \"{address}\"}}]
@@ -38,9 +38,9 @@ targets: [{{name: target, address: \"{address}\"}}]
     });
     assert_eq!(down.of("target", "up"), 0);
     assert!(down.of("target", "consecutive_misses") >= 3);
-    // After the last answered heartbeat, and so after its answer, it takes at most three intervals
-    // and a timeout. Each interval that the probe itself slept through is one it says it skipped;
-    // one more is what it may be late by without skipping.
+    // The target is down at most three intervals and a timeout after the last answered heartbeat.
+    // Each interval that the probe was too late for counts as skipped, and the probe may be late by
+    // one more without skipping.
     let took = seconds(&down, "state_change_timestamp_seconds")
         - seconds(&down, "last_reply_timestamp_seconds");
     let skipped = down.of_by("target", "unsent_total", ("reason", "skipped"));
@@ -64,38 +64,41 @@ targets: [{{name: target, address: \"{address}\"}}]
     assert_eq!(recorded["state"], "down");
 
     let responder = Running::responder_on(&[address], &[]);
-    let again = until("it is up again", || {
+    let recovered = until("it is up again", || {
         let metrics = probe.metrics();
         (changes(&metrics, "up") == 2).then_some(metrics)
     });
-    assert!(again.of("target", "received_total") > down.of("target", "received_total"));
-    let replied = until("it answers on", || {
+    assert!(recovered.of("target", "received_total") > down.of("target", "received_total"));
+    let replied = until("three more are answered", || {
         let metrics = probe.metrics();
-        (metrics.of("target", "received_total") >= again.of("target", "received_total") + 3)
+        (metrics.of("target", "received_total") >= recovered.of("target", "received_total") + 3)
             .then_some(metrics)
     });
     assert_eq!(replied.of("target", "up"), 1);
     let was_down = seconds(&replied, "down_seconds_total");
     let outage = seconds(&replied, "state_change_timestamp_seconds")
         - seconds(&down, "state_change_timestamp_seconds");
-    assert!((was_down - outage).abs() < 0.1, "{was_down} s down, {outage} s between verdicts");
+    assert!(
+        (was_down - outage).abs() < 0.1,
+        "{was_down} s down, {outage} s between the changes of state"
+    );
     assert_eq!(responder.end("TERM").0, Some(0));
     assert_eq!(probe.end("TERM").0, Some(0));
 }
 
 #[test]
-fn as_many_answers_as_configured_make_a_target_up_again_and_no_fewer() {
-    let well = Arc::new(AtomicBool::new(false));
-    let is_well = well.clone();
+fn a_target_is_up_again_after_the_configured_number_of_answers() {
+    let healthy = Arc::new(AtomicBool::new(false));
+    let is_healthy = healthy.clone();
     let mut heartbeats = 0_u64..;
-    // Three heartbeats go unanswered, two are answered, and so on.
+    // Of each five heartbeats, the first three are not answered.
     let server = Server::start(move |socket, request, peer| {
-        if heartbeats.next().unwrap() % 5 >= 3 || is_well.load(Ordering::Relaxed) {
+        if heartbeats.next().unwrap() % 5 >= 3 || is_healthy.load(Ordering::Relaxed) {
             let reply = format!("{} 0.0", sequence(request));
             socket.send_to(reply.as_bytes(), peer).unwrap();
         }
     });
-    // The interval outlasts the timeout, so that each is settled before the next leaves.
+    // The timeout is shorter than the interval, so each heartbeat is settled before the next is sent.
     let probe = Running::probe_of(&format!(
         "targets:
   - name: target
@@ -107,13 +110,13 @@ fn as_many_answers_as_configured_make_a_target_up_again_and_no_fewer() {
 ",
         server.address
     ));
-    let down = until("many have been answered, and none thrice in a row", || {
+    let down = until("six have been answered, never three in a row", || {
         let metrics = probe.metrics();
         (metrics.of("target", "received_total") >= 6).then_some(metrics)
     });
     assert_eq!((changes(&down, "up"), changes(&down, "down"), down.of("target", "up")), (0, 1, 0));
 
-    well.store(true, Ordering::Relaxed);
+    healthy.store(true, Ordering::Relaxed);
     let up = until("it is up", || {
         let metrics = probe.metrics();
         (changes(&metrics, "up") > 0).then_some(metrics)
@@ -122,13 +125,13 @@ fn as_many_answers_as_configured_make_a_target_up_again_and_no_fewer() {
 }
 
 #[test]
-fn a_late_answer_is_no_proof_of_life_and_the_first_in_time_is_enough() {
-    let hurries = Arc::new(AtomicBool::new(false));
-    let may_hurry = hurries.clone();
-    // At first, every answer takes twice as long as it may.
+fn late_answers_do_not_make_a_target_up_and_one_in_time_does() {
+    let is_fast = Arc::new(AtomicBool::new(false));
+    let answers_fast = is_fast.clone();
+    // At first, every answer takes twice the timeout.
     let server = Server::start(move |socket, request, peer| {
         let reply = format!("{} 0.0", sequence(request));
-        let pause = if may_hurry.load(Ordering::Relaxed) { 0 } else { 100 };
+        let pause = if answers_fast.load(Ordering::Relaxed) { 0 } else { 100 };
         let socket = socket.try_clone().unwrap();
         std::thread::spawn(move || {
             std::thread::sleep(std::time::Duration::from_millis(pause));
@@ -136,12 +139,12 @@ fn a_late_answer_is_no_proof_of_life_and_the_first_in_time_is_enough() {
             let _ = socket.send_to(reply.as_bytes(), peer);
         });
     });
-    // So many misses are needed that none of them hides what a late answer does.
+    // A high `misses` keeps the target from going down, which would hide the effect of late answers.
     let probe = Running::probe_of(&format!(
         "targets: [{{name: target, address: \"{}\", interval: 20ms, timeout: 50ms, misses: 100000}}]\n",
         server.address
     ));
-    let metrics = until("many have been answered late", || {
+    let metrics = until("ten have been answered late", || {
         let metrics = probe.metrics();
         (metrics.of("target", "late_total") >= 10).then_some(metrics)
     });
@@ -150,7 +153,7 @@ fn a_late_answer_is_no_proof_of_life_and_the_first_in_time_is_enough() {
     assert_eq!((changes(&metrics, "up"), changes(&metrics, "down")), (0, 0));
     assert!(metrics.of("target", "lost_total") >= metrics.of("target", "late_total"));
 
-    hurries.store(true, Ordering::Relaxed);
+    is_fast.store(true, Ordering::Relaxed);
     let metrics = until("one is answered in time", || {
         let metrics = probe.metrics();
         (metrics.of("target", "received_total") > 0).then_some(metrics)

@@ -1,4 +1,4 @@
-//! A third lost at random: the probe's figures against the responder's own, exactly.
+//! Impaired links: the probe's counts must equal the responder's exactly.
 
 use udp_heartbeat::impair::{Fate, Impairment, LinkSettings};
 use udp_heartbeat::model::Mono;
@@ -15,23 +15,23 @@ pub(crate) fn drops(seed: u64, count: u64) -> Vec<bool> {
     (0..count).map(|_| matches!(link.judge(Mono::default()), Fate::Drop(_))).collect()
 }
 
-/// The lengths of the runs of losses that an answer ended.
+/// The lengths of the loss periods that an answer has ended.
 fn completed_runs(drops: &[bool]) -> Vec<usize> {
     let mut runs: Vec<usize> = drops.split(|dropped| !dropped).map(<[_]>::len).collect();
-    // What comes after the last answer is not over.
+    // Losses after the last answer are not a completed run.
     runs.pop();
     runs.retain(|&run| run > 0);
     runs
 }
 
 #[test]
-fn runs_of_losses_end_with_an_answer() {
+fn a_run_of_losses_is_completed_by_an_answer() {
     let drops: Vec<bool> = "xx..x.xxx".chars().map(|fate| fate == 'x').collect();
     assert_eq!(completed_runs(&drops), [2, 1]);
 }
 
 #[test]
-fn at_every_scrape_the_ledger_holds_and_in_the_end_it_is_the_responder_s() {
+fn the_ledger_adds_up_at_every_scrape_and_equals_the_responder_s_counts() {
     const SEED: u64 = 11;
     let responder = Running::responder(&["--loss=30%", &format!("--seed={SEED}")]);
     let mut probe = Running::probe_of(&format!(
@@ -39,7 +39,7 @@ fn at_every_scrape_the_ledger_holds_and_in_the_end_it_is_the_responder_s() {
         responder.udp[0]
     ));
 
-    // Each scrape is checked where it is read.
+    // `Metrics::read` checks that the ledger adds up.
     let mut before = Ledger::default();
     let mut in_flight = 0;
     let mut check = |metrics: &Metrics| {
@@ -67,7 +67,7 @@ fn at_every_scrape_the_ledger_holds_and_in_the_end_it_is_the_responder_s() {
     assert_eq!(truth.responder("dropped_total", ("reason", "loss")) + late, lost);
     assert_eq!(late, 0, "five seconds are enough on any machine");
 
-    // The seed foretells every loss.
+    // The seed determines every loss.
     let drops = drops(SEED, sent);
     assert_eq!(lost, drops.iter().filter(|&&dropped| dropped).count() as u64);
     let runs = completed_runs(&drops);
@@ -81,14 +81,14 @@ fn at_every_scrape_the_ledger_holds_and_in_the_end_it_is_the_responder_s() {
         );
     }
 
-    // 99.9 % of all binomial samples lie within 3.29 standard deviations.
+    // 99.9 % of binomial samples are within 3.29 standard deviations.
     let deviation = (0.3 * 0.7 / sent as f64).sqrt();
     let loss = lost as f64 / sent as f64;
     assert!((loss - 0.3).abs() <= 3.29 * deviation, "{loss}");
 }
 
-/// Ends the probe, and scrapes it until it is gone: its figures once all is settled, which a
-/// connection that was there before still gets.
+/// Stops the probe and scrapes it until HTTP ends. Returns the final figures, from a request that was
+/// begun before the probe was stopped.
 fn settle(probe: &mut Running, check: &mut impl FnMut(&Metrics) -> Ledger) -> (Ledger, Metrics) {
     let last = Begun::get(probe.http, "/metrics").unwrap();
     probe.signal("TERM");
@@ -105,8 +105,8 @@ fn settle(probe: &mut Running, check: &mut impl FnMut(&Metrics) -> Ledger) -> (L
 }
 
 #[test]
-fn impaired_replies_are_counted_as_they_were_made() {
-    // All at once, and nothing lost: what is late or corrupted is told by the responder.
+fn the_probe_counts_impaired_replies_like_the_responder() {
+    // Several impairments at once, without loss.
     let responder =
         Running::responder(&["--duplicate=20%", "--reorder=10%,50ms", "--corrupt=10%", "--seed=3"]);
     let mut probe = Running::probe_of(&format!(
@@ -124,23 +124,23 @@ fn impaired_replies_are_counted_as_they_were_made() {
     assert_eq!(ledger.in_flight, 0);
     assert_eq!(last.of("bad", "late_total"), 0);
 
-    // Every copy is one thing and one thing alone.
+    // Every copy is counted exactly once.
     let invalid = last.sum("heartbeat_invalid_replies_total");
     let unmatched = last.sum("heartbeat_probe_unmatched_total");
-    let told = ledger.received + last.of("bad", "duplicates_total");
-    assert_eq!((told + invalid, unmatched), (copies, 0));
-    // A bit that flips where nobody looks (an unused field, a stamp of the responder's) harms
-    // nothing; where it would, the reply is not taken for an answer.
+    let valid = ledger.received + last.of("bad", "duplicates_total");
+    assert_eq!((valid + invalid, unmatched), (copies, 0));
+    // A flipped bit in a field that is not checked (unused, or a timestamp of the responder) leaves
+    // the reply valid; any other makes it invalid.
     let corrupt = truth.responder("impaired_total", ("kind", "corrupt"));
     assert!(invalid > 0 && invalid <= corrupt, "{invalid} of {corrupt}");
     assert!(last.of("bad", "reordered_total") > 0);
     assert!(last.of("bad", "duplicates_total") > 0);
 }
 
-/// Losses on both ways, in bursts and for want of bandwidth, and replies that three others overtake.
+/// Losses in both directions, in bursts and by limited bandwidth, and reordering by three replies.
 #[test]
-fn whatever_a_bad_network_does_both_sides_count_the_same() {
-    // A reply of 44 octets, and 28 of headers, takes 9 ms; one comes each 5 ms.
+fn probe_and_responder_count_the_same_with_many_impairments() {
+    // At 64 kbit/s, a reply of 44 octets and 28 of headers takes 9 ms; a request comes every 5 ms.
     let responder = Running::responder(&[
         "--loss=5%",
         "--burst-loss=1%,40%",
@@ -161,8 +161,8 @@ fn whatever_a_bad_network_does_both_sides_count_the_same() {
         let dropped = |reason| truth.responder("dropped_total", ("reason", reason));
         ["loss", "burst_loss", "overflow"].map(dropped)
     };
-    // On a machine that is busy, heartbeats are skipped, and it takes longer for the link to fill.
-    until("600 heartbeats have been sent, and some are dropped for every reason", || {
+    // On a busy machine, heartbeats are skipped, and the queue of the link takes longer to fill.
+    until("600 heartbeats have been sent, and some dropped for every reason", || {
         let is_enough = check(&probe.metrics()).sent >= 600;
         (is_enough && !reasons(&responder.metrics()).contains(&0)).then_some(())
     });
@@ -172,15 +172,15 @@ fn whatever_a_bad_network_does_both_sides_count_the_same() {
     assert_eq!(truth.responder("replied_total", ("protocol", "stamp")), ledger.received);
     assert_eq!(reasons(&truth).iter().sum::<u64>(), ledger.lost);
     assert_eq!((last.of("bad", "late_total"), ledger.in_flight), (0, 0));
-    // Jitter alone reorders none that are 9 ms apart; what was held back to be overtaken was.
+    // Jitter of 2 ms cannot reorder replies that are 9 ms apart; only replies held back can be.
     let held = truth.responder("impaired_total", ("kind", "reorder"));
     let reordered = last.of("bad", "reordered_total");
     assert!(reordered > 0 && reordered <= held, "{reordered} of {held}");
 }
 
-/// Two targets that share a port and a socket, one of which is not there.
+/// Two targets that share a socket of the probe. Nothing listens at the address of one.
 #[test]
-fn what_happens_to_one_target_is_no_other_s_affair() {
+fn an_absent_target_does_not_affect_another() {
     let responder = Running::responder(&[]);
     let absent = own_address();
     let probe = Running::probe_of(&format!(
@@ -191,7 +191,7 @@ targets:
 ",
         responder.udp[0]
     ));
-    let metrics = until("both have been at it for long", || {
+    let metrics = until("300 heartbeats have been sent to each", || {
         let metrics = probe.metrics();
         let enough = |target| metrics.of(target, "sent_total") >= 300;
         (enough("good") && enough("absent")).then_some(metrics)

@@ -1,9 +1,9 @@
-//! Both programs as their users meet them: real binaries, over loopback.
+//! End-to-end tests of both programs over loopback.
 //!
-//! What is asserted is counted, never timed: a machine under load makes these tests slower, not
-//! wrong. Ports are free ones, and no program outlives the test that started it.
+//! The tests compare counts, not times, so a busy machine makes them slower but does not fail them.
+//! They use free ports, and each test kills the programs that it started.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod program;
 

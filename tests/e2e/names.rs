@@ -1,4 +1,4 @@
-//! Names that mean nothing, and when the probe calls itself ready.
+//! Names that do not resolve, and the readiness of the probe.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use crate::program::{Running, UNRESOLVABLE, until};
 use crate::server::{Server, sequence};
 
 #[test]
-fn a_name_that_means_nothing_is_unsent_on_schedule_and_no_other_target_s_affair() {
+fn an_unresolved_target_is_unsent_on_schedule_and_does_not_affect_others() {
     let responder = Running::responder(&[]);
     let probe = Running::probe_of(&format!(
         "defaults: {{interval: 10ms, timeout: 60s}}
@@ -18,11 +18,11 @@ targets:
         responder.udp[0]
     ));
     let mut checked = 0;
-    until("100 heartbeats have fallen due", || {
+    until("100 heartbeats have been due", || {
         let metrics = probe.metrics();
         let skipped = |target| metrics.of_by(target, "unsent_total", ("reason", "skipped"));
         let unresolved = metrics.of_by("bad", "unsent_total", ("reason", "unresolved"));
-        // Both are on the same grid, with a phase each.
+        // Both targets have the same interval with different phases, so their counts differ by 1.
         let bad = unresolved + skipped("bad");
         let good = metrics.of("good", "sent_total") + skipped("good");
         assert!(bad.abs_diff(good) <= 1, "{bad} due and {good} due");
@@ -35,7 +35,7 @@ targets:
         (good >= 100).then_some(())
     });
     assert!(checked > 1);
-    until("the name is known to mean nothing", || {
+    until("the lookup of the name has failed", || {
         (probe.get("/-/ready").status == 200).then_some(())
     });
     let metrics = probe.metrics();
@@ -48,7 +48,7 @@ targets:
 }
 
 #[test]
-fn it_is_ready_once_the_first_heartbeat_is_settled() {
+fn the_probe_is_ready_once_the_first_heartbeat_is_settled() {
     let answers = Arc::new(AtomicBool::new(false));
     let may_answer = answers.clone();
     let server = Server::start(move |socket, request, peer| {

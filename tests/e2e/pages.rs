@@ -1,39 +1,39 @@
-//! The pages that the real program serves: sorted, filtered, escaped, and of targets that go down.
+//! The pages of the real program: sorting, filtering, escaping, and targets that are down.
 
 use std::fmt::Write as _;
 
 use crate::program::{Running, UNRESOLVABLE, own_address, until};
 
-/// The values of an attribute, as a browser reads them, in the order of the page.
+/// The unescaped values of an attribute, in the order of the page.
 fn attributes(page: &str, name: &str) -> Vec<String> {
     let start = format!(" {name}=\"");
     let values = page.split(&start).skip(1);
     values.map(|rest| unescaped(rest.split('"').next().unwrap())).collect()
 }
 
-/// Text as a browser reads it.
+/// Replaces the HTML entities in a text.
 fn unescaped(text: &str) -> String {
     let entities =
         [("&#60;", "<"), ("&#62;", ">"), ("&#34;", "\""), ("&#39;", "'"), ("&#38;", "&")];
     entities.iter().fold(text.to_owned(), |text, (entity, shown)| text.replace(entity, shown))
 }
 
-/// The targets of a list, from the top.
+/// The names in the list of targets, from the top.
 fn rows(page: &str) -> Vec<String> {
     attributes(page, "data-key")
 }
 
-/// Checks that all of these are in a page, in this order.
+/// Checks that the page contains all of `expected`, in this order.
 fn in_order(page: &str, expected: &[&str]) {
     let mut from = 0;
     for text in expected {
         let found = page[from..].find(text);
-        from += found.unwrap_or_else(|| panic!("{text} is not there, or out of order: {page}"));
+        from += found.unwrap_or_else(|| panic!("{text} is missing or out of order: {page}"));
     }
 }
 
 #[test]
-fn a_list_and_a_target_tell_what_is_down_and_what_led_to_it() {
+fn pages_show_which_targets_are_down_and_why() {
     let responder = Running::responder(&[]);
     let (udp, nobody) = (responder.udp[0], own_address());
     let hostile = "<img src=x onerror=alert(1)>&'/..";
@@ -54,12 +54,12 @@ targets:
     assert!(page.contains("port unreachable") && page.contains("the name has no address"));
     assert!(unescaped(&page).contains("site=<b>"));
     assert_eq!(rows(&page).len(), 3);
-    assert_eq!(rows(&page)[2], "alive", "those that are down come first");
+    assert_eq!(rows(&page)[2], "alive", "targets that are down come first");
 
     assert_eq!(rows(&probe.get("/?sort=name").body), [hostile, "alive", "gone"]);
     assert_eq!(rows(&probe.get("/?q=FRA&state=up").body), ["alive"]);
 
-    // The link of the list, as it is there.
+    // Follow the link of the list.
     let links = attributes(&page, "href");
     let link = links.iter().find(|link| link.starts_with("targets/%3Cimg")).unwrap();
     let link = format!("/{link}");
@@ -86,7 +86,7 @@ targets:
 }
 
 #[test]
-fn many_targets_come_in_pages_of_fifty() {
+fn the_list_has_pages_of_fifty_targets() {
     let mut config = "defaults: {interval: 10s, timeout: 1s}\ntargets:\n".to_owned();
     for n in 0..2_000 {
         writeln!(

@@ -1,4 +1,4 @@
-//! `heartbeat-probe ping`: its lines, its figures, its JSON and its exit codes.
+//! `heartbeat-probe ping`: lines, statistics, JSON and exit codes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use crate::loss::drops;
 use crate::program::{Killed, Lines, PROBE, Running, own_address, run, until};
 use crate::server::{Server, sequence};
 
-/// Pings, and gives the exit code and the JSON.
+/// Runs `ping --json` and returns the exit code and the JSON.
 fn json(arguments: &[&str]) -> (Option<i32>, Value) {
     let ended = run(PROBE, &[&["ping", "--json"], arguments].concat());
     assert_eq!(ended.err, "");
@@ -28,7 +28,7 @@ fn count(report: &Value, key: &str) -> u64 {
 }
 
 #[test]
-fn a_line_for_every_heartbeat_then_the_figures() {
+fn ping_prints_a_line_for_each_heartbeat_then_statistics() {
     let responder = Running::responder(&[]);
     let target = format!("stamp://{}", responder.udp[0]);
     let ended = run(PROBE, &["ping", &target, "-c30", "-i20ms", "-W1m"]);
@@ -54,7 +54,7 @@ fn a_line_for_every_heartbeat_then_the_figures() {
         assert!(rtt > 0.0, "{line}");
         numbers.push(number);
     }
-    // What the program was too late for has no line.
+    // Skipped heartbeats have no line.
     assert!(numbers.is_sorted_by(|one, next| one < next) && numbers.last() < Some(&30));
     assert_eq!(lines.next(), Some(format!("--- {target} stamp statistics ---")).as_deref());
     assert_eq!(
@@ -65,7 +65,7 @@ fn a_line_for_every_heartbeat_then_the_figures() {
         ))
         .as_deref()
     );
-    // None, but on a machine that is busy.
+    // Only on a busy machine.
     let skipped = 30 - numbers.len();
     if skipped > 0 {
         assert_eq!(lines.next(), Some(format!("{skipped} not sent: skipped")).as_deref());
@@ -79,7 +79,7 @@ fn a_line_for_every_heartbeat_then_the_figures() {
 }
 
 #[test]
-fn the_keys_of_the_json_are_promises() {
+fn the_json_matches_the_snapshot() {
     let responder = Running::responder(&[]);
     let (answering, silent) = (responder.udp[0].to_string(), Server::silent());
     let silent = silent.address.to_string();
@@ -90,7 +90,7 @@ fn the_keys_of_the_json_are_promises() {
         for line in ended.out.lines() {
             let (key, value) = line.split_once("\": ").unwrap_or((line, ""));
             if value.is_empty() && key.trim_start().starts_with('"') {
-                // A fact: how many there are is the machine's.
+                // An item of the evidence, which has more or fewer items on different machines.
                 continue;
             }
             if ["cause", "summary", "advice"].iter().any(|word| key.ends_with(word)) {
@@ -111,7 +111,7 @@ fn the_keys_of_the_json_are_promises() {
 }
 
 #[test]
-fn losses_are_the_responder_s_exactly() {
+fn ping_counts_the_same_losses_as_the_responder() {
     const SEED: u64 = 5;
     let responder = Running::responder(&["--loss=30%", &format!("--seed={SEED}")]);
     let target = responder.udp[0].to_string();
@@ -129,14 +129,14 @@ fn losses_are_the_responder_s_exactly() {
     assert_eq!(drops(SEED, sent).iter().filter(|&&dropped| dropped).count() as u64, lost);
 }
 
-/// What is known of a heartbeat from the lines so far.
+/// The fate of a heartbeat according to the lines so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fate {
     Answered,
     Missed,
 }
 
-/// The rule of down, by the book: `misses` consecutive misses newer than the newest answer.
+/// A direct implementation of the rule for down: consecutive misses newer than the newest answer.
 #[derive(Debug, Default)]
 struct Reference {
     fates: BTreeMap<u64, Fate>,
@@ -165,14 +165,14 @@ fn numbered(line: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, rest))
 }
 
-/// Random loss looks like an outage as often as runs of three losses come: every verdict is held
-/// against the lines before it.
+/// With random loss, runs of three losses look like outages. Each line `is down` is compared with the
+/// lines before it.
 #[test]
-fn down_is_said_exactly_where_three_misses_in_a_row_are() {
+fn down_is_printed_exactly_after_three_consecutive_misses() {
     const MISSES: u64 = 3;
     let responder = Running::responder(&["--loss=30%", "--seed=8"]);
     let target = responder.udp[0].to_string();
-    // The interval outlasts the timeout, so that a run is over before the next answer.
+    // The timeout is shorter than the interval, so that a run is over before the next answer.
     let ended = run(PROBE, &["ping", &target, "-c300", "-i10ms", "-W8ms"]);
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
     let mut all: Vec<u64> = ended.out.lines().filter_map(numbered).map(|(n, _)| n).collect();
@@ -180,20 +180,20 @@ fn down_is_said_exactly_where_three_misses_in_a_row_are() {
     all.dedup();
 
     let mut reference = Reference::default();
-    let mut owed = false;
+    let mut due = false;
     let mut times = 0;
     for line in ended.out.lines() {
         if let Some(rest) = line.strip_prefix(&format!("{target} is down: ")) {
-            assert!(owed, "{line} in {}", ended.out);
+            assert!(due, "{line} in {}", ended.out);
             assert_eq!(rest, format!("{} consecutive misses", reference.run(&all)));
-            owed = false;
+            due = false;
             times += 1;
             continue;
         }
         let Some((number, rest)) = numbered(line) else { continue };
         let lost = rest.starts_with("lost: ") || rest.starts_with("not sent: ");
-        // Several that are lost at once come before the verdict.
-        assert!(lost || !owed, "{line} in {}", ended.out);
+        // Several losses at once are printed before the line.
+        assert!(lost || !due, "{line} in {}", ended.out);
         if rest.contains("time=") {
             let before = reference.fates.insert(number, Fate::Answered);
             assert_eq!(before, None, "{line}");
@@ -205,37 +205,37 @@ fn down_is_said_exactly_where_three_misses_in_a_row_are() {
             reference.fates.entry(number).or_insert(Fate::Missed);
             if !reference.down && reference.run(&all) >= MISSES {
                 reference.down = true;
-                owed = true;
+                due = true;
             }
         }
     }
-    assert!(!owed);
+    assert!(!due);
     assert!(times > 0, "{}", ended.out);
 }
 
 #[test]
-fn until_down_ends_a_lossy_run_and_loss_is_over_what_was_sent() {
+fn until_down_ends_a_run_and_the_loss_ratio_is_of_what_was_sent() {
     let responder = Running::responder(&["--loss=30%", "--seed=8"]);
     let target = responder.udp[0].to_string();
     let (code, report) = json(&["-c1000", "--until-down", "-i10ms", "-W8ms", &target]);
     assert_eq!(report["down"], true);
     let [sent, received, lost] = ["sent", "received", "lost"].map(|key| count(&report, key));
-    // On a machine that is busy, the very first answers may all be late.
+    // On a busy machine, the very first answers may all be late.
     assert_eq!(code, Some(i32::from(received == 0)));
     assert!(sent < 1000 && lost >= 3, "{report}");
     assert_eq!(sent, received + lost);
     assert_eq!(report["loss_ratio"].as_f64(), Some(lost as f64 / sent as f64));
-    // The responder may take longer to read them than ping waits.
-    until("all have come", || {
+    // The responder may read them after ping has ended.
+    until("the responder has received all", || {
         let metrics = responder.metrics();
         (metrics.responder("received_total", ("protocol", "heartbeat")) == sent).then_some(())
     });
 }
 
 #[test]
-fn until_down_means_down_though_one_in_flight_is_answered_yet() {
+fn until_down_reports_down_although_a_heartbeat_in_flight_is_answered() {
     let mut heartbeats = 0..;
-    // The sixth is answered when the third is lost, and before it would be itself.
+    // The sixth heartbeat is answered after the third is lost, and before its own timeout.
     let server = Server::start(move |socket, request, peer| {
         if heartbeats.next() == Some(5) {
             let reply = format!("{} 0.0", sequence(request));
@@ -252,10 +252,10 @@ fn until_down_means_down_though_one_in_flight_is_answered_yet() {
 }
 
 #[test]
-fn a_dead_server_is_told_from_a_silent_one() {
-    let dead = own_address().to_string();
+fn closed_ports_and_silent_servers_have_different_diagnoses() {
+    let closed = own_address().to_string();
     let arguments = ["-c1000", "--until-down", "-i20ms", "-W20ms"];
-    let (code, report) = json(&[&arguments[..], &[&dead]].concat());
+    let (code, report) = json(&[&arguments[..], &[&closed]].concat());
     assert_eq!(code, Some(1));
     assert_eq!((&report["down"], &report["rtt_seconds"]), (&true.into(), &Value::Null));
     assert_eq!(report["loss_ratio"], 1.0);
@@ -266,22 +266,22 @@ fn a_dead_server_is_told_from_a_silent_one() {
 
     let silent = Server::silent();
     for (target, diagnosis) in [
-        (dead, "why: port unreachable: the host is up, but nothing listens on UDP port "),
+        (closed, "why: port unreachable: the host is up, but nothing listens on UDP port "),
         (silent.address.to_string(), "why: no answer, and no ICMP error: the host is off, or "),
     ] {
         let ended = run(PROBE, &[&["ping", &target], &arguments[..]].concat());
         assert_eq!(ended.code, Some(1));
         assert_eq!(ended.out.matches(&format!("{target} is down: ")).count(), 1, "{}", ended.out);
-        // When it goes down, and among the figures at the end; on a busy machine, ping itself may
-        // have been late.
+        // Once when the target goes down, and once in the statistics. On a busy machine, the cause
+        // may be that ping itself was late.
         let late = "why: the probe itself is late ";
-        let said = ended.out.matches(diagnosis).count() + ended.out.matches(late).count();
-        assert_eq!(said, 2, "{}", ended.out);
+        let shown = ended.out.matches(diagnosis).count() + ended.out.matches(late).count();
+        assert_eq!(shown, 2, "{}", ended.out);
     }
 }
 
 #[test]
-fn a_reader_that_leaves_ends_it_without_a_word() {
+fn a_closed_standard_output_ends_ping_without_an_error() {
     let responder = Running::responder(&[]);
     let target = responder.udp[0].to_string();
     let mut command = Command::new(PROBE);
@@ -297,7 +297,7 @@ fn a_reader_that_leaves_ends_it_without_a_word() {
 }
 
 #[test]
-fn an_interrupt_ends_it_with_the_figures() {
+fn an_interrupt_ends_ping_with_statistics() {
     let responder = Running::responder(&[]);
     let target = responder.udp[0].to_string();
     let mut command = Command::new(PROBE);
@@ -309,8 +309,8 @@ fn an_interrupt_ends_it_with_the_figures() {
     let text = format!("{}\n{}", begin.join("\n"), out.rest());
     assert_eq!(child.finish(), (Some(0), String::new()));
     let answers = text.lines().filter(|line| line.contains(" time=")).count();
-    let figures = format!("{answers} sent, {answers} received, 0 lost (0.0 %), ");
-    assert!(text.contains(&figures), "{text}");
+    let statistics = format!("{answers} sent, {answers} received, 0 lost (0.0 %), ");
+    assert!(text.contains(&statistics), "{text}");
 }
 
 #[test]
@@ -324,7 +324,7 @@ fn the_first_heartbeat_leaves_at_once_whatever_the_interval() {
 }
 
 #[test]
-fn it_tells_on_which_way_heartbeats_are_lost() {
+fn ping_reports_losses_by_direction() {
     const SEED: u64 = 5;
     let flags = ["--loss=20%", "--direction=both", &format!("--seed={SEED}")];
     let responder = Running::responder(&flags);
@@ -341,7 +341,7 @@ fn it_tells_on_which_way_heartbeats_are_lost() {
     let mut link = Impairment::new(settings, Mono::default());
     let fates: Vec<impair::Fate> =
         (0..count(&report, "sent")).map(|_| link.judge(Mono::default())).collect();
-    // What is lost before the first answer and after the last is on neither way.
+    // Losses before the first answer and after the last have no known direction.
     let is_answered = |fate: &impair::Fate| matches!(fate, impair::Fate::Deliver { .. });
     let begin = fates.iter().position(is_answered).unwrap();
     let end = fates.iter().rposition(is_answered).unwrap();
@@ -355,7 +355,7 @@ fn it_tells_on_which_way_heartbeats_are_lost() {
 }
 
 #[test]
-fn a_responder_that_keeps_no_state_tells_no_way() {
+fn a_stateless_responder_gives_no_losses_by_direction() {
     let responder = Running::responder(&["--loss=30%", "--seed=5", "--stamp.stateless"]);
     let target = format!("stamp://{}", responder.udp[0]);
     let (_, report) = json(&["-c100", "-i5ms", "-W1s", &target]);
@@ -364,7 +364,7 @@ fn a_responder_that_keeps_no_state_tells_no_way() {
 }
 
 #[test]
-fn only_who_has_the_key_is_answered() {
+fn only_requests_with_a_known_key_are_answered() {
     let folder = tempfile::tempdir().unwrap();
     let key_file = |name: &str, digit: &str, mode: u32| {
         let path = folder.path().join(name).display().to_string();
@@ -380,7 +380,8 @@ fn only_who_has_the_key_is_answered() {
     let flags = ["--stamp.key-file", &key, "--stamp.key-file", &another];
     let responder = Running::responder(&flags);
     let target = format!("stamp://{}", responder.udp[0]);
-    // How many were sent, of which a machine that is busy makes it skip some, and received.
+    // Sends up to five heartbeats, as a busy machine skips some. Returns the numbers of sent and
+    // received ones.
     let few = |flags: &[&str]| {
         let (_, report) = json(&[&["-c5", "-i5ms", &target], flags].concat());
         let [sent, received] = ["sent", "received"].map(|key| count(&report, key));
@@ -389,7 +390,7 @@ fn only_who_has_the_key_is_answered() {
     };
     let (answered, received) = few(&["-W1m", "--key-file", &key]);
     assert_eq!(received, answered);
-    // The other key, which anybody may read.
+    // The other key, whose file every user may read.
     let ended = run(PROBE, &["ping", "-c1", "-W1m", "--key-file", &another, &target]);
     assert_eq!(ended.code, Some(0));
     assert!(ended.err.contains("every user of this machine can read this key"), "{}", ended.err);
@@ -402,7 +403,7 @@ fn only_who_has_the_key_is_answered() {
     let refused = foreign + without;
     let open = format!("ping://{}", responder.udp[0]);
     assert_eq!(run(PROBE, &["ping", "-c1", "-W200ms", &open]).code, Some(1));
-    until("all are counted", || {
+    until("all requests are counted", || {
         let metrics = responder.metrics();
         let refusals = metrics.responder("dropped_total", ("reason", "unauthenticated"));
         let replies = metrics.responder("replied_total", ("protocol", "stamp"));
@@ -412,7 +413,7 @@ fn only_who_has_the_key_is_answered() {
     assert_eq!(metrics.responder("dropped_total", ("reason", "unauthenticated")), refused + 1);
     assert_eq!(metrics.responder("received_total", ("protocol", "stamp")), answered + refused);
     assert_eq!(metrics.responder("replied_total", ("protocol", "stamp")), answered);
-    // Nothing in the log is a key; that anybody may read the files is.
+    // The log has the warning about the readable file, but no key.
     let (_, log) = responder.end("TERM");
     let log = format!("{log:?}");
     assert!(log.contains("every user of this machine can read this key"), "{log}");
@@ -420,14 +421,14 @@ fn only_who_has_the_key_is_answered() {
 }
 
 #[test]
-fn a_key_that_is_none_is_told_before_anything_is_sent() {
-    for (arguments, said) in [
+fn invalid_keys_are_reported_before_anything_is_sent() {
+    for (arguments, message) in [
         (["ping", "--key-file", "/none", "stamp://127.0.0.1"], "/none cannot be read"),
         (["ping", "--key-file", "/dev/null", "stamp://127.0.0.1"], "a key of 0 octets"),
     ] {
         let ended = run(PROBE, &arguments);
         assert_eq!(ended.code, Some(2), "{}", ended.err);
-        assert!(ended.err.contains(said), "{}", ended.err);
+        assert!(ended.err.contains(message), "{}", ended.err);
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("key").display().to_string();

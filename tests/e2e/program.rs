@@ -1,5 +1,5 @@
-//! Our programs as child processes. None survives its value, however a test ends, and nothing that
-//! a test waits for is waited for without a bound.
+//! Our programs as child processes. A child is killed when its value is dropped, and every wait has
+//! a bound.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -15,14 +15,14 @@ use udp_heartbeat::net;
 pub(crate) const PROBE: &str = env!("CARGO_BIN_EXE_heartbeat-probe");
 pub(crate) const RESPONDER: &str = env!("CARGO_BIN_EXE_heartbeat-responder");
 
-/// How long a test waits for what must come: only one that fails ever waits so long.
+/// How long a test waits before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A name that no resolver knows and no name server is asked for: a link-local address in the zone
-/// of an interface that does not exist.
+/// A name that never resolves and causes no DNS query: a link-local address whose zone is an
+/// interface that does not exist.
 pub(crate) const UNRESOLVABLE: &str = "fe80::1%nowhere";
 
-/// Asks again and again until there is an answer.
+/// Calls `ask` until it returns a value. Panics after [`PATIENCE`].
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     const PAUSE: Duration = Duration::from_millis(10);
     for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
@@ -31,12 +31,11 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         }
         thread::sleep(PAUSE);
     }
-    panic!("waited in vain: {what}");
+    panic!("timed out waiting until {what}");
 }
 
-/// Whether the kernel has an IPv6 loopback. Where tests must not be passed over (`CI=true`), it
-/// has to.
-#[expect(clippy::print_stderr, reason = "what is not tested is said")]
+/// Whether the kernel has an IPv6 loopback. With `CI=true`, a missing one fails the test.
+#[expect(clippy::print_stderr, reason = "reports what is not tested")]
 pub(crate) fn has_ipv6() -> bool {
     let has = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
     if !has {
@@ -46,8 +45,8 @@ pub(crate) fn has_ipv6() -> bool {
     has
 }
 
-/// An address that is this test's own: nobody is given its port by the kernel, so that a server
-/// there can end and come back.
+/// A loopback address for this test alone. The kernel gives its port to no other socket, so a server
+/// can end and be started there again.
 pub(crate) fn own_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let [high, low] = std::process::id().to_be_bytes()[2..] else { unreachable!() };
@@ -55,19 +54,19 @@ pub(crate) fn own_address() -> SocketAddr {
     SocketAddr::new(IpAddr::V4(ip), 20_000 + NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A program that runs, with its log as it comes. What is not asked for stays unread.
+/// A running program. Its log is read only on request.
 pub(crate) struct Running {
     child: Killed,
-    fresh: Lines,
-    /// What it has logged, as JSON, line by line.
+    unread: Lines,
+    /// The lines of the log that have been read, as JSON.
     log: Vec<Value>,
-    /// Where it answers heartbeats, if it does.
+    /// The addresses where it answers heartbeats; empty for the probe.
     pub(crate) udp: Vec<SocketAddr>,
-    /// Where it serves HTTP.
+    /// The address where it serves HTTP.
     pub(crate) http: SocketAddr,
 }
 
-/// What a program left behind.
+/// The exit code and the output of a program.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -75,11 +74,11 @@ pub(crate) struct Ended {
     pub(crate) err: String,
 }
 
-/// A child that is killed where it has not ended by itself.
+/// A child that is killed on drop.
 pub(crate) struct Killed(Child);
 
-/// The lines that a program writes, read one by one as they are asked for. One that does not come
-/// fails the test.
+/// The lines that a program writes, read one by one on request. The test fails if a line does not
+/// come within [`PATIENCE`].
 pub(crate) struct Lines(Receiver<String>);
 
 impl Running {
@@ -113,22 +112,22 @@ impl Running {
     fn start(mut command: Command) -> Self {
         command.args(["--web.listen-address=127.0.0.1:0", "--log.format=json"]);
         let (mut child, _) = Killed::spawn(&mut command, Stdio::null());
-        let fresh = child.stderr();
+        let unread = child.stderr();
         let http = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
-        let mut running = Self { child, fresh, log: Vec::new(), udp: Vec::new(), http };
+        let mut running = Self { child, unread, log: Vec::new(), udp: Vec::new(), http };
         running.http = address(&running.logged("serving HTTP"));
         let listening = |line: &&Value| message(line) == "answering heartbeats over UDP";
         running.udp = running.log.iter().filter(listening).map(address).collect();
         running
     }
 
-    /// The next line of the log that says `what`, and has not been told of by this.
+    /// Reads the log up to the next line with the message `what`, and returns that line.
     pub(crate) fn logged(&mut self, what: &str) -> Value {
         loop {
-            match self.fresh.read() {
+            match self.unread.read() {
                 Ok(line) => self.log.push(serde_json::from_str(&line).expect(&line)),
                 Err(RecvTimeoutError::Timeout) => panic!("{what} is not logged: {:?}", self.log),
-                Err(RecvTimeoutError::Disconnected) => panic!("it ended: {:?}", self.log),
+                Err(RecvTimeoutError::Disconnected) => panic!("the program ended: {:?}", self.log),
             }
             let newest = self.log.last().unwrap();
             if message(newest) == what {
@@ -141,12 +140,14 @@ impl Running {
         self.child.signal(name);
     }
 
-    /// Waits for its end; the exit code and the whole log.
+    /// Waits for the end. Returns the exit code and the whole log.
     pub(crate) fn ended(mut self) -> (Option<i32>, Vec<Value>) {
         loop {
-            match self.fresh.read() {
+            match self.unread.read() {
                 Ok(line) => self.log.push(serde_json::from_str(&line).expect(&line)),
-                Err(RecvTimeoutError::Timeout) => panic!("it does not end: {:?}", self.log),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("the program does not end: {:?}", self.log)
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -159,7 +160,7 @@ impl Running {
         self.ended()
     }
 
-    /// Ends it without a word, as a crash does.
+    /// Kills the program, like a crash.
     pub(crate) fn kill(mut self) {
         self.child.0.kill().unwrap();
         self.child.wait();
@@ -168,7 +169,7 @@ impl Running {
 
 impl Lines {
     pub(crate) fn of(stream: impl Read + Send + 'static) -> Self {
-        // Without room, so that nothing is read ahead of the test but one line and a buffer.
+        // The channel has no capacity, so at most one line and a buffer are read ahead of the test.
         let (sender, lines) = sync_channel(0);
         thread::spawn(move || {
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -184,13 +185,13 @@ impl Lines {
         self.0.recv_timeout(PATIENCE)
     }
 
-    /// What is left up to the end, each line ended.
+    /// All remaining lines, each ended by a newline.
     pub(crate) fn rest(&mut self) -> String {
         let end = net::now().mono + PATIENCE;
         let mut text = String::new();
         for line in self {
             text.extend([&line, "\n"]);
-            assert!(net::now().mono < end, "it writes on and on: {text}");
+            assert!(net::now().mono < end, "the program does not stop writing: {text}");
         }
         text
     }
@@ -203,13 +204,13 @@ impl Iterator for Lines {
         match self.read() {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("nothing more is written, and it goes on"),
+            Err(RecvTimeoutError::Timeout) => panic!("the program neither writes nor ends"),
         }
     }
 }
 
 impl Killed {
-    /// Starts the program, its stderr piped.
+    /// Starts the program with stderr piped.
     pub(crate) fn spawn(command: &mut Command, out: Stdio) -> (Self, Option<ChildStdout>) {
         let mut child = command
             .stdin(Stdio::null())
@@ -226,7 +227,7 @@ impl Killed {
         self.0.id()
     }
 
-    /// What it writes to stderr; can be taken once.
+    /// The lines of stderr; can be called once.
     pub(crate) fn stderr(&mut self) -> Lines {
         Lines::of(self.0.stderr.take().unwrap())
     }
@@ -236,13 +237,13 @@ impl Killed {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
-    /// Waits for the end; what is written to stderr until then, and the exit code.
+    /// Waits for the end. Returns the exit code and the output on stderr.
     pub(crate) fn finish(mut self) -> (Option<i32>, String) {
         let errors = self.stderr().rest();
         (self.wait(), errors)
     }
 
-    /// Waits for the end; the exit code.
+    /// Waits for the end. Returns the exit code.
     pub(crate) fn wait(&mut self) -> Option<i32> {
         until("the program ends", || self.0.try_wait().unwrap()).code()
     }
@@ -250,7 +251,7 @@ impl Killed {
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // Does nothing to one that has ended.
+        // An error means that the child has ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,5 +1,5 @@
-//! Replies that are late, doubled, overtaken, broken, foreign or invented, each made on purpose by
-//! a server that is not ours: every one is told for what it is.
+//! Replies that are late, duplicated, reordered, malformed or from strangers, made by servers that are
+//! not ours: each is counted as what it is.
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
@@ -17,7 +17,7 @@ fn invalid(metrics: &Metrics) -> [u64; 4] {
         .map(|reason| metrics.of_by("theirs", "invalid_replies_total", ("reason", reason)))
 }
 
-/// What the heartbeat that came as number `n` gets.
+/// Answers heartbeat number `n` (in the order of arrival) in its own way.
 fn misbehave(
     n: usize,
     socket: &UdpSocket,
@@ -58,16 +58,16 @@ fn misbehave(
             answer(number);
         }
         12 => {
-            // As an echo server does.
+            // Like an echo server.
             send(request);
             answer(number);
         }
-        // Sixty intervals after it left, of which the timeout is fifty.
+        // Number 2 was sent 60 intervals ago, and the timeout is 50 intervals.
         62 => {
             answer(seen[&2]);
             answer(number);
         }
-        // By now, only the ring's length of heartbeats is remembered.
+        // Number 0 has left the ring of remembered heartbeats.
         200 => {
             answer(seen[&0]);
             answer(number);
@@ -77,7 +77,7 @@ fn misbehave(
 }
 
 #[test]
-fn every_reply_is_counted_as_what_it_is() {
+fn every_kind_of_reply_has_its_own_count() {
     let mut seen = HashMap::new();
     let mut n = 0;
     let server = Server::start(move |socket, request, peer| {
@@ -88,7 +88,7 @@ fn every_reply_is_counted_as_what_it_is() {
         "targets: [{{name: theirs, address: \"{}\", interval: 60ms, timeout: 3s}}]\n",
         server.address
     ));
-    let metrics = until("all of it has happened, and is settled", || {
+    let metrics = until("the last invalid reply is counted", || {
         let metrics = probe.metrics();
         let [_, _, expired, _] = invalid(&metrics);
         (expired > 0).then_some(metrics)
@@ -101,13 +101,13 @@ fn every_reply_is_counted_as_what_it_is() {
     let unmatched =
         |reason| metrics.count("heartbeat_probe_unmatched_total", &[("reason", reason)]);
     assert_eq!((unmatched("unknown_address"), unmatched("unknown_session")), (1, 0));
-    // Numbers 2 and 10 were lost alone, 5 to 7 in a row.
+    // Numbers 2 and 10 are runs of one, and 5 to 7 are a run of three.
     let bursts = |bound| metrics.of_by("theirs", "loss_burst_length_bucket", ("le", bound));
     assert_eq!([bursts("1"), bursts("2"), bursts("3")], [2, 2, 3]);
     assert_eq!(metrics.of_by("theirs", "state_changes_total", ("state", "up")), 1);
 }
 
-/// The reply of a Session-Reflector to `request` (RFC 8762 section 4.3.1), whose clock stands at t1.
+/// The reply of a Session-Reflector to `request` (RFC 8762 section 4.3.1), with t1 as t2 and t3.
 fn reflected(request: &[u8]) -> [u8; 44] {
     let mut reply = [0; 44];
     reply[..16].copy_from_slice(&request[..16]);
@@ -120,7 +120,7 @@ fn reflected(request: &[u8]) -> [u8; 44] {
 }
 
 #[test]
-fn a_broken_stamp_reply_is_no_answer() {
+fn invalid_stamp_replies_are_not_answers() {
     let mut n = 0;
     let server = Server::start(move |socket, request, peer| {
         assert_eq!(request.len(), 44);
@@ -133,7 +133,7 @@ fn a_broken_stamp_reply_is_no_answer() {
             // A reflector without RFC 8972.
             4 => reply[14..16].fill(0),
             5 => reply[26] += 1,
-            // It left an hour before it came.
+            // Sent an hour before it was received.
             6 => {
                 let left = u32::from_be_bytes(reply[4..8].try_into().unwrap());
                 reply[4..8].copy_from_slice(&left.wrapping_sub(3600).to_be_bytes());
@@ -148,7 +148,7 @@ fn a_broken_stamp_reply_is_no_answer() {
         "targets: [{{name: theirs, address: \"{}\", protocol: stamp, interval: 20ms, timeout: 5s}}]\n",
         server.address
     ));
-    let metrics = until("the broken ones are lost", || {
+    let metrics = until("heartbeats with invalid replies are lost", || {
         let metrics = probe.metrics();
         (metrics.of("theirs", "lost_total") >= 6).then_some(metrics)
     });
@@ -159,7 +159,7 @@ fn a_broken_stamp_reply_is_no_answer() {
 }
 
 #[test]
-fn a_ping_reply_with_another_date_is_no_answer() {
+fn ping_replies_with_another_date_are_not_answers() {
     let mut n = 0;
     let server = Server::start(move |socket, request, peer| {
         let request = std::str::from_utf8(request).unwrap();
@@ -180,7 +180,7 @@ fn a_ping_reply_with_another_date_is_no_answer() {
         "targets: [{{name: theirs, address: \"{}\", protocol: ping, interval: 20ms, timeout: 5s}}]\n",
         server.address
     ));
-    let metrics = until("the wrong ones are lost", || {
+    let metrics = until("heartbeats with invalid replies are lost", || {
         let metrics = probe.metrics();
         (metrics.of("theirs", "lost_total") >= 4).then_some(metrics)
     });
@@ -189,7 +189,7 @@ fn a_ping_reply_with_another_date_is_no_answer() {
 }
 
 #[test]
-fn strangers_who_find_the_probe_s_port_change_nothing_but_their_own_count() {
+fn datagrams_from_strangers_change_only_their_own_counter() {
     const STRAY: usize = 500;
     let port = Arc::new(Mutex::new(None));
     let learned = port.clone();
@@ -209,14 +209,14 @@ fn strangers_who_find_the_probe_s_port_change_nothing_but_their_own_count() {
     for (n, stranger) in (0..STRAY).zip(strangers.iter().cycle()) {
         draws.fill_bytes(&mut octets);
         match n % 3 {
-            // What a reply to the newest heartbeat looks like.
+            // A plausible reply to a heartbeat.
             0 => stranger.send_to(format!("{n} 0.0").as_bytes(), port).unwrap(),
             1 => stranger.send_to(&octets[..n], port).unwrap(),
             _ => stranger.send_to(&octets, port).unwrap(),
         };
-        // No faster than the probe reads, or the kernel would drop some.
+        // In batches, so that the kernel does not drop some.
         if n % 50 == 49 {
-            until("they are counted", || {
+            until("the batch is counted", || {
                 let metrics = probe.metrics();
                 let unmatched = [("reason", "unknown_address")];
                 (metrics.count("heartbeat_probe_unmatched_total", &unmatched) == n as u64 + 1)
@@ -227,8 +227,8 @@ fn strangers_who_find_the_probe_s_port_change_nothing_but_their_own_count() {
     let metrics = probe.metrics();
     assert_eq!(metrics.sum("heartbeat_probe_unmatched_total"), STRAY as u64);
     assert_eq!(invalid(&metrics), [0; 4]);
-    for nothing in ["lost_total", "duplicates_total", "late_total", "reordered_total"] {
-        assert_eq!(metrics.of("theirs", nothing), 0, "{nothing}");
+    for zero in ["lost_total", "duplicates_total", "late_total", "reordered_total"] {
+        assert_eq!(metrics.of("theirs", zero), 0, "{zero}");
     }
     assert_eq!(metrics.of("theirs", "up"), 1);
 }

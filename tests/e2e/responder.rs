@@ -1,4 +1,4 @@
-//! `heartbeat-responder`: answers, figures, faults that are asked for, and bytes that nobody asked.
+//! `heartbeat-responder`: answers, metrics, impairments, limits, and malformed datagrams.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
@@ -22,7 +22,7 @@ fn receive(client: &UdpSocket) -> String {
 }
 
 #[test]
-fn it_answers_shows_its_figures_and_ends_well_on_sigterm() {
+fn it_answers_serves_metrics_and_exits_with_0_on_sigterm() {
     let responder = Running::responder(&[]);
     let client = client(responder.udp[0]);
     client.send(b"Ping 5 Fri Sep 20 13:12:19 2024").unwrap();
@@ -34,7 +34,7 @@ fn it_answers_shows_its_figures_and_ends_well_on_sigterm() {
     assert_eq!(responder.get("/-/reload").status, 404);
     let metrics = responder.metrics();
     assert_eq!(metrics.responder("received_total", ("protocol", "ping")), 1);
-    // It is counted when it has left, which its receiver may see first.
+    // A reply is counted after it is sent, and the client may have it before.
     until("the reply is counted", || {
         (responder.metrics().responder("replied_total", ("protocol", "ping")) == 1).then_some(())
     });
@@ -72,17 +72,17 @@ fn it_answers_shows_its_figures_and_ends_well_on_sigterm() {
 }
 
 #[test]
-fn an_interrupt_ends_it_as_well() {
+fn it_exits_with_0_on_sigint() {
     let (code, log) = Running::responder(&[]).end("INT");
     assert_eq!(code, Some(0));
     assert_eq!(log[log.len() - 2]["fields"]["signal"], "SIGINT");
 }
 
 #[test]
-fn who_asks_for_a_bad_network_is_told_and_gets_the_same_one_for_the_same_seed() {
+fn impairments_are_logged_and_repeat_with_the_same_seed() {
     for _ in 0..2 {
         let mut responder = Running::responder(&["--loss=30%", "--seed=7"]);
-        let warning = responder.logged("this responder behaves badly on purpose: loss 30%");
+        let warning = responder.logged("impairments: loss 30%");
         assert_eq!(warning["level"], "WARN");
         assert_eq!(warning["fields"]["seed"], 7);
 
@@ -90,7 +90,7 @@ fn who_asks_for_a_bad_network_is_told_and_gets_the_same_one_for_the_same_seed() 
         for n in 0..40 {
             client.send(format!("Ping {n} x").as_bytes()).unwrap();
         }
-        // Which ones a seed of 7 loses is the same for ever.
+        // The losses with a seed of 7, the same in every version.
         let fates = "..x....x.xx...x..xxx..x...x.xxx.x.x...x.";
         for (n, _) in fates.chars().enumerate().filter(|&(_, fate)| fate == '.') {
             assert_eq!(receive(&client), format!("PING {n} X"));
@@ -103,26 +103,26 @@ fn who_asks_for_a_bad_network_is_told_and_gets_the_same_one_for_the_same_seed() 
 }
 
 #[test]
-fn any_octets_are_counted_and_the_next_request_is_answered_all_the_same() {
+fn random_octets_are_counted_and_the_next_request_is_answered() {
     let responder = Running::responder(&[]);
     let client = client(responder.udp[0]);
     let mut draws = ChaCha8Rng::seed_from_u64(1);
     let mut octets = [0; 2000];
     for n in 0..50 {
         draws.fill_bytes(&mut octets);
-        // Some are empty, most of a length that requests have, some longer than any.
+        // Some are empty, most have the length of a request, some are longer than any request.
         let length = (n * 41) % 1100;
         client.send(&octets[..length]).unwrap();
         client.send(&octets).unwrap();
         client.send(b"Ping 5 Fri Sep 20 13:12:19 2024").unwrap();
-        // What a socket may have answered to octets that look like STAMP comes first.
+        // A reply to random octets that look like STAMP may come first.
         let mut answer = [0; 2048];
-        until("the answer to what makes sense", || {
+        until("the valid request is answered", || {
             let length = client.recv(&mut answer).unwrap();
             (&answer[..length] == b"PING 5 FRI SEP 20 13:12:19 2024").then_some(())
         });
     }
-    let metrics = until("all is counted", || {
+    let metrics = until("all datagrams are counted", || {
         let metrics = responder.metrics();
         let counted = metrics.sum("heartbeat_responder_received_total")
             + metrics.sum("heartbeat_responder_dropped_total");
@@ -134,9 +134,9 @@ fn any_octets_are_counted_and_the_next_request_is_answered_all_the_same() {
 }
 
 #[test]
-fn wrong_flags_end_it_with_2_before_any_socket_opens() {
+fn invalid_flags_exit_with_2_before_a_socket_is_opened() {
     let holder = UdpSocket::bind("127.0.0.1:0").unwrap();
-    // Had it come to opening this one, that would be the error.
+    // Opening this address would fail with another error.
     let taken = format!("--listen={}", holder.local_addr().unwrap());
     for (argument, message) in [
         (
@@ -149,7 +149,7 @@ fn wrong_flags_end_it_with_2_before_any_socket_opens() {
         ),
         (
             "--outage=20s",
-            "invalid value '20s' for '--outage <every=PERIOD,for=DURATION>': must be such as every=60s,for=20s",
+            "invalid value '20s' for '--outage <every=PERIOD,for=DURATION>': must be every=PERIOD,for=DURATION, such as every=60s,for=20s",
         ),
         (
             "--delay=20",
@@ -182,7 +182,7 @@ fn wrong_flags_end_it_with_2_before_any_socket_opens() {
 }
 
 #[test]
-fn an_address_that_is_taken_ends_it_with_1_and_is_named() {
+fn an_address_in_use_is_named_and_exits_with_1() {
     let holder = UdpSocket::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap().to_string();
     let ended = run(RESPONDER, &[&format!("--listen={taken}")]);
@@ -194,7 +194,7 @@ fn an_address_that_is_taken_ends_it_with_1_and_is_named() {
 }
 
 #[test]
-fn it_serves_or_says_why_not_however_few_descriptors_there_are() {
+fn it_serves_or_reports_an_error_with_any_number_of_descriptors() {
     const FEW: u32 = 12;
     let more = |limit: &u32| Some(limit + 1 + limit / 8);
     for limit in std::iter::successors(Some(FEW), more) {
@@ -216,7 +216,7 @@ fn it_serves_or_says_why_not_however_few_descriptors_there_are() {
 }
 
 #[test]
-fn a_source_may_ask_a_thousand_times_a_second_unless_told_otherwise() {
+fn by_default_a_source_gets_a_thousand_answers_per_second() {
     const REQUESTS: u64 = 5000;
     let mut limited = Running::responder(&[]);
     let free = Running::responder(&["--rate-limit=0"]);
@@ -226,14 +226,14 @@ fn a_source_may_ask_a_thousand_times_a_second_unless_told_otherwise() {
     for (responder, limits) in [(&limited, true), (&free, false)] {
         let client = client(responder.udp[0]);
         let mut sent = 0;
-        // A machine that takes a second for a thousand is within the limit: it goes on.
+        // A slow machine may stay within the limit, so it sends until requests are refused.
         until("enough have been sent", || {
             for _ in 0..REQUESTS / 10 {
                 client.send(format!("Ping {sent} x").as_bytes()).unwrap();
                 sent += 1;
             }
-            // Not more at once than the kernel holds for the responder.
-            until("they are read", || {
+            // In batches, so that they fit into the receive buffer.
+            until("the batch is received", || {
                 let metrics = responder.metrics();
                 let received = metrics.responder("received_total", ("protocol", "ping"));
                 (received == sent).then_some(())
@@ -249,7 +249,7 @@ fn a_source_may_ask_a_thousand_times_a_second_unless_told_otherwise() {
 }
 
 #[test]
-fn who_is_not_allowed_gets_no_answer() {
+fn sources_that_are_not_allowed_get_no_answer() {
     let responder = Running::responder(&["--allow=127.0.0.0/30", "--allow=192.0.2.0/24"]);
     for (source, allowed) in [("127.0.0.4:0", false), ("127.0.0.1:0", true), ("127.0.0.3:0", true)]
     {
@@ -261,8 +261,8 @@ fn who_is_not_allowed_gets_no_answer() {
             assert_eq!(receive(&client), "PING 5 X");
         }
     }
-    // Each source may be another thread's affair.
-    let metrics = until("what is denied is counted", || {
+    // Different threads may handle the sources, so the denied one may be counted last.
+    let metrics = until("the denied request is counted", || {
         let metrics = responder.metrics();
         (metrics.responder("dropped_total", ("reason", "denied")) > 0).then_some(metrics)
     });

@@ -1,5 +1,4 @@
-//! What a program serves over HTTP: an address enters; answers, and metrics that have been read and
-//! checked, leave.
+//! An HTTP client that parses and checks metrics.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -9,23 +8,23 @@ use serde_json::Value;
 
 use crate::program::{PATIENCE, Running};
 
-/// An answer, whole.
+/// A complete HTTP response.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: String,
 }
 
-/// A request that has begun and is finished later.
+/// A request that is sent without its end, to be finished later.
 pub(crate) struct Begun(TcpStream);
 
-/// Everything on one `/metrics`.
+/// The contents of `/metrics`.
 pub(crate) struct Metrics {
     pub(crate) text: String,
     pub(crate) samples: Vec<Sample>,
 }
 
-/// One line of it.
+/// One sample of `/metrics`.
 #[derive(Debug)]
 pub(crate) struct Sample {
     pub(crate) name: String,
@@ -33,7 +32,7 @@ pub(crate) struct Sample {
     pub(crate) value: f64,
 }
 
-/// What the ledger of one target says.
+/// The ledger of one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Ledger {
     pub(crate) sent: u64,
@@ -47,7 +46,7 @@ impl Running {
         get(self.http, path).unwrap()
     }
 
-    /// `/metrics`, in which every ledger has been found to add up.
+    /// Scrapes `/metrics`, and checks that every ledger adds up.
     pub(crate) fn metrics(&self) -> Metrics {
         let answer = self.get("/metrics");
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -55,7 +54,7 @@ impl Running {
         Metrics::read(answer.body)
     }
 
-    /// What the flight recorder of this target holds; the name needs no escaping.
+    /// The flight recorder of this target, whose name must need no escaping.
     pub(crate) fn heartbeats(&self, name: &str) -> Value {
         let answer = self.get(&format!("/api/v1/targets/{name}/heartbeats"));
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -70,13 +69,13 @@ impl Running {
     }
 }
 
-/// Asks for `path`.
+/// Requests `path`.
 pub(crate) fn get(server: SocketAddr, path: &str) -> io::Result<Answer> {
     Begun::get(server, path)?.finish()
 }
 
 impl Begun {
-    /// Sends all of the request but its end.
+    /// Sends the request without its last line.
     pub(crate) fn get(server: SocketAddr, path: &str) -> io::Result<Self> {
         let mut stream = TcpStream::connect(server)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -98,8 +97,7 @@ impl Begun {
 }
 
 impl Metrics {
-    /// Reads the text format, and checks that of every target exactly
-    /// `sent = received + lost + in_flight`.
+    /// Parses the text format, and checks `sent = received + lost + in_flight` of every target.
     pub(crate) fn read(text: String) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let samples = lines.map(Sample::read).collect();
@@ -117,11 +115,11 @@ impl Metrics {
                 && labels.iter().all(|&(label, value)| sample.label(label) == Some(value))
         });
         let value = found.next()?.value;
-        assert!(found.next().is_none(), "{name}{labels:?} is not one");
+        assert!(found.next().is_none(), "{name}{labels:?} is not unique");
         Some(value)
     }
 
-    /// A counter or a whole gauge, which must be there.
+    /// The value of a counter or an integer gauge, which must exist.
     pub(crate) fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let value = self.find(name, labels);
         let value = value.unwrap_or_else(|| panic!("no {name}{labels:?} in\n{}", self.text));
@@ -191,9 +189,9 @@ impl Sample {
     }
 }
 
-/// A count, which must be whole.
+/// Converts a value to an integer. It must be one.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
 fn whole(value: f64) -> u64 {
-    assert!(value >= 0.0 && value.fract() == 0.0, "{value} is no count");
+    assert!(value >= 0.0 && value.fract() == 0.0, "{value} is not a count");
     value as u64
 }

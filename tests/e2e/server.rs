@@ -1,4 +1,4 @@
-//! Servers that are not ours: what they do with a datagram enters, a thread that does it leaves.
+//! UDP servers with behaviour of the test's choice, each on its own thread.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// A server on a port of its own; it ends with its value.
+/// A server on its own port. It ends when the value is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     end: Arc<AtomicBool>,
@@ -14,7 +14,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A server that does `each` with every datagram, by the socket it came to.
+    /// A server that calls `each` with its socket, the datagram and its sender.
     pub(crate) fn start(
         mut each: impl FnMut(&UdpSocket, &[u8], SocketAddr) + Send + 'static,
     ) -> Self {
@@ -44,13 +44,13 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A test that fails has its own message.
+            // An error is ignored: a failing test has its own message.
             let _ = thread.join();
         }
     }
 }
 
-/// The number of a request of the course's heartbeat.
+/// The sequence number in a request of the protocol `heartbeat`.
 pub(crate) fn sequence(request: &[u8]) -> u64 {
     let text = std::str::from_utf8(request).unwrap();
     text.split(' ').next().unwrap().parse().unwrap()

@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT: nothing more is sent, what is in flight is settled, HTTP ends last, exit 0.
+//! SIGTERM and SIGINT: the probe stops sending, settles what is in flight, closes HTTP and exits
+//! with 0.
 
 use std::process::{Command, Stdio};
 
@@ -7,7 +8,7 @@ use crate::scrape::{Begun, Metrics, get};
 use crate::server::Server;
 
 #[test]
-fn it_waits_for_what_is_in_flight_and_closes_http_last() {
+fn it_waits_for_heartbeats_in_flight_and_closes_http_last() {
     let silent = Server::silent();
     let mut probe = Running::probe_of(&format!(
         "targets: [{{name: silent, address: \"{}\", interval: 10ms, timeout: 1s}}]\n",
@@ -25,7 +26,7 @@ fn it_waits_for_what_is_in_flight_and_closes_http_last() {
         assert_eq!(*sent.get_or_insert(ledger.sent), ledger.sent, "nothing more is sent");
         None
     });
-    // Who was there before is answered still: all is settled by now.
+    // The request that was begun before is still answered, after all heartbeats are settled.
     let ledger = Metrics::read(last.finish().unwrap().body).ledger("silent");
     assert_eq!((ledger.in_flight, ledger.lost), (0, ledger.sent));
     assert!(ledger.sent >= 5);
@@ -33,7 +34,7 @@ fn it_waits_for_what_is_in_flight_and_closes_http_last() {
 }
 
 #[test]
-fn it_waits_no_longer_than_there_is_something_to_wait_for() {
+fn it_ends_at_once_if_nothing_is_in_flight() {
     let responder = Running::responder(&[]);
     let probe = Running::probe_of(&format!(
         "targets: [{{name: quick, address: \"{}\", interval: 100ms, timeout: 1h}}]\n",
@@ -48,7 +49,7 @@ fn it_waits_no_longer_than_there_is_something_to_wait_for() {
 }
 
 #[test]
-fn ping_ends_on_sigterm_with_1_where_nobody_answered() {
+fn ping_without_answers_exits_with_1_on_sigterm() {
     let silent = Server::silent();
     let (child, out) = Killed::spawn(
         Command::new(PROBE).args(["ping", &silent.address.to_string(), "-c1000000", "-W100ms"]),
@@ -63,7 +64,7 @@ fn ping_ends_on_sigterm_with_1_where_nobody_answered() {
 }
 
 #[test]
-fn the_demo_shows_its_four_servers_and_ends_on_ctrl_c() {
+fn the_demo_shows_four_servers_and_ends_on_sigint() {
     let (child, out) = Killed::spawn(
         Command::new(PROBE).args(["demo", "--web.listen-address=127.0.0.1:0", "--log.format=json"]),
         Stdio::piped(),
@@ -83,21 +84,21 @@ fn the_demo_shows_its_four_servers_and_ends_on_ctrl_c() {
     assert!(readme.contains(&format!("```text\n{introduction}")), "{introduction}");
     let http = http.parse().unwrap();
     assert_eq!(get(http, "/").unwrap().status, 200);
-    until("every server has a verdict", || {
+    until("every server is up or down", || {
         let metrics = Metrics::read(get(http, "/metrics").unwrap().body);
         let up = |target| metrics.find("heartbeat_up", &[("target", target)]);
-        let verdicts = ["steady", "flaky", "absent"].map(up);
-        if verdicts.contains(&None) || up("lossy").is_none() {
+        let states = ["steady", "flaky", "absent"].map(up);
+        if states.contains(&None) || up("lossy").is_none() {
             return None;
         }
-        assert_eq!(verdicts, [Some(1.0), Some(1.0), Some(0.0)]);
+        assert_eq!(states, [Some(1.0), Some(1.0), Some(0.0)]);
         Some(())
     });
     child.signal("INT");
-    let told = out.rest();
+    let printed = out.rest();
     let absent = "  absent   DOWN  3 consecutive misses: port unreachable: the host is up, but ";
-    assert!(told.contains(absent), "{told}");
-    assert!(told.contains("  steady   up\n"), "{told}");
+    assert!(printed.contains(absent), "{printed}");
+    assert!(printed.contains("  steady   up\n"), "{printed}");
     let (code, log) = child.finish();
     assert_eq!(code, Some(0), "{log}");
     let last = serde_json::from_str(log.lines().last().unwrap()).unwrap();
