@@ -1,10 +1,9 @@
-//! What a heartbeat costs in memory: nothing. Once all is warm, a heartbeat is scheduled, encoded,
-//! reflected, decoded and entered into every figure without a single allocation, whichever protocol
-//! it is of and whether it is answered or lost.
+//! Heartbeats do not allocate. After a warm-up, each is scheduled, encoded, reflected, decoded and
+//! counted without an allocation, in every protocol, answered or lost.
 //!
-//! The one test here owns the allocator of its process, which counts.
+//! This is the only test of its process, since the allocator counts for the whole process.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,10 +27,10 @@ const START: Moment = Moment {
     wall: Wall::from_nanos(1_800_000_000_000_000_000),
 };
 
-/// Of all heartbeats, one in so many is lost on its way back.
+/// One of this many heartbeats is lost on its way back.
 const LOST: u64 = 10;
 
-/// A fleet and a responder, with nothing but time between them.
+/// A fleet and a responder with a simulated network of 10 µs each way.
 struct Loop {
     fleet: Fleet,
     timeline: Timeline,
@@ -76,7 +75,7 @@ impl Loop {
         }
     }
 
-    /// Everything that happens until `heartbeats` more have been sent; how many were allocated.
+    /// Runs until `heartbeats` more are sent, and returns the number of allocations.
     fn run(&mut self, heartbeats: u64) -> u64 {
         let before = HeapStats::get().total_blocks;
         let end = self.sent + heartbeats;
@@ -91,7 +90,7 @@ impl Loop {
         HeapStats::get().total_blocks - before
     }
 
-    /// Sends what is due, and has it answered.
+    /// Sends the heartbeats that are due, and delivers the answers.
     fn round(&mut self) {
         let Self { fleet, timeline, reflector, server, request, reply, now, sent } = self;
         fleet.handle_timeout(*now);
@@ -102,24 +101,24 @@ impl Loop {
             fleet.handle_transmitted(transmit.ticket, now.wall);
             *sent += 1;
 
-            let there = now.wall + Duration::from_micros(10);
+            let arrived = now.wall + Duration::from_micros(10);
             let datagram = Datagram {
                 peer: "192.0.2.9:40000".parse().unwrap(),
                 local: Some(server.ip()),
                 to_group: false,
                 payload: request,
                 truncated: false,
-                received: Some(there),
+                received: Some(arrived),
                 ttl: Some(64),
                 drops: None,
             };
             reply.clear();
-            let answered = Moment { mono: now.mono, wall: there };
+            let answered = Moment { mono: now.mono, wall: arrived };
             reflector.handle(&datagram, 0, answered, |leaving| {
                 reply.extend_from_slice(leaving.payload);
             });
             if *sent % LOST != 0 {
-                let back = there + Duration::from_micros(10);
+                let back = arrived + Duration::from_micros(10);
                 let arrival = timeline.arrival(*now, Some(back), Some(64));
                 fleet.handle_datagram(transmit.peer, reply, &arrival);
             }
@@ -131,11 +130,11 @@ impl Loop {
 fn no_heartbeat_allocates() {
     let _profiler = dhat::Profiler::builder().testing().build();
     let mut whole = Loop::new();
-    // Heaps and tables grow to what they need, the history to a new minute.
+    // Warm-up: heaps and tables grow to their sizes, and the history begins a new minute.
     assert!(whole.run(20_000) > 0);
     assert_eq!(whole.run(20_000), 0);
 
-    // It all was what it seems to be: of nine targets, every tenth heartbeat is lost.
+    // Checks the run itself: nine targets, and every tenth heartbeat lost.
     let records: Vec<_> =
         whole.fleet.ids().map(|id| whole.fleet.sample(id, whole.now.mono).unwrap()).collect();
     let sum = |count: fn(&udp_heartbeat::session::Record) -> u64| -> u64 {

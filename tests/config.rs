@@ -1,7 +1,7 @@
 //! Configuration files, valid and invalid.
 //!
-//! Each rule has a file that breaks it: `tests/config/invalid-RULE.yml` must be refused with exactly
-//! the lines of `invalid-RULE.txt`. All other files there must be accepted.
+//! Each rule has a file that breaks it: `tests/config/invalid-RULE.yml` must be refused with
+//! exactly the lines of `invalid-RULE.txt`. All other files there must be accepted.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,11 +1,10 @@
-//! Dashboards, rules and the catalogue of metrics agree.
+//! Checks dashboards/ and deploy/ against the catalogue of metrics.
 //!
-//! The files of dashboards/ and deploy/ enter. No query names a metric, a label or a label's value
-//! that does not exist, everything that is exposed is shown somewhere, and dashboards keep the rules
-//! that Grafana's dashboard-linter has. That queries are sound `PromQL` and give data, tests/stack
-//! tells.
+//! Every metric, label and label value in a query must exist, every exposed metric must be on a
+//! dashboard, and dashboards must follow the rules of Grafana's dashboard-linter. tests/stack
+//! checks that the queries are valid `PromQL` and return data.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,7 +24,7 @@ use promql::{Query, Selector};
 #[path = "dashboards/promql.rs"]
 mod promql;
 
-/// What the prometheus crate tells of every process on Linux.
+/// The metrics of every process that the prometheus crate exposes on Linux.
 const PROCESS: [&str; 7] = [
     "process_cpu_seconds_total",
     "process_max_fds",
@@ -36,10 +35,10 @@ const PROCESS: [&str; 7] = [
     "process_virtual_memory_bytes",
 ];
 
-/// What Prometheus itself tells of every scrape.
+/// The metrics that Prometheus adds to every scrape.
 const SCRAPE: [&str; 3] = ["up", "scrape_duration_seconds", "scrape_samples_scraped"];
 
-/// Units that are used, all of them Grafana's.
+/// The units of Grafana that dashboards may use.
 const UNITS: [&str; 8] =
     ["short", "none", "percentunit", "s", "cps", "bytes", "dateTimeFromNow", "dateTimeAsIso"];
 
@@ -62,11 +61,11 @@ fn yaml(path: impl AsRef<Path>) -> Value {
 }
 
 fn text<'v>(value: &'v Value, key: &str) -> &'v str {
-    value[key].as_str().unwrap_or_else(|| panic!("{key} is no text in {value}"))
+    value[key].as_str().unwrap_or_else(|| panic!("{key} is not text in {value}"))
 }
 
 fn list<'v>(value: &'v Value, key: &str) -> &'v Vec<Value> {
-    value[key].as_array().unwrap_or_else(|| panic!("{key} is no list in {value}"))
+    value[key].as_array().unwrap_or_else(|| panic!("{key} is not a list in {value}"))
 }
 
 /// A dashboard and the name of its file.
@@ -84,7 +83,7 @@ impl Dashboard {
         files("dashboards").into_iter().map(read).collect()
     }
 
-    /// Every panel, those in rows included, but the rows.
+    /// Every panel, including those in rows, except the rows.
     fn panels(&self) -> Vec<&Value> {
         let tops = list(&self.json, "panels").iter();
         let all = tops.flat_map(|panel| {
@@ -102,7 +101,7 @@ impl Dashboard {
         self.variables().iter().find(|variable| variable["name"] == name)
     }
 
-    /// The queries of panels and annotations, each with where it stands.
+    /// The queries of panels and annotations, each with its place for messages.
     fn queries(&self) -> Vec<(String, String)> {
         let mut queries = Vec::new();
         for panel in self.panels() {
@@ -120,7 +119,7 @@ impl Dashboard {
         queries
     }
 
-    /// What the choices of variables are asked of, each with where it stands.
+    /// The selectors in the queries of variables, each with its place for messages.
     fn choices(&self) -> Vec<(String, String)> {
         let queries = self.variables().iter().filter(|variable| variable["type"] == "query");
         let choice = |variable: &Value| {
@@ -134,8 +133,8 @@ impl Dashboard {
     }
 }
 
-/// A rule, and its kind: `record` or `alert`.
 struct Rule {
+    /// `record` or `alert`.
     kind: &'static str,
     name: String,
     expr: String,
@@ -172,7 +171,7 @@ fn families() -> Vec<&'static Family> {
     catalogue::probe().chain(catalogue::RESPONDER).collect()
 }
 
-/// The family that a series' name belongs to.
+/// The family of a series.
 fn family(series: &str) -> Option<&'static Family> {
     families().into_iter().find(|family| {
         let suffixes: &[&str] = match family.kind {
@@ -184,7 +183,7 @@ fn family(series: &str) -> Option<&'static Family> {
     })
 }
 
-/// The labels that a series can have; none where there is no such series.
+/// The labels that a series can have, or `None` if there is no such series.
 fn labels(series: &str, recorded: &BTreeSet<String>) -> Option<Vec<&'static str>> {
     let mut labels = vec!["job", "instance"];
     if recorded.contains(series) {
@@ -211,7 +210,7 @@ fn words<L: Label>() -> Vec<&'static str> {
     L::ALL.iter().map(|label| label.label()).collect()
 }
 
-/// The values that a label of a family can have, where they are a closed set.
+/// The values that a label of a series can have, if they are a closed set.
 fn label_values(series: &str, label: &str) -> Option<Vec<&'static str>> {
     Some(match (series, label) {
         ("heartbeat_unsent_total", "reason") => words::<UnsentReason>(),
@@ -227,7 +226,7 @@ fn label_values(series: &str, label: &str) -> Option<Vec<&'static str>> {
     })
 }
 
-/// The metrics that a selector names: one, or those of a matcher on the name.
+/// The metrics of a selector: its name, or those in a matcher on `__name__`.
 fn metrics(selector: &Selector) -> Vec<&str> {
     if !selector.metric.is_empty() {
         return vec![&selector.metric];
@@ -236,7 +235,7 @@ fn metrics(selector: &Selector) -> Vec<&str> {
     names.unwrap_or_else(|| panic!("{selector:?} names no metric")).2.split('|').collect()
 }
 
-/// Panics where a query names what does not exist.
+/// Panics if a query has a metric, a label or a label value that does not exist.
 fn check_names(place: &str, text: &str, recorded: &BTreeSet<String>) {
     let query = Query::read(text);
     let mut known: Vec<&str> = query.made.iter().map(String::as_str).collect();
@@ -259,7 +258,7 @@ fn check_names(place: &str, text: &str, recorded: &BTreeSet<String>) {
     for label in &query.grouping {
         assert!(known.contains(&label.as_str()), "{place}: nothing has a label {label}, in {text}");
     }
-    assert!(!query.selectors.is_empty(), "{place}: {text} asks for nothing");
+    assert!(!query.selectors.is_empty(), "{place}: {text} has no selector");
 }
 
 fn recorded() -> BTreeSet<String> {
@@ -268,9 +267,9 @@ fn recorded() -> BTreeSet<String> {
 }
 
 #[test]
-fn queries_name_what_exists() {
+fn names_in_queries_exist() {
     for dashboard in Dashboard::all() {
-        // Dashboards stand alone: they can be imported where nobody has loaded the rules.
+        // Dashboards use no recorded series, so that they work without the rules.
         for (place, query) in dashboard.queries().into_iter().chain(dashboard.choices()) {
             check_names(&place, &query, &BTreeSet::new());
         }
@@ -278,7 +277,7 @@ fn queries_name_what_exists() {
 }
 
 #[test]
-fn rules_name_what_exists() {
+fn names_in_rules_exist() {
     let recorded = recorded();
     for rule in Rule::all() {
         check_names(&rule.name, &rule.expr, &recorded);
@@ -287,31 +286,31 @@ fn rules_name_what_exists() {
 
 #[test]
 #[should_panic(expected = "there is no heartbeat_lost")]
-fn a_metric_that_does_not_exist_is_found() {
+fn an_unknown_metric_is_found() {
     check_names("a panel", "rate(heartbeat_lost[5m])", &recorded());
 }
 
 #[test]
 #[should_panic(expected = "heartbeat_up has no label reason")]
-fn a_label_that_does_not_exist_is_found() {
+fn an_unknown_label_is_found() {
     check_names("a panel", r#"heartbeat_up{reason="x"}"#, &recorded());
 }
 
 #[test]
 #[should_panic(expected = "state is never sideways")]
-fn a_value_that_does_not_exist_is_found() {
+fn an_unknown_label_value_is_found() {
     let query = r#"heartbeat_state_changes_total{state=~"up|sideways"}"#;
     check_names("a panel", query, &recorded());
 }
 
 #[test]
 #[should_panic(expected = "nothing has a label site")]
-fn a_grouping_by_what_does_not_exist_is_found() {
+fn a_grouping_by_an_unknown_label_is_found() {
     check_names("a panel", "sum by (site) (heartbeat_up)", &recorded());
 }
 
 #[test]
-fn everything_that_is_exposed_is_shown() {
+fn every_exposed_metric_is_on_a_dashboard() {
     let mut shown = BTreeSet::new();
     for (_, text) in Dashboard::all().iter().flat_map(Dashboard::queries) {
         for selector in Query::read(&text).selectors {
@@ -332,7 +331,7 @@ fn every_query_can_be_narrowed_to_a_job_and_an_instance() {
                     let chosen = selector.matches(name, "=~", &format!("${name}"));
                     assert!(chosen, "{place}: {} lacks ${name}", selector.metric);
                 }
-                // A metric of targets goes by the target, where one can be chosen.
+                // Metrics of targets are filtered by target on dashboards with that variable.
                 let of_target =
                     family(&selector.metric).is_some_and(|f| catalogue::PER_TARGET.contains(f));
                 let chosen = selector.matches("target", "=~", "$target");
@@ -343,10 +342,10 @@ fn every_query_can_be_narrowed_to_a_job_and_an_instance() {
     }
 }
 
-/// A counter says nothing by itself, and a rate over a range of one's own misses samples at one zoom
-/// and smears them at another.
+/// The value of a counter is meaningless, and a rate over a fixed range skips samples at one zoom
+/// level and smooths them at another.
 #[test]
-fn counters_are_rates_over_the_interval_of_rates() {
+fn counters_are_shown_as_rates_over_rate_interval() {
     for dashboard in Dashboard::all() {
         for (place, text) in dashboard.queries() {
             for selector in Query::read(&text).selectors {
@@ -368,7 +367,7 @@ fn counters_are_rates_over_the_interval_of_rates() {
 }
 
 #[test]
-fn variables_are_as_people_know_them() {
+fn variables_have_the_usual_settings() {
     for dashboard in Dashboard::all() {
         let file = &dashboard.file;
         let source = dashboard.variable("datasource").expect("a variable for the data source");
@@ -388,14 +387,14 @@ fn variables_are_as_people_know_them() {
             assert!(!text(variable, "label").is_empty(), "{file}: {name}");
             assert!(!text(variable, "description").is_empty(), "{file}: {name}");
             if variable["type"] == "query" {
-                assert_eq!(variable["refresh"], 2, "{file}: {name} follows the time range");
+                assert_eq!(variable["refresh"], 2, "{file}: {name} refreshes on a new time range");
             }
             if variable["type"] != "datasource" {
                 assert_eq!(variable["datasource"]["uid"], "${datasource}", "{file}: {name}");
             }
         }
     }
-    // Configured labels are nobody's to know beforehand: any of them can be chosen.
+    // The labels of targets are configured by users, so these dashboards have ad hoc filters.
     for file in ["overview", "target"] {
         let dashboards = Dashboard::all();
         let dashboard = dashboards.iter().find(|dashboard| dashboard.file == file).unwrap();
@@ -405,13 +404,13 @@ fn variables_are_as_people_know_them() {
 }
 
 #[test]
-fn panels_explain_themselves() {
+fn panels_have_titles_descriptions_and_units() {
     for dashboard in Dashboard::all() {
         for panel in dashboard.panels() {
             let place = format!("{}: {}", dashboard.file, text(panel, "title"));
             assert!(!text(panel, "title").is_empty(), "{place}");
             let description = text(panel, "description");
-            assert!(description.ends_with('.'), "{place}: is described in a sentence");
+            assert!(description.ends_with('.'), "{place}: the description is a sentence");
             assert_eq!(panel["datasource"]["uid"], "${datasource}", "{place}");
             let unit = match text(panel, "type") {
                 "heatmap" => &panel["options"]["yAxis"]["unit"],
@@ -419,10 +418,10 @@ fn panels_explain_themselves() {
                 _ => &panel["fieldConfig"]["defaults"]["unit"],
             };
             let unit = unit.as_str().unwrap_or_else(|| panic!("{place}: has no unit"));
-            assert!(UNITS.contains(&unit), "{place}: {unit} is no unit of ours");
+            assert!(UNITS.contains(&unit), "{place}: unexpected unit {unit}");
             let references: BTreeSet<_> =
                 list(panel, "targets").iter().map(|target| text(target, "refId")).collect();
-            assert!(!references.is_empty(), "{place}: asks nothing");
+            assert!(!references.is_empty(), "{place}: has no query");
             assert_eq!(references.len(), list(panel, "targets").len(), "{place}: refIds");
             for target in list(panel, "targets") {
                 assert_eq!(target["datasource"]["uid"], "${datasource}", "{place}");
@@ -439,29 +438,29 @@ fn dashboards_can_be_imported_side_by_side() {
     assert_eq!((uids.len(), titles.len()), (dashboards.len(), dashboards.len()));
     for dashboard in &dashboards {
         let Dashboard { file, json } = dashboard;
-        assert!(json["id"].is_null(), "{file}: Grafana gives the id");
+        assert!(json["id"].is_null(), "{file}: Grafana assigns the id");
         assert_eq!(text(json, "uid"), format!("heartbeat-{file}"));
         assert!(json["schemaVersion"].as_u64().unwrap() >= 39, "{file}: Grafana 11 or later");
-        assert_eq!(json["editable"], false, "{file}: changes belong into the file");
+        assert_eq!(json["editable"], false, "{file}: changes belong in the file");
         assert_eq!(json["tags"][0], "udp-heartbeat", "{file}");
         let link = &json["links"][0];
-        assert_eq!(link["tags"][0], "udp-heartbeat", "{file}: leads to the others");
+        assert_eq!(link["tags"][0], "udp-heartbeat", "{file}: links to the other dashboards");
         assert_eq!((&link["includeVars"], &link["keepTime"]), (&true.into(), &true.into()));
         let panels = list(json, "panels");
         let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
         assert_eq!(ids.len(), panels.len(), "{file}: ids of panels");
         assert_no_overlap(file, panels);
     }
-    // Links within dashboards lead to one that is there.
+    // Links to dashboards have existing uids.
     let mut links = 0;
     for Dashboard { file, json } in &dashboards {
         for link in json.to_string().split("\"/d/").skip(1) {
             let uid = link.split('?').next().unwrap();
-            assert!(uids.contains(uid), "{file}: leads to {uid}");
+            assert!(uids.contains(uid), "{file}: unknown uid {uid}");
             links += 1;
         }
     }
-    assert_eq!(links, 3, "the worst targets lead to their own dashboard");
+    assert_eq!(links, 3, "the tables of worst targets link to Heartbeat / Target");
 }
 
 fn assert_no_overlap(file: &str, panels: &[Value]) {
@@ -470,7 +469,7 @@ fn assert_no_overlap(file: &str, panels: &[Value]) {
         let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().unwrap());
         assert!(x + w <= 24, "{file}: {} is too wide", panel["title"]);
         for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
-            assert!(taken.insert(cell), "{file}: {} lies on another", panel["title"]);
+            assert!(taken.insert(cell), "{file}: {} overlaps another panel", panel["title"]);
         }
     }
 }
@@ -483,14 +482,14 @@ fn changes_of_state_are_annotated() {
         let own: Vec<_> = annotations.filter(|annotation| annotation["builtIn"] != 1).collect();
         let names: Vec<_> = own.iter().map(|annotation| text(annotation, "name")).collect();
         assert_eq!(names, ["Went down", "Came up"], "{}", dashboard.file);
-        // The value is the moment, in milliseconds.
+        // The value of the query is the time of the change, in milliseconds.
         assert!(own.iter().all(|annotation| annotation["useValueForTime"] == true));
     }
 }
 
-/// `level:metric:operations`, the level and the metric being known.
+/// Recorded names are `level:metric:operations` with a known level and metric.
 #[test]
-fn recorded_names_tell_what_they_are() {
+fn recorded_names_follow_the_convention() {
     for name in recorded() {
         let parts: Vec<_> = name.split(':').collect();
         let [level, metric, operations] = parts[..] else { panic!("{name}") };
@@ -503,13 +502,13 @@ fn recorded_names_tell_what_they_are() {
 }
 
 #[test]
-fn alerts_say_what_to_do() {
+fn alerts_have_annotations_and_runbooks() {
     let runbooks = fs::read_to_string(top().join("deploy/runbooks.md")).unwrap();
     let sections: BTreeSet<_> =
         runbooks.lines().filter_map(|line| line.strip_prefix("## ")).collect();
     let alerts = Rule::alerts();
     let names: BTreeSet<_> = alerts.iter().map(|alert| alert.name.as_str()).collect();
-    assert_eq!(sections, names, "a section for each alert");
+    assert_eq!(sections, names, "each alert has a section");
     for Rule { name, json, .. } in &alerts {
         let (labels, annotations) = (&json["labels"], &json["annotations"]);
         assert!(["critical", "warning"].contains(&text(labels, "severity")), "{name}");
@@ -521,21 +520,20 @@ fn alerts_say_what_to_do() {
     }
 }
 
-/// What the templates of annotations ask for is recorded.
 #[test]
-fn annotations_ask_for_what_is_recorded() {
+fn queries_in_annotations_name_recorded_metrics() {
     let recorded = recorded();
-    let mut asked = 0;
+    let mut queries = 0;
     for Rule { name, json, .. } in Rule::alerts() {
         for annotation in json["annotations"].as_object().unwrap().values() {
             for query in annotation.as_str().unwrap().split("printf \"target:").skip(1) {
                 let metric = format!("target:{}", query.split('{').next().unwrap());
-                assert!(recorded.contains(&metric), "{name} asks for {metric}");
-                asked += 1;
+                assert!(recorded.contains(&metric), "{name} queries {metric}");
+                queries += 1;
             }
         }
     }
-    assert_eq!(asked, 4);
+    assert_eq!(queries, 4);
 }
 
 #[test]
@@ -555,18 +553,17 @@ fn every_alert_and_every_record_has_unit_tests() {
         }
     }
     let names: BTreeSet<_> = Rule::alerts().into_iter().map(|alert| alert.name).collect();
-    assert_eq!(firing, names, "an expectation that it fires");
+    assert_eq!(firing, names, "each alert has a test in which it fires");
     let without: BTreeSet<_> = names.difference(&silent).map(String::as_str).collect();
-    // These two stay silent within the test that others fire in, for other targets.
+    // These two are expected for one target only, in tests with other targets that are silent.
     assert_eq!(without, BTreeSet::from(["HeartbeatTargetBurstLoss", "HeartbeatTargetDown"]));
     for name in recorded() {
-        assert!(records.contains(&name), "no test of {name}");
+        assert!(records.contains(&name), "{name} has no test");
     }
 }
 
-/// Inhibition names alerts that exist, and the labels that they have.
 #[test]
-fn what_inhibits_exists() {
+fn inhibition_rules_name_existing_alerts_and_scopes() {
     let alertmanager = yaml("deploy/alertmanager/alertmanager.yml");
     let names: BTreeSet<_> = Rule::alerts().into_iter().map(|alert| alert.name).collect();
     let rules = list(&alertmanager, "inhibit_rules");
@@ -579,7 +576,7 @@ fn what_inhibits_exists() {
                 match label {
                     "alertname" => assert!(names.contains(word), "{matcher}"),
                     "scope" => assert!(["probe", "fleet", "target"].contains(&word), "{matcher}"),
-                    _ => panic!("{matcher}: no label of ours"),
+                    _ => panic!("{matcher}: unknown label"),
                 }
             }
         }
@@ -587,19 +584,19 @@ fn what_inhibits_exists() {
 }
 
 #[test]
-fn the_demo_is_of_one_piece() {
+fn the_files_of_the_compose_stack_agree() {
     let compose = yaml("deploy/docker-compose.yml");
     let settings = fs::read_to_string(top().join("deploy/.env")).unwrap();
     let version = format!("HEARTBEAT_VERSION={}", env!("CARGO_PKG_VERSION"));
     assert!(settings.lines().any(|line| line == version), "deploy/.env lacks {version}");
 
-    // Whom the probe watches runs.
+    // Every target of the probe is a service.
     let watched = config::load(&top().join("deploy/probe/heartbeat-probe.yml")).unwrap();
     for target in &watched.targets {
         let service = target.address.host.to_string();
         assert!(compose["services"][&service].is_object(), "no service {service}");
     }
-    // Who is scraped runs, under the jobs that rules go by.
+    // Every scraped host is a service, and the jobs have the names that the rules use.
     let prometheus = yaml("deploy/prometheus/prometheus.yml");
     let jobs = list(&prometheus, "scrape_configs");
     let names: Vec<_> = jobs.iter().map(|job| text(job, "job_name")).collect();
@@ -608,14 +605,14 @@ fn the_demo_is_of_one_piece() {
         let (host, _) = target.as_str().unwrap().split_once(':').unwrap();
         assert!(host == "localhost" || compose["services"][host].is_object(), "no {host}");
     }
-    // Grafana shows at first what is there.
+    // The home dashboard of Grafana exists.
     let home =
         compose["services"]["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
             .as_str()
             .unwrap();
     let file = home.strip_prefix("/var/lib/dashboards/").unwrap();
     assert!(top().join("dashboards").join(file).exists(), "no {home}");
-    // Its $__rate_interval goes by how often Prometheus scrapes.
+    // Grafana computes $__rate_interval from the scrape interval of Prometheus.
     let source = yaml("deploy/grafana/provisioning/datasources/prometheus.yml");
     let interval = &source["datasources"][0]["jsonData"]["timeInterval"];
     assert_eq!(interval, &prometheus["global"]["scrape_interval"]);

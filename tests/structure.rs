@@ -1,7 +1,7 @@
-//! Keeps the shape of the project: the layers of `src/lib.rs`'s map, files that do not import each
-//! other in circles, the top level of the repository, and what every source file has.
+//! Checks the structure of the project: the layers in `src/lib.rs`, no circular imports between
+//! files, the top level of the repository, and the first line and length of every source file.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,10 +10,10 @@ use std::process::Command;
 
 /// A source file, as a module.
 struct Source {
-    /// Its path from the top of the repository.
+    /// Its path relative to the top of the repository.
     path: String,
     text: String,
-    /// Where its module stands: `["net", "socket"]` for `src/net/socket.rs`.
+    /// The path of its module: `["net", "socket"]` for `src/net/socket.rs`.
     module: Vec<String>,
 }
 
@@ -22,7 +22,7 @@ fn top() -> &'static Path {
 }
 
 /// The files that git tracks, relative to the top of the repository, in the order of their paths.
-/// Without git, as in an unpacked archive: all files but hidden ones and what cargo builds.
+/// Without git, as in an unpacked archive: all files except hidden ones and `target`.
 fn tracked() -> Vec<PathBuf> {
     let listed = Command::new("git").arg("-C").arg(top()).args(["ls-files", "-z"]).output();
     let listed = listed.map_or(Vec::new(), |listed| listed.stdout);
@@ -58,7 +58,7 @@ fn sources() -> Vec<Source> {
     };
     let sources: Vec<_> =
         tracked().iter().filter(|path| is_source(path)).map(Source::read).collect();
-    assert!(sources.len() > 50, "src is not where it was");
+    assert!(sources.len() > 50, "only {} source files found", sources.len());
     sources
 }
 
@@ -77,21 +77,21 @@ impl Source {
         }
     }
 
-    /// A file that holds tests alone.
+    /// Whether the file contains only tests.
     fn is_test(&self) -> bool {
         self.module.last().is_some_and(|name| name == "tests")
     }
 
-    /// The module of the crate's top level that it belongs to; none for the map itself.
+    /// The top-level module that it belongs to; `None` for `lib.rs`.
     fn layer(&self) -> Option<&str> {
         self.module.first().map(String::as_str)
     }
 }
 
-/// The lines of the program: no comments, and nothing that is compiled for tests alone.
+/// The lines of the program, without comments and test code.
 ///
-/// Relies on rustfmt: an item ends on the line that it began on, or with a closing bracket as far
-/// to the right as it began.
+/// Relies on rustfmt: an item ends on its first line, or with a closing bracket of the same
+/// indentation.
 fn program(text: &str) -> String {
     let mut program = String::new();
     let mut lines = text.lines();
@@ -117,7 +117,7 @@ fn program(text: &str) -> String {
     program
 }
 
-/// Words and signs of a program: `crate`, `::`, `{`, …
+/// The words and signs of a program: `crate`, `::`, `{`, …
 fn tokens(program: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = program.trim_start();
@@ -137,8 +137,8 @@ fn tokens(program: &str) -> Vec<&str> {
     tokens
 }
 
-/// The modules of the crate's top level that a program names, from the module that it stands in:
-/// by `crate::X`, by `super::…::X`, or by the crate's own name.
+/// The top-level modules that the program of `module` names by `crate::X`, by `super::…::X`, or by
+/// the name of the crate.
 fn named<'a>(program: &'a str, module: &[String]) -> BTreeSet<&'a str> {
     let tokens = tokens(program);
     let mut named = BTreeSet::new();
@@ -158,7 +158,7 @@ fn named<'a>(program: &'a str, module: &[String]) -> BTreeSet<&'a str> {
     named
 }
 
-/// The first words of a path: one, or all of a group in braces.
+/// The first word of a path, or of each path in a group in braces.
 fn heads<'a>(tokens: &[&'a str], heads: &mut BTreeSet<&'a str>) {
     match tokens {
         ["{", group @ ..] => {
@@ -185,7 +185,7 @@ fn heads<'a>(tokens: &[&'a str], heads: &mut BTreeSet<&'a str>) {
     }
 }
 
-/// The lines of the map, from the top down, each with the modules that stand in it.
+/// The layers of the map from the top down, each with its modules.
 fn layers(map: &str, modules: &BTreeSet<&str>) -> Vec<Vec<String>> {
     let (_, section) = map.split_once("//! # Layers").unwrap();
     let drawing = section.split("```").nth(1).unwrap();
@@ -200,11 +200,11 @@ fn layers(map: &str, modules: &BTreeSet<&str>) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// What in a module of `layer` is not below it.
+/// The modules that a program names although they are not below its own layer.
 fn violations(program: &str, module: &[String], layers: &[Vec<String>]) -> Vec<String> {
     let line = |name: &str| layers.iter().position(|line| line.iter().any(|word| word == name));
     let layer = module[0].as_str();
-    // Both stand in the uppermost line: the binaries are crates of their own, on top of `cli`.
+    // `bin` and `cli` share the top layer, since the binaries are crates on top of `cli`.
     let allowed = |name: &str| name == layer || (layer == "bin" && name == "cli");
     named(program, module)
         .into_iter()
@@ -215,14 +215,14 @@ fn violations(program: &str, module: &[String], layers: &[Vec<String>]) -> Vec<S
 }
 
 #[test]
-fn imports_go_downwards_only_and_none_within_a_line() {
+fn imports_go_to_lower_layers_only() {
     let sources = sources();
     let modules: BTreeSet<_> = sources.iter().filter_map(Source::layer).collect();
     let map = fs::read_to_string(top().join("src/lib.rs")).unwrap();
     let layers = layers(&map, &modules);
     let drawn: BTreeSet<_> = layers.iter().flatten().map(String::as_str).collect();
-    assert_eq!(drawn, modules, "the map shows what there is");
-    assert_eq!(layers.iter().flatten().count(), modules.len(), "and each once");
+    assert_eq!(drawn, modules, "the map shows every module");
+    assert_eq!(layers.iter().flatten().count(), modules.len(), "the map shows each module once");
 
     let mut below = 0;
     for source in sources.iter().filter(|source| source.layer().is_some() && !source.is_test()) {
@@ -237,9 +237,9 @@ fn imports_go_downwards_only_and_none_within_a_line() {
 /// A name that a `use` declaration brings in.
 #[derive(Debug, PartialEq)]
 struct Use<'a> {
-    /// From where, with the name that it has there.
+    /// The path, which ends with the original name.
     path: Vec<&'a str>,
-    /// As what.
+    /// The name after `as`, or the original name.
     name: &'a str,
     is_public: bool,
 }
@@ -263,7 +263,7 @@ fn split_uses(program: &str) -> (Vec<Use<'_>>, Vec<&str>) {
     (uses, others)
 }
 
-/// Reads one tree of a `use` declaration behind `prefix`; where it ends.
+/// Reads one tree of a `use` declaration after `prefix`, and returns the index of its end.
 fn read_use<'a>(
     tokens: &[&'a str],
     mut at: usize,
@@ -300,18 +300,18 @@ fn read_use<'a>(
     at
 }
 
-/// Who imports whom in one folder: its files, and its folders as a whole, by their names. The
-/// folder's own file is `mod`.
+/// The imports between the files and subfolders of one folder, by their names. The folder's own
+/// file is `mod`.
 type Room = BTreeMap<String, BTreeSet<String>>;
 
-/// What the `mod.rs` of one folder has.
+/// The `mod.rs` of one folder.
 #[derive(Default)]
 struct Facade<'a> {
-    /// The files and folders beside it.
+    /// The other files and the subfolders.
     children: BTreeSet<&'a str>,
-    /// What it takes from its children: the name, and the child.
+    /// The child of each name that it imports from its children.
     taken: BTreeMap<&'a str, &'a str>,
-    /// The children that it uses itself. To hand something on by `pub use` is not to use it.
+    /// The children that it uses itself. A `pub use` alone is not a use.
     uses: BTreeSet<&'a str>,
 }
 
@@ -342,7 +342,7 @@ impl<'a> Facade<'a> {
         facade
     }
 
-    /// Where a file of the folder gets what it calls `super::name`.
+    /// The file that `super::name` comes from, for a file of the folder.
     fn origin(&self, name: &'a str) -> &'a str {
         let is_child = self.children.contains(name);
         if is_child { name } else { self.taken.get(name).copied().unwrap_or("mod") }
@@ -377,14 +377,14 @@ fn rooms(programs: &[(&[String], String)]) -> BTreeMap<Vec<String>, Room> {
             let imports =
                 rooms.entry(folder.to_vec()).or_default().entry(node.clone()).or_default();
             imports.insert(facade.origin(name).to_owned());
-            // A folder may name its own parts from above.
+            // A folder may name its own parts through its parent.
             imports.remove(node);
         }
     }
     rooms
 }
 
-/// What a program names by `super::…::X`: how many levels up, and X.
+/// The names `super::…::X` in a program: the number of levels, and X.
 fn above(program: &str) -> BTreeSet<(usize, &str)> {
     let tokens = tokens(program);
     let mut above = BTreeSet::new();
@@ -400,7 +400,7 @@ fn above(program: &str) -> BTreeSet<(usize, &str)> {
     above
 }
 
-/// Those of a room that `from` imports, directly or through others.
+/// The files of a room that `from` imports, directly or indirectly.
 fn reached<'a>(room: &'a Room, from: &'a str) -> BTreeSet<&'a str> {
     let mut reached = BTreeSet::new();
     let mut open = vec![from];
@@ -411,7 +411,7 @@ fn reached<'a>(room: &'a Room, from: &'a str) -> BTreeSet<&'a str> {
     reached
 }
 
-/// Those of a room, without its `mod`, that import themselves through others.
+/// The files of a room, except `mod`, that import themselves indirectly.
 fn circles(room: &Room) -> Vec<&str> {
     let others: Room = room
         .iter()
@@ -422,8 +422,8 @@ fn circles(room: &Room) -> Vec<&str> {
     room.keys().map(String::as_str).filter(is_circle).collect()
 }
 
-/// Those of a room that use what `mod` defines, although `mod` uses them, directly or through
-/// others: neither of the two can be read first.
+/// The files of a room that use definitions in `mod` although `mod` uses them, directly or
+/// indirectly, so that neither can be read first.
 fn entangled(room: &Room) -> Vec<&str> {
     let used = reached(room, "mod");
     let is_entangled = |(node, imports): &(&String, &BTreeSet<String>)| {
@@ -433,7 +433,7 @@ fn entangled(room: &Room) -> Vec<&str> {
 }
 
 #[test]
-fn no_files_of_one_folder_import_each_other_in_a_circle() {
+fn files_of_a_folder_have_no_circular_imports() {
     let sources = sources();
     let programs: Vec<_> = sources
         .iter()
@@ -456,7 +456,7 @@ fn listed(rooms: &BTreeMap<Vec<String>, Room>, find: fn(&Room) -> Vec<&str>) -> 
 }
 
 #[test]
-fn a_circle_is_caught() {
+fn circular_imports_are_found() {
     let room = |files: &[(&str, &str)]| -> Room {
         let module = |name: &str| -> Vec<String> {
             name.split("::").filter(|part| *part != "mod").map(str::to_owned).collect()
@@ -472,14 +472,14 @@ fn a_circle_is_caught() {
     let facade = ("mod", "mod a; mod b; mod c; mod d;");
     let circle = |files: &[(&str, &str)]| circles(&room(&[&[facade], files].concat())).join(" ");
     assert_eq!(circle(&[("a", "use super::b::B;"), ("b", "use super::c;"), ("c", "")]), "");
-    // In a group, in a path, and through a third; but not by what only continues a path.
+    // In a group, in a path, and through a third file, but not in the middle of a path.
     let bent = [("a", "use super::{b::B, d};"), ("b", "fn f() { super::c::g() }"), ("d", "")];
     assert_eq!(circle(&[&bent[..], &[("c", "use super::a;")]].concat()), "a b c");
     assert_eq!(circle(&[&bent[..], &[("c", "use super::super::a;")]].concat()), "");
-    // From within a folder.
+    // From a file in a subfolder.
     let inside = [("c", "mod e;"), ("c::e", "use super::super::a;")];
     assert_eq!(circle(&[&bent[..], &inside[..]].concat()), "a b c");
-    // Through a name that `mod` hands on.
+    // Through a name that `mod` re-exports.
     let handed =
         [("mod", "mod a; mod b; pub use b::B;"), ("a", "use super::B;"), ("b", "use super::a;")];
     assert_eq!(circles(&room(&handed)), ["a", "b"]);
@@ -488,7 +488,7 @@ fn a_circle_is_caught() {
         entangled(&room(&[("mod", facade), ("a", a), ("b", b)])).join(" ")
     };
     let define = "mod a; mod b; pub struct S;";
-    // What `mod` only hands on, it does not use.
+    // A re-export in `mod` is not a use.
     assert_eq!(tangle(&format!("{define} pub use a::A;"), "use super::S;", ""), "");
     for uses in [
         "use a::A;",
@@ -504,14 +504,14 @@ fn a_circle_is_caught() {
 }
 
 #[test]
-fn a_program_that_breaks_the_layers_is_caught() {
+fn imports_that_violate_the_layers_are_found() {
     let layers = [vec!["bin", "cli"], vec!["probe", "web"], vec!["net"], vec!["model"]]
         .map(|line| line.into_iter().map(str::to_owned).collect::<Vec<_>>());
     let caught = |text: &str, module: &str| {
         let module: Vec<String> = module.split("::").map(str::to_owned).collect();
         violations(&program(text), &module, &layers).join(" ")
     };
-    // Upwards, within a line, in a group, in a path, by `super`, by the crate's name.
+    // Upwards, within a layer, in a group, in a path, by `super`, by the name of the crate.
     assert_eq!(caught("use crate::probe::Probe;", "net"), "probe");
     assert_eq!(caught("use crate::web;", "probe::worker"), "web");
     assert_eq!(caught("use crate::{model::{Mono, cli}, web::{serve}, net};", "probe"), "web");
@@ -519,7 +519,7 @@ fn a_program_that_breaks_the_layers_is_caught() {
     assert_eq!(caught("use super::super::super::cli;", "net::batch::mmsg"), "cli");
     assert_eq!(caught("use super::web;", "probe"), "web");
     assert_eq!(caught("use udp_heartbeat::cli;", "net"), "cli");
-    // Downwards, at home, in comments and in tests.
+    // Not downwards, within a module, in comments and in tests.
     assert_eq!(caught("use crate::net::{self, cli}; use crate::model;", "probe"), "");
     assert_eq!(caught("use super::cli; use super::super::net;", "probe::worker"), "");
     assert_eq!(caught("use udp_heartbeat::cli;", "bin::probe"), "");
@@ -530,14 +530,14 @@ fn a_program_that_breaks_the_layers_is_caught() {
     let helper =
         "    #[cfg(test)]\n    #[must_use]\n    fn f(&self) {\n        crate::cli::g();\n    }\n";
     assert_eq!(caught(helper, "net"), "");
-    // What comes behind tests is a program again.
+    // The lines after test code are checked.
     for tests in [tests, helper, "#[cfg(test)]\nmod tests;\n"] {
         assert_eq!(caught(&format!("{tests}use crate::cli;"), "net"), "cli");
     }
 }
 
 #[test]
-fn the_top_level_holds_what_it_may_and_nothing_else() {
+fn the_top_level_has_only_known_entries() {
     let required = ["Cargo.toml", "Cargo.lock", "README.md", "LICENSE", "src", "tests"];
     let allowed = ["deploy", "dashboards"];
     let tracked = tracked();
@@ -547,14 +547,14 @@ fn the_top_level_holds_what_it_may_and_nothing_else() {
         assert!(names.contains(name), "{name} is missing");
     }
     for name in names.into_iter().filter(|name| !name.starts_with('.')) {
-        assert!(required.contains(&name) || allowed.contains(&name), "{name} has no place here");
+        assert!(required.contains(&name) || allowed.contains(&name), "{name} is not allowed here");
     }
 }
 
 #[test]
-fn every_source_file_says_what_it_is_and_is_not_too_long() {
+fn every_source_file_has_a_module_comment_and_at_most_600_lines() {
     for Source { path, text, .. } in sources() {
-        assert!(text.starts_with("//! "), "{path} does not begin with what enters and leaves");
+        assert!(text.starts_with("//! "), "{path} does not begin with a module comment");
         let lines = text.lines().count();
         assert!(lines <= 600, "{path} has {lines} lines");
     }

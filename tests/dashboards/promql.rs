@@ -1,31 +1,29 @@
-//! What a `PromQL` query names: its text enters, the selectors in it and the labels that it groups by
-//! leave.
+//! Finds the selectors and the grouping labels in a `PromQL` query.
 //!
-//! This reads words, not grammar: that a query is sound is Prometheus's own to say (`promtool` and
-//! tests/stack do). Variables of Grafana are read as what they stand for in these queries: durations,
-//! and the insides of strings.
+//! It reads tokens and does not check the grammar; `promtool` and tests/stack do. Variables of
+//! Grafana are read as durations and as parts of strings.
 
-/// A query, as far as names go.
+/// The names in a query.
 #[derive(Debug, Default)]
 pub(crate) struct Query {
     /// Every series selector, in order.
     pub(crate) selectors: Vec<Selector>,
     /// Labels in `by`, `without`, `on`, `ignoring`, `group_left` and `group_right`.
     pub(crate) grouping: Vec<String>,
-    /// Labels that `label_replace` and `label_join` make.
+    /// Labels that `label_replace` and `label_join` add.
     pub(crate) made: Vec<String>,
 }
 
-/// A metric, with what is asked of its labels.
+/// A series selector.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Selector {
-    /// The metric; empty where it is not named.
+    /// The name of the metric; empty if there is none.
     pub(crate) metric: String,
     /// Label, operator and value of each matcher.
     pub(crate) matchers: Vec<(String, String, String)>,
-    /// What stands in brackets behind it.
+    /// The range in brackets after it.
     pub(crate) range: Option<String>,
-    /// The function whose arguments begin with it.
+    /// The function whose first argument it is.
     pub(crate) function: Option<String>,
 }
 
@@ -33,7 +31,7 @@ pub(crate) struct Selector {
 enum Token {
     Word(String),
     Text(String),
-    /// What stands in brackets, whole.
+    /// The text inside square brackets.
     Range(String),
     Sign(char),
 }
@@ -53,7 +51,7 @@ impl Query {
         query
     }
 
-    /// Takes in what begins at `at`; where the rest begins.
+    /// Reads the part that begins at `at`, and returns the index of the next.
     fn step(&mut self, tokens: &[Token], at: usize) -> usize {
         let next = tokens.get(at + 1);
         match &tokens[at] {
@@ -63,13 +61,14 @@ impl Query {
                 self.grouping.extend(tokens[at + 2..end].iter().filter_map(Token::word));
                 end + 1
             }
-            // An aggregation that says by what before it says of what.
+            // An aggregation with its grouping before its argument.
             Token::Word(_) if next.is_some_and(|next| next.is_one_of(&["by", "without"])) => at + 1,
             // A modifier, such as `@ end()`, is written like a function.
             Token::Word(word) if next == Some(&Token::Sign('(')) => {
                 if matches!(word.as_str(), "label_replace" | "label_join") {
                     let end = closing(tokens, at + 1, ')');
-                    // The first text that is an argument; that of a matcher follows its sign.
+                    // The first string after a comma is the new label; strings of matchers follow
+                    // an operator.
                     let made = tokens[at..end].windows(2).find_map(|pair| match pair {
                         [Token::Sign(','), Token::Text(text)] => Some(text.clone()),
                         _ => None,
@@ -107,7 +106,7 @@ impl Query {
 }
 
 impl Selector {
-    /// Whether there is exactly such a matcher.
+    /// Whether the selector has exactly this matcher.
     pub(crate) fn matches(&self, label: &str, operator: &str, value: &str) -> bool {
         self.matchers.iter().any(|(l, o, v)| l == label && o == operator && v == value)
     }
@@ -132,7 +131,7 @@ fn matcher(tokens: &[Token]) -> Option<(String, String, String)> {
     Some((label.clone(), signs.collect(), value.clone()))
 }
 
-/// Where the bracket that opens at `open` closes.
+/// The index of the bracket that closes the one at `open`.
 fn closing(tokens: &[Token], open: usize, close: char) -> usize {
     let opening = &tokens[open];
     let mut depth = 0;
@@ -142,7 +141,7 @@ fn closing(tokens: &[Token], open: usize, close: char) -> usize {
             return at;
         }
     }
-    panic!("no {close} to {opening:?}");
+    panic!("no {close} for {opening:?}");
 }
 
 /// Numbers and durations: `0.5`, `1e9`, `5m`.

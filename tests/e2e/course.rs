@@ -15,8 +15,8 @@ use crate::loss::drops;
 use crate::program::{PATIENCE, PROBE, Running, run, until};
 use crate::server::Server;
 
-/// A float as Python prints it. If two shortest texts are equally near, Python takes the one with an
-/// even last digit, Rust the greater.
+/// A float as Python prints it. If two shortest texts are equally near, Python takes the one with
+/// an even last digit, Rust the greater.
 fn python(number: f64) -> String {
     let shortest = format!("{number:e}");
     let length = shortest.split('e').next().unwrap().matches(|c: char| c.is_ascii_digit()).count();

@@ -1,5 +1,5 @@
-//! Every protocol over both address families, from a file and from the command line, and every family
-//! of the catalogue on `/metrics` of the real programs.
+//! Every protocol over both address families, from a file and from the command line, and every
+//! family of the catalogue on `/metrics` of the real programs.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -92,8 +92,8 @@ fn every_protocol_is_answered_over_ipv4_and_ipv6_from_a_file_and_from_bare_targe
     assert_eq!(responder.end("TERM").0, Some(0));
 }
 
-/// Checks that `/metrics` has exactly the families of the catalogue, with their HELP texts, types and
-/// labels, apart from `process_*`.
+/// Checks that `/metrics` has exactly the families of the catalogue, with their HELP texts, types
+/// and labels, apart from `process_*`.
 fn assert_catalogue(metrics: &Metrics, families: impl Iterator<Item = &'static Family>) {
     let mut described = Vec::new();
     let mut expected = BTreeSet::new();

@@ -83,7 +83,8 @@ fn impairments_are_set_changed_and_cleared_at_run_time() {
     assert_eq!(serde_json::from_str::<Value>(&responder.get("/api/v1/faults").body).unwrap(), none);
     assert!(!responder.get("/").body.contains("on purpose"));
 
-    // The seed is that of the command line, and the sequence of losses begins with the next request.
+    // The seed is that of the command line, and the sequence of losses begins with the next
+    // request.
     let lossy = put(&responder, &json!({"all": {"loss": 0.3}}));
     assert_eq!(lossy, json!({"all": {"loss": "30%", "seed": 7}, "sources": {}}));
     let logged = responder.logged("impairments changed: loss 30%");

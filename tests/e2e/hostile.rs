@@ -125,8 +125,8 @@ fn kernel_drops(address: SocketAddr) -> u64 {
 fn an_unread_log_delays_nothing() {
     const DOWN: u64 = 2000;
     let silent = Server::silent();
-    // Each target that goes down logs about 200 octets. The pipe has room for 65,536, and nothing is
-    // read from it before the end.
+    // Each target that goes down logs about 200 octets. The pipe has room for 65,536, and nothing
+    // is read from it before the end.
     let mut config = "defaults: {interval: 100ms, timeout: 50ms, misses: 1}\ntargets:\n".to_owned();
     for n in 0..DOWN {
         writeln!(config, "  - {{name: t{n}, address: \"{}\"}}", silent.address).unwrap();

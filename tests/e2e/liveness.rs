@@ -98,7 +98,8 @@ fn a_target_is_up_again_after_the_configured_number_of_answers() {
             socket.send_to(reply.as_bytes(), peer).unwrap();
         }
     });
-    // The timeout is shorter than the interval, so each heartbeat is settled before the next is sent.
+    // The timeout is shorter than the interval, so each heartbeat is settled before the next is
+    // sent.
     let probe = Running::probe_of(&format!(
         "targets:
   - name: target
@@ -139,7 +140,8 @@ fn late_answers_do_not_make_a_target_up_and_one_in_time_does() {
             let _ = socket.send_to(reply.as_bytes(), peer);
         });
     });
-    // A high `misses` keeps the target from going down, which would hide the effect of late answers.
+    // A high `misses` keeps the target from going down, which would hide the effect of late
+    // answers.
     let probe = Running::probe_of(&format!(
         "targets: [{{name: target, address: \"{}\", interval: 20ms, timeout: 50ms, misses: 100000}}]\n",
         server.address

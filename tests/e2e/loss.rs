@@ -87,8 +87,8 @@ fn the_ledger_adds_up_at_every_scrape_and_equals_the_responder_s_counts() {
     assert!((loss - 0.3).abs() <= 3.29 * deviation, "{loss}");
 }
 
-/// Stops the probe and scrapes it until HTTP ends. Returns the final figures, from a request that was
-/// begun before the probe was stopped.
+/// Stops the probe and scrapes it until HTTP ends. Returns the final figures, from a request that
+/// was begun before the probe was stopped.
 fn settle(probe: &mut Running, check: &mut impl FnMut(&Metrics) -> Ledger) -> (Ledger, Metrics) {
     let last = Begun::get(probe.http, "/metrics").unwrap();
     probe.signal("TERM");

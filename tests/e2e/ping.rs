@@ -165,8 +165,8 @@ fn numbered(line: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, rest))
 }
 
-/// With random loss, runs of three losses look like outages. Each line `is down` is compared with the
-/// lines before it.
+/// With random loss, runs of three losses look like outages. Each line `is down` is compared with
+/// the lines before it.
 #[test]
 fn down_is_printed_exactly_after_three_consecutive_misses() {
     const MISSES: u64 = 3;

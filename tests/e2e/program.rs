@@ -45,8 +45,8 @@ pub(crate) fn has_ipv6() -> bool {
     has
 }
 
-/// A loopback address for this test alone. The kernel gives its port to no other socket, so a server
-/// can end and be started there again.
+/// A loopback address for this test alone. The kernel gives its port to no other socket, so a
+/// server can end and be started there again.
 pub(crate) fn own_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let [high, low] = std::process::id().to_be_bytes()[2..] else { unreachable!() };

@@ -1,5 +1,5 @@
-//! Replies that are late, duplicated, reordered, malformed or from strangers, made by servers that are
-//! not ours: each is counted as what it is.
+//! Replies that are late, duplicated, reordered, malformed or from strangers, made by servers that
+//! are not ours: each is counted as what it is.
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
