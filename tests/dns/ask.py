@@ -1,9 +1,9 @@
-"""Has heartbeat-probe ask name servers, and compares what it counts with what they are set to answer.
+"""Probes name servers with heartbeat-probe, and compares its counts with the expected answers.
 
 usage: ask.py HEARTBEAT-PROBE
 
-A named of Debian's serves a zone, refuses another name, and answers over IPv4 and IPv6. A server of
-this file's own does what no honest one does: wrong IDs, other questions, truncation, silence.
+Debian's named serves a zone and refuses other names, over IPv4 and IPv6. Servers in this file give
+wrong answers: other IDs, other questions, truncation, silence.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ import urllib.request
 from programs import PATIENCE, all_passed, check, free_port, logged, running, wait_for
 
 PROBE = sys.argv[1]
-# How many answers, or misses, each target must have before its figures are compared.
+# How many answers or misses each target must have before its counts are compared.
 ENOUGH = 5
 RESULTS = ["noerror", "formerr", "servfail", "nxdomain", "notimp", "refused", "truncated", "other"]
 
@@ -39,7 +39,7 @@ long     IN TXT {long}
 
 
 def write_named(folder, port):
-    # 600 octets of text fit into no datagram of 512: the answer is truncated.
+    # 600 octets of text do not fit into a datagram of 512, so the answer is truncated.
     long = " ".join(f'"{letter * 200}"' for letter in "abc")
     pathlib.Path(f"{folder}/zone").write_text(ZONE.format(long=long))
     pathlib.Path(f"{folder}/named.conf").write_text(f"""
@@ -60,11 +60,11 @@ zone "heartbeat.test" {{ type primary; file "{folder}/zone"; }};
 
 
 def named_command(folder):
-    # A copy: a profile of AppArmor may confine Debian's own path to Debian's own folders.
+    # A copy, since an AppArmor profile may confine the named in Debian's path to Debian's folders.
     named = shutil.copy(shutil.which("named", path=f"{os.environ['PATH']}:/usr/sbin:/sbin"), folder)
     command = [named, "-g", "-n", "1", "-c", f"{folder}/named.conf"]
     if os.getuid() == 0:
-        # It gives up what root may do, and reads the folder as the user of its package.
+        # named drops root's privileges and reads the folder as the user of its package.
         user = pwd.getpwnam("bind")
         for path in [folder, *pathlib.Path(folder).iterdir()]:
             os.chown(path, user.pw_uid, user.pw_gid)
@@ -73,7 +73,7 @@ def named_command(folder):
 
 
 class Wrong(threading.Thread):
-    """A server that answers in one way, wrong or not."""
+    """A server that answers in one way, valid or invalid."""
 
     def __init__(self, way):
         super().__init__(daemon=True)
@@ -97,7 +97,7 @@ class Wrong(threading.Thread):
         if self.way == "silent":
             return []
         if self.way == "id":
-            # Of the heartbeats that can be answered, none has this ID but by a rare chance.
+            # An ID that no heartbeat in flight has, except by a rare chance.
             reply[0] ^= 0x80
         elif self.way == "question":
             reply[13] ^= 1
@@ -118,7 +118,7 @@ class Wrong(threading.Thread):
 
 
 def scrape(web):
-    """The series of every target: by name of the target, metric and the value of its own label."""
+    """The series of every target, by target, metric and the value of the label result or reason."""
     text = urllib.request.urlopen(f"{web}/metrics", timeout=PATIENCE).read().decode()
     series = {}
     for name, labels, value in re.findall(r"^(heartbeat_\w+)\{(.*)\} (\S+)$", text, re.MULTILINE):
@@ -141,7 +141,7 @@ def main(folder):
         "truncated": ("127.0.0.1", "long.heartbeat.test", "TXT", "truncated"),
         "root": ("127.0.0.1", None, None, "refused"),
     }
-    # How the other servers answer: the result that counts, or why their answers do not.
+    # The servers of this file: the result that is counted, or the reason of invalid replies.
     own = {
         "right": ("noerror", None),
         "shouting": ("noerror", None),
@@ -161,7 +161,7 @@ def main(folder):
         lines.append(f'  - {{name: {name}, address: "{ip}:{port}"{asks}}}')
     servers = {way: Wrong(way) for way in own}
     for way, server in servers.items():
-        # With one heartbeat in flight, a wrong ID is a right one once in 65,536 times.
+        # With one heartbeat in flight, a wrong ID matches only once in 65,536 times.
         lost = ", interval: 200ms, timeout: 100ms" if own[way][0] is None else ""
         lines.append(f"  - {{name: wrong-{way}, address: 127.0.0.1, port: {server.port},"
                      f" query: {way}.test, query_type: SOA{lost}}}")
@@ -186,7 +186,7 @@ def main(folder):
                     done &= series[name, "heartbeat_invalid_replies_total", reason] >= ENOUGH
             return series if done else None
 
-        series = wait_for("every target has its answers or misses", settled)
+        series = wait_for("every target has enough answers or misses", settled)
         targets = json.load(urllib.request.urlopen(f"{web}/api/v1/targets", timeout=PATIENCE))
         targets = {target["name"]: target for target in targets["targets"]}
         expected = {name: (result, None) for name, (*_, result) in real.items()}
@@ -209,11 +209,11 @@ def main(folder):
                   f" {one('received_total'):.0f} received, {one('lost_total'):.0f} lost")
 
         ids = servers["right"].ids[:]
-        check(len(set(ids)) == len(ids), "an ID came twice:", ids)
+        check(len(set(ids)) == len(ids), "duplicate IDs:", ids)
         check(any(b != (a + 1) & 0xffff for a, b in zip(ids, ids[1:])), "the IDs can be guessed")
         print(f"{len(ids)} IDs of one target, all different: {' '.join(f'{n:04x}' for n in ids[:6])} …")
 
-        # With nothing set, the root's name servers are asked for.
+        # By default, the query is for the name servers of the root.
         ping = subprocess.run([PROBE, "ping", "--json", "-c", "3", "-i", "20ms", f"dns://[::1]:{port}"],
                               capture_output=True, text=True, timeout=PATIENCE)
         report = json.loads(ping.stdout)

@@ -1,8 +1,9 @@
-"""A million datagrams that mean harm, from several sockets, to a responder that a probe measures.
+"""Sends a million hostile datagrams to a responder while a probe measures it.
 
-Random octets, requests in the names of 65,536 others, and replies and requests that were seen
-before. Then: every datagram is in exactly one of the responder's counters, or the kernel says that
-it dropped it; the probe lost none but such; and the responder's memory stayed where it was.
+The datagrams are random octets, requests from 65,536 forged addresses, and replayed requests and
+replies. Afterwards, every datagram must be in exactly one of the responder's counters or have been
+dropped by the kernel, the probe must have lost none except those that the kernel dropped, and the
+responder's memory must not have grown.
 
     flood.py FOLDER_OF_THE_PROGRAMS
 """
@@ -26,16 +27,16 @@ PORT = 12000
 RESPONDER = ("127.0.0.1", 9863)
 PROBE = ("127.0.0.1", 9862)
 
-# Octets that may wait at a socket of the responder before the flood holds its breath: what the
-# kernel drops, nobody is tested on.
+# Octets that may wait at a socket of the responder before the flood pauses: datagrams that the
+# kernel drops would test nothing.
 BACKLOG = 2 << 20
 
-# The responder remembers the sessions of 65,536 invented sources; it may grow by this much in the
-# second half of the flood, when it knows them all.
+# In the second half of the flood, the responder has sessions of all 65,536 forged sources, and its
+# memory may grow by at most this.
 GROWTH = 8 << 20
 LARGEST = 128 << 20
 
-# NTP counts from 1900.
+# The NTP era begins in 1900.
 NTP_TO_UNIX = 2_208_988_800
 
 
@@ -44,7 +45,7 @@ def fail(message):
 
 
 def sockets():
-    """Octets that wait, and datagrams that were dropped, at the responder's sockets."""
+    """The most octets waiting at a socket of the responder, and the datagrams dropped at all."""
     waiting, dropped = [], 0
     for line in Path("/proc/net/udp").read_text().splitlines()[1:]:
         columns = line.split()
@@ -52,7 +53,7 @@ def sockets():
             waiting.append(int(columns[4].split(":")[1], 16))
             dropped += int(columns[-1])
     if not waiting:
-        fail("the responder is gone")
+        fail("the responder has ended")
     return max(waiting), dropped
 
 
@@ -87,7 +88,7 @@ def requests(sequence):
 
 
 def replies():
-    """Replies that the responder gave to somebody, and the requests before them."""
+    """Requests to the responder, and its replies to them."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as honest:
         honest.bind(("127.0.0.2", 0))
         honest.connect(("127.0.0.1", PORT))
@@ -101,7 +102,7 @@ def replies():
 
 
 def flood(number, count, seen, done):
-    """Sends `count` datagrams, as many of each kind; tells how many."""
+    """Sends `count` datagrams, equally many of each kind, and keeps their number in `done`."""
     draws = random.Random(number)
     noise = [draws.randbytes(draws.randrange(0, 1400)) for _ in range(2048)]
     asked, answers = seen
@@ -123,7 +124,7 @@ def flood(number, count, seen, done):
             payload = valid[draws.randrange(3)]
             source = struct.pack(">I", 0xC6120000 + draws.randrange(65536))
             length = 28 + len(payload)
-            # The kernel fills in the checksum of IP, and one of 0 is none in UDP.
+            # The kernel fills in the IP checksum. A UDP checksum of 0 means that there is none.
             header = struct.pack(">BBHHHBBH", 0x45, 0, length, 0, 0, 64, 17, 0) + source + here
             udp = struct.pack(">HHHH", 40000, PORT, length - 20, 0)
             forger.sendto(header + udp + payload, server)
@@ -142,7 +143,7 @@ def until(what, ask, seconds=60):
         if answer:
             return answer
         time.sleep(0.1)
-    return fail(f"never: {what}")
+    return fail(f"timed out waiting until {what}")
 
 
 def reached(address):
@@ -168,7 +169,7 @@ def attack(work, programs, children):
         {"name": f"t{n}", "address": f"127.0.0.1:{PORT}", "protocol": protocols[n % 3]}
         for n in range(18)
     ]
-    # In flight for so long after the probe is told to end that its last figures can be read.
+    # Keeps a heartbeat in flight, so that the probe serves its final counts after SIGTERM.
     targets.append({"name": "nobody", "address": "127.0.0.9:9", "interval": "1s", "timeout": "10m"})
     config = {"defaults": {"interval": "50ms", "timeout": "10s"}, "targets": targets}
     (work / "probe.yml").write_text(json.dumps(config))
@@ -189,15 +190,15 @@ def attack(work, programs, children):
     halfway = None
     while any(flooder.is_alive() for flooder in flooders):
         if time.monotonic() > begin + 600:
-            fail(f"only {sum(done)} datagrams left within ten minutes")
+            fail(f"only {sum(done)} datagrams were sent within ten minutes")
         if halfway is None and sum(done) >= TOTAL // 2:
             halfway = metrics(RESPONDER)["process_resident_memory_bytes"]
         time.sleep(0.05)
     if any(flooder.exitcode != 0 for flooder in flooders) or sum(done) != TOTAL:
-        fail("the flood broke off")
+        fail("the flood ended early")
     took = time.monotonic() - begin
 
-    # One more second in peace, so that what was asked in the flood is answered.
+    # Let requests of the probe that were sent during the flood be answered.
     time.sleep(1)
     probe.send_signal(signal.SIGTERM)
 
@@ -225,7 +226,7 @@ def attack(work, programs, children):
     sent, received, lost = (of(f"heartbeat_{what}_total") for what in ["sent", "received", "lost"])
     if of("heartbeat_in_flight") or sent != received + lost:
         fail(f"{sent} sent, {received} received, {lost} lost and some in flight")
-    # The responder may still read what waits for it.
+    # The responder may still have datagrams to read.
     end = time.monotonic() + 60
     while True:
         truth, dropped_by_kernel = metrics(RESPONDER), sockets()[1]
@@ -245,11 +246,11 @@ def attack(work, programs, children):
     memory = truth["process_resident_memory_bytes"]
     print(
         f"{TOTAL} datagrams in {took:.1f} s: {requests_seen} requests with the probe's, of them "
-        f"{replied} answered and {rate_limited} refused for their rate; {refused} were none; the "
+        f"{replied} answered and {rate_limited} rate-limited; {refused} other datagrams; the "
         f"kernel dropped {dropped_by_kernel}"
     )
-    print(f"the probe meanwhile: {sent} sent, {received} received, {lost} lost")
-    print(f"memory: {halfway / 2**20:.1f} MiB halfway, {memory / 2**20:.1f} MiB in the end")
+    print(f"the probe: {sent} sent, {received} received, {lost} lost")
+    print(f"memory: {halfway / 2**20:.1f} MiB halfway, {memory / 2**20:.1f} MiB at the end")
 
     if counted != TOTAL + sent + honest:
         fail(f"{counted} counted of {TOTAL + sent + honest}")
@@ -259,9 +260,9 @@ def attack(work, programs, children):
     if lost > missed:
         fail(f"the probe lost {lost}, and the kernel dropped {missed}")
     if received < 1000:
-        fail("the probe has hardly measured")
+        fail(f"the probe received only {received} replies")
     if not rate_limited or not refused or replied < received:
-        fail("the flood was not what it should be")
+        fail("the flood caused no rate limiting or no refusals")
     if memory > halfway + GROWTH or memory > LARGEST:
         fail("the responder's memory grew")
 

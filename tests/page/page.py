@@ -1,7 +1,7 @@
-"""What a person does with the page, done by a browser: page.py PROGRAMS CHROMIUM WORK.
+"""Uses the page in a browser like a person: page.py PROGRAMS CHROMIUM WORK.
 
-Everything waits for what must come, at most PATIENCE; nothing is asserted of how fast it came. Any
-message of a browser's console, failed request, dialog or request to elsewhere is a failure.
+Every step waits up to PATIENCE for its result, and no step depends on speed. The test fails on any
+console message, failed request, dialog, or request to another server.
 """
 
 import json
@@ -30,11 +30,11 @@ def wait_for(what, ask):
         if answer := ask():
             return answer
         time.sleep(0.1)
-    sys.exit(f"waited in vain: {what}")
+    sys.exit(f"timed out waiting until {what}")
 
 
 class Program:
-    """One of our programs, with the addresses it logs."""
+    """One of our programs, with the addresses in its log."""
 
     count = 0
 
@@ -45,7 +45,7 @@ class Program:
         command = [f"{PROGRAMS}/{name}", *arguments, "--log.format=json"]
         command.append("--web.listen-address=127.0.0.1:0")
         self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        self.web = "http://" + wait_for("an address", lambda: self.logged("serving HTTP"))
+        self.web = "http://" + wait_for("HTTP is served", lambda: self.logged("serving HTTP"))
         self.udp = self.logged("answering heartbeats over UDP")
 
     def logged(self, message):
@@ -54,7 +54,7 @@ class Program:
             if fields["message"] == message:
                 return fields["address"]
         if self.child.poll() is not None:
-            sys.exit(f"it ended: {open(self.path).read()}")
+            sys.exit(f"the program ended: {open(self.path).read()}")
 
     def end(self, how=signal.SIGKILL):
         if self.child.poll() is None:
@@ -75,14 +75,14 @@ def running(*arguments):
 def probe_of(targets, defaults):
     path = f"{WORK}/probe-{len(targets)}.yml"
     with open(path, "w") as file:
-        # JSON is YAML.
+        # JSON is a subset of YAML.
         json.dump({"defaults": defaults, "targets": targets}, file)
     return running("heartbeat-probe", "run", f"--config.file={path}")
 
 
 @contextmanager
 def looking(browser, base, **options):
-    """A page in which nothing goes wrong that a browser notices."""
+    """A page that must cause no error, dialog or request to another server."""
     wrong = []
     context = browser.new_context(**options)
     page = context.new_page()
@@ -117,10 +117,10 @@ def updates(page):
 
 
 def updated(page, times=1):
-    """Waits until the page has been brought up to date so many times more."""
+    """Waits until the page has been updated `times` more times."""
     wanted = updates(page) + times
-    # Not by a function in the page: its policy allows none.
-    wait_for("an update", lambda: updates(page) >= wanted)
+    # The page's security policy forbids Playwright's wait_for_function.
+    wait_for("the page is updated", lambda: updates(page) >= wanted)
 
 
 def shot(page, name, **options):
@@ -147,7 +147,7 @@ LUMINANCE = """
 
 
 def legible(page, *selectors):
-    """WCAG 2.1's contrast of text (1.4.3)."""
+    """Checks the contrast of text (WCAG 2.1, 1.4.3)."""
     for selector in selectors:
         contrast = page.locator(selector).first.evaluate(LUMINANCE)
         assert contrast >= 4.5, f"{selector}: {contrast:.2f}"
@@ -171,7 +171,7 @@ def a_list_lives(browser, probe, victim):
         for graph in page.get_by_role("img").all():
             assert "missed" in graph.get_attribute("aria-label")
 
-        # It changes without being loaded again, and focus stays where it is.
+        # The list is updated without a reload, and keeps the focus.
         page.evaluate("window.loaded = 1")
         link = page.get_by_role("link", name="steady 3")
         link.focus()
@@ -183,7 +183,7 @@ def a_list_lives(browser, probe, victim):
         expect(link).to_be_focused()
         assert page.evaluate("window.loaded") == 1
 
-        # Sorted by the server, in either direction, and the browser's history knows.
+        # The server sorts in both directions, and the browser's history goes back.
         page.get_by_role("link", name="p99").click()
         expect(page.locator("th[aria-sort=descending]")).to_have_text("p99")
         figures = column(page, "p99")
@@ -198,7 +198,7 @@ def a_list_lives(browser, probe, victim):
         expect(page.locator("th[aria-sort=ascending]")).to_have_text("Target")
         assert names(page) == sorted(names(page))
 
-        # Filtered as one types, by the keyboard alone.
+        # The list is filtered while typing, with the keyboard alone.
         page.keyboard.press("/")
         expect(page.locator("#q")).to_be_focused()
         page.keyboard.type("LOSSY site=fra")
@@ -213,15 +213,15 @@ def a_list_lives(browser, probe, victim):
         page.locator("#q").fill("nowhere")
         expect(page.get_by_text("No matching targets.")).to_be_visible()
 
-        # Paused, nothing changes; pressed again, it does.
+        # The button pauses updates and resumes them.
         page.goto(probe.web)
         pause = page.get_by_role("button", name="Pause")
         pause.click()
-        # One that is under way may come yet; none is asked for any more.
-        asked = []
-        page.on("request", lambda request: asked.append(request.url))
+        # The response to an earlier request may still come, but no new request is sent.
+        requests = []
+        page.on("request", lambda request: requests.append(request.url))
         page.wait_for_timeout(4000)
-        assert not asked, asked
+        assert not requests, requests
         pause.click()
         updated(page)
 
@@ -229,14 +229,14 @@ def a_list_lives(browser, probe, victim):
 def a_target_lives(browser, probe):
     with looking(browser, probe.web, viewport={"width": 1280, "height": 1000}) as page:
         page.goto(probe.web)
-        # By the keyboard: from the filter to the first target, and into it.
+        # With the keyboard, go from the filter to the first target and open it.
         page.keyboard.press("/")
         for _ in range(40):
             page.keyboard.press("Tab")
             if page.evaluate("document.activeElement.closest('tbody th') !== null"):
                 break
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-        assert outline == "solid", "focus is to be seen"
+        assert outline == "solid", "focus is not visible"
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="victim")).to_be_visible()
         assert page.url.endswith("/targets/victim")
@@ -250,7 +250,7 @@ def a_target_lives(browser, probe):
         details = page.locator("details").last
         details.locator("summary").click()
         expect(details.locator("tbody tr")).to_have_count(16)
-        # What the probe has forgotten stays in the ribbon, and what was opened stays open.
+        # The ribbon keeps heartbeats that the probe no longer has, and open details stay open.
         wait_for("the ribbon grows", lambda: page.locator(".ribbon").first.locator("li").count() > 30)
         fates = page.locator(".ribbon").first.locator("li[data-key]")
         keys = [int(key) for key in fates.evaluate_all("all => all.map(li => li.dataset.key)")]
@@ -320,7 +320,7 @@ def a_responder_is_shown(browser, responder):
 
 
 def a_page_says_when_it_is_stale(browser, probe):
-    # Its requests fail, and the console says so.
+    # Not `looking`, since failed requests cause console messages.
     context = browser.new_context()
     page = context.new_page()
     page.goto(probe.web)
@@ -340,7 +340,7 @@ def ten_targets(browser):
             running("heartbeat-responder", "--listen=127.0.0.1:0", "--loss=30%", "--seed=1") as lossy, \
             running("heartbeat-responder", "--listen=127.0.0.1:0") as victim:
         alive = {"labels": {"site": "fra"}, "protocol": "stamp"}
-        # Neither 30 % of loss nor a machine that stands still is an outage here.
+        # With 100 misses, neither 30 % of loss nor a busy machine makes a target down.
         sturdy = {"misses": 100, **alive}
         targets = [{"name": f"steady {n}", "address": steady.udp, **sturdy} for n in range(4)]
         targets.append({"name": HOSTILE, "address": steady.udp, **sturdy})
@@ -365,7 +365,7 @@ def sent(probe):
 
 
 def ten_thousand_targets(browser):
-    # All of them are one source, of a thousand requests a second.
+    # The probe is one source with a thousand requests per second.
     with running("heartbeat-responder", "--listen=127.0.0.1:0", "--rate-limit=0") as responder:
         targets = [{"name": f"host {n:05}", "address": responder.udp, "labels": {"rack": f"r{n % 97}"}}
                    for n in range(10_000)]
@@ -374,21 +374,21 @@ def ten_thousand_targets(browser):
             sizes = []
 
             def weigh(response):
-                # A page that has been left takes its answers with it.
+                # The bodies of responses are gone after a navigation.
                 with suppress(Error):
                     sizes.append(len(response.body()))
 
             page.on("response", weigh)
             began = time.monotonic()
             page.goto(probe.web)
-            print(f"10,000 targets: the list is there after {time.monotonic() - began:.2f} s")
+            print(f"10,000 targets: the list is loaded after {time.monotonic() - began:.2f} s")
             expect(page.locator("tbody tr")).to_have_count(50)
             wait_for("all are up", lambda: page.title().startswith("0 down, 10\u202f000 up"))
             before = sent(probe)
             updated(page, 3)
             nodes = page.evaluate("document.getElementsByTagName('*').length")
             largest = max(sizes)
-            print(f"10,000 targets: {nodes} elements, answers of at most {largest} octets")
+            print(f"10,000 targets: {nodes} elements, responses of at most {largest} octets")
             assert nodes < 5_000 and largest < 200_000
             page.get_by_role("link", name="Last", exact=True).last.click()
             expect(page.get_by_text("9\u202f951–10\u202f000 of 10\u202f000")).to_be_visible()
@@ -402,14 +402,14 @@ def ten_thousand_targets(browser):
             page.get_by_role("link", name="host 07777").click()
             expect(page.get_by_role("heading", name="host 07777")).to_be_visible()
             updated(page)
-            assert sent(probe) > before, "heartbeats go on"
+            assert sent(probe) > before, "no more heartbeats are sent"
             page.goto(f"{probe.web}/?sort=p99")
             updated(page)
             shot(page, "list-10000")
 
 
 with sync_playwright() as playwright:
-    # A container gives Chromium's own sandbox no namespaces; it looks at loopback alone.
+    # Containers allow no namespaces for Chromium's sandbox. The pages are all on loopback.
     chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
     ten_targets(chromium)
     ten_thousand_targets(chromium)

@@ -1,14 +1,15 @@
-"""The probe's round-trip delays beside a packet capture's, over the very same heartbeats.
+"""Compares the probe's round-trip delays with those of a packet capture of the same heartbeats.
 
-1,000 STAMP targets are probed every 100 ms over loopback while dumpcap records every datagram. One
-scrape at the end says how many answers each target had counted by then: those are the first so many
-that arrived within the timeout, and the capture has each of them, too. For the very same heartbeats,
-the mean of the exported histogram (sum / count) is compared with the capture's mean of
+The probe sends to 1,000 STAMP targets every 100 ms over loopback while dumpcap records every
+datagram. One scrape at the end gives the number n of answers of each target. They are the first n
+answers within the timeout, which are also the first n in the capture. Over these heartbeats, the
+mean of the exported histogram (sum / count) is compared with the mean in the capture of
 
     reply captured - request captured - (t3 - t2),
 
-t2 and t3 being the reflector's stamps in the reply (RFC 8762), as the probe takes its turnaround
-off as well. Loopback shows each datagram to a capture once, when it arrives, stamped by the kernel.
+where t2 and t3 are the reflector's timestamps in the reply (RFC 8762), since the probe subtracts
+the turnaround as well. On loopback, each datagram is captured once, on arrival, with a kernel
+timestamp.
 """
 
 import argparse
@@ -30,30 +31,30 @@ TARGETS = 1_000
 # In seconds.
 INTERVAL = 0.1
 TIMEOUT = 1
-# Of heartbeats, before the scrape.
+# Seconds of probing before the scrape.
 SECONDS = 8
-# How long a program may take for anything else.
+# Seconds to wait for anything else.
 PATIENCE = 60
-# The share of the heartbeats due that must have been answered, for the figures to be of that rate.
+# The share of the heartbeats due that must be answered for the result to apply to this rate.
 ANSWERED = 0.5
-# The share of round trips that must come from kernel stamps alone.
+# The share of round trips that must be measured with kernel timestamps alone.
 KERNEL_STAMPS = 0.99
 # The option if_tsresol with 10^-9, in a pcapng file.
 NANOSECONDS = bytes.fromhex("0900010009000000")
 # Octets of a STAMP packet.
 STAMP = 44
-# Even if this script is killed and cleans nothing up; setpriv is in util-linux.
+# Kills the programs even if this script is killed and cannot clean up; setpriv is in util-linux.
 DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL"]
 STRESS = ["stress-ng", "--cpu", str(os.cpu_count()), "--timeout", "30s", "--quiet"]
 
 
 class Wrong(Exception):
-    """What keeps the figures from being compared, or from agreeing."""
+    """The delays cannot be compared."""
 
 
 def main():
     arguments = parse()
-    # They unwind like Ctrl-C, so that nothing is left running.
+    # Unwind like on Ctrl-C, so that the programs are ended.
     for ended_by in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ended_by, lambda number, _: sys.exit(128 + number))
     report, wrong = {}, []
@@ -77,12 +78,12 @@ def parse():
     parser.add_argument("--probe", type=Path, required=True)
     parser.add_argument("--responder", type=Path, required=True)
     parser.add_argument("--bound", type=float, default=100, help="microseconds (default: 100)")
-    parser.add_argument("--json", type=Path, help="where to write the figures as well")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     return parser.parse_args()
 
 
 def measure(arguments, directory, busy):
-    """Probes and captures for a while; the figures of both."""
+    """Probes and captures for a while, and compares the results."""
     with Processes() as processes:
         responder = processes.start(
             [arguments.responder, "--log.format=json", "--web.listen-address=127.0.0.1:0"]
@@ -90,7 +91,7 @@ def measure(arguments, directory, busy):
         )
         [anywhere], _ = served(responder)
         port = anywhere.rsplit(":", 1)[1]
-        # Each target has an address of its own, by which the capture tells it from the others.
+        # Each target has its own address, by which it is identified in the capture.
         peers = [f"127.0.{n // 250}.{n % 250 + 1}:{port}" for n in range(TARGETS)]
         config = directory / "heartbeat.yml"
         config.write_text(configuration(peers))
@@ -111,8 +112,8 @@ def measure(arguments, directory, busy):
         _, http = served(probe)
         time.sleep(SECONDS)
         text = urllib.request.urlopen(f"http://{http}/metrics", timeout=PATIENCE).read().decode()
-        # The last answers counted are in the capture's buffer by now, and in its file before this.
-        last_word(port, capture)
+        # The last counted answers may still be in dumpcap's buffer.
+        flush(port, capture)
         processes.end(probe)
         processes.end(dumpcap, signal.SIGINT)
 
@@ -130,21 +131,21 @@ def configuration(peers):
     return "\n".join(lines) + "\n"
 
 
-def last_word(port, capture):
-    """Sends a datagram that is neither request nor reply, and waits until it has been captured."""
-    word = os.urandom(16)
+def flush(port, capture):
+    """Sends a marker, neither request nor reply, and waits until it is in the capture file."""
+    marker = os.urandom(16)
     end = time.monotonic() + PATIENCE
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender, capture.open("rb") as octets:
-        sender.sendto(word, ("127.0.0.1", int(port)))
+        sender.sendto(marker, ("127.0.0.1", int(port)))
         seen = b""
-        while word not in (seen := seen[-len(word) :] + octets.read()):
+        while marker not in (seen := seen[-len(marker) :] + octets.read()):
             if time.monotonic() > end:
-                raise Wrong("the capture does not come to its end")
+                raise Wrong("timed out waiting for the end of the capture")
             time.sleep(0.1)
 
 
 class Exported:
-    """What the probe says in one scrape."""
+    """The results of the probe in one scrape."""
 
     def __init__(self, text):
         self.count, self.sum, self.lost, self.unsent = {}, {}, 0, 0
@@ -168,7 +169,7 @@ class Exported:
 
 
 def round_trips(capture, peers):
-    """For each target by name, its delays in nanoseconds in the order in which answers arrived."""
+    """The delays of each target in nanoseconds, in the order of the answers."""
     names = {address_octets(peer): peer for peer in peers}
     requests, delays = {}, collections.defaultdict(list)
     for stamp, source, destination, payload in datagrams(capture):
@@ -185,7 +186,7 @@ def round_trips(capture, peers):
             t2, sequence = struct.unpack_from(">QI", payload, 16)
             sent = requests.get((source, sequence))
             if sent is None:
-                raise Wrong("a reply was captured, and its request was not")
+                raise Wrong("a reply was captured without its request")
             if stamp - sent <= TIMEOUT * 1e9:
                 turnaround = (t3 - t2) * 1e9 / 2**32
                 delays[names[source]].append(stamp - sent - turnaround)
@@ -193,7 +194,7 @@ def round_trips(capture, peers):
 
 
 def datagrams(capture):
-    """Every UDP datagram over IPv4 of a pcapng file: stamp in nanoseconds, both ends, payload."""
+    """Every IPv4 UDP datagram of a pcapng file: time in ns, source, destination, payload."""
     octets = capture.read_bytes()
     at = 0
     while at + 12 <= len(octets):
@@ -204,7 +205,7 @@ def datagrams(capture):
             raise Wrong("the capture's timestamps are not nanoseconds")
         if kind == 6:
             high, low, captured = struct.unpack_from("<III", octets, at + 12)
-            # Ethernet of the loopback device, 14 octets, then IPv4 without options, then UDP.
+            # 14 octets of Ethernet header, IPv4 without options, then UDP.
             ip, udp, end = at + 42, at + 62, at + 28 + captured
             source = octets[ip + 12 : ip + 16] + octets[udp : udp + 2]
             destination = octets[ip + 16 : ip + 20] + octets[udp + 2 : udp + 4]
@@ -218,7 +219,7 @@ def address_octets(address):
 
 
 def compare(exported, captured):
-    """The mean of what was exported beside that of the same heartbeats as captured."""
+    """Compares the exported mean with that of the same heartbeats in the capture."""
     delays, worst = [], 0
     for target, count in exported.count.items():
         own = captured.get(target, [])[:count]
@@ -244,7 +245,7 @@ def compare(exported, captured):
 
 
 def judge(load, figures, bound):
-    """Prints the figures; what is wrong with them."""
+    """Prints the results, and yields a message for each one out of bounds."""
     micros = lambda name: figures[f"{name}_seconds"] * 1e6
     print(
         f"{load}: {figures['heartbeats']:,} heartbeats ({figures['lost']} lost,"
@@ -258,13 +259,13 @@ def judge(load, figures, bound):
     if abs(micros("difference")) > bound:
         yield f"{load}: the means differ by more than {bound} µs"
     if figures["kernel_stamps"] < KERNEL_STAMPS:
-        yield f"{load}: less than {KERNEL_STAMPS:.0%} of the delays are of kernel stamps"
+        yield f"{load}: less than {KERNEL_STAMPS:.0%} of the round trips have kernel timestamps"
     if figures["answered"] < ANSWERED:
         yield f"{load}: only {figures['answered']:.0%} of the heartbeats due were answered"
 
 
 def served(process):
-    """The addresses at which a program answers heartbeats, and the one where it serves HTTP."""
+    """The addresses where a program answers heartbeats, and the address where it serves HTTP."""
     udp = []
     while True:
         fields = json.loads(wait_for(process, '"address"'))["fields"]
@@ -274,7 +275,7 @@ def served(process):
 
 
 def wait_for(process, words):
-    """The next line with these words in a program's log."""
+    """The next line of a program's log that contains `words`."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         line = process.log.readline()
@@ -284,11 +285,11 @@ def wait_for(process, words):
             if process.poll() is not None:
                 raise Wrong(f"{process.name} ended with {process.returncode}")
             time.sleep(0.01)
-    raise Wrong(f"{process.name} does not say {words}")
+    raise Wrong(f"{process.name} does not log {words}")
 
 
 class Processes:
-    """Programs that end with the block, by their numbers."""
+    """Programs that are ended, by process id, at the end of the block."""
 
     def __init__(self):
         self.running = []
@@ -301,7 +302,7 @@ class Processes:
             self.end(self.running[-1])
 
     def start(self, command):
-        """Starts a program, whose standard error goes to a file, so that no pipe runs full."""
+        """Starts a program. Its standard error goes to a file, since a full pipe would block it."""
         log = tempfile.TemporaryFile("w+")
         reader = open(f"/proc/self/fd/{log.fileno()}")
         try:
@@ -317,7 +318,7 @@ class Processes:
         return process
 
     def end(self, process, by=signal.SIGTERM):
-        """Ends a program, and waits until it has ended."""
+        """Ends a program and waits for it."""
         self.running.remove(process)
         process.send_signal(by)
         try:

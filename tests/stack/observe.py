@@ -1,11 +1,13 @@
-"""The running demo, seen through the APIs of Prometheus and Alertmanager.
+"""Tests the running demo through the APIs of Prometheus and Alertmanager.
 
-Nothing enters but the name of the compose project; a line for each check leaves, with the figures
-that it went by, and the exit code says whether all held. On the way servers are stopped and started
-again, the probe is paused, and at last everything is taken away, so that every alert has a cause.
+usage: observe.py COMPOSE_PROJECT
 
-Moments are Unix seconds; what a moment is measured against comes from the settings in force: of the
-probe's metrics, Prometheus' targets and its rule groups.
+Prints a line for each check with its figures, and exits with 1 if a check failed. Servers are
+stopped and started again, the probe is paused, and at the end everything is stopped, so that every
+alert has a cause.
+
+Times are Unix seconds. Bounds are computed from the settings in force: those of the probe, of
+Prometheus' targets, and of its rule groups.
 """
 
 import datetime
@@ -26,30 +28,30 @@ from queries import dashboards, rules, seconds
 TOP = Path(__file__).resolve().parents[2]
 RESPONDERS = ["steady", "lossy", "flaky"]
 SERVICES = [*RESPONDERS, "probe", "prometheus", "alertmanager"]
-# As the command lines of flaky (in seconds) and lossy say.
+# From the command lines of flaky (in seconds) and lossy.
 OUTAGE_EVERY, OUTAGE = 60, 20
 LOSS = 0.3
-# How often the flaky one must have been down, at least: as often as HeartbeatTargetFlapping asks.
+# How often flaky must be down, at least, for HeartbeatTargetFlapping to fire.
 OUTAGES = 3
-# How long the probe is paused; impaired is what skips heartbeats.
+# Seconds for which the probe is paused. It skips heartbeats and thus is impaired.
 PAUSE = 4
-# For what has no bound of its own.
+# Seconds to wait for anything without a bound of its own.
 PATIENCE = 60
 
-# What the demo cannot bring about, and why; each must be without data, or it is no exception.
+# Rules that the demo cannot trigger, and why. They must have no data.
 NEVER = {
-    "HeartbeatConfigReloadFailed": "the demo's configuration is sound",
+    "HeartbeatConfigReloadFailed": "the configuration of the demo is valid",
     "HeartbeatTargetSlow": "it compares with a week ago",
 }
 
-# Metrics that no target of the demo has, and why; what asks for them must be without data.
+# Metrics that no target of the demo has, and why. Queries for them must have no data.
 ABSENT = {"heartbeat_results_total": "none of the demo's servers is a name server"}
 
 failures = []
 
 
 def main():
-    for look in [
+    for test in [
         confined,
         scraped,
         stops,
@@ -57,19 +59,19 @@ def main():
         agrees,
         dashboards_show,
         goes_dark,
-        rules_tell,
+        rules_have_data,
     ]:
         try:
-            look()
+            test()
         except (OSError, LookupError, ValueError, subprocess.SubprocessError) as error:
-            check(False, f"{look.__name__} could not be looked at", repr(error))
+            check(False, f"{test.__name__} was aborted", repr(error))
     if failures:
-        print(f"{len(failures)} of the checks failed")
+        print(f"{len(failures)} checks failed")
     return int(bool(failures))
 
 
 def check(holds, what, detail=""):
-    """A line for what was looked at; the detail is what was seen."""
+    """Prints the result of a check. `detail` is what was observed."""
     if not holds:
         failures.append(what)
     print(f"{'ok    ' if holds else 'FAILED'}  {what}{': ' if detail else ''}{detail}", flush=True)
@@ -77,7 +79,7 @@ def check(holds, what, detail=""):
 
 
 def within(seconds, ask):
-    """What `ask` answers, as soon as that is something; else what it answered last."""
+    """Calls `ask` until its result is true or the time is over, and returns the last result."""
     end = time.monotonic() + seconds
     while True:
         answer = ask()
@@ -115,7 +117,7 @@ class Stack:
         docker(*command.split(), self.container(service))
 
     def metrics(self, service):
-        """The series of a service at this moment, by name and labels as they are written."""
+        """The current series of a service, by name and labels as written."""
         port = 9862 if service == "probe" else 9863
         url = f"http://{self.address(service)}:{port}/metrics"
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
@@ -146,19 +148,19 @@ def ask(path, **parameters):
 
 
 def query(expression, at=None):
-    """The series that an expression gives now, or at a moment, each with its labels and its value."""
+    """The labels and values of an expression, now or at a time."""
     result = ask("query", query=expression, time=at or time.time())["result"]
     return [(series["metric"], float(series["value"][1])) for series in result]
 
 
 def value(expression, at=None):
-    """The only value of an expression; none is NaN, which equals nothing and lies in no bounds."""
+    """The only value of an expression; otherwise NaN, which fails every comparison."""
     series = query(expression, at)
     return series[0][1] if len(series) == 1 else math.nan
 
 
 def samples(selector, since, until=None):
-    """The stored samples of the only series, from a moment on, until now or another."""
+    """The stored samples of the only series, from `since` to `until` or now."""
     until = until or time.time()
     window = math.ceil(until - since) + 1
     result = ask("query", query=f"{selector}[{window}s]", time=until)["result"]
@@ -167,14 +169,14 @@ def samples(selector, since, until=None):
 
 
 def moment(text):
-    """Of Docker, which tells nanoseconds: more than datetime reads."""
+    """A time of Docker in Unix seconds. It has nanoseconds, which datetime cannot read."""
     whole, _, rest = text.rstrip("Z").partition(".")
     begun = datetime.datetime.fromisoformat(whole).replace(tzinfo=datetime.timezone.utc)
     return begun.timestamp() + float(f"0.{rest or 0}")
 
 
 class Settings:
-    """What the demo goes by, of its own account. In seconds, but for the misses."""
+    """The settings in force, in seconds."""
 
     def __init__(self):
         targets = get(f"{stack.probe}/api/v1/targets")["targets"]
@@ -185,20 +187,20 @@ class Settings:
         self.evaluation = groups["heartbeat-alerts"]
 
     def down_within(self, target):
-        """How long after the last answer its alert fires at the latest, and why."""
+        """The most time from the last answer to the alert, and its parts as text."""
         target = self.targets[target]
         misses = (f"{target['misses']} misses", target["misses"] * target["interval_seconds"])
-        return self.told_after(misses, ("timeout", target["timeout_seconds"]))
+        return self.alert_within(misses, ("timeout", target["timeout_seconds"]))
 
     def up_within(self, target, *more):
-        """How long after its return that alert ends at the latest, and why."""
+        """The most time from the return of a target to the end of the alert, and its parts."""
         target = self.targets[target]
         answers = target["recoveries"] * target["interval_seconds"]
         answers = (f"answers: {target['recoveries']}", answers)
-        return self.told_after(answers, ("timeout", target["timeout_seconds"]), *more)
+        return self.alert_within(answers, ("timeout", target["timeout_seconds"]), *more)
 
     def stood_still(self, target, since):
-        """How long a busy machine has kept the probe, or Prometheus, from their work, and why."""
+        """The delay of probe and Prometheus by a busy machine, and its parts as text."""
         heartbeats = f'heartbeat_unsent_total{{target="{target}", reason="skipped"}}'
         skipped = value(f"max({heartbeats})") - value(f"max({heartbeats})", since)
         scrapes = [when for when, up in samples('up{job="heartbeat-probe"}', since) if up]
@@ -207,20 +209,20 @@ class Settings:
             ("skipped", skipped * self.targets[target]["interval_seconds"]),
             ("missed scrapes", sum(max(0, gap - self.scrape) for gap in gaps)),
         ]
-        # Scrapes come some milliseconds early or late.
+        # Scrapes are some milliseconds early or late.
         parts = [(name, part) for name, part in parts if part > 0.1]
         return sum(part for _, part in parts), "".join(f" + {n} {p:.3g} s" for n, p in parts)
 
-    def told_after(self, *parts):
-        # But for the one that the paused probe answered late.
+    def alert_within(self, *parts):
+        # A quantile, to exclude the scrape that the paused probe answered late.
         durations = 'scrape_duration_seconds{job="heartbeat-probe"}[10m]'
         scrape = value(f"quantile_over_time(0.9, {durations})")
-        told = [
+        prometheus = [
             ("scrape interval", self.scrape),
             ("scrape", scrape),
             ("evaluation", self.evaluation),
         ]
-        parts = [*parts, *told]
+        parts = [*parts, *prometheus]
         bound = sum(part for _, part in parts)
         why = " + ".join(f"{name} {part:.3g} s" for name, part in parts)
         return bound, f"{why} = {bound:.2f} s"
@@ -232,7 +234,7 @@ def settings():
 
 
 def confined():
-    """Every container is healthy, and can do no more than it must."""
+    """Every container is healthy and confined."""
     for service in SERVICES:
         is_healthy = within(PATIENCE, lambda: healthy(service))
         container = stack.inspect(service)
@@ -245,13 +247,13 @@ def confined():
             for name, holds in [
                 ("not healthy", is_healthy),
                 ("runs as root", user != 0),
-                ("its root can be written", host["ReadonlyRootfs"] and not writes(service)),
+                ("its root is writable", host["ReadonlyRootfs"] and not writes(service)),
                 ("is privileged", not host["Privileged"]),
                 ("keeps capabilities", host["CapDrop"] == ["ALL"] and not host["CapAdd"]),
                 ("has capabilities", int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0),
                 ("can gain privileges", status["NoNewPrivs"].strip() == "1"),
-                ("shares a name space", not shared(host)),
-                ("is open to others", on_loopback(host)),
+                ("shares a namespace", not shared(host)),
+                ("is reachable from other hosts", on_loopback(host)),
             ]
             if not holds
         ]
@@ -264,7 +266,7 @@ def healthy(service):
 
 
 def writes(service):
-    """Whether a file can be made anywhere but in a volume."""
+    """Whether a file can be created outside of volumes."""
     for path in ["/x", "/bin/x", "/etc/x", "/tmp/x", "/var/x"]:
         command = ["docker", "exec", stack.container(service), "/bin/touch", path]
         if subprocess.run(command, capture_output=True, check=False).returncode == 0:
@@ -283,7 +285,7 @@ def on_loopback(host):
 
 
 def scraped():
-    """Every target of prometheus.yml is scraped, and Prometheus knows whom to tell of alerts."""
+    """Every target of prometheus.yml is scraped, and Prometheus is connected to Alertmanager."""
     text = (TOP / "deploy/prometheus/prometheus.yml").read_text()
     lists = re.findall(r"targets: \[(.*)\]", text[text.index("scrape_configs:") :])
     wanted = {name.strip() for names in lists for name in names.split(",")}
@@ -296,9 +298,9 @@ def scraped():
     check(up and wanted, f"all {len(wanted)} targets are scraped", detail)
     counted = "heartbeat_up and on () heartbeat_responder_received_total"
     known = within(PATIENCE, lambda: len(query(counted)) == len(RESPONDERS))
-    check(known, "every server has a verdict, and every responder its counts")
+    check(known, "every server is up or down, and every responder has counts")
     managers = within(PATIENCE, lambda: ask("alertmanagers")["activeAlertmanagers"])
-    check(managers, "Prometheus has its Alertmanager", "".join(m["url"] for m in managers))
+    check(managers, "Prometheus is connected to Alertmanager", "".join(m["url"] for m in managers))
 
 
 def alert_samples(name, since, **labels):
@@ -307,36 +309,36 @@ def alert_samples(name, since, **labels):
 
 
 def managed(name, **labels):
-    """The alerts of that name that Alertmanager has, with what it does with them."""
+    """The alerts of that name in Alertmanager."""
     matchers = [f'alertname="{name}"', *(f'{label}="{text}"' for label, text in labels.items())]
     return get(f"{stack.alertmanager}/api/v2/alerts", filter=matchers)
 
 
 def inhibited(by, name, **labels):
-    """Whether Alertmanager holds back all alerts of that name, on account of another."""
+    """Whether Alertmanager inhibits all alerts of that name because of the alert `by`."""
     sources = {alert["fingerprint"] for alert in managed(by)}
-    held = managed(name, **labels)
-    return bool(sources) and bool(held) and all(
+    alerts = managed(name, **labels)
+    return bool(sources) and bool(alerts) and all(
         alert["status"]["state"] == "suppressed" and sources & set(alert["status"]["inhibitedBy"])
-        for alert in held
+        for alert in alerts
     )
 
 
 def stops():
-    """A server that is stopped fires its alert in time, which clears once it is back."""
+    """The alert of a stopped server fires in time, and clears after the server is started again."""
     before = stack.address("steady")
-    # What it lost before is known once it has been seen for a while.
+    # The recording rule has data after a while.
     recorded = 'target:heartbeat_down_by_chance:probability1h{target="steady"}'
     check(within(PATIENCE, lambda: query(recorded)), "the odds of steady are recorded")
     fires("steady", stops_well("steady"))
 
-    # As it had lost nothing.
+    # Zero, since the target had no losses before.
     odds = "with a chance of 0%"
-    known = within(PATIENCE, lambda: odds in told_odds("steady"))
-    check(known, "its alert knows the odds", told_odds("steady"))
+    known = within(PATIENCE, lambda: odds in annotated_odds("steady"))
+    check(known, "its alert has the odds", annotated_odds("steady"))
     impairs()
 
-    # Docker forgets the name, which the probe looks up again within a minute.
+    # Docker removes the name, which the probe looks up again within a minute.
     resolved = 'heartbeat_resolved{target="steady"} == 0'
     unresolved = within(60 + PATIENCE, lambda: query(resolved))
     check(unresolved, "the name of a stopped container does not resolve")
@@ -348,14 +350,14 @@ def stops():
 
 
 def stops_well(service):
-    """Stops a service, which ends by itself; when it had."""
+    """Stops a service, checks that it exits with 0, and returns the time of its end."""
     stack.do("stop -t 60", service)
     state = stack.inspect(service)["State"]
     check(state["ExitCode"] == 0, f"{service} ends on SIGTERM", f"exit code {state['ExitCode']}")
     return moment(state["FinishedAt"])
 
 
-def told_odds(target):
+def annotated_odds(target):
     alerts = managed("HeartbeatTargetDown", target=target)
     return " ".join(alert["annotations"]["odds"] for alert in alerts)
 
@@ -370,13 +372,13 @@ def fires(target, since):
         detail = f"after {took:.1f} s; {why}{more}"
         check(took <= bound + stood, f"{name} of {target} fires in time", detail)
     else:
-        check(False, f"{name} of {target} fires", f"not even {PATIENCE} s after {why}")
+        check(False, f"{name} of {target} fires", f"not within {PATIENCE} s after {why}")
     known = within(PATIENCE, lambda: managed(name, target=target))
-    check(known, f"Alertmanager knows that {target} is down")
+    check(known, f"Alertmanager has the alert of {target}")
 
 
 def clears(since, same_address):
-    # Names are looked up again after a minute at the latest.
+    # Names are looked up again within a minute.
     more = [] if same_address else [("lookup of its new address", 60)]
     bound, why = settings().up_within("steady", *more)
     name = "HeartbeatTargetDown"
@@ -386,30 +388,30 @@ def clears(since, same_address):
         return not any(a["alertname"] == name and a["target"] == "steady" for a in active)
 
     is_cleared = within(bound + PATIENCE, cleared)
-    # It is gone with the evaluation after the last that it was seen in.
+    # The alert ends with the evaluation after its last sample.
     fired = [when for when, _ in alert_samples(name, since, target="steady")]
     took = max(fired, default=since) + settings().evaluation - since
-    what = "it clears in time after the start"
+    what = "the alert clears in time after the start"
     stood, reason = settings().stood_still("steady", since)
     check(is_cleared and took <= bound + stood, what, f"after {took:.1f} s; {why}{reason}")
     gone = within(PATIENCE, lambda: not managed(name, target="steady"))
-    check(gone, "Alertmanager has let go of it")
+    check(gone, "the alert is gone from Alertmanager")
 
 
 def impairs():
-    """A probe that was held up says so, and its alerts about targets are held back meanwhile."""
+    """A paused probe is impaired, and its alerts about targets are inhibited."""
     stack.do("pause", "probe")
     time.sleep(PAUSE)
     stack.do("unpause", "probe")
     impaired = within(PATIENCE, lambda: value("heartbeat_probe_impaired") == 1)
     skipped = value('sum(heartbeat_unsent_total{reason="skipped"})')
     check(impaired, f"a probe that was paused for {PAUSE} s is impaired", f"{skipped:g} skipped")
-    held = within(PATIENCE, lambda: inhibited("HeartbeatProbeImpaired", "HeartbeatTargetDown"))
-    check(held, "Alertmanager holds back what an impaired probe claims", states())
+    quiet = within(PATIENCE, lambda: inhibited("HeartbeatProbeImpaired", "HeartbeatTargetDown"))
+    check(quiet, "Alertmanager inhibits the target alerts of an impaired probe", states())
 
 
 def states():
-    """What Alertmanager does with each alert."""
+    """The state of each alert in Alertmanager."""
     words = set()
     for alert in get(f"{stack.alertmanager}/api/v2/alerts"):
         labels = [alert["labels"]["alertname"], alert["labels"].get("target")]
@@ -418,40 +420,39 @@ def states():
 
 
 def flaps():
-    """The server that is down for a part of each minute is called down as often as it was."""
+    """The probe counts every outage of the server that is down for a part of each minute."""
     started = float(stack.metrics("flaky")["process_start_time_seconds"])
-    # A while after the last of its outages, all is settled. However late it is by now, what is
-    # looked at is that moment.
+    # All counts are read at `end`, when the last outage is settled, however late it is now.
     settled_after = settings().down_within("flaky")[0]
     so_far = math.ceil((time.time() - started - settled_after) / OUTAGE_EVERY)
     count = max(OUTAGES, so_far)
     end = started + count * OUTAGE_EVERY + settled_after
     time.sleep(max(0, end - time.time()))
-    outages = outages_told(started, end)
+    outages = outages_counted(started, end)
     spans = [f"{o[0] - started:.0f} to {o[-1] - started:.0f}" for o in outages]
-    detail = f"scrapes tell of them {', '.join(spans)} s after its start"
+    detail = f"in the scrapes {', '.join(spans)} s after its start"
     check(len(outages) == count, f"the responder flaky had {count} outages", detail)
     downs = value('heartbeat_state_changes_total{target="flaky", state="down"}', end)
     ups = value('heartbeat_state_changes_total{target="flaky", state="up"}', end)
     check(downs == len(outages), "the probe counted each of them", f"{downs:g} times down")
-    check(ups == downs + 1, "and each return", f"{ups:g} times up, the first included")
+    check(ups == downs + 1, "and each return", f"{ups:g} times up, including the first")
 
     target = settings().targets["flaky"]
     latest = target["misses"] * target["interval_seconds"] + target["timeout_seconds"]
     down = value('heartbeat_down_seconds_total{target="flaky"}', end) / count
-    # Each verdict, and each return, may be later by the heartbeats that were skipped before it.
+    # Each change of state may be late by the heartbeats that were skipped before it.
     skipped = value('heartbeat_unsent_total{target="flaky", reason="skipped"}', end)
     stood = skipped * target["interval_seconds"] / count
     low, high = OUTAGE - latest - stood, OUTAGE + target["interval_seconds"] + stood
     detail = f"{down:.2f} s each, of {low:g} to {high:g} s"
-    check(low <= down <= high, "and how long it was down", detail)
+    check(low <= down <= high, "and the time down", detail)
     for name in ["HeartbeatTargetFlapping", "HeartbeatTargetBurstLoss"]:
         fired = within(PATIENCE, lambda: alert_samples(name, end - PATIENCE, target="flaky"))
         check(fired, f"{name} fires for it")
 
 
-def outages_told(since, until):
-    """The outages as the responder tells them: runs of scrapes in which its count had grown."""
+def outages_counted(since, until):
+    """The outages according to the responder: runs of scrapes in which its count has grown."""
     count = 'heartbeat_responder_dropped_total{instance="flaky:9863", reason="outage"}'
     counts = samples(count, since, until)
     outages = []
@@ -464,16 +465,17 @@ def outages_told(since, until):
 
 
 def agrees():
-    """What the probe counted is what the responders did, heartbeat by heartbeat."""
+    """The counts of the probe equal those of the responders exactly."""
     for target, reason in [("lossy", "loss"), ("flaky", "outage")]:
         both = within(PATIENCE, lambda: settled(target, reason))
         what = f"the losses of {target} are those of its responder"
         if not both:
-            check(False, what, f"never at rest for {PATIENCE} s")
+            check(False, what, f"never settled within {PATIENCE} s")
             continue
         measured, truth = both
         detail = "sent {}, received {}, lost {}".format(*measured)
-        check(measured == truth, what, detail + "; of {} replied {} in time, not {}".format(*truth))
+        responder = "responder: {} received, {} answered in time, {} not".format(*truth)
+        check(measured == truth, what, f"{detail}; {responder}")
     for target in RESPONDERS:
         sent, received, lost, in_flight = (
             f'heartbeat_{name}{{target="{target}"}}'
@@ -482,14 +484,14 @@ def agrees():
         error = value(f"max_over_time(abs({sent} - {received} - {lost} - {in_flight})[10m:1s])")
         check(error == 0, f"sent = received + lost + in flight of {target}, in every scrape")
     sent, lost = (value(f'heartbeat_{name}_total{{target="lossy"}}') for name in ["sent", "lost"])
-    # Five standard deviations: by chance, once in a million.
+    # Five standard deviations, exceeded by chance once in a million.
     bound = 5 * math.sqrt(LOSS * (1 - LOSS) / sent)
     detail = f"{lost:g} of {sent:g}, {lost / sent:.1%}; {LOSS:.0%} +- {bound:.1%}"
-    check(abs(lost / sent - LOSS) < bound, "the loss of lossy is what it was told to be", detail)
+    check(abs(lost / sent - LOSS) < bound, "the loss of lossy is as configured", detail)
 
 
 def settled(target, reason):
-    """What each side counted, at one moment at which nothing is under way; or None."""
+    """The counts of both sides while nothing is in flight, or None if something is."""
 
     def responder():
         series = stack.metrics(target)
@@ -509,13 +511,13 @@ def settled(target, reason):
     ]
     names = ["in_flight", "late_total", "sent_total", "received_total", "lost_total"]
     in_flight, late, *measured = (int(series[f"heartbeat_{name}{labels}"]) for name in names)
-    # What a busy machine brought too late is lost to the probe, and was replied to.
+    # Late answers count as lost in the probe and as replies in the responder.
     truth = [before[0], before[1] - late, before[2] + late]
     return None if in_flight or responder() != before else (measured, truth)
 
 
 def dashboards_show():
-    """Every query of every dashboard has an answer, and every variable offers choices."""
+    """Every query of every dashboard has data, and every variable has choices."""
     for dashboard in dashboards(TOP / "dashboards", ask):
         silent, absent = set(), set()
         for place, expressions, parameters in dashboard.queries:
@@ -524,16 +526,17 @@ def dashboards_show():
                 silent.add(query)
             if any(metric in query for metric in ABSENT):
                 absent.add(query)
-        what = f"all queries of {dashboard.title} but {len(absent)} of {len(dashboard.queries)} give data"
+        count = len(dashboard.queries)
+        what = f"all {count} queries of {dashboard.title} except {len(absent)} have data"
         wrong = silent ^ absent
         check(dashboard.queries and not wrong, what, "; ".join(sorted(wrong)))
         offers = [f"{name} {', '.join(of) or '-'}" for name, of in dashboard.choices.items()]
-        what = f"the variables of {dashboard.title} offer choices"
+        what = f"the variables of {dashboard.title} have choices"
         check(all(dashboard.choices.values()), what, "; ".join(offers))
 
 
 def has_data(expression, parameters):
-    """Whether there is a value in what an expression gives, and not just NaN."""
+    """Whether an expression has a value other than NaN."""
     path = "query_range" if "step" in parameters else "query"
     for series in ask(path, query=expression, **parameters)["result"]:
         for _, text in series.get("values") or [series["value"]]:
@@ -543,7 +546,7 @@ def has_data(expression, parameters):
 
 
 def goes_dark():
-    """All servers gone is one event; the probe gone is another."""
+    """Stopping all servers, and then the probe, is one alert each."""
     for service in RESPONDERS:
         stops_well(service)
     since = time.time()
@@ -555,30 +558,30 @@ def goes_dark():
     check(took <= bound + stood, f"{name} fires in time", f"after {took:.1f} s; {why}{more}")
     alerts = [alert_samples("HeartbeatTargetDown", since, target=target) for target in RESPONDERS]
     last = max(alert[0][0] if alert else math.inf for alert in alerts)
-    check(fired and fired[0][0] <= last, "with the last of the alerts that it silences")
-    held = within(PATIENCE, lambda: inhibited(name, "HeartbeatTargetDown"))
-    check(held, "Alertmanager holds back its targets, one by one", states())
+    check(fired and fired[0][0] <= last, "and no later than the last alert that it inhibits")
+    quiet = within(PATIENCE, lambda: inhibited(name, "HeartbeatTargetDown"))
+    check(quiet, "Alertmanager inhibits the alerts of its targets", states())
     stops_well("probe")
     pending = 'ALERTS{alertname="HeartbeatProbeGone", instance="probe:9862"}'
-    check(within(PATIENCE, lambda: query(pending)), "HeartbeatProbeGone is about to fire")
+    check(within(PATIENCE, lambda: query(pending)), "HeartbeatProbeGone is pending")
 
 
-def rules_tell():
-    """Every rule is evaluated without an error, and has told something at some time."""
+def rules_have_data():
+    """Every rule is evaluated without an error, and has had data at some time."""
     groups = ask("rules")["groups"]
     for group in groups:
         broken = [f"{r['name']}: {r['lastError']}" for r in group["rules"] if r["health"] != "ok"]
         detail = "; ".join(broken) or f"{len(group['rules'])} rules every {group['interval']:g} s"
-        check(not broken, f"the rules of {group['name']} are sound", detail)
+        check(not broken, f"the rules of {group['name']} have no errors", detail)
 
-    told, silent = set(), set()
+    with_data, silent = set(), set()
     for rule in rules(groups):
-        has_told = any(not math.isnan(number) for _, number in query(rule.history))
-        (told if has_told else silent).add(rule.name)
-    detail = ", ".join(sorted(silent - NEVER.keys())) or f"{len(told)} have"
-    check(silent <= NEVER.keys(), f"all rules but {len(NEVER)} have told something", detail)
+        had_data = any(not math.isnan(number) for _, number in query(rule.history))
+        (with_data if had_data else silent).add(rule.name)
+    detail = ", ".join(sorted(silent - NEVER.keys())) or f"{len(with_data)} have"
+    check(silent <= NEVER.keys(), f"all rules except {len(NEVER)} have had data", detail)
     for name, reason in NEVER.items():
-        check(name in silent, f"{name} has no cause here", reason)
+        check(name in silent, f"{name} has had no data", reason)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,20 @@
-"""The queries of dashboards and rules, as Grafana and Prometheus put them.
-
-Dashboards' files and Prometheus' answers enter, expressions that Prometheus takes leave: with every
-variable of Grafana's in its place.
-"""
+"""The queries of dashboards and rules, with Grafana's variables replaced as Grafana does."""
 
 import json
 import re
 from dataclasses import dataclass
 
-# Grafana's, of a panel: at most so many points, and not closer than Prometheus scrapes.
+# The most points of a panel. Grafana chooses a step for it that is not below the scrape interval.
 POINTS = 1000
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass
 class Dashboard:
-    """A dashboard's title, its queries and what its variables offer.
+    """A dashboard's title, its queries, and the choices of its variables.
 
-    A query is where it stands, its expressions, one for each choice of the variable of which one is
-    chosen at a time, and the window that it asks of, empty where it asks for this moment.
+    A query has a place for messages; its expressions, one for each choice of the single-choice
+    variable; and the parameters of the range, empty for an instant query.
     """
 
     title: str
@@ -28,7 +24,7 @@ class Dashboard:
 
 @dataclass
 class Rule:
-    """A rule's name, and a query of what it has told so far."""
+    """A rule's name, and a query for its latest samples."""
 
     name: str
     history: str
@@ -48,7 +44,7 @@ def read(board, ask):
         "__rate_interval": f"{max(step + scrape, 4 * scrape)}s",
     }
     choices = {}
-    # The variable of which one choice is made at a time, and its choices.
+    # The single-choice variable, and its choices.
     single, variants = None, [""]
     for variable in board["templating"]["list"]:
         name = variable["name"]
@@ -75,7 +71,7 @@ def read(board, ask):
 
 
 def expressions(board):
-    """Where each query stands, the query, and whether it asks for one moment alone."""
+    """The place of each query, the query, and whether it is an instant query."""
     for panel in board["panels"]:
         for inner in [panel, *panel.get("panels", [])]:
             for target in inner.get("targets", []):
@@ -86,23 +82,23 @@ def expressions(board):
 
 
 def offered(text, ask):
-    """What label_values(SELECTOR, LABEL) gives."""
+    """The values of label_values(SELECTOR, LABEL)."""
     selector, label = re.fullmatch(r"label_values\((.*), *(\w+)\)", text).groups()
     return ask(f"label/{label}/values", **{"match[]": selector})
 
 
 def fill(text, values):
-    """The text with each of Grafana's variables in its place; `$1` is of label_replace."""
+    """Replaces Grafana's variables in a text; `$1` belongs to label_replace."""
     return re.sub(r"\$(?!\d)(?:\{(\w+)\}|(\w+))", lambda m: values[m[1] or m[2]], text)
 
 
 def escaped(value):
-    """As Grafana escapes one of several choices, within a string of PromQL."""
+    """Escapes a choice of a multi-choice variable for a PromQL string, as Grafana does."""
     return re.sub(r"[\\^$.*+?()|{}\[\]]", lambda m: "\\\\" + m[0], value)
 
 
 def seconds(text):
-    """Of Prometheus' durations: 1h30m."""
+    """The seconds of a duration of Prometheus, such as 1h30m."""
     return sum(int(n) * SECONDS[unit] for n, unit in re.findall(r"(\d+)([smhd])", text))
 
 

@@ -1,4 +1,4 @@
-"""Has our programs and stamp-suite talk to each other, and holds what each says against the other.
+"""Lets our programs and stamp-suite talk to each other, and compares their results.
 
 usage: talk.py STAMP-SUITE HEARTBEAT-PROBE HEARTBEAT-RESPONDER
 """
@@ -20,17 +20,18 @@ from programs import PATIENCE, all_passed, check, free_port, logged, running
 SUITE, PROBE, RESPONDER = sys.argv[1:]
 COUNT = 50
 INTERVAL = "10ms"
-# Round trips on loopback, also on a machine that does other things, in milliseconds.
+# The bound for the shortest round trip on loopback in milliseconds, even on a busy machine.
 LONG = 20
-# How often to measure, until a machine that does other things lets the figures be compared.
+# How often a measurement is repeated if a busy machine makes the results incomparable.
 ATTEMPTS = 20
 
-def is_about(what, found, expected):
-    check(found == expected, f"{what}: {found}, and not {expected}")
+
+def equal(what, found, expected):
+    check(found == expected, f"{what}: {found}, expected {expected}")
 
 
 class Responder:
-    """Ours, with what it counted since it was last asked."""
+    """Our responder, with its counts since they were last read."""
 
     def __init__(self, folder, *flags):
         self.log = f"{folder}/responder.log"
@@ -56,7 +57,7 @@ class Responder:
         return {(name, label): int(value) for name, label, value in found}
 
     def counted(self, what, **expected):
-        """Holds what it counted against name_label=COUNT, as soon as it has counted as much."""
+        """Waits for the counts name_label=COUNT, and checks that they are exact."""
         end = time.monotonic() + PATIENCE
         while True:
             now = self.counts()
@@ -68,11 +69,11 @@ class Responder:
             time.sleep(0.05)
         self.before = now
         for key, count in expected.items():
-            is_about(f"{what}: {key}", since[key], count)
+            equal(f"{what}: {key}", since[key], count)
 
 
 def suite_sends(ip, port, *flags, timeout=PATIENCE):
-    """Their sender's figures; it waits so many seconds for answers that do not come."""
+    """The results of their sender, which waits `timeout` seconds for missing answers."""
     ours = "::" if ":" in ip else "0.0.0.0"
     command = [SUITE, "-S", ours, "-r", ip, "-p", str(port), "-c", str(COUNT), "-d", INTERVAL,
                "-L", str(timeout), "--ssid", "7", "--output-format", "json", *flags]
@@ -83,7 +84,7 @@ def suite_sends(ip, port, *flags, timeout=PATIENCE):
 
 
 def probe_pings(ip, port, *flags, timeout="1m"):
-    """Our probe's figures."""
+    """The results of our probe."""
     host = f"[{ip}]" if ":" in ip else ip
     command = [PROBE, "ping", "--json", "-c", str(COUNT), "-i", INTERVAL, "-W", timeout, *flags,
                f"stamp://{host}:{port}"]
@@ -92,12 +93,12 @@ def probe_pings(ip, port, *flags, timeout="1m"):
     return json.loads(done.stdout)
 
 
-def all_came_back(what, theirs):
-    is_about(f"{what}: sent", theirs["packets_sent"], COUNT)
-    is_about(f"{what}: received", theirs["packets_received"], COUNT)
+def all_received(what, theirs):
+    equal(f"{what}: sent", theirs["packets_sent"], COUNT)
+    equal(f"{what}: received", theirs["packets_received"], COUNT)
     more = theirs["measurements"]
-    is_about(f"{what}: duplicates", more["duplicate_replies"], 0)
-    is_about(f"{what}: reordered", more["reordered_replies"], 0)
+    equal(f"{what}: duplicates", more["duplicate_replies"], 0)
+    equal(f"{what}: reordered", more["reordered_replies"], 0)
     check(0 < theirs["min_rtt_ms"] < LONG, what, "shortest", theirs["min_rtt_ms"])
 
 
@@ -111,40 +112,40 @@ def suite_against_our_responder(folder, key, other):
             for mode, auth in modes.items():
                 what = f"their sender, {mode}, {ip}"
                 theirs = suite_sends(ip, port, *auth)
-                all_came_back(what, theirs)
-                is_about(f"{what}: our last number",
+                all_received(what, theirs)
+                equal(f"{what}: last sequence number of our responder",
                          theirs["measurements"]["last_reflector_sequence"], COUNT - 1)
                 responder.counted(what, received_stamp=COUNT, replied_stamp=COUNT)
 
                 padded = suite_sends(ip, port, *auth, "--extra-padding", "20")
-                all_came_back(f"{what}, padding", padded)
+                all_received(f"{what}, padding", padded)
                 flags = padded["measurements"]["tlv_validation"]["flags"]
-                is_about(f"{what}: padding flagged U", flags["unrecognized"], 0)
+                equal(f"{what}: padding flagged U", flags["unrecognized"], 0)
 
                 unknown = suite_sends(ip, port, *auth, "--location", "--extra-padding", "20")
-                all_came_back(f"{what}, a TLV that we do not know", unknown)
+                all_received(f"{what}, a TLV unknown to us", unknown)
                 tlvs = unknown["measurements"]["tlv_validation"]
-                is_about(f"{what}: flagged U", tlvs["flags"]["unrecognized"], COUNT)
-                is_about(f"{what}: flagged M", tlvs["flags"]["malformed"], 0)
-                is_about(f"{what}: flagged I", tlvs["flags"]["integrity_failed"], 0)
-                is_about(f"{what}: TLV HMACs verified", tlvs["hmac"]["verified"],
+                equal(f"{what}: flagged U", tlvs["flags"]["unrecognized"], COUNT)
+                equal(f"{what}: flagged M", tlvs["flags"]["malformed"], 0)
+                equal(f"{what}: flagged I", tlvs["flags"]["integrity_failed"], 0)
+                equal(f"{what}: TLV HMACs verified", tlvs["hmac"]["verified"],
                          COUNT if auth else 0)
                 more = 2 * COUNT
                 if not auth:
                     bad = suite_sends(ip, port, "--malformed", "bad-length")
-                    all_came_back(f"{what}, a malformed TLV", bad)
+                    all_received(f"{what}, a malformed TLV", bad)
                     more += COUNT
                 responder.counted(f"{what}, TLVs", received_stamp=more, replied_stamp=more)
 
             wrong = suite_sends(ip, port, "-A", "A", "--hmac-key-file", other, timeout=1)
-            is_about(f"their sender with another key, {ip}", wrong["packets_received"], 0)
+            equal(f"their sender with another key, {ip}", wrong["packets_received"], 0)
             responder.counted("another key", dropped_unauthenticated=COUNT, replied_stamp=0)
 
     with running(responder.command, responder.log):
         responder.before = {}
         responder.ready()
         refused = suite_sends("127.0.0.1", responder.ports[0], timeout=1)
-        is_about("their sender without a key", refused["packets_received"], 0)
+        equal("their sender without a key", refused["packets_received"], 0)
         responder.counted("without a key", dropped_unauthenticated=COUNT)
 
     lossy = ["--stamp.allow-unauthenticated", "--loss=30%", "--direction=both", "--seed=3"]
@@ -175,7 +176,7 @@ def both_reflectors_answer_tlvs_alike(folder):
                     one.settimeout(PATIENCE)
                     one.sendto(packet, ("127.0.0.1", peer))
                     answers.append(one.recv(2048)[44:].hex())
-            is_about(f"TLVs {tlvs} come back", *answers)
+            equal(f"TLVs {tlvs} come back", *answers)
 
 
 def our_probe_against_their_reflector(folder, key, other):
@@ -189,23 +190,23 @@ def our_probe_against_their_reflector(folder, key, other):
                     what = f"our probe, {ip} {' '.join(state)} {'authenticated' if auth else ''}"
                     for _ in range(ATTEMPTS):
                         ours = probe_pings(ip, port, *(["--key-file", key] if auth else []))
-                        # A busy machine makes it skip some.
+                        # A busy machine makes the probe skip some.
                         sent = COUNT - ours["unsent"]["skipped"]
                         for word, count in [("sent", sent), ("received", sent), ("lost", 0),
                                             ("late", 0), ("duplicates", 0)]:
-                            is_about(f"{what}: {word}", ours[word], count)
-                        is_about(f"{what}: invalid", set(ours["invalid"].values()), {0})
+                            equal(f"{what}: {word}", ours[word], count)
+                        equal(f"{what}: invalid", set(ours["invalid"].values()), {0})
                         theirs = suite_sends(ip, port, *auth)
-                        all_came_back(f"their sender, {what[11:]}", theirs)
-                        # One after the other: only the shortest are comparable.
+                        all_received(f"their sender, {what[11:]}", theirs)
+                        # The two are measured in turn, so only the shortest round trips compare.
                         apart = abs(ours["rtt_seconds"]["min"] * 1e3 - theirs["min_rtt_ms"])
                         if sent > COUNT / 2 and apart < 1:
                             break
                     check(sent > COUNT / 2, what, "skipped", COUNT - sent)
-                    check(apart < 1, what, "shortest apart by", apart, "ms")
+                    check(apart < 1, what, "shortest round trips differ by", apart, "ms")
                     if auth:
                         wrong = probe_pings(ip, port, "--key-file", other, timeout="1s")
-                        is_about(f"{what}, another key", wrong["received"], 0)
+                        equal(f"{what}, another key", wrong["received"], 0)
 
 
 def main():
