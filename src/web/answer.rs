@@ -1,5 +1,4 @@
-//! What handlers answer with: content types, refusals and their texts, long answers; and the body
-//! of a request.
+//! Building blocks of handlers: content types, refusals, long answers, and the request body.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -27,7 +26,7 @@ pub(super) const JSON: &str = "application/json";
 pub(super) const CSS: &str = "text/css; charset=utf-8";
 pub(super) const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// How long a request waits for its turn among the long answers.
+/// How long a request for a long answer waits for its turn.
 const TURN: Duration = Duration::from_secs(5);
 
 /// How long a request body may take to arrive.
@@ -40,7 +39,7 @@ pub(super) enum Refusal {
     UnknownPath,
     #[error("unknown target; / lists all targets")]
     UnknownTarget,
-    #[error("method not allowed; the Allow header lists the allowed ones")]
+    #[error("method not allowed; the Allow header lists the allowed methods")]
     Method,
     #[error("this path takes no request body")]
     Body,
@@ -92,10 +91,10 @@ impl From<Unavailable> for Refusal {
     }
 }
 
-/// Where an answer is written.
+/// The destination of an answer.
 pub(super) type Out<'a> = &'a mut dyn io::Write;
 
-/// Bounds how many long answers are written at a time: each holds the figures of all targets.
+/// Limits the number of long answers written at a time: each contains the figures of all targets.
 #[derive(Debug, Clone)]
 pub(super) struct Writers(Arc<Semaphore>);
 
@@ -104,16 +103,16 @@ impl Writers {
         Self(Arc::new(Semaphore::new(at_a_time)))
     }
 
-    /// Waits for a turn to write; `None` if that takes too long.
+    /// Waits for a turn to write; `None` if that takes longer than [`TURN`].
     async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         timeout(TURN, self.0.clone().acquire_owned()).await.ok()?.ok()
     }
 }
 
-/// What writes a long answer.
+/// Writes a long answer.
 pub(super) type Encode = Box<dyn FnOnce(Out<'_>) -> io::Result<()> + Send>;
 
-/// A long answer that a request asks for, as its client takes it.
+/// A long answer to a request, in the form that its client accepts.
 #[derive(Debug)]
 pub(super) struct LongAnswer {
     gzip: bool,
@@ -138,9 +137,9 @@ where
 }
 
 impl LongAnswer {
-    /// Waits for a turn, gathers what is to be written, and streams it.
+    /// Waits for a turn, gathers the contents, and streams them.
     ///
-    /// Nothing is gathered for HEAD.
+    /// For HEAD, gathers nothing.
     pub(super) async fn write<E: Into<Refusal>>(
         self,
         content_type: &'static str,
@@ -187,7 +186,7 @@ impl<const LIMIT: usize, S: Send + Sync> FromRequest<S> for WholeBody<LIMIT> {
     }
 }
 
-/// The innermost error: those around it say only that a body was being read.
+/// The innermost error: the outer ones say only that a body was being read.
 fn cause(mut error: &(dyn Error + 'static)) -> String {
     while let Some(source) = error.source() {
         error = source;

@@ -1,11 +1,11 @@
 //! One connection: hyper serves a router on a stream whose phases are observed.
 //!
-//! [`Activity`] is told of octets by the stream, of requests by the service, and of the end of an
-//! answer by its body. From these it derives the [`Phase`], whose time [`overstay`] limits, and the
-//! place among the idle connections, which the [`Queue`] evicts.
+//! The stream reports octets to [`Activity`], the service reports requests, and the body reports
+//! the end of an answer. [`Activity`] derives from them the [`Phase`], whose duration [`overstay`]
+//! limits, and the place among the idle connections, which the [`Queue`] evicts.
 //!
-//! A TLS acceptor belongs between the observed stream and hyper: its handshake is then a part of
-//! [`Phase::Reading`] and as limited as a header.
+//! A TLS acceptor belongs between the observed stream and hyper: its handshake is then part of
+//! [`Phase::Reading`] and has the time limit of a header.
 
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
@@ -28,7 +28,7 @@ use super::limits::Limits;
 use super::phase::{Phase, overstay};
 use super::queue::{Place, Queue};
 
-/// Octets that are read ahead or not yet written, at most.
+/// Maximum number of octets that are read ahead or not yet written.
 const BUFFER: usize = 64 << 10;
 
 /// Serves the connection until it ends, overstays a phase, or is evicted; after `shutdown` only
@@ -71,8 +71,8 @@ pub(super) async fn serve(
             }
             () = &mut overstay => return,
             () = activity.evicted.notified() => return,
-            told = shutdown.wait_for(|&told| told), if !ending => {
-                drop(told);
+            requested = shutdown.wait_for(|&requested| requested), if !ending => {
+                drop(requested);
                 connection.as_mut().graceful_shutdown();
                 ending = true;
             }
@@ -80,14 +80,14 @@ pub(super) async fn serve(
     }
 }
 
-/// What a connection does, from which its phase follows.
+/// The activity of a connection, from which its phase follows.
 #[derive(Debug)]
 struct Activity {
     phase: watch::Sender<Phase>,
     /// Requests so far.
     requests: AtomicU64,
     queue: Arc<Queue>,
-    /// The place in the queue, unless a request is being answered.
+    /// The place in the queue; `None` while a request is being answered.
     place: Mutex<Option<Place>>,
     evicted: Arc<Notify>,
 }
@@ -155,7 +155,7 @@ impl Drop for Answering {
     }
 }
 
-/// The body of an answer, whose end is the end of the answer.
+/// The body of an answer; when it is dropped, the answer has ended.
 #[derive(Debug)]
 struct Followed {
     body: Body,

@@ -10,7 +10,7 @@ use axum::routing::{MethodRouter, any};
 use super::answer::{JSON, Refusal, WholeBody};
 use super::router::read;
 
-/// Octets of a request body, at most.
+/// Maximum size of a request body, in octets.
 const LARGEST: usize = 512 << 10;
 
 /// The impairments of a running responder.
@@ -21,14 +21,14 @@ pub trait FaultControl: Send + Sync {
     /// Replaces all impairments.
     ///
     /// # Errors
-    /// What is wrong with the JSON, for the person who wrote it; then nothing is changed.
+    /// What is wrong with the JSON, for the person who wrote it. Nothing is changed then.
     fn change(&self, json: &str) -> Result<(), String>;
 
     /// Each impairment in words; empty if there are none.
     fn in_words(&self) -> Vec<String>;
 }
 
-/// The methods of the path; all are refused without a control.
+/// The methods of the path; without `faults`, all are refused.
 pub(super) fn routes<S>(faults: Option<Arc<dyn FaultControl>>) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! What the server allows its clients.
+//! The limits of the server for its clients.
 
 use std::time::Duration;
 

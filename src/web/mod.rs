@@ -1,12 +1,13 @@
 //! HTTP for both programs: the routes, the pages, and a server that any client may connect to.
 //!
-//! A request passes: `server` accepts the connection, `connection` reads the request and
-//! follows its phases, `router` finds the handler (`probe`, `responder`, `faults`) and puts common
-//! headers on its answer, the handler gathers what is to be shown, `page` or an encoder writes it.
+//! The way of a request: `server` accepts the connection, `connection` reads the request and
+//! follows its phases, `router` finds the handler (`probe`, `responder`, `faults`) and adds common
+//! headers to its answer, the handler gathers the contents, and `page` or an encoder writes them.
 //!
-//! axum routes, hyper speaks HTTP/1.1, askama compiles the templates of the pages. Three things no
-//! library has: the time limits of each phase of a connection (`phase`), the eviction of the longest
-//! idle connection (`queue`), and answers that are encoded as the client reads them (`stream`).
+//! axum routes, hyper speaks HTTP/1.1, askama compiles the templates of the pages. Three things are
+//! written here because no library has them: the time limits of each phase of a connection
+//! (`phase`), the eviction of the longest idle connection (`queue`), and answers that are encoded
+//! as the client reads them (`stream`).
 //!
 //! No client is trusted. Connections are bounded in number; a header is bounded in size and time;
 //! an answer is bounded in time, and in time without progress; a request body is read only where a
@@ -44,8 +45,8 @@ pub use responder::responder_router;
 /// Answers requests to `listener` until `shutdown` resolves; then waits a few seconds at most for
 /// the answers under way, and returns.
 ///
-/// No client and no error of the kernel ends it earlier. Must be called on a tokio runtime with its
-/// timer and IO enabled.
+/// Neither a client nor an error of the kernel ends it earlier. Must be called on a tokio runtime
+/// with timer and IO enabled.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
     server::run(listener, router, Limits::default(), shutdown).await;
 }

@@ -1,7 +1,7 @@
 //! Whether an answer is gzipped, by the Accept-Encoding of its request (RFC 9110 section 12.5.3).
 //!
-//! The compression layer of tower-http has such a parser, but does not export it, and compresses on
-//! the thread that serves all connections; [`stream`](super::stream) compresses on its own.
+//! The compression layer of tower-http has such a parser but does not export it, and it compresses
+//! on the thread that serves all connections; [`stream`](super::stream) uses another thread.
 
 use hyper::header::{ACCEPT_ENCODING, HeaderMap};
 

@@ -16,11 +16,11 @@ pub(super) enum Phase {
     Answering(u64),
 }
 
-/// Resolves when a phase has lasted longer than it may.
+/// Resolves when a phase has exceeded its time limit.
 ///
 /// The sender reports each change of phase. While a request is being answered it also reports the
 /// same phase again for every write that the kernel accepts: that is progress. A client that does
-/// not read its answer makes none, and is dropped after [`Limits::stall`].
+/// not read its answer makes no progress, and is dropped after [`Limits::stall`].
 pub(super) async fn overstay(mut phase: watch::Receiver<Phase>, limits: Limits) {
     loop {
         let present = *phase.borrow_and_update();

@@ -79,8 +79,7 @@ async fn targets(State(probe): State<Probe>, answer: LongAnswer) -> Result<Respo
     answer.write(JSON, probe.sample(|sample, out| encode_targets(sample, out))).await
 }
 
-/// What follows a name in its path is found from the end: a name may contain slashes, also
-/// unencoded.
+/// The suffix is split off the end of the path, because a name may contain slashes, even unencoded.
 async fn heartbeats(
     State(probe): State<Probe>,
     path: Result<Path<String>, PathRejection>,
@@ -91,13 +90,13 @@ async fn heartbeats(
 }
 
 impl Probe {
-    /// The name of the target that is in the path before `suffix`.
+    /// The name of the target in the path, before `suffix`.
     fn find(
         &self,
         path: Result<Path<String>, PathRejection>,
         suffix: &str,
     ) -> Result<String, Refusal> {
-        // A path that is not UTF-8 names no target.
+        // A path that is not UTF-8 is not the name of a target.
         let Path(path) = path.map_err(|_| Refusal::UnknownTarget)?;
         let name = path.strip_suffix(suffix).ok_or(Refusal::UnknownPath)?;
         self.source.knows(name).then(|| name.to_owned()).ok_or(Refusal::UnknownTarget)
@@ -106,7 +105,7 @@ impl Probe {
     /// Gathers the page of the list that `view` asks for.
     async fn list(&self, view: View) -> Result<Encode, Unavailable> {
         let overview = self.overviews.recent(&*self.source).await?;
-        // Sorting many targets takes time, in which other requests are answered.
+        // Sorting many targets takes time; meanwhile, this thread answers other requests.
         let selecting = spawn_blocking(move || {
             let selection = view.select(&overview);
             (view, overview, selection)
@@ -118,7 +117,7 @@ impl Probe {
         Ok(Box::new(move |out| list.write(out)))
     }
 
-    /// Gathers what `encode` writes of the probe and all its targets.
+    /// Samples the probe and all its targets for `encode`.
     async fn sample(
         &self,
         encode: fn(&ProbeSample, Out<'_>) -> io::Result<()>,
@@ -127,8 +126,7 @@ impl Probe {
         Ok(Box::new(move |out| encode(&sample, out)))
     }
 
-    /// Gathers what `encode` writes of one target, which may have been removed since its name was
-    /// found.
+    /// Looks at one target for `encode`; the target may have been removed since its name was found.
     async fn look(
         &self,
         name: String,

@@ -31,7 +31,7 @@ impl Queue {
         Place(place)
     }
 
-    /// Gives a place up; has no effect if it was given up before.
+    /// Gives up a place; has no effect if it was given up before.
     pub(super) fn leave(&self, place: Place) {
         self.lock().evictions.remove(&place.0);
     }
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_longest_idle_is_evicted_first_and_one_that_left_is_spared() {
+    async fn the_longest_idle_connection_is_evicted_first() {
         let queue = Queue::default();
         let connections: Vec<Arc<Notify>> = (0..3).map(|_| Arc::default()).collect();
         let places: Vec<_> =

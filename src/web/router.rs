@@ -1,12 +1,12 @@
-//! The router of a program: what both programs serve, and what is true of every answer.
+//! The router of a program: the routes of both programs, and the headers of every answer.
 //!
-//! A program is a [`Program`] and routes of its own, which [`complete`] completes:
+//! [`complete`] joins a [`Program`], its own routes, and the common ones:
 //!
-//! - A route that only reads is [`read`] of its handler: GET and HEAD, and no request body.
-//! - A route that takes another method says so where it is routed; one that takes a body has a
-//!   handler with an argument [`WholeBody`], whose type bounds it.
+//! - [`read`] makes a route that only reads: GET and HEAD, without a request body.
+//! - Other methods are listed where the route is added. A handler that takes a body has an
+//!   argument [`WholeBody`], whose type bounds its size.
 //! - A query or a parameter of the path is an argument of the handler.
-//! - What concerns all requests alike, such as authentication, is one more layer in [`complete`]:
+//! - Anything that concerns all requests, such as authentication, is a layer in [`complete`]:
 //!   layers also see requests for unknown paths.
 //!
 //! [`WholeBody`]: super::answer::WholeBody
@@ -35,10 +35,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 
 /// What the router needs to know of a program.
 pub(super) trait Program: AsRef<Writers> + Clone + Send + Sync + 'static {
-    /// Whether `/-/ready` says so.
+    /// Whether `/-/ready` reports the program as ready.
     fn is_ready(&self) -> bool;
 
-    /// Gathers what `/metrics` shows.
+    /// Gathers the contents of `/metrics`.
     fn metrics(&self) -> impl Future<Output = Result<Encode, Unavailable>> + Send;
 }
 
@@ -72,7 +72,7 @@ where
     get(handler).route_layer(from_fn(refuse_body))
 }
 
-/// A file that is a part of the program.
+/// A file that is compiled into the program.
 pub(super) fn asset(content_type: &'static str, contents: &'static str) -> impl IntoResponse {
     ([(CONTENT_TYPE, content_type)], contents)
 }
@@ -96,8 +96,8 @@ async fn refuse_body(request: Request, next: Next) -> Result<Response, Refusal> 
     if has_body(&request) { Err(Refusal::Body) } else { Ok(next.run(request).await) }
 }
 
-/// Says that the connection ends after a refused request that has a body: the body is not read,
-/// so that the next request cannot be found.
+/// Closes the connection after a refused request that has a body: the body is not read, so the
+/// start of the next request is unknown.
 async fn close_after_unread_body(request: Request, next: Next) -> Response {
     let has_body = has_body(&request);
     let mut response = next.run(request).await;

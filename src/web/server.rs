@@ -17,10 +17,10 @@ use super::queue::Queue;
 use crate::model::Mono;
 use crate::net;
 
-/// Pause after accept(2) failed for lack of resources.
+/// The pause after accept(2) has failed for lack of resources.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// How long accept(2) must have worked again until that is logged.
+/// How long accept(2) must have succeeded before its recovery is logged.
 const RECOVERED: Duration = Duration::from_secs(10);
 
 /// Accepts until `shutdown` resolves, then drains.
@@ -52,7 +52,8 @@ struct Server {
     queue: Arc<Queue>,
     connections: JoinSet<()>,
     shutdown: watch::Sender<bool>,
-    /// When accept(2) last failed for lack of resources, until that is over: it is logged once.
+    /// When accept(2) last failed for lack of resources; `None` after its recovery. Only the first
+    /// failure in a row is logged.
     starved: Option<Mono>,
 }
 
@@ -76,7 +77,7 @@ impl Server {
         while self.connections.try_join_next().is_some() {}
         if self.connections.len() >= self.limits.connections {
             if !self.queue.evict() {
-                tracing::debug!("refused an HTTP connection: all others are being answered");
+                tracing::debug!("refused an HTTP connection: too many, and none is idle");
                 return;
             }
             // The evicted one ends as soon as it is polled.
@@ -119,7 +120,8 @@ impl Server {
         self.shutdown.send_replace(true);
         let ended = async { while self.connections.join_next().await.is_some() {} };
         if timeout(self.limits.drain, ended).await.is_err() {
-            tracing::debug!(left = self.connections.len(), "ending HTTP connections");
+            let left = self.connections.len();
+            tracing::debug!(left, "closing HTTP connections whose answers take too long");
         }
         self.connections.shutdown().await;
     }
@@ -133,7 +135,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn lack_of_descriptors_evicts_an_idle_connection_and_other_errors_evict_none() {
+    async fn only_lack_of_descriptors_evicts_an_idle_connection() {
         let mut server = Server::new(Router::new(), Limits::default());
         let evicted = Arc::new(Notify::new());
         server.queue.join(evicted.clone());

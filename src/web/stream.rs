@@ -1,4 +1,4 @@
-//! Streams a long answer: a blocking thread encodes it, no faster than the client reads.
+//! Streams a long answer: a blocking thread encodes it no faster than the client reads.
 
 use std::io;
 use std::pin::Pin;
@@ -29,7 +29,7 @@ pub(super) fn stream(
     tokio::task::spawn_blocking(move || {
         let out = ChunkWriter { chunks, chunk: Vec::with_capacity(CHUNK) };
         if let Err(error) = write(out, gzip, encode) {
-            tracing::debug!(%error, "an answer broke off");
+            tracing::debug!(%error, "an answer ended early");
         }
     });
     Body::new(Chunks(Some(receiver)))
@@ -56,7 +56,7 @@ fn write(
     out.finish()
 }
 
-/// The chunks as they are encoded, up to an empty one, which is the end; `None` after that.
+/// The chunks as they are encoded. An empty chunk marks the end; after it, this is `None`.
 #[derive(Debug)]
 struct Chunks(Option<mpsc::Receiver<Bytes>>);
 
@@ -74,7 +74,7 @@ impl hyper::body::Body for Chunks {
                 return Poll::Ready(Some(Ok(Frame::data(chunk))));
             }
             Some(_) => None,
-            // The encoder is gone without an end.
+            // The encoder ended without marking the end.
             None => Some(Err(io::ErrorKind::UnexpectedEof.into())),
         };
         self.0 = None;
@@ -94,7 +94,7 @@ struct ChunkWriter {
 }
 
 impl ChunkWriter {
-    /// Sends the rest, and the end.
+    /// Sends the last chunk and the mark of the end.
     fn finish(mut self) -> io::Result<()> {
         io::Write::flush(&mut self)?;
         self.send(Bytes::new())

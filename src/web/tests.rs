@@ -65,7 +65,7 @@ impl ProbeSource for Source {
     }
 }
 
-/// A server on loopback, and the hand on its switch.
+/// A server on loopback, and the channel that stops it.
 struct Running {
     address: SocketAddr,
     source: Arc<Source>,
@@ -113,7 +113,7 @@ async fn spawn(
     (address, stop, server)
 }
 
-/// Asks, with the headers that are wanted, and reads to the end.
+/// Sends `request`, a request line with any further headers, and reads the answer.
 async fn ask(address: SocketAddr, request: &str) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("{request}\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -121,7 +121,7 @@ async fn ask(address: SocketAddr, request: &str) -> Answer {
     Answer::read(&mut stream).await
 }
 
-/// What came back.
+/// An answer of the server.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -179,7 +179,7 @@ fn dechunk(mut rest: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The metrics of the sample, but for those of this process, which change.
+/// The metrics without those of this process, which change.
 fn steady(text: &str) -> String {
     text.split_inclusive('\n').filter(|line| !line.contains("process_")).collect()
 }
@@ -217,7 +217,7 @@ async fn every_path_of_the_probe_answers() {
 }
 
 #[tokio::test]
-async fn pages_and_what_belongs_to_them_are_served() {
+async fn pages_and_their_assets_are_served() {
     let running = Running::start(Limits::default()).await;
     let ask = async |path: &str| running.ask(&format!("GET {path} HTTP/1.1")).await;
     let style = ask("/assets/style.css").await;
@@ -243,14 +243,14 @@ async fn pages_and_what_belongs_to_them_are_served() {
 }
 
 #[tokio::test]
-async fn the_probe_is_asked_for_an_overview_once_however_many_look() {
+async fn simultaneous_requests_share_one_overview() {
     let running = Running::start(Limits::default()).await;
     let ask = || running.ask("GET / HTTP/1.1");
     let (a, b, c, d) = tokio::join!(ask(), ask(), ask(), ask());
     for answer in [a, b, c, d] {
         assert_eq!(answer.status, 200);
     }
-    // A machine that takes a second for this asks twice.
+    // If this takes longer than a second, the probe is asked twice.
     assert!(running.source.glances.load(Ordering::Relaxed) <= 2);
 }
 
@@ -272,7 +272,7 @@ async fn the_flight_recorder_is_found_by_any_name() {
     assert!(other.text().contains("\"target\":\"10 % of 1/2 é?#..\""), "{}", other.text());
     for unknown in ["", "fra", "FRA-EDGE", "%ff", "fra-edge/x", "10 % of 1/2 é"] {
         let path = format!("GET /api/v1/targets/{unknown}/heartbeats HTTP/1.1");
-        // What is not a URI is refused before it is routed.
+        // An invalid URI is refused before it is routed.
         assert!([400, 404].contains(&running.ask(&path).await.status), "{unknown}");
     }
     running.source.answers.store(false, Ordering::Relaxed);
@@ -334,7 +334,7 @@ async fn every_answer_has_the_common_headers() {
     }
 }
 
-/// Impairments that are whatever was last asked for.
+/// Impairments as the last request set them.
 struct Control(std::sync::Mutex<String>);
 
 impl FaultControl for Control {
@@ -356,7 +356,7 @@ impl FaultControl for Control {
 }
 
 #[tokio::test]
-async fn a_body_that_was_read_leaves_the_connection_open_and_one_that_was_not_closes_it() {
+async fn a_connection_stays_open_after_a_body_that_was_read_and_closes_after_another() {
     let control = Arc::new(Control("[1]".to_owned().into()));
     let status = ResponderStatus::default();
     let router = responder_router(ResponderMetrics::new(), status, Some(control), 16);
@@ -449,7 +449,7 @@ async fn head_is_the_answer_without_its_body() {
 }
 
 #[tokio::test]
-async fn other_methods_are_told_which_are_allowed() {
+async fn the_answer_to_another_method_lists_the_allowed_ones() {
     let running = Running::start(Limits::default()).await;
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"] {
         let answer = running.ask(&format!("{method} /metrics HTTP/1.1")).await;
@@ -459,7 +459,7 @@ async fn other_methods_are_told_which_are_allowed() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_refused() {
+async fn a_request_that_is_not_http_is_refused() {
     let running = Running::start(Limits::default()).await;
     let mut stream = running.connect().await;
     stream.write_all(b"\x16\x03\x01\x02\x00\x01\r\n\r\n").await.unwrap();
@@ -504,7 +504,7 @@ async fn a_header_without_end_is_cut_off_by_its_size() {
     let mut sent = 0;
     while stream.write_all(&line).await.is_ok() {
         sent += line.len();
-        assert!(sent < 64 << 20, "the server reads on");
+        assert!(sent < 64 << 20, "the server keeps reading");
     }
     assert_eq!(running.ask("GET /-/healthy HTTP/1.1").await.status, 200);
 }
@@ -538,11 +538,11 @@ async fn an_idle_connection_is_closed_in_time() {
 }
 
 #[tokio::test]
-async fn who_does_not_read_the_answer_is_dropped() {
+async fn a_client_that_does_not_read_the_answer_is_dropped() {
     let rtt = Arc::new(crate::session::Buckets::from_seconds(&[1e-3]));
     let target = fixture::busy("t", ("site", &"x".repeat(1 << 20)), &rtt);
     let limits = Limits { stall: Duration::from_millis(50), ..Limits::default() };
-    // Far more than socket buffers hold.
+    // Far more than fits into socket buffers.
     let running = Running::with(limits, fixture::probe(vec![target])).await;
     let mut stream = running.connect().await;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
@@ -561,7 +561,7 @@ async fn idle_connections_give_way_to_a_scrape() {
         idle.push(running.connect().await);
     }
     assert_eq!(running.ask("GET /metrics HTTP/1.1").await.status, 200);
-    // The first to come was the first to go; the last is still there, and served.
+    // The first connection was evicted; the last is still open and served.
     assert_eq!(idle[0].read(&mut [0]).await.unwrap(), 0);
     let last = idle.last_mut().unwrap();
     last.write_all(b"GET /-/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();

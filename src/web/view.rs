@@ -1,6 +1,6 @@
-//! Which targets a page of the list shows, and in which order, by the query of its URL.
+//! Which targets a page of the list shows, and in which order, from the query of its URL.
 //!
-//! Every query yields a page: what is not understood is ignored.
+//! Every query yields a page: unknown keys and values are ignored.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -12,7 +12,7 @@ use crate::session::Glance;
 /// How many targets a page shows.
 pub(super) const ROWS: usize = 50;
 
-/// What the query of a list's URL asks for.
+/// The contents of a list, as the query of its URL asks for them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct View {
     /// Words that a target's name, address, protocol or labels must all contain, in any case.
@@ -37,13 +37,13 @@ pub(super) enum Standing {
 /// What the targets are sorted by. A target without the value is last in either order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Sort {
-    /// Targets that are down, the latest first; unknown ones; then the others, as configured.
+    /// Down, the latest change first; then unknown; then up. Otherwise as configured.
     #[default]
     Urgency,
     Name,
     /// The latest change first.
     Since,
-    /// The greatest first, as all below.
+    /// The greatest first, like all below.
     Loss,
     Last,
     P50,
@@ -58,7 +58,7 @@ pub(super) struct Selection {
     pub(super) names: Vec<String>,
     /// How many targets there are on all pages.
     pub(super) matching: usize,
-    /// The page that is shown, from 0: the last where a later one was asked for.
+    /// The page that is shown, from 0; the last page if a later one was asked for.
     pub(super) page: usize,
     /// How many pages there are; at least one.
     pub(super) pages: usize,
@@ -140,8 +140,8 @@ impl View {
         view
     }
 
-    /// The query of the URL of this view, with its `?`; `?` alone for all targets, because a link
-    /// with an empty query replaces any other.
+    /// The query of the URL of this view, with its `?`. For all targets it is `?` alone: a link to
+    /// an empty URL would keep the present query.
     pub(super) fn query(&self) -> String {
         let Self { words, state, sort, reversed, page } = self;
         let mut query = form_urlencoded::Serializer::new("?".to_owned());
@@ -163,18 +163,18 @@ impl View {
         query.finish().replacen("?&", "?", 1)
     }
 
-    /// The same, sorted by `sort`: in its own order, or the reverse where it is that already.
+    /// This view, sorted by `sort`; reversed if it is sorted so already.
     pub(super) fn sorted_by(&self, sort: Sort) -> Self {
         let reversed = self.sort == sort && !self.reversed;
         Self { sort, reversed, page: 0, ..self.clone() }
     }
 
-    /// The same, of the targets in this state alone.
+    /// This view, limited to targets in `state`.
     pub(super) fn of_state(&self, state: Option<Standing>) -> Self {
         Self { state, page: 0, ..self.clone() }
     }
 
-    /// Another page of the same.
+    /// Another page of this view.
     pub(super) fn at_page(&self, page: usize) -> Self {
         Self { page, ..self.clone() }
     }
@@ -228,7 +228,7 @@ impl View {
         if self.reversed { other.cmp(one) } else { one.cmp(other) }
     }
 
-    /// The greatest first; what is not known is last in either order.
+    /// The greatest first; an unknown value is last in either order.
     fn greatest<T: Ord>(&self, one: Option<T>, other: Option<T>) -> Ordering {
         match (one, other) {
             (Some(one), Some(other)) => self.known(&Reverse(one), &Reverse(other)),
@@ -282,7 +282,7 @@ mod tests {
         overview
     }
 
-    /// The places in the overview of the targets that are selected.
+    /// The positions of the selected targets in the overview.
     fn places(query: &str, overview: &Overview) -> Vec<usize> {
         let names = View::of_query(query).select(overview).names;
         let place =
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_down_comes_first_the_latest_before_all() {
+    fn targets_that_are_down_come_first_the_latest_change_before_others() {
         let mut all = overview(&["a", "b", "c", "d", "e"]);
         let states = [Some(State::Up), Some(State::Down), None, Some(State::Down), Some(State::Up)];
         for (target, state) in all.targets.iter_mut().zip(states) {
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_sorted_from_the_greatest_and_what_is_unknown_stays_last() {
+    fn the_greatest_figure_comes_first_and_an_unknown_one_last() {
         let mut all = overview(&["a", "b", "c"]);
         for (n, target) in (1..).zip(&mut all.targets[..2]) {
             let glance = &mut target.glance;
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_is_in_order_though_it_is_newer_than_what_was_selected_by() {
+    fn a_page_is_sorted_by_the_figures_that_it_shows() {
         let rtt = Arc::new(Buckets::from_seconds(&[1e-3]));
         let mut looks: Vec<TargetLook> = ["a", "b", "c"]
             .map(|name| fixture::look(fixture::busy(name, ("site", "x"), &rtt)))
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_found_in_whatever_is_configured() {
+    fn words_match_name_address_protocol_and_labels() {
         let all = overview(&["Fra-Edge", "ams-edge", "Zürich"]);
         assert_eq!(places("q=EDGE", &all), [0, 1]);
         assert_eq!(places("q=edge+fra", &all), [0]);
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_end_where_the_targets_do() {
+    fn a_page_beyond_the_end_is_the_last_page() {
         let names: Vec<String> = (0..=ROWS * 2).map(|n| n.to_string()).collect();
         let all = overview(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let last = View::of_query("page=3").select(&all);
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_is_sorted_the_other_way_when_it_is_chosen_again() {
+    fn a_column_that_is_chosen_again_is_sorted_in_reverse() {
         let view = View::of_query("q=a+b&state=up&page=4");
         let once = view.sorted_by(Sort::Loss);
         assert_eq!(once.query(), "?q=a+b&state=up&sort=loss");
@@ -392,7 +392,7 @@ mod tests {
         }
 
         #[test]
-        fn any_query_is_a_page(query in any::<String>()) {
+        fn any_query_yields_a_page(query in any::<String>()) {
             View::of_query(&query).select(&overview(&["a", "b"]));
         }
     }

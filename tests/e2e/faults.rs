@@ -65,7 +65,7 @@ fn fates(responder: &Running, client: &UdpSocket) -> String {
 }
 
 /// The answer to a method that is not allowed.
-const METHODS: &str = "method not allowed; the Allow header lists the allowed ones";
+const METHODS: &str = "method not allowed; the Allow header lists the allowed methods";
 
 /// The answer without `--web.enable-lifecycle`.
 const REFUSED: &str = "impairments can be read and changed only with --web.enable-lifecycle";
@@ -117,7 +117,7 @@ fn a_source_may_have_impairments_of_its_own() {
     put(&responder, &json!({"all": {"loss": 1}, "sources": {"127.0.0.8/29": {}}}));
     assert_eq!(fates(&responder, &one), "x".repeat(40));
     assert_eq!(fates(&responder, &other), ".".repeat(40));
-    let words = "Answers badly, on purpose: loss 100%, for 127.0.0.8/29: nothing.";
+    let words = "Impaired on purpose: loss 100%, for 127.0.0.8/29: nothing.";
     assert!(responder.get("/").body.contains(words));
 }
 

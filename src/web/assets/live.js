@@ -1,9 +1,9 @@
 "use strict";
-// Brings the page up to date: fetches the same URL, and changes what has changed. All that is shown
-// was written by the server, which escapes it; nothing here makes markup of text.
+// Keeps the page up to date: fetches its URL again, and applies the differences. The server escapes
+// everything that is shown; nothing here turns text into markup.
 (() => {
+  // From an answer to the next request, and how long an answer may take, in milliseconds.
   const PERIOD = 2000;
-  // How long an answer may take, in milliseconds.
   const PATIENCE = 10000;
   const live = document.getElementById("live");
   const stale = document.getElementById("stale");
@@ -13,7 +13,7 @@
   let paused = false;
   let updates = 0;
 
-  // Makes `old` what `fresh` is, node by node, so that focus, selection and what is open stay.
+  // Makes `old` equal to `fresh`, node by node, so that focus, selection and open elements stay.
   function morph(old, fresh) {
     if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) {
       old.replaceWith(document.importNode(fresh, true));
@@ -24,7 +24,7 @@
       return;
     }
     for (const { name } of [...old.attributes]) {
-      // What somebody opened stays open.
+      // An element that the user has opened stays open.
       if (!fresh.hasAttribute(name) && !(name === "open" && old.nodeName === "DETAILS")) {
         old.removeAttribute(name);
       }
@@ -61,8 +61,8 @@
     }
   }
 
-  // Keeps of a list in ascending order what the server has forgotten, up to data-keep items; gives
-  // the first that it has not.
+  // In a list in ascending order, keeps items that the server does not list any more, up to
+  // data-keep items in all. Returns the first item that the server still lists.
   function kept(old, fresh, keyed) {
     const first = Number(fresh.firstElementChild?.dataset.key ?? 0);
     let at = old.firstElementChild;
@@ -131,7 +131,7 @@
     live.dataset.updates = ++updates;
   }
 
-  // The newest heartbeat is the one to be seen.
+  // Scrolls to the newest heartbeat.
   function newest() {
     for (const ribbon of document.querySelectorAll(".ribbon")) {
       ribbon.scrollLeft = ribbon.scrollWidth;
@@ -144,7 +144,7 @@
     refresh();
   }
 
-  // The URL of what the form asks for.
+  // The URL that the form asks for.
   function asked(form) {
     const query = new URLSearchParams(new FormData(form));
     if (!query.get("q")) query.delete("q");
@@ -185,7 +185,7 @@
       go(asked(words.form), true);
     }
   });
-  // A page that nobody sees asks for nothing.
+  // A hidden page sends no requests.
   document.addEventListener("visibilitychange", () => {
     clearTimeout(timer);
     if (!document.hidden && !paused) refresh();

@@ -1,4 +1,4 @@
-//! What all pages share: the frame around their contents, links to targets, and how they are written.
+//! Parts that all pages share: the frame around their contents, links to targets, and writing them.
 
 use std::io;
 
@@ -8,11 +8,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 /// The characters of a target's name that stay in a path (RFC 3986 section 2.3: unreserved).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// What every page has around its contents.
+/// The frame around the contents of a page.
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) program: &'static str,
-    /// What leads from the page to the start page, before a relative path.
+    /// The prefix of relative paths that leads from the page to the start page.
     pub(super) root: &'static str,
     pub(super) title: String,
     pub(super) links: &'static [&'static str],

@@ -1,6 +1,6 @@
 //! Graphs of the last minutes, as the coordinates of their SVG elements.
 //!
-//! Misses are shown by shape as well as by colour, and in words for people who see neither.
+//! Misses differ in shape as well as in colour, and a summary in words serves screen readers.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::text::{milliseconds, percent, span};
 use crate::session::{Column, Misses, Recent};
 
-/// The shapes of a graph: a line of the mean delays with gaps, and bars, where heartbeats were
+/// The shapes of a graph: a line of the mean delays, with gaps, and bars where heartbeats were
 /// missed.
 #[derive(Debug)]
 pub(super) struct Graph {
     /// The whole graph in words.
     pub(super) summary: String,
-    /// Paths, as SVG writes them.
+    /// SVG paths.
     pub(super) line: String,
     pub(super) area: String,
     pub(super) bars: Vec<Bar>,
@@ -23,7 +23,7 @@ pub(super) struct Graph {
     height: f64,
 }
 
-/// A bar of misses; numbers as SVG writes them.
+/// A bar of misses, with SVG numbers.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Bar {
     pub(super) x: String,
@@ -43,7 +43,7 @@ pub(super) struct Chart {
     pub(super) hits: Vec<Hit>,
 }
 
-/// A column that shows its figures when it is pointed at.
+/// A column that shows its figures when the pointer is over it.
 #[derive(Debug)]
 pub(super) struct Hit {
     pub(super) x: String,
@@ -89,7 +89,7 @@ impl Graph {
         for (n, column) in columns.iter().enumerate() {
             let left = n as f64 * step;
             if let Some(ratio) = ratio(column).filter(|&ratio| ratio > 0.0) {
-                // A ratio of one in a hundred is still visible.
+                // Keeps a small ratio visible.
                 let tall = height * ratio.max(0.12);
                 graph.bars.push(Bar {
                     x: format!("{left:.1}"),

@@ -1,4 +1,4 @@
-//! The list of all targets: one page of it, sorted and filtered as its URL asks.
+//! A page of the list of targets, sorted and filtered as its URL asks.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +14,7 @@ use crate::model::Label;
 use crate::observe::{Overview, TargetLook};
 use crate::web::view::{ROWS, Selection, Sort, Standing, View};
 
-/// What the list shows.
+/// The data of a page of the list.
 #[derive(Debug)]
 pub(in crate::web) struct List {
     pub(in crate::web) view: View,
@@ -24,7 +24,7 @@ pub(in crate::web) struct List {
     pub(in crate::web) looks: Vec<TargetLook>,
 }
 
-/// The columns, and what sorts by each.
+/// The columns, and the order that each sorts by.
 const COLUMNS: [(&str, Sort); 8] = [
     ("State", Sort::Urgency),
     ("Target", Sort::Name),
@@ -36,7 +36,7 @@ const COLUMNS: [(&str, Sort); 8] = [
     ("Changes", Sort::Changes),
 ];
 
-/// Changes of state that a row shows.
+/// The number of changes of state that a row shows.
 const NEWEST: usize = 3;
 
 #[derive(Debug, Template)]
@@ -50,9 +50,9 @@ struct ListPage<'a> {
     noun: &'static str,
     any_down: bool,
     notices: Vec<&'static str>,
-    /// What the filter contains.
+    /// The words in the filter.
     words: &'a str,
-    /// What else the form asks for.
+    /// The hidden fields of the form.
     hidden: Vec<(&'static str, &'static str)>,
     chips: Vec<Chip>,
     columns: Vec<Column>,

@@ -1,4 +1,4 @@
-//! The page of one target: all that is known of it, heartbeat by heartbeat.
+//! The page of one target: its state, graph, figures, settings, and newest heartbeats.
 
 use std::io;
 use std::time::Duration;
@@ -45,7 +45,7 @@ struct TargetPage<'a> {
     json: String,
 }
 
-/// A heartbeat; what is not known of it is shown as [`ABSENT`].
+/// A heartbeat; unknown values are shown as [`ABSENT`].
 #[derive(Debug)]
 struct HeartbeatRow {
     sequence: u64,
@@ -73,10 +73,10 @@ struct Figure {
 #[derive(Debug)]
 struct Group {
     title: &'static str,
-    /// The newest of them, where that is known.
+    /// The newest of them, if it is known.
     newest: Option<(String, ShownTime)>,
     figures: Vec<Figure>,
-    /// What is said if there are no figures.
+    /// The text to show if there are no figures.
     none: &'static str,
 }
 
@@ -137,15 +137,14 @@ impl HeartbeatRow {
         Self {
             sequence: heartbeat.sequence,
             outcome: exposition::outcome(heartbeat),
-            words: became(heartbeat.outcome),
+            words: outcome_in_words(heartbeat.outcome),
             at: at.unwrap_or_else(|| ABSENT.to_owned()),
             ttl: heartbeat.ttl.map_or_else(|| ABSENT.to_owned(), |ttl| ttl.to_string()),
         }
     }
 }
 
-/// What became of a heartbeat, in words.
-fn became(outcome: Outcome) -> String {
+fn outcome_in_words(outcome: Outcome) -> String {
     match outcome {
         Outcome::Skipped => "skipped: the probe was late".to_owned(),
         Outcome::Unsent(reason) => format!("not sent: {}", in_words(reason.label())),
@@ -181,7 +180,7 @@ fn figures(look: &TargetLook) -> Vec<Figure> {
         figure("hop limit of replies", ttl),
         figure("last answer in time", ago(record.last_reply, *at)),
         figure("misses in a row", count(sample.session.consecutive_misses)),
-        figure("down in all", span(sample.session.down)),
+        figure("total time down", span(sample.session.down)),
         figure("sent", count(record.sent)),
         figure("received", count(record.received)),
         figure("lost", count(record.lost)),
@@ -196,7 +195,7 @@ fn figures(look: &TargetLook) -> Vec<Figure> {
     figures
 }
 
-/// What came back and what did not leave, by kind and reason.
+/// ICMP errors, unsent heartbeats and invalid replies, by kind or reason.
 fn errors(record: &Record) -> [Group; 3] {
     let newest = record.last_icmp.map(|(kind, at)| (in_words(kind.label()), moment(at)));
     [
@@ -210,7 +209,7 @@ fn errors(record: &Record) -> [Group; 3] {
             title: "Not sent",
             newest: None,
             figures: by_label::<UnsentReason>(&record.unsent),
-            none: "All that fell due was sent.",
+            none: "Every heartbeat was sent.",
         },
         Group {
             title: "Invalid replies",
@@ -226,7 +225,7 @@ fn by_label<L: Label>(counts: &[u64]) -> Vec<Figure> {
     counted.map(|(label, &number)| figure(in_words(label.label()), count(number))).collect()
 }
 
-/// The bins between the least delay and the greatest, with an empty one below; none if nothing was
+/// The bins from the least delay to the greatest, with one more on each side; none if nothing was
 /// answered.
 fn histogram(rtt: &Histogram) -> Vec<Bin> {
     let total = rtt.count();
@@ -278,7 +277,7 @@ fn figure(name: impl Into<String>, value: impl Into<String>) -> Figure {
     Figure { name: name.into(), value: value.into() }
 }
 
-/// The value of a metric's label, as people read it.
+/// A label's value with spaces between its words.
 fn in_words(label: &str) -> String {
     label.replace('_', " ")
 }

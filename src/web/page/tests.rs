@@ -1,4 +1,4 @@
-//! The pages of samples made by hand: what they show, and that names cannot become markup.
+//! The pages of handmade samples: what they show, and that names cannot become markup.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -67,7 +67,7 @@ impl<'a> Tag<'a> {
     }
 }
 
-/// Text as a browser reads it.
+/// Text as a browser shows it.
 fn unescaped(text: &str) -> String {
     let entities =
         [("&#60;", "<"), ("&#62;", ">"), ("&#34;", "\""), ("&#39;", "'"), ("&#38;", "&")];
@@ -102,7 +102,7 @@ fn title(page: &str) -> String {
 }
 
 #[test]
-fn names_are_text_to_a_browser() {
+fn names_cannot_become_markup() {
     let plain = samples(1);
     let mut hostile = plain.clone();
     let target = Arc::make_mut(&mut hostile[0].target);
@@ -146,7 +146,7 @@ fn a_page_contains_nothing_that_its_policy_forbids() {
 }
 
 #[test]
-fn a_row_tells_state_misses_delays_and_changes() {
+fn a_row_shows_state_misses_delays_and_changes() {
     let row = text(&list(&samples(1), ""));
     let expected = "up t0 stamp [::1]:12000 site=fra 3 min 12 s 2025-01-02 03:04:05 62.5 % \
                     2.000 ms 0.550 ms 9.730 ms 3 ↑ up 03:04:05 ↓ down 03:03:45";
@@ -160,11 +160,11 @@ fn a_row_tells_state_misses_delays_and_changes() {
         "{row}"
     );
     assert!(row.contains("role=core – – – – –"), "{row}");
-    assert!(row.contains("0 up, 1 not known yet"), "{row}");
+    assert!(row.contains("0 up, 1 unknown"), "{row}");
 }
 
 #[test]
-fn list_and_page_say_why_a_target_is_down_in_the_words_of_its_diagnosis() {
+fn list_and_page_show_the_diagnosis_of_a_target_that_is_down() {
     let dead = fixture::look(fixture::dead("absent"));
     let Diagnosis { summary, evidence, advice, .. } = dead.diagnosis().unwrap();
     let row = text(&list(std::slice::from_ref(&dead.sample), ""));
@@ -202,7 +202,7 @@ fn a_list_is_paged_and_its_links_keep_what_is_asked_for() {
 }
 
 #[test]
-fn a_probe_that_cannot_be_believed_says_so() {
+fn the_list_warns_of_an_impaired_probe_and_an_old_configuration() {
     assert_eq!(of_class(&list(&samples(1), ""), "notice"), 0);
     let impaired = list_of(&samples(1), "", |overview| overview.impaired = true);
     assert!(text(&impaired).contains("its figures are not reliable"));
@@ -211,11 +211,11 @@ fn a_probe_that_cannot_be_believed_says_so() {
 }
 
 #[test]
-fn the_page_of_a_target_tells_all_of_it() {
+fn the_page_of_a_target_shows_all_that_is_known() {
     let mut sample = samples(1).remove(0);
     sample.session.state = Some(State::Down);
     let page = page_of(&fixture::look(sample));
-    let told = text(&page);
+    let shown = text(&page);
     for expected in [
         "t0 down for 3 min 12 s since 2025-01-02 03:04:05",
         "Before that: down for 20 s · 3 changes since the probe started",
@@ -234,14 +234,14 @@ fn the_page_of_a_target_tells_all_of_it() {
         "flight recorder 16 heartbeats label site fra",
         "2025-01-02 03:04:09.972967",
     ] {
-        assert!(told.contains(expected), "{expected} in {told}");
+        assert!(shown.contains(expected), "{expected} in {shown}");
     }
     let bars: Vec<_> = Tag::all(&page).filter(|(tag, _)| tag.name() == "li").collect();
     for class in ["received", "late", "lost", "unsent", "skipped", "in_flight"] {
         let has = |bar: &Tag| bar.attribute("class").as_deref() == Some(class);
         assert!(bars.iter().any(|(bar, _)| has(bar)), "{class}");
     }
-    // A bar is the oldest first, a table the newest first.
+    // A ribbon begins with the oldest heartbeat, a table with the newest.
     let keys = |page: &str, of: &str| -> Vec<u64> {
         let of = Tag::all(page).filter(|(tag, _)| tag.name() == of);
         of.filter_map(|(tag, _)| tag.attribute("data-key")?.parse().ok()).collect()
@@ -256,19 +256,19 @@ fn the_page_of_a_target_tells_all_of_it() {
 }
 
 #[test]
-fn the_page_of_a_target_of_which_nothing_is_known_is_one_too() {
+fn a_target_without_heartbeats_has_a_page() {
     let rtt = Arc::new(Buckets::from_seconds(&[1e-3]));
     let mut look = fixture::look(fixture::fresh("new", ("role", "core"), &rtt));
     look.recording = Recording { newest: Vec::new(), frozen: None };
     look.changes.clear();
-    let told = text(&page_of(&look));
-    assert!(told.contains("new unknown the name has no address"), "{told}");
-    assert!(told.contains("No answer yet."), "{told}");
-    assert!(!told.contains("Just before it went down"), "{told}");
+    let shown = text(&page_of(&look));
+    assert!(shown.contains("new unknown the name has no address"), "{shown}");
+    assert!(shown.contains("No answer yet."), "{shown}");
+    assert!(!shown.contains("Just before it went down"), "{shown}");
 }
 
 #[test]
-fn a_responder_says_whether_it_lies() {
+fn the_page_of_a_responder_shows_its_impairments() {
     let page = |impairments: &[&str]| {
         let impairments: Vec<_> = impairments.iter().map(|&text| text.to_owned()).collect();
         written(|out| responder(&["[::]:12000".parse().unwrap()], &impairments, out))
@@ -276,6 +276,6 @@ fn a_responder_says_whether_it_lies() {
     assert!(text(&page(&[])).contains("[::]:12000"));
     assert_eq!(of_class(&page(&[]), "notice"), 0);
     let lossy = text(&page(&["loss 30%", "delay 20ms"]));
-    assert!(lossy.contains("on purpose: loss 30%, delay 20ms."), "{lossy}");
+    assert!(lossy.contains("Impaired on purpose: loss 30%, delay 20ms."), "{lossy}");
     assert_eq!(attributes(&page(&[]), "src"), [""; 0]);
 }

@@ -1,17 +1,17 @@
-//! How figures and moments are shown to people.
+//! The text format of figures and moments on the pages.
 
 use std::time::Duration;
 
 use crate::exposition::rfc3339;
 use crate::model::Wall;
 
-/// Shown where nothing is known.
+/// Shown for an unknown value.
 pub(super) const ABSENT: &str = "–";
 
-/// A moment as people read it, and exactly.
+/// A moment, exact and in a short form.
 #[derive(Debug)]
 pub(super) struct ShownTime {
-    /// RFC 3339; `None` if the format has no such year.
+    /// RFC 3339; `None` if the format cannot express the year.
     pub(super) exact: Option<String>,
     pub(super) shown: String,
 }
@@ -74,7 +74,7 @@ pub(super) fn span(span: Duration) -> String {
     text
 }
 
-/// The time from `then` to `now`; zero where the clock was set back.
+/// The time from `then` to `now`; zero if the clock was set back.
 pub(super) fn since(then: Wall, now: Wall) -> Duration {
     Duration::from_nanos(now.as_nanos().saturating_sub(then.as_nanos()))
 }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentages_are_never_rounded_to_none_or_all() {
+    fn percentages_are_never_rounded_to_0_or_100() {
         let read = |ratio| percent(Some(ratio)).replace('\u{202f}', "");
         assert_eq!(
             [0.0, 1e-6, 0.0001, 1.0 / 300.0, 0.3, 0.9989, 0.9999, 1.0].map(read),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn delays_keep_the_digits_that_count() {
+    fn delays_have_three_or_four_significant_digits() {
         let read = |micros| milliseconds(Some(Duration::from_micros(micros)));
         let shown = [0, 21, 24_739, 123_456, 1_700_000].map(read);
         let expected = ["0.000", "0.021", "24.74", "123.5", "1700"];
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_exact_underneath() {
+    fn moments_are_shown_to_the_second_and_kept_exactly() {
         let at = crate::observe::fixture::NOW;
         let read = |moment: ShownTime| (moment.exact.unwrap(), moment.shown);
         let exact = "2025-01-02T03:04:05.678Z".to_owned();
