@@ -1,8 +1,8 @@
-//! What goes wrong on purpose, for whom, and how that changes while the responder runs.
+//! Impairments by source, and how they change while the responder runs.
 //!
-//! Settings enter at any time through a [`FaultSwitch`]; a thread takes them over between two
-//! batches ([`Follower`]), so that nothing is locked for a datagram. Who came later than the change
-//! meets the new faults: the switch is looked at after a batch has been received.
+//! A [`FaultSwitch`] accepts new settings at any time. A thread takes them over between two batches
+//! ([`Follower`]), so that no datagram needs a lock. A datagram that arrives after a change meets
+//! the new impairments, because the switch is read after a batch has been received.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,12 +12,12 @@ use crate::config::{Prefix, PrefixMap};
 use crate::impair::{Impairment, LinkSettings};
 use crate::model::Mono;
 
-/// Faults for all, or for some sources: the longest matching prefix wins.
+/// Impairments for all sources, or for some: the longest matching prefix wins.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Faults {
-    /// For everybody else.
+    /// For sources without a prefix of their own.
     pub all: LinkSettings,
-    /// By the source's prefix.
+    /// For sources in these prefixes.
     pub sources: Vec<(Prefix, LinkSettings)>,
 }
 
@@ -27,7 +27,7 @@ impl From<LinkSettings> for Faults {
     }
 }
 
-/// Faults, and since when each of them holds.
+/// Impairments, each with the moment from which it applies.
 #[derive(Debug, Clone)]
 pub(super) struct Dated {
     all: (LinkSettings, Mono),
@@ -40,7 +40,7 @@ impl Dated {
         Self { all: (faults.all, since), sources: sources.collect() }
     }
 
-    /// These faults instead of those before: what stays has held since it came.
+    /// Replaces the impairments. Settings that stay keep their moment.
     fn change(&mut self, faults: &Faults, now: Mono) {
         let old = std::mem::replace(self, Self::new(faults, now));
         if old.all.0 == self.all.0 {
@@ -56,7 +56,7 @@ impl Dated {
     }
 }
 
-/// A link for each of the [`Faults`].
+/// One link for each entry of [`Faults`].
 #[derive(Debug)]
 pub(super) struct Links {
     all: Impairment,
@@ -64,21 +64,21 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// Links that begin to work when their faults do.
+    /// Links that start at the moments of their impairments.
     pub(super) fn new(faults: &Dated) -> Self {
         let link = |(settings, since)| Impairment::new(settings, since);
         let sources = faults.sources.iter().map(|(prefix, &dated)| (prefix, link(dated)));
         Self { all: link(faults.all), sources: sources.collect() }
     }
 
-    /// Links for these faults instead. Those whose faults stay go on where they were, in their
-    /// random sequence and in the period of their outages; all others begin.
+    /// Replaces the links. A link whose settings stay continues its random sequence and its outage
+    /// period; all others start anew.
     pub(super) fn change(&mut self, faults: &Dated) {
         let mut old = std::mem::replace(self, Self::new(faults));
-        go_on(&mut self.all, &mut old.all);
+        keep_same(&mut self.all, &mut old.all);
         for (prefix, link) in self.sources.iter_mut() {
             if let Some(known) = old.sources.get_mut(prefix) {
-                go_on(link, known);
+                keep_same(link, known);
             }
         }
     }
@@ -89,14 +89,14 @@ impl Links {
     }
 }
 
-/// Has a link that begins go on as the one before, where that is the same.
-fn go_on(link: &mut Impairment, before: &mut Impairment) {
+/// Replaces a new link by the link before if both have the same settings and start.
+fn keep_same(link: &mut Impairment, before: &mut Impairment) {
     if (link.settings(), link.start()) == (before.settings(), before.start()) {
         std::mem::swap(link, before);
     }
 }
 
-/// Changes the faults of a running responder.
+/// Changes the impairments of a running responder.
 #[derive(Debug)]
 pub struct FaultSwitch {
     newest: Mutex<Dated>,
@@ -109,7 +109,7 @@ impl FaultSwitch {
         Arc::new(Self { newest, changes: AtomicU64::new(0) })
     }
 
-    /// Has all datagrams that come from `now` on meet these faults.
+    /// Applies these impairments to all datagrams that arrive from `now` on.
     pub fn set(&self, faults: &Faults, now: Mono) {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).change(faults, now);
         self.changes.fetch_add(1, Ordering::Release);
@@ -120,7 +120,7 @@ impl FaultSwitch {
 #[derive(Debug)]
 pub(super) struct Follower {
     switch: Arc<FaultSwitch>,
-    /// How many changes have been followed.
+    /// The number of changes that have been taken over.
     seen: u64,
 }
 
@@ -129,7 +129,7 @@ impl Follower {
         Self { switch: switch.clone(), seen: 0 }
     }
 
-    /// The newest faults, where they have changed since this was last asked.
+    /// The newest impairments, if they have changed since the last call.
     pub(super) fn changed(&mut self) -> Option<Dated> {
         let changes = self.switch.changes.load(Ordering::Acquire);
         (std::mem::replace(&mut self.seen, changes) != changes)
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_prefix_counts() {
+    fn the_longest_prefix_wins() {
         let well = LinkSettings::default();
         let faults = faults(
             well,
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_leaves_the_links_alone_whose_settings_stay() {
+    fn links_whose_settings_stay_continue_after_a_change() {
         let sources = [("192.0.2.0/24", lossy(0.5)), ("192.0.3.0/24", lossy(0.5))];
         let before = faults(lossy(0.3), &sources);
         let ways = ["198.51.100.1", "192.0.2.1", "192.0.3.1"];
@@ -192,14 +192,14 @@ mod tests {
 
         let mut links = Links::new(&dated);
         assert_eq!(fates(&mut links, 20), unbroken[..20]);
-        // Only the second link is another one now.
+        // Only the second link changes.
         let changed = faults(lossy(0.3), &[sources[1], (sources[0].0, lossy(0.0))]);
         dated.change(&changed, Mono::from_nanos(1));
         links.change(&dated);
         for (shown, whole) in fates(&mut links, 20).iter().zip(&unbroken[20..]) {
             assert_eq!(*shown, [whole[0], Fate::UNTOUCHED, whole[2]]);
         }
-        // And now it begins anew, and the others go on.
+        // Now it starts anew, and the others continue.
         dated.change(&before, Mono::from_nanos(2));
         links.change(&dated);
         for (n, shown) in fates(&mut links, 20).iter().enumerate() {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_went_and_came_back_begins_anew_although_nobody_met_the_change() {
+    fn impairments_that_were_removed_and_restored_between_two_batches_start_anew() {
         let mut dated = Dated::new(&lossy(0.3).into(), Mono::default());
         let mut links = Links::new(&dated);
         let fates = |links: &mut Links| -> Vec<Fate> {

@@ -1,4 +1,4 @@
-//! Who is answered at all, and how often: datagrams enter, a yes or a no leaves.
+//! Decides which sources are answered, and how often.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -8,31 +8,31 @@ use crate::config::{Prefix, PrefixMap};
 use crate::model::Mono;
 use crate::net::Datagram;
 
-/// The responder's door; shared by its threads.
+/// The access rules of a responder, shared by its threads.
 #[derive(Debug, Default)]
 pub struct Gate {
-    /// Who may ask; anybody where it is empty.
+    /// The sources that are answered; all if it is empty.
     allow: PrefixMap<()>,
     limiter: Option<Limiter>,
 }
 
 impl Gate {
-    /// A gate that lets in the sources in `allow`, or all where it is empty, each source prefix
-    /// (/32 of IPv4, /64 of IPv6) so many times a second.
+    /// A gate that lets in the sources in `allow`, or all if it is empty, and admits `rate_limit`
+    /// requests per second and source prefix (/32 of IPv4, /64 of IPv6).
     #[must_use]
     pub fn new(allow: &[Prefix], rate_limit: Option<NonZeroU32>) -> Self {
         let allow = allow.iter().map(|&prefix| (prefix, ())).collect();
         Self { allow, limiter: rate_limit.map(Limiter::new) }
     }
 
-    /// Whether an answer to the datagram would go to one host that may ask, and not to the
+    /// Whether the datagram comes from a single host that is allowed to ask, and not from the
     /// responder itself.
     ///
-    /// `own` are the addresses that the listeners are bound to; what comes from another address of
-    /// this host and the port of one that is bound to all gets an answer, which gets none. Requests
-    /// to a multicast or broadcast address are not answered either: one datagram would be answered
-    /// by every responder around. That the peer is the broadcast address of a network of ours, the
-    /// kernel alone knows: it sends nothing there (socket(7), `SO_BROADCAST`).
+    /// `own` are the addresses that the listeners are bound to. If a listener is bound to all
+    /// addresses, a datagram from its port and another address of this host gets a reply, and that
+    /// reply gets none. Requests to a multicast or broadcast address are refused: every responder
+    /// in the network would answer them. Only the kernel knows whether the peer is the broadcast
+    /// address of a local network; it sends nothing there (socket(7), `SO_BROADCAST`).
     pub(super) fn lets_in(&self, datagram: &Datagram<'_>, own: &[SocketAddr]) -> bool {
         let (peer, local) = (datagram.peer, datagram.local);
         peer.port() != 0
@@ -43,8 +43,7 @@ impl Gate {
             && self.allows(peer.ip())
     }
 
-    /// Whether the source has not asked for more than its share; this is charged to it where it
-    /// has not.
+    /// Whether the source is within its rate limit. If so, the request is charged to it.
     pub(super) fn admits(&self, source: IpAddr, now: Mono) -> bool {
         self.limiter.as_ref().is_none_or(|limiter| limiter.admit(source, now))
     }
@@ -54,7 +53,7 @@ impl Gate {
     }
 }
 
-/// Whether `peer` is the socket that is bound to `own`; a socket of ours was asked at `local`.
+/// Whether `peer` is the listener that is bound to `own`; `local` is the address that was asked.
 fn is_own(peer: SocketAddr, local: Option<IpAddr>, own: SocketAddr) -> bool {
     let (ip, every) = (peer.ip(), own.ip().is_unspecified());
     peer.port() == own.port()

@@ -1,19 +1,19 @@
-//! How much each source may ask: sources and moments enter, a yes or a no leaves.
+//! The rate limit of each source.
 //!
-//! Each source prefix (an IPv4 address, or the /64 of an IPv6 one) has a bucket of tokens, kept as
-//! one number, the theoretical arrival time of the generic cell rate algorithm (ITU-T I.371): a
-//! datagram is let through where that lies no further ahead than the bucket is deep, and moves it
-//! on by the spacing of datagrams at the limit.
+//! Each source prefix (an IPv4 address, or an IPv6 /64) has a token bucket, which is stored as one
+//! number: the theoretical arrival time of the generic cell rate algorithm (ITU-T I.371). Each
+//! admitted datagram moves that time on by the spacing of datagrams at the limit. A datagram is
+//! refused if it would move the time further ahead than the bucket is deep.
 //!
-//! There is no table of sources, which a flood of forged addresses would fill. The times stand in
-//! a count-min sketch: [`ROWS`] rows of [`WIDTH`] cells, in each of which a source shares a cell
-//! with whoever hashes there too. The earliest of its cells counts, and only what lies before the
-//! new time is moved to it, so a prefix is never let through too often, and is refused too early
-//! only where *each* of its cells is shared with somebody busy: with `n` other prefixes at their
-//! limit that has a chance of about `(n / 16,384)⁴`, for a thousand of them one in 70,000. A flood
-//! of ever new addresses raises all cells alike, and shuts others out from 16,384 times the limit
-//! on: 16 million datagrams a second at the limit of 1,000. Nobody can aim at the cells of
-//! another: the hash has a key that is drawn at the start.
+//! There is no table of sources, because a flood of forged addresses would fill it. The times are
+//! in a count-min sketch: [`ROWS`] rows of [`WIDTH`] cells. A source has a cell in each row, which
+//! it may share with other sources. The earliest of its cells decides, and a datagram moves only
+//! cells that lie before the new time. So a prefix is never admitted too often, and it is refused
+//! too early only if *each* of its cells is shared with a busy source. With `n` other prefixes at
+//! their limit, the probability of that is about `(n / 16,384)⁴`: one in 70,000 for a thousand of
+//! them. A flood of ever new addresses raises all cells alike, and causes refusals of others from
+//! 16,384 times the limit on: 16 million datagrams a second at the limit of 1,000. Nobody can aim
+//! at the cells of another source, because the hash has a random key.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -23,18 +23,17 @@ use std::time::Duration;
 
 use crate::model::{Mono, nanos};
 
-/// How many cells a source has.
+/// Cells of a source: one in each row.
 const ROWS: usize = 4;
 
-/// How many cells a row has: 2 to the power of [`WIDTH_BITS`].
+/// Cells of a row: 2 to the power of [`WIDTH_BITS`].
 const WIDTH: usize = 1 << WIDTH_BITS;
 const WIDTH_BITS: usize = 14;
 
-/// The depth of a bucket in time: as many datagrams may come at once as the limit allows in a
-/// second.
+/// The depth of a bucket in time: a burst may have the size of the limit for a second.
 const DEPTH: Duration = Duration::from_secs(1);
 
-/// Lets each source prefix through so many times a second. Shared by threads, without a lock.
+/// Admits datagrams of each source prefix up to a rate. Threads share it without a lock.
 #[derive(Debug)]
 pub(super) struct Limiter<S = RandomState> {
     /// The rows one after another, 512 KiB in all.
@@ -42,11 +41,12 @@ pub(super) struct Limiter<S = RandomState> {
     hasher: S,
     /// Nanoseconds from one datagram to the next at the limit.
     spacing: u64,
-    /// How many nanoseconds the theoretical arrival time may lie ahead.
+    /// How far the theoretical arrival time may lie ahead, in nanoseconds.
     depth: u64,
 }
 
-/// What shares a bucket. Whoever has an IPv6 address commonly has its whole /64 (RFC 6177).
+/// A source prefix, which has one bucket. The owner of an IPv6 address commonly has its whole /64
+/// (RFC 6177).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Source {
     V4(u32),
@@ -54,7 +54,7 @@ enum Source {
 }
 
 impl Limiter {
-    /// A limiter to `rate` datagrams a second, with a key of its own.
+    /// A limiter to `rate` datagrams per second and source prefix, with a random key.
     pub(super) fn new(rate: NonZeroU32) -> Self {
         Self::with_hasher(rate, RandomState::new())
     }
@@ -67,17 +67,17 @@ impl<S: BuildHasher> Limiter<S> {
             cells: std::iter::repeat_with(AtomicU64::default).take(ROWS * WIDTH).collect(),
             hasher,
             spacing,
-            // Two at least: else a stream just at the limit would be refused whatever comes a
-            // moment early.
+            // At least two spacings: otherwise, a stream at the limit would lose each datagram that
+            // comes slightly early.
             depth: nanos(DEPTH).max(2 * spacing),
         }
     }
 
-    /// Whether a datagram from `source` may pass at `now`; it is charged for where it may.
+    /// Whether a datagram from `source` is admitted at `now`. If so, it is charged.
     pub(super) fn admit(&self, source: IpAddr, now: Mono) -> bool {
         let now = now.as_nanos();
         let cells = self.cells_of(Source::of(source));
-        // Ends: where a turn fails, another thread's has succeeded.
+        // Terminates: an iteration fails only if one of another thread has succeeded.
         loop {
             let seen = cells.map(|cell| cell.load(Ordering::Acquire));
             let (lowest, earliest) =
@@ -86,8 +86,8 @@ impl<S: BuildHasher> Limiter<S> {
             if next - now > self.depth {
                 return false;
             }
-            // The earliest cell moves last, and from what was seen alone: of several threads that
-            // decide about one source, one at a time comes to its end.
+            // The earliest cell moves last, and only if it still has the value that was read: of
+            // several threads that decide about one source, only one at a time succeeds.
             for (row, cell) in cells.iter().enumerate() {
                 if row != lowest && seen[row] < next {
                     cell.fetch_max(next, Ordering::AcqRel);
@@ -127,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    /// The same key each time, so that a test either always passes or never.
+    /// A fixed key, so that tests are deterministic.
     type Fixed = BuildHasherDefault<DefaultHasher>;
 
     const SECOND: u64 = 1_000_000_000;
@@ -140,14 +140,14 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// How many of `count` datagrams from one source, so many nanoseconds apart, pass.
+    /// How many of `count` datagrams from one source, `gap` nanoseconds apart, are admitted.
     fn passed(limiter: &Limiter<Fixed>, source: IpAddr, start: u64, gap: u64, count: u64) -> u64 {
         let pass = |n: &u64| limiter.admit(source, Mono::from_nanos(start + n * gap));
         (0..count).filter(pass).count() as u64
     }
 
     #[test]
-    fn a_bucket_holds_a_second_and_fills_again_at_the_rate() {
+    fn a_burst_has_the_size_of_a_second_and_the_bucket_refills_at_the_rate() {
         let limiter = limiter(1000);
         let source = address("192.0.2.1");
         assert_eq!(passed(&limiter, source, SECOND, 0, 5000), 1000);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_at_the_limit_may_be_a_little_unpunctual() {
+    fn a_stream_at_the_limit_may_jitter() {
         let limiter = limiter(1);
         let source = address("192.0.2.1");
         for n in 1..100 {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn any_rate_is_kept_to_the_thousandth() {
+    fn every_rate_is_exact_to_a_thousandth() {
         for rate in [1, 3, 7, 999, 65_537, 1_000_000] {
             let limiter = limiter(rate);
             let source = address("192.0.2.1");
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_address_and_a_64_of_ipv6_have_a_bucket_each() {
+    fn each_ipv4_address_and_each_ipv6_64_has_a_bucket() {
         let limiter = limiter(10);
         let now = 5 * SECOND;
         for (source, left) in [
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_forged_sources_shuts_nobody_out() {
+    fn a_flood_of_forged_sources_causes_no_refusals() {
         let limiter = limiter(1000);
         let probe = address("192.0.2.1");
         let forged = |n: u64| IpAddr::V6(Ipv6Addr::from_bits(u128::from(n) << 64 | 1));
@@ -222,7 +222,7 @@ mod tests {
         for source in busy {
             assert_eq!(passed(&limiter, source, now, 0, 1001), 1000, "{source}");
         }
-        // One in eight keys would refuse one of these; this key is always the same.
+        // With one key in eight, one of these would be refused; the key here is fixed.
         for n in 0..10_000 {
             let other = IpAddr::V4(Ipv4Addr::from_bits(0xC0A8_0000 + n));
             assert_eq!(passed(&limiter, other, now, 0, 1), 1, "{other}");
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_together_let_no_more_through_than_one() {
+    fn several_threads_admit_no_more_than_one() {
         let limiter = limiter(100_000);
         let now = SECOND;
         let together: u64 = std::thread::scope(|scope| {

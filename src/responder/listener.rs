@@ -1,4 +1,4 @@
-//! One socket of the responder: batches of requests come in, batches of replies go out.
+//! One socket of the responder, which reads requests and sends replies in batches.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -12,21 +12,21 @@ use crate::exposition::ResponderMetrics;
 use crate::net::{self, Inbox, Outbox, Readiness, Socket};
 use crate::wire::Protocol;
 
-/// Room in the kernel for requests that have not been read yet, in octets, which the kernel
-/// doubles: 0.4 s of 100,000 requests a second, at the 768 octets it charges for a small datagram.
+/// Size of the receive buffer, in octets; the kernel doubles it. It holds 0.4 s of 100,000 requests
+/// a second, at the 768 octets that the kernel charges for a small datagram.
 pub(super) const RECEIVE_BUFFER: usize = 16 << 20;
 
-/// A socket with room for what comes and goes.
+/// A socket with buffers for a batch of requests and a batch of replies.
 #[derive(Debug)]
 pub(super) struct Listener {
     index: usize,
     readiness: Readiness,
-    /// Whether requests may wait: since the readiness said so, and until none came.
+    /// Whether requests may wait: true from a report of readiness until an empty batch.
     waiting: bool,
     inbox: Inbox,
     sender: Sender,
     receive_errors: Throttle,
-    /// How many datagrams the kernel has dropped so far (a count that wraps).
+    /// The kernel's count of dropped datagrams as last reported; it wraps.
     drops: u32,
     drop_warnings: Throttle,
     refusals: Throttle,
@@ -37,7 +37,7 @@ pub(super) struct Listener {
 struct Sender {
     socket: Socket,
     outbox: Outbox,
-    /// What each datagram in the outbox counts as: a reply of a protocol, or nothing.
+    /// For each datagram in the outbox, the protocol to count a reply of; `None` for a duplicate.
     counts_as: Vec<Option<Protocol>>,
     metrics: ResponderMetrics,
     errors: Throttle,
@@ -78,8 +78,8 @@ impl Listener {
         Poll::Ready(Ok(()))
     }
 
-    /// Has the reflector answer one batch of requests, if any wait; whether more may. The replies
-    /// are queued as by [`send`](Self::send).
+    /// Answers one batch of requests, if any wait, and queues the replies as [`send`](Self::send)
+    /// does. Returns whether more requests may wait.
     pub(super) fn serve(&mut self, reflector: &mut Reflector, faults: &mut Follower) -> bool {
         if !self.waiting {
             return false;
@@ -88,22 +88,21 @@ impl Listener {
         if let Some(newest) = faults.changed() {
             reflector.change_faults(&newest);
         }
-        // Readiness is told once: only an empty batch shows that it will be told again.
+        // Readiness is reported once: only after an empty batch is it reported again.
         self.waiting = received > 0;
         let mut drops = self.drops;
         for datagram in self.inbox.iter() {
             drops = datagram.drops.unwrap_or(drops);
-            // Each reads the clock anew: the last reply of a batch must not carry the first's t3.
+            // The clock is read for each: the last reply must not carry the t3 of the first.
             let now = net::now();
             reflector.handle(&datagram, self.index, now, |reply| self.sender.push(reply));
         }
-        self.tell_drops(drops);
-        self.tell_refused(reflector.take_refused());
+        self.report_drops(drops);
+        self.report_refused(reflector.take_refused());
         self.waiting
     }
 
-    /// Queues a reply, to leave with the next [`flush`](Self::flush) or, where the batch is full,
-    /// at once.
+    /// Queues a reply for the next [`flush`](Self::flush); a full batch is sent at once.
     pub(super) fn send(&mut self, reply: OutgoingReply<'_>) {
         self.sender.push(reply);
     }
@@ -113,18 +112,19 @@ impl Listener {
         self.sender.flush();
     }
 
-    /// One batch into the inbox; how many datagrams it holds. An error is as good as none: it must
-    /// not be met again and again.
+    /// Reads one batch into the inbox and returns its size. An error counts as an empty batch, so
+    /// that the loop does not meet it again and again.
     fn receive(&mut self) -> usize {
         self.sender.socket.receive(&mut self.inbox).unwrap_or_else(|error| {
             if let Some(times) = self.receive_errors.complain(1, net::now().mono) {
-                warn!(%error, times, "cannot receive");
+                warn!(%error, times, "cannot receive requests");
             }
             0
         })
     }
 
-    fn tell_drops(&mut self, drops: u32) {
+    /// Counts what the kernel has dropped up to its count of `drops`, and warns of it.
+    fn report_drops(&mut self, drops: u32) {
         let more = drops.wrapping_sub(self.drops);
         if more == 0 {
             return;
@@ -139,21 +139,24 @@ impl Listener {
                 datagrams,
                 granted,
                 wanted = RECEIVE_BUFFER,
-                "requests came faster than they were read: the kernel dropped some; allow a larger \
-                 socket buffer by sysctl -w net.core.rmem_max={RECEIVE_BUFFER}, or run with \
-                 CAP_NET_ADMIN"
+                "requests arrived faster than they were read, and the kernel dropped some: allow a \
+                 larger socket buffer with sysctl -w net.core.rmem_max={RECEIVE_BUFFER}, or run \
+                 with CAP_NET_ADMIN"
             );
         } else {
-            warn!(datagrams, "requests came faster than they were read: the kernel dropped some");
+            warn!(
+                datagrams,
+                "requests arrived faster than they were read, and the kernel dropped some"
+            );
         }
     }
 
-    /// Says that sources ask for too much, which those would otherwise see as plain loss.
-    fn tell_refused(&mut self, more: u64) {
+    /// Warns of refused requests, which look like plain loss to their senders.
+    fn report_refused(&mut self, more: u64) {
         if more > 0
             && let Some(requests) = self.refusals.complain(more, net::now().mono)
         {
-            warn!(requests, "a source sends more than the rate limit: requests were refused");
+            warn!(requests, "requests were refused because a source exceeds the rate limit");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The responder: requests of any protocol enter on any of its addresses, replies leave from the
-//! address that was asked.
+//! The responder: it receives requests of any protocol on any of its addresses, and replies from
+//! the address that was asked.
 //!
 //! Receive → let in → recognise → authenticate → charge → impair → reflect → send, in batches.
-//! [`Reflector`] is all of it but the sockets and the clock; [`Responder`] is the loop around it,
+//! [`Reflector`] does all of it except for sockets and clock; [`Responder`] is the loop around it,
 //! which [`spawn`] runs on threads of its own. Every turn of the loop does a bounded amount of
 //! work, so that shutdown is noticed under any load.
 
@@ -41,34 +41,35 @@ pub use queue::ReplyRoute;
 pub use reflector::{OutgoingReply, Reflector};
 pub use thread::{Handle, spawn};
 
-/// The port that the course's programs use, and so do we.
+/// The default port, which is that of the course's programs.
 pub const DEFAULT_PORT: u16 = 12_000;
 
-/// Where a responder listens unless told otherwise: on every address of the host.
+/// The default listeners: every address of the host.
 pub const DEFAULT_ADDRESSES: [SocketAddr; 2] = [
     SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_PORT),
     SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), DEFAULT_PORT),
 ];
 
-/// Whom a responder answers, how often, and how well; by default everybody, always and well.
+/// Whom a responder answers, how often, and with which impairments. By default, it answers every
+/// source without limit and without impairments.
 #[derive(Debug, Clone, Default)]
 pub struct Terms {
-    /// Who may ask; anybody where there are none.
+    /// The sources that are answered; all if it is empty.
     pub allow: Vec<Prefix>,
-    /// How many requests a second are answered to one source prefix (/32 of IPv4, /64 of IPv6); as
-    /// many may come at once.
+    /// Requests answered per second and source prefix (/32 of IPv4, /64 of IPv6); the burst has the
+    /// same size. `None` disables the limit.
     pub rate_limit: Option<NonZeroU32>,
-    /// Who may vouch for authenticated requests.
+    /// The keys of authenticated requests.
     pub keys: Arc<[Key]>,
-    /// Whether none but those are answered.
+    /// Whether only authenticated requests are answered.
     pub require_auth: bool,
-    /// What goes wrong on purpose, at first.
+    /// The impairments at the start.
     pub impairments: impair::LinkSettings,
-    /// That may change while it runs.
+    /// Whether the impairments may change while it runs.
     pub changeable: bool,
 }
 
-/// Sockets that are bound, and what is to be done with what comes in.
+/// Bound sockets, and the reflectors that answer their requests.
 #[derive(Debug)]
 pub struct Responder {
     /// One for each thread; all are bound to the same addresses.
@@ -76,7 +77,7 @@ pub struct Responder {
     switch: Arc<FaultSwitch>,
 }
 
-/// What one thread answers.
+/// The part of one thread.
 #[derive(Debug)]
 struct Share {
     sockets: Vec<Socket>,
@@ -86,14 +87,14 @@ struct Share {
 }
 
 impl Responder {
-    /// Binds to all of `addresses`, or, where there are none, to the [`DEFAULT_ADDRESSES`]; of
-    /// those, IPv6 is done without (and a warning logged) on a host that has none.
+    /// Binds to all of `addresses`, or to the [`DEFAULT_ADDRESSES`] if there are none. On a host
+    /// without IPv6, it leaves out the default IPv6 address and logs a warning.
     ///
     /// The kernel spreads requests over `threads` by their addresses and ports (`SO_REUSEPORT`,
-    /// socket(7)). With impairments, or where they may come, there is one thread, whatever is asked
-    /// for: one seed decides about all packets, in their order.
+    /// socket(7)). If there are impairments, or may be later, there is one thread in any case: one
+    /// seed decides about all packets, in their order.
     ///
-    /// Outages are counted from this moment.
+    /// Outage periods start at this moment.
     ///
     /// # Errors
     /// The first address that cannot be bound to.
@@ -129,8 +130,8 @@ impl Responder {
         if threads.get() == 1 || !settings.is_off() || terms.changeable {
             return Ok(Self { shares: vec![share(sockets)], switch });
         }
-        // That these could be bound shows that nobody else is there: sockets that share their port
-        // would not notice a second responder.
+        // Binding these has shown that no other responder is running: sockets that share their port
+        // would not notice one.
         drop(sockets);
         let again = || bound.iter().map(|&address| bind(address, true)).collect::<Result<_, _>>();
         let room = Room::default();
@@ -139,21 +140,21 @@ impl Responder {
         Ok(Self { shares: shares.collect::<Result<_, _>>()?, switch })
     }
 
-    /// What changes its faults while it runs. To be used where that is among its [`Terms`]: else
-    /// several threads may each have a link of their own.
+    /// Changes its impairments while it runs. Only for a responder that is
+    /// [`changeable`](Terms::changeable): otherwise, each thread has links of its own.
     #[must_use]
     pub fn faults(&self) -> Arc<FaultSwitch> {
         self.switch.clone()
     }
 
-    /// The same, but as a stateless reflector: see [`Reflector::stateless`].
+    /// Makes it a stateless reflector: see [`Reflector::stateless`].
     #[must_use]
     pub fn stateless(self) -> Self {
         let stateless = |share: Share| Share { reflector: share.reflector.stateless(), ..share };
         Self { shares: self.shares.into_iter().map(stateless).collect(), ..self }
     }
 
-    /// The addresses it is really bound to, in the order they were asked for.
+    /// The addresses it is bound to, in the order in which they were given.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.shares
@@ -169,10 +170,9 @@ impl From<impair::LinkSettings> for Terms {
 }
 
 impl Share {
-    /// Answers until `shutdown` is done, then returns at once; replies still held are dropped, as
-    /// by a network that went away.
+    /// Answers requests until `shutdown` resolves, then returns at once; held replies are dropped.
     ///
-    /// To be run on a current-thread runtime, which knows of the sockets by `watched`.
+    /// Must run on the current-thread runtime that `watched` was created on.
     async fn serve(self, watched: Watched, shutdown: impl Future<Output = ()>) {
         let Self { sockets, mut reflector, mut faults, metrics } = self;
         let Watched { sockets: readiness, mut alarm } = watched;
@@ -189,20 +189,20 @@ impl Share {
                 () = &mut shutdown => return,
                 outcome = ready(&mut listeners, &mut alarm) => if let Err(error) = outcome {
                     // Only the end of the runtime makes waiting fail.
-                    error!(%error, "the responder stops");
+                    error!(%error, "stopping: cannot wait for requests");
                     return;
                 },
             }
             let more = turn(&mut listeners, &mut reflector, &mut faults, &mut alarm);
             if more {
-                // The wait would end at once, and the runtime never come to see to its signals.
+                // The wait would end at once, and the runtime would never handle its signals.
                 tokio::task::yield_now().await;
             }
         }
     }
 }
 
-/// What wakes a thread.
+/// The sources of a thread's wake-ups.
 #[derive(Debug)]
 struct Watched {
     sockets: Vec<Readiness>,
@@ -210,14 +210,14 @@ struct Watched {
 }
 
 impl Watched {
-    /// Has the runtime at hand watch a share's sockets.
+    /// Registers a share's sockets and an alarm with the current runtime.
     fn of(share: &Share) -> io::Result<Self> {
         let sockets = share.sockets.iter().map(Readiness::of).collect::<Result<_, _>>()?;
         Ok(Self { sockets, alarm: Alarm::new()? })
     }
 }
 
-/// Waits until requests or held replies are due.
+/// Waits until a request arrives or a held reply is due.
 async fn ready(listeners: &mut [Listener], alarm: &mut Alarm) -> io::Result<()> {
     poll_fn(|context| {
         // All are polled, so that any of them wakes the loop.
@@ -232,8 +232,8 @@ async fn ready(listeners: &mut [Listener], alarm: &mut Alarm) -> io::Result<()> 
     .await
 }
 
-/// One bounded piece of work: held replies that are due, then a batch from each listener. Whether
-/// more requests may wait.
+/// Does a bounded amount of work: sends held replies that are due, then answers a batch from each
+/// listener. Returns whether more requests may wait.
 fn turn(
     listeners: &mut [Listener],
     reflector: &mut Reflector,
@@ -272,7 +272,7 @@ fn bind_defaults() -> Result<Vec<Socket>, BindError> {
     match bind(v6, false) {
         Ok(socket) => sockets.push(socket),
         Err(error) if error.is_unsupported_family() => {
-            warn!(%error, "this host has no IPv6: serving IPv4 alone");
+            warn!(%error, "this host has no IPv6: answering over IPv4 only");
         }
         Err(error) => return Err(error),
     }

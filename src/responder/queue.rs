@@ -1,9 +1,9 @@
-//! Replies on their way: one enters with the moment it is due, and leaves at that moment.
+//! Delayed replies, each of which leaves when it is due.
 //!
-//! Replies that are due at the same moment leave in the order they came. One that is to be
-//! overtaken leaves behind the last of those that overtake it, where they come in time. The queue
-//! is bounded in replies and in octets, so that a flood of requests cannot take the host's memory;
-//! what finds it full is refused.
+//! Replies that are due at the same moment leave in the order in which they were queued. A reply
+//! that is to be overtaken leaves right after the last reply that overtakes it, if enough of them
+//! leave before it is due. The queue is bounded in replies and in octets, so that a flood of
+//! requests cannot exhaust the host's memory; a full queue refuses further replies.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -11,24 +11,24 @@ use std::net::{IpAddr, SocketAddr};
 use crate::model::Mono;
 use crate::wire::Protocol;
 
-/// How many replies are held at most.
+/// Maximum number of held replies.
 pub(super) const MAX_REPLIES: usize = 65_536;
 
-/// How many octets the payloads of all held replies have at most: 16 MiB.
+/// Maximum size of the payloads of all held replies, in octets: 16 MiB.
 pub(super) const MAX_OCTETS: usize = 16 << 20;
 
 /// Where a reply goes and what it counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplyRoute {
-    /// The listener it leaves from: an index into the addresses the reflector was made with.
+    /// The listener it leaves from: an index into the addresses that the reflector was given.
     pub listener: usize,
-    /// Who asked.
+    /// The sender of the request.
     pub peer: SocketAddr,
-    /// The address that was asked, which the reply must leave from.
+    /// The address that was asked, and that the reply leaves from.
     pub source: Option<IpAddr>,
-    /// Which protocol it is of.
+    /// The protocol of the reply.
     pub protocol: Protocol,
-    /// It is the second copy of its reply, which answers nothing anew.
+    /// Whether it is the second copy of a reply, which is not counted again.
     pub duplicate: bool,
 }
 
@@ -36,26 +36,26 @@ pub struct ReplyRoute {
 #[derive(Debug, Default)]
 pub(super) struct DelayQueue {
     held: BTreeMap<Place, Held>,
-    /// Those that are to be overtaken, by whom they go to.
+    /// Replies that are to be overtaken, by peer.
     waiting: HashMap<SocketAddr, Vec<Waiting>>,
-    /// The sum of all payloads' octets.
+    /// Size of all payloads, in octets.
     octets: usize,
-    /// How many replies ever came: the number of the next one.
+    /// The number of the next reply.
     pushed: u64,
 }
 
-/// Where a reply stands: by the moment it is due, and among those of one moment by its number.
+/// The position of a reply: the moment it is due, then its number.
 type Place = (Mono, u64);
 
 #[derive(Debug)]
 struct Held {
     route: ReplyRoute,
     payload: Box<[u8]>,
-    /// It is among the [`DelayQueue::waiting`].
+    /// Whether it is among the [`DelayQueue::waiting`].
     waits: bool,
 }
 
-/// A reply that is to be overtaken by so many others.
+/// A reply that is to be overtaken by `by` others.
 #[derive(Debug)]
 struct Waiting {
     by: u32,
@@ -63,8 +63,8 @@ struct Waiting {
 }
 
 impl DelayQueue {
-    /// Holds a reply until `due`, or until so many others to its peer have overtaken it, if that
-    /// comes earlier; with 0, nothing does. Whether there was room for it.
+    /// Holds a reply until `due`, or until `overtaken_by` others to its peer have overtaken it, if
+    /// that is earlier; 0 means `due` in any case. Returns whether there was room for it.
     #[must_use]
     pub(super) fn push(
         &mut self,
@@ -88,8 +88,8 @@ impl DelayQueue {
         true
     }
 
-    /// Takes note that another reply to `peer` leaves at `at`: those that have been overtaken by
-    /// enough leave right behind it. Whether there are such.
+    /// Records that another reply to `peer` leaves at `at`. Replies that enough others have now
+    /// overtaken leave right after it. Returns whether any reply leaves earlier for it.
     pub(super) fn overtake(&mut self, peer: SocketAddr, at: Mono) -> bool {
         if self.waiting.is_empty() {
             return false;
@@ -125,7 +125,7 @@ impl DelayQueue {
         self.held.first_key_value().map(|(&(due, _), _)| due)
     }
 
-    /// The next reply that is due at `now`, if there is one.
+    /// Removes the next reply that is due at `now`, if there is one.
     pub(super) fn pop(&mut self, now: Mono) -> Option<(ReplyRoute, Box<[u8]>)> {
         self.next_due().filter(|&due| due <= now)?;
         let (place, Held { route, payload, waits }) = self.held.pop_first()?;
@@ -199,7 +199,7 @@ mod tests {
         assert!(queue.push(due, 0, ROUTE, b"x"));
     }
 
-    /// What leaves until the end of time, by its one octet.
+    /// Removes all replies, and returns the one octet of each.
     fn rest(queue: &mut DelayQueue) -> Vec<u8> {
         let mut left = Vec::new();
         while let Some((_, payload)) = queue.pop(Mono::from_nanos(u64::MAX)) {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_overtaken_leaves_right_behind_the_last_of_those() {
+    fn a_reply_leaves_right_after_the_last_one_that_overtakes_it() {
         let at = Mono::from_nanos;
         let other = ReplyRoute { peer: "192.0.2.1:7".parse().unwrap(), ..ROUTE };
         let mut queue = DelayQueue::default();
@@ -226,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn what_too_few_overtake_leaves_when_its_time_is_up() {
+    fn a_reply_that_too_few_overtake_leaves_when_it_is_due() {
         let at = Mono::from_nanos;
         let mut queue = DelayQueue::default();
         assert!(queue.push(at(100), 2, ROUTE, b"x"));
         queue.overtake(ROUTE.peer, at(10));
         assert!(queue.pop(at(99)).is_none());
         assert_eq!(queue.pop(at(100)).unwrap().1[..], b"x"[..]);
-        // One that is overtaken later than its own time keeps that.
+        // A reply that would be overtaken only after it is due leaves when it is due.
         assert!(queue.push(at(200), 1, ROUTE, b"y"));
         queue.overtake(ROUTE.peer, at(300));
         assert_eq!(queue.next_due(), Some(at(200)));

@@ -1,12 +1,11 @@
-//! How many replies each session of a stateful reflector has had: a session enters, the number of
-//! its next reply leaves (RFC 8762 section 4.3.1).
+//! Numbers the replies to each session of a stateful reflector (RFC 8762 section 4.3.1).
 //!
-//! Bounded: what has been quiet for long is forgotten, and where there are too many, those quiet
-//! for longest. A session that was forgotten begins again from 0.
+//! Memory is bounded: sessions that have been quiet for a long time are forgotten; if there are too
+//! many, those that have been quiet for longest. A forgotten session starts again from 0.
 //!
-//! Sessions stand in two generations. Whatever is used is in the newer one, or moves there; once
-//! that is full or old, it becomes the older one, and what was left in the older one is gone. So
-//! nothing has to be kept in the order of its use.
+//! There are two generations. A session that is used moves to the newer one. When the newer one is
+//! full or old, it becomes the older one, and the sessions left in the older one are forgotten. So
+//! sessions need not be kept in the order of their use.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -16,38 +15,38 @@ use std::time::Duration;
 
 use crate::model::Mono;
 
-/// How long a session is remembered at least: REFWAIT of RFC 5357 section 3.1.
+/// Minimum time for which a quiet session is remembered: REFWAIT of RFC 5357 section 3.1.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(900);
 
-/// How many sessions are remembered at most, in two generations. Each fills a table of 131,072
-/// places to its limit of 7/8; with some 90 octets a place, both are 24 MB, whoever invents sources.
-/// What growing frees may stay in the heap: tables of half the size and smaller.
+/// Maximum number of remembered sessions, in two generations. Each generation fills a table of
+/// 131,072 places to its limit of 7/8; at about 90 octets a place, both take 24 MB, even if sources
+/// are forged. The smaller tables that growth frees may stay in the heap.
 const MANY: usize = 229_376;
 
-/// How many where there is no [`Room`] for so many: tables of 4,096 places.
+/// The maximum without [`Room`] for [`MANY`]: tables of 4,096 places.
 const FEW: usize = 7_168;
 
-/// How many of a responder's threads may remember [`MANY`]: on a larger machine, those that need it
+/// How many of a responder's threads may remember [`MANY`]; of more threads, those that need it
 /// first.
 const THREADS_WITH_MANY: usize = 16;
 
 const _: () = assert!(size_of::<(Identity, u32)>() <= 88);
 
-/// What makes a session: who asks, who is asked, and what the requests themselves say.
+/// Identifies a session by its sender, the address that was asked, and fields of the requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
-    /// Who asks.
+    /// The sender of the requests.
     pub(super) peer: SocketAddr,
-    /// The listener and, where the kernel told it, the address that are asked.
+    /// The listener and, if the kernel reports it, the address that was asked.
     pub(super) listener: usize,
     pub(super) local: Option<IpAddr>,
     /// [`counted_session`](crate::wire::ParsedRequest::counted_session).
     pub(super) session: u16,
-    /// Which key vouches for it.
+    /// The index of the key that authenticates it.
     pub(super) key: Option<usize>,
 }
 
-/// What the reflectors of one responder share: room for many sessions, for some of them.
+/// Shared by the reflectors of one responder: how many more of them may remember [`MANY`] sessions.
 #[derive(Debug, Clone)]
 pub(super) struct Room(Arc<AtomicUsize>);
 
@@ -58,7 +57,7 @@ impl Default for Room {
 }
 
 impl Room {
-    /// Takes what one reflector needs, for good; false where nothing is left.
+    /// Takes the room of one reflector for good; false if none is left.
     fn take(&self) -> bool {
         let one_less = |left: usize| left.checked_sub(1);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
@@ -69,7 +68,7 @@ impl Room {
 #[derive(Debug)]
 pub(super) struct Sessions {
     room: Room,
-    /// How many are remembered at most at present.
+    /// The maximum number of remembered sessions at present.
     most: usize,
     /// The number of the next reply to each session; a session is in one of the two.
     newer: HashMap<Identity, u32>,
@@ -79,7 +78,7 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    /// None so far; more than few are a matter of `room`.
+    /// No sessions yet. `room` decides whether there may be more than [`FEW`].
     pub(super) fn in_room(room: Room) -> Self {
         Self {
             room,
@@ -90,7 +89,7 @@ impl Sessions {
         }
     }
 
-    /// The number of the next reply, at `now`, to this session; it counts from 0, and wraps.
+    /// The number of the next reply to this session, at `now`: it counts from 0, and wraps.
     pub(super) fn count(&mut self, key: Identity, now: Mono) -> u32 {
         if now.since(self.began) >= REMEMBERED {
             self.turn(now);
@@ -112,7 +111,7 @@ impl Sessions {
         number
     }
 
-    /// The newer generation becomes the older one. The room of the other is used again.
+    /// The newer generation becomes the older one. The memory of the other is reused.
     fn turn(&mut self, now: Mono) {
         self.older.clear();
         std::mem::swap(&mut self.newer, &mut self.older);
@@ -178,13 +177,13 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_session_is_remembered_for_so_long_and_no_longer_than_twice_that() {
+    fn a_quiet_session_is_remembered_for_900_to_1800_seconds() {
         let mut sessions = Sessions::in_room(Room::default());
         assert_eq!(sessions.count(identity(1, 1), at(0)), 0);
         assert_eq!(sessions.count(identity(1, 1), at(899)), 1);
         assert_eq!(sessions.count(identity(2, 1), at(900)), 0);
         assert_eq!(sessions.count(identity(1, 1), at(899 + 900)), 2);
-        // One that is used at least so often is never forgotten.
+        // A session that is used every 899 s is never forgotten.
         for turn in 1..=10 {
             let now = at(1799 + turn * 899);
             assert_eq!(u64::from(sessions.count(identity(1, 1), now)), turn + 2);
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_never_more_than_so_many_and_the_busy_ones_stay() {
+    fn the_number_of_sessions_is_bounded_and_a_busy_one_stays() {
         let mut sessions = Sessions::in_room(Room::default());
         let mut busy = 0;
         for number in 0..3 * u32::try_from(MANY).unwrap() {
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_room_few_are_remembered_and_the_busy_ones_stay() {
+    fn without_room_few_sessions_are_remembered_and_a_busy_one_stays() {
         let room = Room::default();
         let mut all: Vec<_> =
             (0..=THREADS_WITH_MANY).map(|_| Sessions::in_room(room.clone())).collect();

@@ -1,4 +1,4 @@
-//! The responder behind real sockets on loopback, asked by plain ones.
+//! The responder on real sockets over loopback, with plain sockets as its clients.
 
 use std::collections::BTreeSet;
 use std::net::UdpSocket;
@@ -9,7 +9,7 @@ use crate::impair::{Fate, Impairment, LinkSettings, Outage};
 use crate::model::{DropReason, ImpairmentKind, Label, Mono, Wall};
 use crate::wire::{Prober, Protocol, Request, by_name, reflecting};
 
-/// How long a test waits for what must come; it never waits for what must not.
+/// How long a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn address(text: &str) -> SocketAddr {
@@ -52,7 +52,7 @@ fn start(addresses: &[SocketAddr], terms: impl Into<Terms>) -> (Running, Respond
     (Running::of(responder), metrics)
 }
 
-/// A socket that takes datagrams from `server` alone, as every connected UDP socket does.
+/// A connected socket, which receives datagrams from `server` only.
 fn client(server: SocketAddr) -> UdpSocket {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
@@ -89,16 +89,16 @@ fn ping() -> Protocol {
     by_name("ping").unwrap()
 }
 
-/// What a counter of each protocol comes to.
+/// The sum of a counter over all protocols.
 fn total(metrics: &ResponderMetrics, count: fn(&ResponderMetrics, Protocol) -> u64) -> u64 {
     reflecting().map(|(protocol, _)| count(metrics, protocol)).sum()
 }
 
-/// The counters follow the replies by some microseconds.
+/// Waits until `condition` is true: the counters follow the replies by some microseconds.
 fn eventually(condition: impl Fn() -> bool) {
     let deadline = net::now().mono + PATIENCE;
     while !condition() {
-        assert!(net::now().mono < deadline, "it never came to pass");
+        assert!(net::now().mono < deadline, "the condition was not met in time");
         std::thread::yield_now();
     }
 }
@@ -170,14 +170,14 @@ fn a_reply_leaves_from_the_address_that_was_asked() {
 }
 
 #[test]
-fn what_must_not_be_answered_is_not() {
+fn replies_and_malformed_datagrams_are_not_answered() {
     let (handle, metrics) = start(&[address("127.0.0.1:0")], LinkSettings::default());
     let client = client(handle.local_addrs()[0]);
     client.send(b"PING 1 X").unwrap();
     client.send(b"?").unwrap();
     client.send(b"").unwrap();
     client.send(&[b'a'; 1025]).unwrap();
-    // Datagrams of one socket arrive in order: had one of them been answered, that came first.
+    // Datagrams of one socket arrive in order: an answer to one of those would come first.
     assert_eq!(ask(&client, b"Ping 2 x"), b"PING 2 X");
     assert_eq!(metrics.dropped_count(DropReason::Reflection), 1);
     assert_eq!(metrics.dropped_count(DropReason::Malformed), 3);
@@ -217,7 +217,7 @@ fn a_seed_loses_the_same_requests_and_the_figures_add_up() {
 }
 
 #[test]
-fn a_delayed_reply_comes_no_earlier_and_its_duplicate_too() {
+fn a_delayed_reply_and_its_duplicate_come_after_the_delay() {
     let delay = Duration::from_millis(30);
     let settings = LinkSettings { delay, duplicate: 1.0, ..LinkSettings::default() };
     let (handle, metrics) = start(&[address("127.0.0.1:0")], settings);
@@ -232,7 +232,7 @@ fn a_delayed_reply_comes_no_earlier_and_its_duplicate_too() {
 }
 
 #[test]
-fn an_outage_answers_nobody() {
+fn nothing_is_answered_during_an_outage() {
     let second = Duration::from_secs(1);
     let outage = Some(Outage { every: second, lasting: second });
     let (handle, metrics) =
@@ -272,7 +272,7 @@ fn it_stops_under_a_flood() {
 }
 
 #[test]
-fn an_address_that_cannot_be_bound_is_named() {
+fn the_error_names_an_address_that_cannot_be_bound() {
     let holder = UdpSocket::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap();
     let error = Responder::bind(
@@ -297,7 +297,7 @@ fn threads_share_every_address_and_all_of_them_answer() {
     let again = Responder::bind(handle.local_addrs(), &Terms::default(), threads, &metrics);
     assert!(again.is_err(), "a second responder must not share the port unnoticed");
 
-    // The kernel spreads by ports: 64 clients leave no thread out but once in 10¹¹ times.
+    // The kernel spreads clients by port: 64 clients miss a thread once in 10¹¹ times.
     for &server in handle.local_addrs() {
         for _ in 0..64 {
             assert_eq!(ask(&client(server), b"Ping 1 x"), b"PING 1 X");
@@ -320,7 +320,7 @@ fn an_impaired_responder_has_one_thread_so_that_one_seed_decides() {
 }
 
 #[test]
-fn what_is_sent_to_a_whole_network_is_not_answered() {
+fn broadcasts_are_not_answered() {
     let (handle, metrics) = start(&[address("0.0.0.0:0")], LinkSettings::default());
     let port = handle.local_addrs()[0].port();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -342,7 +342,7 @@ fn threads_share_one_limit() {
     let responder = Responder::bind(&[address("127.0.0.1:0")], &terms, threads, &metrics).unwrap();
     let handle = Running::of(responder);
     let start = net::now().mono;
-    // The kernel spreads by ports, and all of these are one source.
+    // The kernel spreads these over the threads by their ports, and all are one source.
     let clients: Vec<_> = (0..40).map(|_| client(handle.local_addrs()[0])).collect();
     for client in &clients {
         client.send(b"Ping 1 x").unwrap();
@@ -356,7 +356,7 @@ fn threads_share_one_limit() {
     assert!(refused <= 30 && refused as f64 >= 40.0 - most, "{refused} refused");
 }
 
-/// What answers any datagram.
+/// A server's answer to a datagram.
 type Server = fn(&[u8]) -> Vec<u8>;
 
 /// An RFC 862 echo server.
@@ -364,7 +364,7 @@ fn echo(datagram: &[u8]) -> Vec<u8> {
     datagram.to_vec()
 }
 
-/// The ping server of the course, on a day on which it loses nothing.
+/// The ping server of the course, without its losses.
 fn course_ping(datagram: &[u8]) -> Vec<u8> {
     datagram.to_ascii_uppercase()
 }
@@ -375,17 +375,18 @@ fn an_exchange_with_an_echo_server_ends_with_our_answer() {
         for (protocol, _) in reflecting() {
             let (handle, metrics) = start(&[address("127.0.0.1:0")], LinkSettings::default());
             let theirs = client(handle.local_addrs()[0]);
-            // To our responder, a datagram that somebody forged in their name is just this one.
+            // To our responder, this is the same as a datagram forged in their name.
             theirs.send(&encoded(protocol, 5, net::now().wall)).unwrap();
             let mut answers = 0;
-            // Ends: the last word is asked for once our responder has nothing more to say.
+            // Each turn sends the server's answer and then a last request. The loop ends when only
+            // the last request is answered.
             loop {
                 let datagram = receive(&theirs);
                 if datagram == b"PING 99 LAST" {
                     break;
                 }
                 answers += 1;
-                assert!(answers < 100, "{} goes on and on", protocol.name());
+                assert!(answers < 100, "{}: the exchange does not end", protocol.name());
                 theirs.send(&server(&datagram)).unwrap();
                 theirs.send(b"Ping 99 last").unwrap();
             }
@@ -395,8 +396,8 @@ fn an_exchange_with_an_echo_server_ends_with_our_answer() {
     }
 }
 
-/// The heartbeat server of the course takes every answer for a request, and answers with a number
-/// that is one: what ends that is its loss of 30 %, and until then the rate limit.
+/// The heartbeat server of the course takes every answer for a request, and its own answers are
+/// requests. Only its loss of 30 % ends the exchange; until then, the rate limit bounds it.
 #[test]
 fn an_exchange_with_the_heartbeat_server_of_the_course_ends_by_its_loss() {
     let (handle, metrics) = start(&[address("127.0.0.1:0")], LinkSettings::default());
@@ -436,20 +437,20 @@ fn two_responders_do_not_answer_each_other() {
                 &others,
             )
             .unwrap();
-            // Somebody asks one of them in the name of the other.
+            // A forged request to one of them in the name of the other.
             let mut outbox = net::Outbox::new();
             let request = encoded(protocol, 5, net::now().wall);
             outbox.push(one.local_addrs()[0], None, |out| out.extend_from_slice(&request));
             other.shares[0].sockets[0].send(&mut outbox, |_, sent| assert!(sent.is_ok()));
             let other = Running::of(other);
 
-            // A reply that was damaged may be of no protocol at all.
+            // A corrupted reply may be malformed for every protocol.
             let refused = || {
                 others.dropped_count(DropReason::Reflection)
                     + others.dropped_count(DropReason::Malformed)
             };
             eventually(|| refused() == 1);
-            // Had the other answered, that would have come before this.
+            // An answer of the other one would have come before this one.
             assert_eq!(ask(&client(other.local_addrs()[0]), b"Ping 1 x"), b"PING 1 X");
             client(one.local_addrs()[0]).send(b"Ping 1 x").unwrap();
             let received =

@@ -1,4 +1,4 @@
-//! A responder on threads of its own: one that is bound enters, a handle to stop it leaves.
+//! Runs a responder on threads of its own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,23 +9,23 @@ use tokio::sync::watch;
 
 use super::{Responder, Share, Watched};
 
-/// A responder that serves on its own threads, until it is told to stop or this is dropped.
+/// A responder that runs on its own threads until it is [stopped](Self::stop) or dropped.
 #[derive(Debug)]
 pub struct Handle {
     addresses: Vec<SocketAddr>,
-    /// Dropping it is the signal.
+    /// Dropping it ends the threads.
     stop: Option<watch::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Starts the threads on which the responder serves, each with a runtime of its own.
+/// Starts the threads of a responder, each with a runtime of its own.
 ///
 /// # Errors
-/// Where a thread or its runtime cannot be had.
+/// If a thread or its runtime cannot be created.
 pub fn spawn(responder: Responder) -> io::Result<Handle> {
     let addresses = responder.local_addrs();
     let (stop, stopped) = watch::channel(());
-    // Should one fail to start, dropping the handle stops those that did.
+    // If a thread fails to start, dropping the handle stops the others.
     let mut handle = Handle { addresses, stop: Some(stop), threads: Vec::new() };
     for share in responder.shares {
         handle.threads.push(start(share, stopped.clone())?);
@@ -39,7 +39,7 @@ fn start(share: Share, mut stopped: watch::Receiver<()>) -> io::Result<JoinHandl
         // Nothing is ever sent: this ends, with an error, when the sender is dropped.
         let _ = stopped.changed().await;
     };
-    // A runtime must not be dropped where another one runs, so this one begins and ends there.
+    // A runtime must not be dropped within another one, so the new thread creates and drops it.
     let thread = std::thread::Builder::new().name("responder".to_owned()).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
             Ok(runtime) => runtime,
@@ -56,7 +56,7 @@ fn start(share: Share, mut stopped: watch::Receiver<()>) -> io::Result<JoinHandl
         });
     })?;
     if let Err(error) = outcome.recv().unwrap_or_else(|gone| Err(io::Error::other(gone))) {
-        // Its sockets are closed once it has ended.
+        // Its sockets are closed when it has ended.
         let _ = thread.join();
         return Err(error);
     }
@@ -64,13 +64,13 @@ fn start(share: Share, mut stopped: watch::Receiver<()>) -> io::Result<JoinHandl
 }
 
 impl Handle {
-    /// The addresses it is bound to, in the order they were asked for.
+    /// The addresses it is bound to, in the order in which they were given.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Stops it and waits until its sockets are closed; replies still held are dropped.
+    /// Stops it and waits until its sockets are closed; held replies are dropped.
     pub fn stop(self) {
         drop(self);
     }
@@ -80,7 +80,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.stop.take();
         for thread in self.threads.drain(..) {
-            // A thread that panicked has said so already.
+            // A panic has been reported already.
             let _ = thread.join();
         }
     }

@@ -1,10 +1,10 @@
-//! Complaints enter as often as they arise; they leave once in a while, with their number.
+//! Limits how often a repeated warning is logged.
 
 use std::time::Duration;
 
 use crate::model::Mono;
 
-/// Lets a repeated complaint through at most every ten seconds.
+/// Lets a repeated warning through at most every ten seconds.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
     last: Option<Mono>,
@@ -14,7 +14,7 @@ pub(super) struct Throttle {
 impl Throttle {
     const PAUSE: Duration = Duration::from_secs(10);
 
-    /// Adds `count` complaints; how many have gathered, where it is time to speak of them.
+    /// Adds `count` occurrences. Returns how many have gathered if it is time to log them.
     pub(super) fn complain(&mut self, count: u64, now: Mono) -> Option<u64> {
         self.pending += count;
         if self.pending == 0 || self.last.is_some_and(|last| now < last + Self::PAUSE) {
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn complaints_gather_until_it_is_time_again() {
+    fn occurrences_gather_for_ten_seconds() {
         let mut throttle = Throttle::default();
         let at = |millis: u64| Mono::from_nanos(millis * 1_000_000);
         assert_eq!(throttle.complain(0, at(0)), None);
