@@ -1,25 +1,24 @@
-//! Whose transmit timestamp is whose: the kernel's numbers enter with a heartbeat's ticket as it
-//! leaves, and with a stamp as that comes; the ticket leaves.
+//! Finds the heartbeat of a transmit timestamp by the number that the kernel gave the datagram.
 
 use std::collections::VecDeque;
 
 use super::transmit::Ticket;
 
-/// How many stamps are waited for at once; later ones push out the oldest.
+/// Maximum number of awaited stamps; beyond it, the oldest is given up.
 const CAPACITY: usize = 1 << 16;
 
-/// Heartbeats that have left and whose stamps are still to come, in the order of their numbers.
+/// Heartbeats that have left and whose stamps have not come yet, in the order of their numbers.
 ///
-/// Stamps come in that order but for the odd one that overtakes another on the way through the
-/// device's queues, or never comes.
+/// Stamps come in that order, except that a few overtake others in the device's queues or never
+/// come.
 #[derive(Debug, Default)]
 pub(super) struct Awaited {
     entries: VecDeque<(u32, Option<Ticket>)>,
 }
 
 impl Awaited {
-    /// A heartbeat left, and the kernel will tell of it by the number `id`: the last one's
-    /// successor or a later one, wrapping.
+    /// Adds a heartbeat that has left, whose stamp the kernel will report with the number `id`.
+    /// Numbers ascend, modulo 2³².
     pub(super) fn push(&mut self, id: u32, ticket: Ticket) {
         if self.entries.len() == CAPACITY {
             self.entries.pop_front();
@@ -27,7 +26,7 @@ impl Awaited {
         self.entries.push_back((id, Some(ticket)));
     }
 
-    /// Whose stamp number `id` is; `None` for a number that is not waited for.
+    /// Removes the heartbeat with the number `id`; `None` if it is not awaited.
     pub(super) fn take(&mut self, id: u32) -> Option<Ticket> {
         let &(oldest, _) = self.entries.front()?;
         let age = |entry: u32| entry.wrapping_sub(oldest);
@@ -63,11 +62,11 @@ mod tests {
         }
         assert_eq!(awaited.take(first.wrapping_add(6)), None);
         assert_eq!(awaited.take(first.wrapping_sub(1)), None);
-        assert_eq!(awaited.entries.len(), 3, "from the one that never came");
+        assert_eq!(awaited.entries.len(), 3, "the stamp that never came, and all after it");
     }
 
     #[test]
-    fn stamps_that_never_come_are_pushed_out() {
+    fn the_oldest_stamp_is_given_up_beyond_the_maximum() {
         let mut awaited = Awaited::default();
         for n in 0..=u32::try_from(CAPACITY).unwrap() {
             awaited.push(n, ticket(n.into()));

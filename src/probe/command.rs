@@ -1,4 +1,4 @@
-//! What others may ask of a worker, and what it answers.
+//! The commands to a worker, and its answers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,29 +10,28 @@ use crate::model::{TargetId, UnmatchedReason};
 use crate::observe::{TargetGlance, TargetLook, TargetSample};
 use crate::session::Histogram;
 
-/// What may be asked, from any thread; a worker carries it out between two rounds, in the order in
-/// which it was asked.
+/// A command from any thread. The worker carries commands out between two rounds, in order.
 #[derive(Debug)]
 pub enum Command {
-    /// Change the set of targets, some of them in each round, and say so when it is done. Whatever
-    /// is asked later waits for that.
+    /// Change the set of targets, some of them in each round, and report when that is done. Later
+    /// commands wait for it.
     Apply(Vec<Order>, oneshot::Sender<()>),
-    /// The addresses of a name, for all targets that have it; none where the lookup failed.
+    /// The addresses of a name, for all targets that have it; none if the lookup failed.
     Resolved {
         /// The name as it is configured.
         name: Arc<str>,
-        /// The addresses in order of preference, whatever their ports.
+        /// The addresses in order of preference; their ports are ignored.
         addresses: Arc<[SocketAddr]>,
     },
     /// The figures of all targets.
     Sample(oneshot::Sender<WorkerSample>),
     /// All targets at a glance.
     Glance(oneshot::Sender<WorkerGlance>),
-    /// Some targets, few, looked at closely; `None` for each that is not there any more.
+    /// The details of a few targets; `None` for each that has been removed.
     Look(Vec<TargetId>, oneshot::Sender<Vec<Option<TargetLook>>>),
     /// Send nothing more.
     Stop,
-    /// Say when nothing more falls due and all is settled.
+    /// Report when nothing more falls due and everything is settled.
     Settle(oneshot::Sender<()>),
 }
 
@@ -41,23 +40,23 @@ pub enum Command {
 pub enum Order {
     /// A new target.
     Add(TargetId, Addressed),
-    /// A target that goes.
+    /// A target to remove.
     Remove(TargetId),
-    /// A target that stays, with other settings.
+    /// A target that stays, with new settings.
     Retune(TargetId, Addressed),
 }
 
-/// A target, and the addresses of its name as far as they are known.
+/// A target, and the addresses of its name if they are known.
 #[derive(Debug, Clone)]
 pub struct Addressed {
     /// The target.
     pub target: Arc<Target>,
-    /// The addresses in order of preference; `None` while no lookup has ended.
+    /// The addresses in order of preference; `None` before the first lookup has ended.
     pub found: Option<Arc<[SocketAddr]>>,
 }
 
 impl Addressed {
-    /// A target of whose name nothing is known.
+    /// A target without known addresses.
     #[must_use]
     pub fn new(target: &Arc<Target>) -> Self {
         Self { target: target.clone(), found: None }
@@ -67,7 +66,7 @@ impl Addressed {
 /// The figures of one worker.
 #[derive(Debug)]
 pub struct WorkerSample {
-    /// One for each target that was there from the first to the last.
+    /// One for each target that was present throughout the gathering.
     pub targets: Vec<(TargetId, TargetSample)>,
     /// How late heartbeats left, in nanoseconds.
     pub schedule_lag: Histogram,
@@ -75,15 +74,15 @@ pub struct WorkerSample {
     pub receive_drops: u64,
     /// Datagrams that belong to no target.
     pub unmatched: [u64; UnmatchedReason::COUNT],
-    /// Whether the probe itself cannot be believed at present.
+    /// Whether the probe itself is impaired at present.
     pub impaired: bool,
 }
 
 /// The targets of one worker at a glance.
 #[derive(Debug)]
 pub struct WorkerGlance {
-    /// One for each target that was there from the first to the last.
+    /// One for each target that was present throughout the gathering.
     pub targets: Vec<(TargetId, TargetGlance)>,
-    /// Whether the probe itself cannot be believed at present.
+    /// Whether the probe itself is impaired at present.
     pub impaired: bool,
 }

@@ -1,4 +1,4 @@
-//! The running probe: it knows which worker has which target, and asks and changes them.
+//! The running probe: it knows which worker has which target, and changes the targets.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ use super::options::RunOptions;
 use super::placement;
 use super::roster::{Applied, Roster, Succession};
 
-/// How long the start waits for names, so that the first heartbeats find their way.
+/// How long the start waits for lookups, so that the first heartbeats have addresses.
 const FIRST_LOOKUP: Duration = Duration::from_secs(2);
 
 /// A running probe. When it is dropped, its workers end.
@@ -32,7 +32,7 @@ pub struct Probe {
     names: Names,
 }
 
-/// What is probed at present.
+/// The present targets.
 #[derive(Debug, Clone)]
 pub(super) struct State {
     pub(super) roster: Arc<Roster>,
@@ -41,11 +41,11 @@ pub(super) struct State {
 }
 
 impl Probe {
-    /// Starts to send heartbeats to every target of `config`; to be called within a tokio runtime,
-    /// which looks the names up.
+    /// Starts to send heartbeats to every target of `config`. Must be called within a tokio
+    /// runtime, which looks up the names.
     ///
     /// # Errors
-    /// Where the machine gives no socket or no thread, or the names of targets are not unique.
+    /// If no socket or no thread can be created, or the names of the targets are not unique.
     pub async fn start(
         config: Config,
         options: RunOptions,
@@ -65,21 +65,21 @@ impl Probe {
         let roster = Arc::new(Roster::new(options.workers));
         let state = Mutex::new(State { roster, loaded_at: net::now().wall });
         let probe = Self { crew, state, names };
-        // The workers carry it out before whatever they are asked next.
+        // The workers carry this out before any later command.
         let _ = probe.commit(&config)?;
         Ok((probe, happenings))
     }
 
-    /// Probes the targets of `wanted` from now on; done when all workers do so.
+    /// Probes the targets of `wanted` from now on. Returns when all workers do so.
     ///
-    /// Targets are known by their names. One that is the same as before is not touched; one with
-    /// other settings keeps its counters and what is in flight; one with another protocol begins
-    /// anew. Everything else stays as it was at the start: the buckets of `wanted` have no effect,
-    /// nor do sockets get larger buffers.
+    /// Targets are identified by their names. An unchanged target is not touched. One with other
+    /// settings keeps its counters and its heartbeats in flight. One with another protocol starts
+    /// anew. Only targets change: the buckets of `wanted` have no effect, and socket buffers keep
+    /// their sizes.
     ///
     /// # Errors
-    /// Where the names of the targets are not unique: nothing has been changed then. Where a worker
-    /// has ended.
+    /// If the names of the targets are not unique; nothing has been changed then. If a worker has
+    /// ended.
     pub async fn apply(&self, wanted: Config) -> Result<Applied, ApplyError> {
         let (applied, done) = self.commit(&wanted)?;
         for done in done {
@@ -88,9 +88,10 @@ impl Probe {
         Ok(applied)
     }
 
-    /// Orders the workers to probe the targets of `wanted`, and tells when each has done so.
+    /// Orders the workers to probe the targets of `wanted`. Each receiver reports when its worker
+    /// has done so.
     ///
-    /// Whoever else does the same waits meanwhile.
+    /// Concurrent calls wait for each other.
     fn commit(&self, wanted: &Config) -> Result<(Applied, Vec<oneshot::Receiver<()>>), ApplyError> {
         let mut state = self.lock();
         if self.crew.iter().any(|hand| hand.commands.is_closed()) {
@@ -98,8 +99,8 @@ impl Probe {
         }
         let Succession { roster, mut orders, leaving, applied } =
             state.roster.succession(&wanted.targets)?;
-        // Locked until the orders are sent: an answer that comes meanwhile is newer than what they
-        // say, and must arrive after them.
+        // Locked until the orders are sent: an answer from now on is newer than the addresses in
+        // the orders, and must arrive after them.
         let mut book = self.names.book();
         for (worker, orders) in orders.iter_mut().enumerate() {
             for order in orders {
@@ -120,7 +121,7 @@ impl Probe {
         let mut all = Vec::new();
         for (hand, orders) in self.crew.iter().zip(orders) {
             let (to, done) = oneshot::channel();
-            // Where a worker ends just now, nobody will say that this is done.
+            // If the worker has just ended, `done` ends with an error.
             let _ = hand.commands.send(Command::Apply(orders, to));
             all.push(done);
         }
@@ -128,25 +129,24 @@ impl Probe {
         Ok((applied, all))
     }
 
-    /// What is probed at present.
+    /// The present targets.
     pub(super) fn state(&self) -> State {
         self.lock().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // It is replaced as a whole.
+        // The state is only replaced as a whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the first heartbeat of every target that can be resolved has been settled, of those
-    /// that were there at the start.
+    /// Whether every target of the start that can be resolved has had its first heartbeat settled.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.crew.iter().all(Hand::is_ready)
     }
 
-    /// Sends nothing more, and waits until all that is in flight has been settled: at most the
-    /// longest timeout. The figures can still be sampled.
+    /// Stops sending, and waits until all heartbeats in flight are settled: at most for the longest
+    /// timeout. The figures can still be sampled.
     pub async fn stop(&self) {
         for hand in &self.crew {
             // A worker that has ended sends nothing more.
@@ -155,20 +155,20 @@ impl Probe {
         self.settled().await;
     }
 
-    /// Waits until no target has anything due or in flight: after [`stop`](Self::stop), or once
-    /// all have come to their [`RunOptions::limit`].
+    /// Waits until no target has anything due or in flight: after [`stop`](Self::stop), or when all
+    /// have reached their [`RunOptions::limit`].
     pub async fn settled(&self) {
         for hand in &self.crew {
             let (done, settled) = oneshot::channel();
             if hand.commands.send(Command::Settle(done)).is_ok() {
-                // The worker says so, or has ended.
+                // An error means that the worker has ended.
                 let _ = settled.await;
             }
         }
     }
 }
 
-/// The name that is to be looked up for a target.
+/// The name to look up for a target.
 fn name(target: &Target) -> Option<&str> {
     match &target.address.host {
         Host::Name(name) => Some(name),

@@ -1,4 +1,4 @@
-//! The workers of a probe: how each is started, and what the rest of the program holds of it.
+//! The workers of a probe: starting them, and the handles to them.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::options::{Begin, RunOptions};
 use super::sockets::Sockets;
 use super::worker::Worker;
 
-/// A worker, as the rest of the program knows it.
+/// The handle to a worker.
 #[derive(Debug)]
 pub(super) struct Hand {
     pub(super) commands: UnboundedSender<Command>,
@@ -23,8 +23,8 @@ pub(super) struct Hand {
 }
 
 impl Hand {
-    /// Starts a worker without targets, whose sockets are to carry `rate` heartbeats a second, and
-    /// waits until they are open.
+    /// Starts a worker without targets, and waits until its sockets are open, with buffers for
+    /// `rate` heartbeats a second.
     pub(super) fn start(
         rate: f64,
         rtt_buckets: &[f64],
@@ -48,7 +48,7 @@ impl Hand {
 }
 
 /// A number that nobody else can guess.
-#[expect(clippy::disallowed_methods, reason = "this is the edge, and it passes a seed in")]
+#[expect(clippy::disallowed_methods, reason = "this draws the seed that a fleet is given")]
 fn seed() -> u64 {
     rand::random()
 }

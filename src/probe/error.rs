@@ -1,4 +1,4 @@
-//! Why a probe cannot start, or cannot be changed.
+//! The errors of starting and changing a probe.
 
 use std::io;
 
@@ -14,7 +14,7 @@ pub enum StartError {
     /// No socket of either address family could be opened.
     #[error(transparent)]
     Socket(#[from] BindError),
-    /// A worker's thread or its runtime could not be made.
+    /// A worker's thread or its runtime could not be created.
     #[error("cannot start a worker")]
     Worker(#[from] io::Error),
     /// The targets cannot be probed.
@@ -34,7 +34,7 @@ impl From<OpenError> for StartError {
 /// A configuration that cannot be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// Names are not unique. Nothing has been changed.
+    /// The names of the targets are not unique. Nothing has been changed.
     #[error(transparent)]
     Duplicate(#[from] DuplicateNames),
     /// A worker has ended.

@@ -1,4 +1,4 @@
-//! What a fleet reports as it happens.
+//! The events that a fleet reports.
 
 use std::sync::Arc;
 
@@ -10,28 +10,27 @@ use crate::session::Answered;
 /// How much a fleet reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
-    /// Changes of state alone.
+    /// Changes of state only.
     Changes,
-    /// What becomes of every heartbeat.
+    /// The outcome of every heartbeat as well.
     Heartbeats,
 }
 
 /// Something that happened to a target.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Whom it happened to.
+    /// The target that it happened to.
     pub target: Arc<Target>,
     /// When.
     pub at: Wall,
     /// What happened.
     pub what: Happening,
-    /// What explains a change of the verdict; `None` for anything else.
+    /// The evidence for a change of the verdict; `None` for other events.
     pub evidence: Option<Evidence>,
 }
 
 impl Event {
-    /// Why the target is in trouble at a change of its verdict; `None` where there is nothing to
-    /// explain.
+    /// The diagnosis at a change of the verdict; `None` if there is nothing to explain.
     #[must_use]
     pub fn diagnosis(&self) -> Option<Diagnosis> {
         diagnose(&self.target, self.evidence.as_ref()?)
@@ -45,14 +44,14 @@ pub enum Happening {
     Changed {
         /// The new verdict.
         state: State,
-        /// Misses in a row that led to it.
+        /// The misses in a row that led to it.
         misses: u64,
     },
-    /// A reply came; `ttl` is its hop limit, where the kernel tells it.
+    /// A reply came.
     Answered {
         /// What the reply was.
         what: Answered,
-        /// The hop limit it arrived with.
+        /// Its hop limit, if the kernel reports it.
         ttl: Option<u8>,
     },
     /// A heartbeat was not answered within the timeout.

@@ -1,14 +1,13 @@
-//! All the targets of one worker, and the way of a heartbeat through them: pure.
+//! All targets of one worker and the life of their heartbeats, without clocks and sockets.
 //!
-//! Moments, addresses and datagrams enter; heartbeats to be sent, and [`Event`]s, leave. A
-//! [`Fleet`] keeps the agenda (which target has to be looked at when), finds the target that a
-//! datagram is for, and hands everything to the [`Session`](crate::session::Session)s. It reads no
-//! clock and owns no socket: [`Worker`](super::worker::Worker) drives it on the real network, and a
-//! simulation may drive it on any other.
+//! A [`Fleet`] takes moments, addresses and datagrams, and gives heartbeats to send and [`Event`]s.
+//! It keeps the agenda (when to look at which target), finds the target that a datagram is for, and
+//! passes everything to the [`Session`](crate::session::Session)s. A
+//! [`Worker`](super::worker::Worker) drives it on the real network or on a simulated one.
 //!
-//! Targets are known by their [`TargetId`]s alone. Where a target lies in memory is known in here
-//! and in the slab; an identity whose target was removed is recognised wherever it is handed in, and
-//! changes nothing.
+//! Targets are identified by their [`TargetId`]s. Only this module and the slab know where a target
+//! lies in memory. The identity of a removed target is recognised in every call, and changes
+//! nothing.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -34,13 +33,13 @@ use super::slab::Slab;
 use super::transmit::{Ticket, Transmit};
 use super::watched::{NEVER, Resolution, Watched, settings};
 
-/// How long the probe calls itself impaired after it was: longer than scrapes are usually apart.
+/// How long the probe is called impaired after an incident: longer than the usual scrape interval.
 const IMPAIRED_FOR: Duration = Duration::from_secs(60);
 
-/// A heartbeat that leaves later than this after it was due is a sign that the probe is impaired.
+/// The probe is impaired if a heartbeat leaves later than this after it was due.
 const IMPAIRING_LAG: Duration = Duration::from_millis(100);
 
-/// How many void entries the agenda may have, beside as many as there are targets.
+/// The agenda may have this many void entries, plus one for each target.
 const VOID_ENTRIES: usize = 1024;
 
 /// The targets of one worker.
@@ -48,16 +47,16 @@ const VOID_ENTRIES: usize = 1024;
 pub struct Fleet {
     targets: Slab<Watched>,
     routes: Routes,
-    /// Targets that found no place at their address, with the addresses of their hosts.
+    /// Targets without a session number at their address, with the addresses of their hosts.
     unrouted: BTreeMap<TargetId, Box<[SocketAddr]>>,
     named: Named,
-    /// When to look at which target next. Of each target, one entry is valid at most: the one at
-    /// its `wake`.
+    /// When to look at which target next. At most one entry of each target is valid: the one at its
+    /// `wake`.
     agenda: BinaryHeap<Reverse<(Mono, TargetId)>>,
-    /// Targets that have a heartbeat due, and since when: taken from the agenda, and not put back
-    /// before it has left.
+    /// Targets that have a heartbeat due, and since when. They return to the agenda when the
+    /// heartbeat has left.
     due: VecDeque<(Mono, TargetId)>,
-    /// How many heartbeats of each target fall due at most.
+    /// The maximum number of heartbeats of each target that fall due.
     limit: Option<u64>,
     buckets: FleetBuckets,
     lag: Histogram,
@@ -65,9 +64,9 @@ pub struct Fleet {
     impaired_until: Option<Mono>,
     detail: Detail,
     events: VecDeque<Event>,
-    /// Targets that have not shown yet whether they answer; `None` once all have.
+    /// Targets that may not have had a heartbeat settled yet; `None` once all have.
     unready: Option<Vec<TargetId>>,
-    /// Draws what probers keep secret.
+    /// Draws the secrets of probers.
     secrets: ChaCha12Rng,
 }
 
@@ -78,9 +77,8 @@ struct FleetBuckets {
 }
 
 impl Fleet {
-    /// A fleet without targets, whose delays are counted in the buckets with these bounds, in
-    /// seconds. What probers keep secret is drawn from `seed`, which others must not be able to
-    /// guess.
+    /// A fleet without targets. `rtt_buckets` are the bounds of the buckets for delays, in seconds.
+    /// The secrets of probers are drawn from `seed`, which others must not be able to guess.
     #[must_use]
     pub fn new(rtt_buckets: &[f64], detail: Detail, seed: u64) -> Self {
         let lag = [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 1.0, 10.0];
@@ -112,14 +110,14 @@ impl Fleet {
     }
 
     /// Adds a target. Its heartbeats begin at `start`, plus a part of its interval that depends on
-    /// its name, so that many targets are no burst.
+    /// its name, so that many targets do not send in a burst.
     pub fn add(&mut self, id: TargetId, target: Arc<Target>, start: Mono) {
         let first = start + phase(&target.name, target.interval);
         self.add_from(id, target, first);
     }
 
-    /// Adds a target whose heartbeats begin at `first`. Nothing is added where another target has
-    /// the slot.
+    /// Adds a target whose heartbeats begin at `first`. Nothing is added if another target has the
+    /// slot.
     pub fn add_from(&mut self, id: TargetId, target: Arc<Target>, first: Mono) {
         let record = Record::new(self.buckets.rtt.clone(), self.buckets.loss_bursts.clone());
         let prober = target.protocol.prober(self.secrets.next_u64());
@@ -142,7 +140,7 @@ impl Fleet {
         }
     }
 
-    /// Removes a target with all that is known of it. What still comes for it is nobody's.
+    /// Removes a target and its counters. Datagrams that still come for it belong to no target.
     pub fn remove(&mut self, id: TargetId, now: Mono) {
         let Some(watched) = self.targets.remove(id) else { return };
         if let Host::Name(name) = &watched.target.address.host {
@@ -155,14 +153,14 @@ impl Fleet {
         self.tidy_agenda();
     }
 
-    /// Probes and judges a target as `target` says from `now` on; `target` has the same name and
-    /// the same options of its protocol as before. What was counted stays, and so does what is in flight.
+    /// Gives a target new settings from `now` on. `target` must have the same name and the same
+    /// options of its protocol as before. Counters and heartbeats in flight stay.
     ///
-    /// `found` are the addresses of its name, none where the lookup failed, `None` where none has
-    /// ended. Without any, a target with another name than before has no address until
+    /// `found` are the addresses of its host name: empty if the lookup failed, `None` if no lookup has
+    /// ended yet. Without an address, a target with a new host name has none until
     /// [`handle_resolved`](Self::handle_resolved) gives one.
     ///
-    /// Not to be called between [`poll_transmit`](Self::poll_transmit) and
+    /// Must not be called between [`poll_transmit`](Self::poll_transmit) and
     /// [`handle_sent`](Self::handle_sent).
     pub fn retune(
         &mut self,
@@ -189,8 +187,8 @@ impl Fleet {
         self.tidy_agenda();
     }
 
-    /// Every target stops once this many of its heartbeats have fallen due, and so does every
-    /// target that is added later.
+    /// Stops every target when this many of its heartbeats have fallen due, also targets that are
+    /// added later.
     pub fn limit(&mut self, heartbeats: u64) {
         self.limit = Some(heartbeats);
         for (_, watched) in self.targets.iter_mut() {
@@ -198,7 +196,7 @@ impl Fleet {
         }
     }
 
-    /// Nothing more falls due; what is in flight is still waited for.
+    /// Lets nothing more fall due. Answers to heartbeats in flight are still awaited.
     pub fn stop(&mut self) {
         self.limit(0);
         self.due.clear();
@@ -209,7 +207,7 @@ impl Fleet {
         self.agenda = wakes.collect();
     }
 
-    /// Whether nothing more falls due and all is settled.
+    /// Whether nothing more falls due and everything is settled.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.targets.iter().all(|(_, watched)| watched.session.poll_timeout().is_none())
@@ -223,10 +221,10 @@ impl Fleet {
         due.or_else(|| self.agenda.peek().map(|Reverse((at, _))| *at))
     }
 
-    /// Settles what has waited for its whole timeout at `now`, and finds the targets that have a
+    /// Settles heartbeats whose timeout has expired at `now`, and finds the targets that have a
     /// heartbeat due, for [`poll_transmit`](Self::poll_transmit).
     ///
-    /// To be called once everything has been handed in that arrived until `now`.
+    /// To be called after everything that has arrived until `now` has been handed in.
     pub fn handle_timeout(&mut self, now: Moment) {
         self.routes.advance(now.mono);
         while let Some(&Reverse((at, id))) = self.agenda.peek() {
@@ -249,7 +247,7 @@ impl Fleet {
             });
             events.extend(watched.change(now, self.impaired_until));
             match watched.session.poll_timeout() {
-                // All that was over is settled: this is a heartbeat.
+                // All expired timeouts are settled, so a new heartbeat is due.
                 Some(due) if due <= now.mono => self.due.push_back((due, id)),
                 Some(wake) => {
                     watched.wake = wake;
@@ -260,7 +258,8 @@ impl Fleet {
         }
     }
 
-    /// The next heartbeat that was found to be due, until there is none.
+    /// The next heartbeat that [`handle_timeout`](Self::handle_timeout) found to be due; `None` if
+    /// there are no more.
     pub fn poll_transmit(&mut self, now: Moment) -> Option<Transmit> {
         loop {
             let (_, id) = self.due.pop_front()?;
@@ -284,16 +283,16 @@ impl Fleet {
         }
     }
 
-    /// Writes the heartbeat, if it leaves at `at`, to `out`, which is empty and has room for
-    /// [`MAX_DATAGRAM`](crate::wire::MAX_DATAGRAM) octets. Nothing is written for a target that is
-    /// gone.
+    /// Writes the heartbeat, as it leaves at `at`, to `out`, which is empty and has room for
+    /// [`MAX_DATAGRAM`](crate::wire::MAX_DATAGRAM) octets. Nothing is written for a target that has
+    /// been removed.
     pub fn encode(&self, transmit: &Transmit, at: Wall, out: &mut Vec<u8>) {
         if let Some(watched) = self.targets.get(transmit.ticket.id) {
             watched.session.prober().encode(&transmit.request(at), out);
         }
     }
 
-    /// The heartbeat left at `at`, which is also what it carries as t1.
+    /// The heartbeat left at `at`, and carries that moment as t1.
     pub fn handle_sent(&mut self, ticket: Ticket, at: Moment) {
         let Some(watched) = self.targets.get_mut(ticket.id) else { return };
         watched.session.handle_sent(at);
@@ -317,7 +316,7 @@ impl Fleet {
         schedule(&mut self.agenda, id, watched);
     }
 
-    /// The kernel says when a heartbeat that was sent was handed to the device.
+    /// The kernel reports that it handed a heartbeat to the device at `at`.
     pub fn handle_transmitted(&mut self, ticket: Ticket, at: Wall) {
         if let Some(watched) = self.targets.get_mut(ticket.id) {
             watched.session.handle_transmitted(ticket.sequence, at);
@@ -351,12 +350,12 @@ impl Fleet {
 
     /// A datagram came from `peer` that is longer than any reply.
     pub fn handle_oversized(&mut self, peer: SocketAddr, arrival: &Arrival) {
-        // No protocol decodes what is empty, so this finds the target and calls it malformed.
+        // No protocol decodes an empty datagram: it counts as malformed for its target.
         self.handle_datagram(peer, &[], arrival);
     }
 
-    /// An ICMP error came back about a heartbeat that was sent to `peer`, and quotes as much of it
-    /// as its sender cared to: it explains for the target whose heartbeat that was.
+    /// An ICMP error about a heartbeat to `peer` came back. `quote` is the part of the heartbeat
+    /// that it quotes, which may be empty: the error counts for the target of that heartbeat.
     pub fn handle_icmp(&mut self, peer: SocketAddr, quote: &[u8], kind: IcmpKind, now: Moment) {
         match self.routes.return_to(peer, quote) {
             Ok(id) => {
@@ -375,13 +374,14 @@ impl Fleet {
         self.impaired_until = Some(now + IMPAIRED_FOR);
     }
 
-    /// A name was looked up: its addresses in order of preference, whatever their ports; none where
-    /// that failed. [`pass_on_addresses`](Self::pass_on_addresses) gives them to the targets.
+    /// A name was looked up. `found` are its addresses in order of preference, without regard to
+    /// their ports; none if the lookup failed. [`pass_on_addresses`](Self::pass_on_addresses) gives
+    /// them to the targets.
     pub fn handle_resolved(&mut self, name: &str, found: Arc<[SocketAddr]>) {
         self.named.answer(name, found);
     }
 
-    /// Gives at most `most` targets what was found out about their names; true while more wait.
+    /// Gives the newest addresses of their names to at most `most` targets; true while more wait.
     pub fn pass_on_addresses(&mut self, most: usize) -> bool {
         for _ in 0..most {
             let Some((id, found)) = self.named.next() else { break };
@@ -390,7 +390,7 @@ impl Fleet {
         self.named.is_waiting()
     }
 
-    /// The name of one target means these addresses; see [`handle_resolved`](Self::handle_resolved).
+    /// Gives a target the addresses of its name; see [`handle_resolved`](Self::handle_resolved).
     ///
     /// The address in use stays in use while it is among them, and while lookups fail.
     pub fn handle_addresses(&mut self, id: TargetId, found: &[SocketAddr]) {
@@ -398,13 +398,13 @@ impl Fleet {
         if watched.resolved(id, found, &mut self.routes) {
             self.unrouted.remove(&id);
         } else {
-            // Another target may be about to leave the address.
+            // Another target may leave the address later in the same change.
             self.unrouted.insert(id, found.into());
         }
     }
 
-    /// Tries once more to find a place at their addresses for at most `most` targets that found
-    /// none; true while more wait. To be called when all have the addresses that they are to have.
+    /// Tries again to route at most `most` targets for which there was no free session number at
+    /// their address. Returns true while more wait. Call it after all address changes are applied.
     pub fn retry_routes(&mut self, most: usize) -> bool {
         for _ in 0..most {
             let Some((id, found)) = self.unrouted.pop_first() else { break };
@@ -413,23 +413,23 @@ impl Fleet {
             if is_wanted && !watched.resolved(id, &found, &mut self.routes) {
                 tracing::error!(
                     target_name = watched.target.name,
-                    "too many targets at this address expect the same replies, and cannot be \
-                     distinguished there: this one sends nothing"
+                    "cannot send to a target: too many targets at its address expect the same \
+                     replies and cannot be distinguished"
                 );
             }
         }
         !self.unrouted.is_empty()
     }
 
-    /// The next thing that happened.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// Whether every target whose name can be resolved has had its first heartbeat settled, of those
-    /// that were there when this was first so.
+    /// Whether every target that can be resolved has had its first heartbeat settled. Once true, it
+    /// stays true when targets are added.
     ///
-    /// Costs nothing once it is so, and little before.
+    /// Cheap enough to be called in every round.
     pub fn poll_ready(&mut self) -> bool {
         while let Some(&id) = self.unready.as_ref().and_then(|unready| unready.last()) {
             if let Some(watched) = self.targets.get(id)
@@ -456,7 +456,7 @@ impl Fleet {
         self.targets.len() == 0
     }
 
-    /// All targets, in no order that means anything.
+    /// All targets, in no particular order.
     pub fn ids(&self) -> impl Iterator<Item = TargetId> {
         self.targets.iter().map(|(id, _)| id)
     }
@@ -467,7 +467,7 @@ impl Fleet {
         self.targets.slots()
     }
 
-    /// The target that has this slot. A target has the same slot for as long as it is there.
+    /// The target that has this slot. A target keeps its slot until it is removed.
     #[must_use]
     pub fn at_slot(&self, slot: usize) -> Option<TargetId> {
         self.targets.user(slot)
@@ -500,7 +500,7 @@ impl Fleet {
         Some(TargetGlance { target: target.clone(), glance: session.glance(now) })
     }
 
-    /// A target, looked at closely at `now`.
+    /// The details of a target at `now`.
     #[must_use]
     pub fn look(&self, id: TargetId, now: Moment) -> Option<TargetLook> {
         let session = &self.targets.get(id)?.session;
@@ -526,8 +526,8 @@ impl Fleet {
         self.unmatched
     }
 
-    /// Whether the probe itself could not be believed lately: it was late, or the kernel dropped
-    /// datagrams on its sockets.
+    /// Whether the probe itself is impaired at `now`: within the last minute, it was late, or the
+    /// kernel dropped datagrams on its sockets.
     #[must_use]
     pub fn is_impaired(&self, now: Mono) -> bool {
         self.impaired_until.is_some_and(|until| now < until)
@@ -549,10 +549,10 @@ impl Fleet {
         }
     }
 
-    /// The address of a target is another one than that of `before`.
+    /// Applies the new address of a target; `before` has the old one.
     ///
-    /// Where no address is known, because a lookup failed or none has ended, the one in use stays in
-    /// use if it is of the same host.
+    /// If no address of the new host is known, because its lookup failed or has not ended, a target
+    /// keeps its address only if the host is the same.
     fn readdress(&mut self, id: TargetId, before: &Target, found: Option<&[SocketAddr]>) {
         let Some(watched) = self.targets.get_mut(id) else { return };
         if let Host::Name(name) = &before.address.host {
@@ -567,7 +567,7 @@ impl Fleet {
         }
         let is_same_host = watched.target.address.host == before.address.host;
         if let Some(route) = watched.route.filter(|_| is_same_host) {
-            // Only the port is another one.
+            // Only the port has changed.
             self.handle_addresses(id, &[route.peer]);
         } else {
             watched.leave(id, &mut self.routes);
@@ -580,7 +580,7 @@ impl Fleet {
     }
 }
 
-/// Puts a target on the agenda, unless it is there already for the right moment.
+/// Puts a target on the agenda, unless its entry has the right moment already.
 fn schedule(
     agenda: &mut BinaryHeap<Reverse<(Mono, TargetId)>>,
     id: TargetId,

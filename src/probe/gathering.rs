@@ -1,21 +1,21 @@
-//! What is wanted of all targets, gathered some at a time: requests enter, whole answers leave.
+//! Answers requests about all targets, gathering some targets at a time.
 //!
-//! A worker gathers a few in each of its rounds, so that no request holds up a heartbeat. It goes by
-//! slots, which targets keep while others come and go: a target that is there all the while is
-//! gathered exactly once.
+//! A worker gathers a few targets in each round, so that no request delays a heartbeat. It goes
+//! through the slots, which targets keep while others come and go: a target that is present
+//! throughout is gathered exactly once.
 
 use std::collections::VecDeque;
 
 use tokio::sync::oneshot;
 
-/// Who wants an `Answer` about all targets, and the items of it gathered so far for the first.
+/// Requests for an `Answer` about all targets, and the items gathered so far for the first one.
 #[derive(Debug)]
 pub(super) struct Gathering<Item, Answer> {
     wanted: VecDeque<oneshot::Sender<Answer>>,
     gathered: Vec<Item>,
-    /// The first slot that has not been looked at for them.
+    /// The first slot that has not been visited for them.
     next: usize,
-    /// Whether those are for somebody who has left.
+    /// Whether they belong to a request whose client is gone.
     stale: bool,
 }
 
@@ -26,22 +26,20 @@ impl<Item, Answer> Default for Gathering<Item, Answer> {
 }
 
 impl<Item, Answer> Gathering<Item, Answer> {
-    /// Somebody wants an answer.
+    /// Adds a request.
     pub(super) fn ask(&mut self, to: oneshot::Sender<Answer>) {
         self.wanted.push_back(to);
     }
 
-    /// Whether there is something to do for [`gather`](Self::gather).
+    /// Whether [`gather`](Self::gather) has work to do.
     pub(super) fn is_under_way(&self) -> bool {
         !self.wanted.is_empty() || self.stale
     }
 
-    /// Looks at most at `most` more of all `slots`, from the first to the last, for the first who
-    /// waits, and gathers what `item` gives for each; gives all to `answer` and sends it once it has
-    /// them.
+    /// Visits at most `most` more of all `slots`, in order, for the first request, and gathers what
+    /// `item` returns for each. After the last slot, sends the `answer` of all items.
     ///
-    /// Nothing is gathered for who has left: else those whose patience ends under load would be
-    /// the load of all who come after them.
+    /// Skips requests whose client is gone, so that timed-out scrapes do not slow later ones.
     pub(super) fn gather(
         &mut self,
         slots: usize,
@@ -54,8 +52,8 @@ impl<Item, Answer> Gathering<Item, Answer> {
             self.stale = true;
         }
         if self.stale {
-            // Whoever is next wants them as they stand after the request. To let many go takes as
-            // long as to gather them.
+            // The next request needs items from after its arrival. Dropping many items takes as
+            // long as gathering them, so they are dropped some at a time as well.
             let kept = self.gathered.len().saturating_sub(most);
             self.gathered.truncate(kept);
             if kept > 0 {
@@ -78,7 +76,7 @@ impl<Item, Answer> Gathering<Item, Answer> {
             && let Some(to) = self.wanted.pop_front()
         {
             self.next = 0;
-            // Whoever asked may leave at any time.
+            // The client may be gone.
             let _ = to.send(answer(std::mem::take(&mut self.gathered)));
         }
     }
@@ -107,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn all_who_ask_are_answered_in_turn_a_little_at_a_time() {
+    fn requests_are_answered_in_turn_some_items_at_a_time() {
         let mut numbers = Numbers::default();
         assert_eq!(gather(&mut numbers, 0), 0);
         let mut answers = [asked(&mut numbers), asked(&mut numbers)];
@@ -124,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_gathered_for_who_has_left() {
+    fn requests_whose_client_is_gone_are_skipped() {
         let mut numbers = Numbers::default();
         let gone = asked(&mut numbers);
         let others: Vec<_> = (0..1000).map(|_| asked(&mut numbers)).collect();
         let mut last = asked(&mut numbers);
         assert_eq!([gather(&mut numbers, 0), gather(&mut numbers, 0)], [2, 2]);
         drop((gone, others));
-        // What was gathered before the last one's turn is not for it, and goes little by little.
+        // Items that were gathered for another request are dropped some at a time.
         for gathered in [0, 2, 2, 1] {
             assert_eq!(gather(&mut numbers, 10), gathered);
         }
@@ -145,13 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn slots_without_a_target_are_passed_over_and_new_slots_are_looked_at() {
+    fn free_slots_are_skipped_and_new_slots_are_visited() {
         let mut numbers = Numbers::default();
         let mut answer = asked(&mut numbers);
         let odd = |n: usize| (n % 2 == 1).then_some(n);
         numbers.gather(4, 2, odd, |all| all);
         assert!(answer.try_recv().is_err());
-        // Another slot came to be used meanwhile.
+        // Two more slots came into use meanwhile.
         numbers.gather(6, 2, odd, |all| all);
         assert!(answer.try_recv().is_err());
         numbers.gather(6, 2, odd, |all| all);
@@ -159,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn without_targets_the_answer_is_at_hand() {
+    fn without_targets_the_answer_comes_at_once() {
         let mut numbers = Numbers::default();
         let mut answer = asked(&mut numbers);
         numbers.gather(0, 2, |_| None, |all| all);

@@ -1,5 +1,5 @@
-//! One socket's part of a worker: heartbeats of one address family that are about to leave, and
-//! what is known about those that have left.
+//! One socket's part of a worker: the heartbeats of one address family that are about to leave, and
+//! those whose transmit timestamps are awaited.
 
 use crate::model::Moment;
 use crate::net::{Notice, Outbox};
@@ -10,22 +10,22 @@ use super::machine::{Family, Machine};
 use super::timeline::Timeline;
 use super::transmit::{Ticket, Transmit};
 
-/// What was read or sent in one round.
+/// How much was read or sent in one round.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moved {
     pub(super) datagrams: usize,
-    /// Whether nothing was left.
+    /// Whether nothing is left to read or send.
     pub(super) all: bool,
 }
 
-/// What is about to leave on a socket, and what is known of what has left.
+/// The sending and receiving of a worker on one socket.
 #[derive(Debug)]
 pub(super) struct Lane {
     family: Family,
     outbox: Outbox,
     /// The heartbeats in the outbox.
     tickets: Vec<Ticket>,
-    /// Heartbeats whose transmit timestamps are still to come.
+    /// Heartbeats whose transmit timestamps have not come yet.
     awaited: Awaited,
     /// Whether a heartbeat has ever left here.
     used: bool,
@@ -48,24 +48,24 @@ impl Lane {
         }
     }
 
-    /// Which addresses it carries heartbeats to.
+    /// The address family of its heartbeats.
     pub(super) fn family(&self) -> Family {
         self.family
     }
 
-    /// Datagrams that the kernel dropped because nobody read them in time.
+    /// Datagrams that the kernel dropped because they were not read in time.
     pub(super) fn drops(&self) -> u64 {
         self.drops
     }
 
-    /// Adds a heartbeat of `fleet` that leaves at `leaving`, and says whether the batch is full.
+    /// Adds a heartbeat of `fleet` that leaves at `leaving`. Returns whether the batch is full.
     pub(super) fn push(&mut self, fleet: &Fleet, transmit: &Transmit, leaving: Moment) -> bool {
         self.outbox.push(transmit.peer, None, |out| fleet.encode(transmit, leaving.wall, out));
         self.tickets.push(transmit.ticket);
         self.outbox.is_full()
     }
 
-    /// Sends the batch, whose heartbeats carry `leaving` as t1, and says how many there were.
+    /// Sends the batch, whose heartbeats carry `leaving` as t1. Returns the size of the batch.
     pub(super) fn send(
         &mut self,
         machine: &mut impl Machine,
@@ -89,7 +89,7 @@ impl Lane {
         count
     }
 
-    /// Hands in what the kernel has learned about heartbeats that left earlier.
+    /// Passes transmit timestamps and ICMP errors to the fleet.
     pub(super) fn read_notices(
         &mut self,
         machine: &mut impl Machine,
@@ -107,7 +107,7 @@ impl Lane {
         });
     }
 
-    /// Hands in what has arrived until `now`.
+    /// Passes all datagrams that have arrived until `now` to the fleet.
     pub(super) fn receive(
         &mut self,
         machine: &mut impl Machine,
@@ -146,7 +146,7 @@ impl Lane {
         }
     }
 
-    /// Whether nothing is to be expected, as nothing has ever left here.
+    /// Whether no heartbeat has ever left here, so that nothing is expected to arrive.
     pub(super) fn is_unused(&self) -> bool {
         !self.used
     }

@@ -1,10 +1,8 @@
-//! What a worker needs of the machine that it runs on: two clocks, and a UDP socket for each
-//! address family.
+//! The machine that a worker runs on: two clocks, and a UDP socket for each address family.
 //!
-//! The worker's round is a synchronous function over a [`Machine`]: on the real one,
-//! [`Sockets`](super::sockets::Sockets), and in tests/simulation on one whose time and network are
-//! simulated. Which of them it is, is known when the round is compiled, so that the seam costs
-//! nothing.
+//! The worker's round is a synchronous function over a [`Machine`]: the real one,
+//! [`Sockets`](super::sockets::Sockets), or in tests/simulation one whose time and network are
+//! simulated. The choice is made at compile time, so that the abstraction costs nothing.
 
 use std::net::SocketAddr;
 
@@ -30,7 +28,7 @@ impl Family {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
-    /// Its place in a table with one entry for each family.
+    /// Its index in a table with one entry for each family.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
@@ -39,7 +37,7 @@ impl Family {
 
 /// The machine that a worker runs on. No call waits.
 ///
-/// The socket of a family that [`has`](Self::has) denies is never asked for anything.
+/// A worker never uses the socket of a family for which [`has`](Self::has) is false.
 pub trait Machine {
     /// Both clocks, now.
     fn now(&mut self) -> Moment;
@@ -69,11 +67,11 @@ pub trait Machine {
     /// Passes every notice that waits on the error queue of the socket of `family` to `each`.
     fn read_notices(&mut self, family: Family, each: impl FnMut(Notice<'_>));
 
-    /// Watches the sockets: from now on, a datagram that arrives ends a sleep, and so does one
-    /// that waits already when the watch begins. Notices end no sleep.
+    /// Watches the sockets: from now on, a datagram that arrives or is already waiting ends a
+    /// sleep. Notices do not end a sleep.
     ///
-    /// A datagram ends one sleep only, so everything has to be read before the next sleep. False
-    /// if the system has no descriptor or no watch left; then nothing ends a sleep.
+    /// A datagram ends only one sleep, so everything must be read before the next sleep. False if
+    /// the system has no descriptor or no watch left; then nothing ends a sleep.
     fn watch(&mut self) -> bool;
 
     /// Ends the watch, which costs the kernel time at every datagram.

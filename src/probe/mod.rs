@@ -1,46 +1,46 @@
 //! The probe: sessions on real sockets.
 //!
-//! [`Probe::start`] takes a configuration and begins; [`Probe::apply`] changes what is probed;
-//! [`Event`]s tell what happens, and [`Probe::sample`] gives the figures of a moment.
+//! [`Probe::start`] starts a probe with a configuration; [`Probe::apply`] changes its targets;
+//! [`Event`]s report what happens, and [`Probe::sample`] returns the figures of a moment.
 //!
 //! Identity is not position. Outside, a target is known by its name; inside, by a
 //! [`TargetId`](crate::model::TargetId), which is a slot and a generation. Only the `slab` knows
-//! where in memory a target lies. Whatever outlives a target (a heartbeat's ticket, a transmit
-//! timestamp, an answer about a name, a scrape) carries the identity of a target that is gone, is
-//! recognised by it, and touches no other target.
+//! where in memory a target lies. Data that may outlive a target (a heartbeat's ticket, a transmit
+//! timestamp, an answer about a name, a scrape) carries its identity. If the target has been
+//! removed, that is recognised, and no other target is touched.
 //!
-//! The set of targets is data: `plan` compares two sets by name, and everything that changes targets
-//! goes this way, the start as well.
+//! The set of targets is data: `plan` compares two sets by name, and every change of targets goes
+//! this way, including the start.
 //!
-//! In the order of a heartbeat's way:
+//! In the order of a heartbeat's life:
 //!
 //! - `placement`: which worker has a target, and when in its interval it is probed;
 //! - [`Worker`]: the round of one thread, synchronous, on any [`Machine`];
 //! - `sockets`: the real machine, and the loop that drives a worker on it;
 //! - [`Fleet`]: the targets of one worker and their agenda, pure;
-//! - `slab`, `watched`: the targets in memory, found by identity, and one of them;
+//! - `slab`, `watched`: the targets in memory, found by identity, and a single target;
 //! - `transmit`: a heartbeat on its way to the network;
-//! - `lane`: what is to leave on a socket, and what has left;
+//! - `lane`: sending and receiving on one socket;
 //! - `routes`: from a datagram to the target it is for;
-//! - `awaited`: from a transmit timestamp to the heartbeat that it is of;
+//! - `awaited`: from a transmit timestamp to its heartbeat;
 //! - `timeline`: kernel timestamps on the monotonic clock;
-//! - `event`: what is reported of it.
+//! - `event`: the events that are reported.
 //!
-//! In the order in which the targets come to be changed:
+//! In the order of a change of targets:
 //!
-//! - [`Probe`], in `coordinator`: the whole of it, with its `options`;
+//! - [`Probe`], in `coordinator`: the running probe, with its `options`;
 //! - `plan`: from one set of targets to another, by name, pure;
 //! - `roster`: which worker has which target, and by which identity;
-//! - `names`: name resolution, beside all this;
-//! - `crew`, `command`: the workers, and what is asked of them;
-//! - `error`: why it cannot start or be changed;
-//! - `applying`: changes, carried out some in each round;
-//! - `named`: which targets of a worker have which name.
+//! - `names`: name resolution, which never delays the rest;
+//! - `crew`, `command`: the workers, and the commands to them;
+//! - `error`: why a probe cannot start or be changed;
+//! - `applying`: changes, some of which are carried out in each round;
+//! - `named`: the targets of a worker by name.
 //!
-//! In the order in which the probe is asked for figures:
+//! In the order of a query:
 //!
-//! - `sampling`: what is asked, and how the workers' answers are put together;
-//! - `gathering`: what of that is about all targets, answered little by little.
+//! - `sampling`: the queries, and merging the workers' answers;
+//! - `gathering`: queries about all targets, answered for some targets at a time.
 
 mod applying;
 mod awaited;

@@ -1,7 +1,6 @@
-//! Which targets of a worker have which name, and which of them are still to be given its newest
-//! addresses.
+//! The targets of a worker by name, and which of them have not received its newest addresses yet.
 //!
-//! A name may be shared by every target of a worker, so an answer is passed on to some of them at a
+//! Every target of a worker may have the same name, so an answer is passed on to some targets at a
 //! time. A newer answer replaces one that is still being passed on.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -15,7 +14,7 @@ use crate::model::TargetId;
 #[derive(Debug, Default)]
 pub(super) struct Named {
     names: HashMap<Arc<str>, Sharers>,
-    /// Names whose answers are being passed on, each once; names without targets may be among them.
+    /// Names whose answers are being passed on, each once; some may have no targets any more.
     waiting: VecDeque<Arc<str>>,
 }
 
@@ -30,7 +29,7 @@ struct Sharers {
 #[derive(Debug)]
 struct News {
     addresses: Arc<[SocketAddr]>,
-    /// Targets up to this one have it.
+    /// Targets up to this one have received it.
     passed: Option<TargetId>,
 }
 
@@ -55,7 +54,7 @@ impl Named {
         }
     }
 
-    /// The name was looked up; no addresses where that failed.
+    /// The name was looked up; `addresses` is empty if that failed.
     pub(super) fn answer(&mut self, name: &str, addresses: Arc<[SocketAddr]>) {
         let Some((name, _)) = self.names.get_key_value(name) else { return };
         let name = name.clone();
@@ -71,7 +70,7 @@ impl Named {
         !self.waiting.is_empty()
     }
 
-    /// The next target that is to be given the addresses of its name; until there is none.
+    /// The next target to receive the addresses of its name; `None` if all have.
     pub(super) fn next(&mut self) -> Option<(TargetId, Arc<[SocketAddr]>)> {
         loop {
             let name = self.waiting.front()?;
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_for_all_who_have_the_name_once() {
+    fn an_answer_reaches_every_target_of_the_name_once() {
         let mut named = named(&[3, 1, 2]);
         named.add("b", id(4));
         assert!(!named.is_waiting());
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_loses_the_name_meanwhile_gets_nothing() {
+    fn a_target_that_loses_the_name_meanwhile_gets_nothing() {
         let mut named = named(&[1, 2, 3]);
         named.answer("a", addresses("192.0.2.1"));
         assert_eq!(named.next().unwrap().0, id(1));

@@ -1,8 +1,8 @@
-//! Names to addresses, again and again, beside the schedule and never in its way.
+//! Periodic name resolution, which never delays the schedule.
 //!
-//! Every name is looked up by a task of its own for as long as any target has it, however many do,
-//! so that one name that nobody answers for delays no other. What is found goes to the workers as
-//! commands, one to each worker that has a target of the name.
+//! Each name has one task that looks it up for as long as any target has the name, so that a name
+//! without an answer delays no other. Results go to the workers as commands, one to each worker
+//! that has a target of the name.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -21,25 +21,25 @@ use super::command::Command;
 /// How long a lookup may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long an answer is taken for true: the system's resolver does not tell how long it is valid.
+/// How long an answer is used: the system's resolver does not report how long it is valid.
 const REFRESH: Duration = Duration::from_secs(60);
 
-/// The shortest and the longest wait before a failed lookup is tried again.
+/// The shortest and the longest wait before a failed lookup is retried.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// How many lookups may be under way at once: each takes a thread.
+/// Maximum number of concurrent lookups: each takes a thread.
 const AT_ONCE: usize = 32;
 
-/// The names of all targets, and what looks them up.
+/// The names of all targets, and the tasks that look them up.
 #[derive(Debug)]
 pub(super) struct Names {
     book: Arc<Mutex<Book>>,
 }
 
-/// Who has which name, and what is known of it.
+/// The users of each name, and its newest addresses.
 ///
-/// For as long as the book is locked, no answer goes to a worker: what is sent to it meanwhile
-/// arrives before any newer answer.
+/// While the book is locked, no answer goes to a worker: commands that are sent meanwhile arrive
+/// before any newer answer.
 #[derive(Debug)]
 pub(super) struct Book {
     names: HashMap<Arc<str>, Entry>,
@@ -51,11 +51,11 @@ pub(super) struct Book {
 
 #[derive(Debug)]
 struct Entry {
-    /// How many targets of each worker have the name; without workers that have none.
+    /// The workers that have targets of the name, and how many each has.
     users: Vec<(usize, u32)>,
-    /// The last answer; `None` before the first, empty where the lookup failed.
+    /// The last answer: `None` before the first, empty if the lookup failed.
     found: Option<Arc<[SocketAddr]>>,
-    /// Looks the name up, for as long as this entry is there.
+    /// Looks the name up until this entry is dropped.
     task: AbortHandle,
 }
 
@@ -81,8 +81,8 @@ impl Names {
         lock(&self.book)
     }
 
-    /// Looks up all `names`, and waits for what comes back within `patience`. They are looked up
-    /// again and again from now on, and are to be [joined](Book::join).
+    /// Starts to look up all `names`, and waits for their first answers, at most for `patience`.
+    /// The lookups continue; the caller must [join](Book::join) the names.
     pub(super) async fn look_up(&self, names: impl IntoIterator<Item = &str>, patience: Duration) {
         let (answered, mut all) = mpsc::channel(1);
         {
@@ -104,8 +104,8 @@ impl Drop for Names {
 }
 
 impl Book {
-    /// One more target of this worker has this name, which is looked up from now on; gives what is
-    /// known of it.
+    /// Adds a target of `worker` to the users of a name, which is looked up from now on. Returns
+    /// the addresses if they are known.
     pub(super) fn join(&mut self, name: &str, worker: usize) -> Option<Arc<[SocketAddr]>> {
         let entry = self.entry(name, None);
         match entry.users.iter_mut().find(|(user, _)| *user == worker) {
@@ -115,8 +115,8 @@ impl Book {
         entry.found.clone()
     }
 
-    /// One target of this worker less has this name. It is not looked up any more once no target
-    /// has it.
+    /// Removes a target of `worker` from the users of a name. A name without users is not looked up
+    /// any more.
     pub(super) fn leave(&mut self, name: &str, worker: usize) {
         let Some(entry) = self.names.get_mut(name) else { return };
         if let Some((_, count)) = entry.users.iter_mut().find(|(user, _)| *user == worker) {
@@ -128,7 +128,7 @@ impl Book {
         }
     }
 
-    /// The name was looked up; no addresses where that failed.
+    /// The name was looked up; `addresses` is empty if that failed.
     fn answer(&mut self, name: &Arc<str>, addresses: Vec<SocketAddr>) {
         let Some(entry) = self.names.get_mut(name) else { return };
         let addresses: Arc<[SocketAddr]> = addresses.into();
@@ -140,10 +140,10 @@ impl Book {
         }
     }
 
-    /// What is known of a name; where nothing is, a task begins to look it up. `first` is dropped
-    /// once it has had its first answer.
+    /// The entry of a name. If it is new, a task starts to look the name up, which drops `first`
+    /// after the first answer.
     fn entry(&mut self, name: &str, first: Option<&mpsc::Sender<()>>) -> &mut Entry {
-        // Most names are known, and those need no memory for their key.
+        // Most names are known; those need no memory for a new key.
         let name = match self.names.get_key_value(name) {
             Some((known, _)) => known.clone(),
             None => name.into(),
@@ -158,7 +158,7 @@ impl Book {
     }
 }
 
-/// Looks a name up again and again, and tells the book of it.
+/// Looks a name up periodically, and reports the results to the book.
 async fn follow(
     name: Arc<str>,
     at_once: Arc<Semaphore>,
@@ -179,11 +179,11 @@ async fn follow(
 }
 
 fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
-    // A book is whole between any two of its lines.
+    // A panic cannot leave a book inconsistent.
     book.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The addresses of `name`; none where it cannot be resolved.
+/// The addresses of `name`; none if it cannot be resolved.
 async fn look_up(name: &str, at_once: &Semaphore) -> Vec<SocketAddr> {
     let _permit = at_once.acquire().await;
     let failure = match timeout(PATIENCE, net::resolve(name)).await {
@@ -191,7 +191,7 @@ async fn look_up(name: &str, at_once: &Semaphore) -> Vec<SocketAddr> {
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
     };
-    tracing::debug!(name, failure, "name not resolved");
+    tracing::debug!(name, failure, "cannot resolve a name, retrying");
     Vec::new()
 }
 
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_back_off_and_a_success_ends_that() {
+    fn failures_back_off_until_a_success() {
         let mut wait = Wait::default();
         let seconds: Vec<u64> = (0..9).map(|_| wait.after(false).as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
@@ -234,13 +234,13 @@ mod tests {
         book.names.get(name).and_then(|entry| entry.found.as_ref()).map(|found| found.to_vec())
     }
 
-    /// The names that are told of until there is nothing more to be told at once.
-    fn told(commands: &mut UnboundedReceiver<Command>) -> Vec<(String, usize)> {
-        let mut told = Vec::new();
+    /// The names in the commands that are waiting, each with its number of addresses.
+    fn resolved(commands: &mut UnboundedReceiver<Command>) -> Vec<(String, usize)> {
+        let mut resolved = Vec::new();
         while let Ok(Command::Resolved { name, addresses }) = commands.try_recv() {
-            told.push((name.to_string(), addresses.len()));
+            resolved.push((name.to_string(), addresses.len()));
         }
-        told
+        resolved
     }
 
     fn crew() -> (Names, [UnboundedReceiver<Command>; 2]) {
@@ -250,11 +250,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_means_nothing_is_known_as_such_and_holds_up_no_other() {
+    async fn a_failed_lookup_is_recorded_and_delays_no_other() {
         let (names, _commands) = crew();
         // An interface that does not exist: no name server is asked.
         let unknown = "fe80::1%nowhere";
-        // A resolver that does not answer is given up after PATIENCE: that is waited for.
+        // A resolver that does not answer is given up after PATIENCE; this waits for longer.
         names.look_up([unknown, "localhost"], PATIENCE * 6).await;
         assert_eq!(known(&names, unknown), Some(Vec::new()));
         assert!(known(&names, "localhost").is_some_and(|found| found[0].ip().is_loopback()));
@@ -262,22 +262,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_worker_hears_of_a_name_once_however_many_of_its_targets_have_it() {
+    async fn each_worker_receives_an_answer_once_for_all_targets_of_a_name() {
         let (names, mut commands) = crew();
         {
             let mut book = names.book();
             for _ in 0..1000 {
                 assert_eq!(book.join("localhost", 1), None);
             }
-            // Answers as the task of the name would.
+            // The answer of the name's task.
             let name = "localhost".into();
             book.answer(&name, vec!["127.0.0.1:0".parse().unwrap()]);
             assert_eq!(book.join("localhost", 0).map(|found| found.len()), Some(1));
-            assert_eq!(told(&mut commands[0]), []);
-            assert_eq!(told(&mut commands[1]), [("localhost".to_owned(), 1)]);
+            assert_eq!(resolved(&mut commands[0]), []);
+            assert_eq!(resolved(&mut commands[1]), [("localhost".to_owned(), 1)]);
             book.answer(&name, Vec::new());
-            assert_eq!(told(&mut commands[0]), [("localhost".to_owned(), 0)]);
-            assert_eq!(told(&mut commands[1]), [("localhost".to_owned(), 0)]);
+            assert_eq!(resolved(&mut commands[0]), [("localhost".to_owned(), 0)]);
+            assert_eq!(resolved(&mut commands[1]), [("localhost".to_owned(), 0)]);
         }
     }
 
@@ -292,7 +292,10 @@ mod tests {
             book.leave("localhost", 0);
             book.leave("localhost", 1);
             book.answer(&"localhost".into(), Vec::new());
-            assert_eq!((told(&mut commands[0]).len(), told(&mut commands[1]).len()), (1, 0));
+            assert_eq!(
+                (resolved(&mut commands[0]).len(), resolved(&mut commands[1]).len()),
+                (1, 0)
+            );
             let task = book.names["localhost"].task.clone();
             book.leave("localhost", 0);
             book.leave("localhost", 0);

@@ -1,10 +1,10 @@
-//! How a probe is run.
+//! The options of a probe.
 
 use std::num::NonZeroUsize;
 
 use super::event::Detail;
 
-/// How a probe is run.
+/// The options of a probe.
 #[derive(Debug, Clone, Copy)]
 pub struct RunOptions {
     /// How much is reported as [`Event`](super::Event)s.
@@ -13,14 +13,14 @@ pub struct RunOptions {
     pub begin: Begin,
     /// Every target stops after this many heartbeats.
     pub limit: Option<u64>,
-    /// On how many threads; each has its own sockets and its share of the targets.
+    /// The number of threads; each has its own sockets and its share of the targets.
     pub workers: NonZeroUsize,
 }
 
 /// When the first heartbeats are due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
-    /// Spread over each target's interval by its name, so that many targets are no burst.
+    /// Spread over each target's interval by its name, so that many targets do not send in a burst.
     Spread,
     /// All at once.
     AtOnce,

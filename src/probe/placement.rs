@@ -1,19 +1,19 @@
-//! Where a target's heartbeats go in time, and its work among the workers: both follow from its
-//! name alone.
+//! The phase of a target's heartbeats within its interval, and its worker. Both depend on its name
+//! alone.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::model::{Mono, nanos};
 
-/// The worker, of so many, that a target of this name belongs to.
+/// The index of the worker that has the target of this name.
 pub(super) fn worker(name: &str, workers: NonZeroUsize) -> usize {
     usize::try_from(digest(name) % workers.get() as u64).unwrap_or(0)
 }
 
-/// A part of `interval` that depends on `name` alone; over many names, all are equally likely.
+/// A part of `interval` that depends on `name` alone, uniformly distributed over many names.
 pub(super) fn phase(name: &str, interval: Duration) -> Duration {
-    // The upper bits decide, which leaves the lower ones to the sharing-out: each worker's targets
+    // Depends on the upper bits, while the worker depends on the lower ones: each worker's targets
     // are spread over the whole interval.
     let part = (u128::from(digest(name)) * interval.as_nanos()) >> 64;
     Duration::from_nanos(u64::try_from(part).unwrap_or(u64::MAX))
@@ -32,8 +32,8 @@ pub(super) fn next_on_grid(now: Mono, name: &str, interval: Duration) -> Mono {
     }
 }
 
-/// The same number for the same name in every run of a build. Targets of one interval fall due in
-/// the order of their digests.
+/// A hash of the name, which is the same in every run of a build. Targets of one interval fall due
+/// in the order of their digests.
 pub(super) fn digest(name: &str) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -51,7 +51,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn ten_thousand_names_are_no_burst() {
+    fn ten_thousand_names_are_spread_evenly() {
         const BINS: usize = 1_000;
         let names = (0..10_000).map(|n| format!("edge-{n:04}.pop{}.example", n % 37));
         let mut bins = [0_u32; BINS];
@@ -60,8 +60,8 @@ mod tests {
             assert!(phase < SECOND);
             bins[usize::try_from(phase.as_millis()).unwrap()] += 1;
         }
-        // Ten a millisecond in the mean. Of uniform phases, chi-square has 999 degrees of freedom:
-        // beyond 1143 once in a thousand, and a bin with 30 once in some thousand.
+        // The mean is 10 a millisecond. For uniform phases, chi-square has 999 degrees of freedom
+        // and exceeds 1143 once in a thousand; a bin has 30 once in some thousand.
         let chi_square: f64 = bins.iter().map(|&n| (f64::from(n) - 10.0).powi(2) / 10.0).sum();
         assert!((860.0..1143.0).contains(&chi_square), "{chi_square}");
         assert!(bins.iter().all(|&n| n < 30), "{:?}", bins.iter().max());
@@ -93,7 +93,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_grid_has_one_point_an_interval_and_always_the_same(
+        fn a_grid_has_one_fixed_point_in_each_interval(
             name in "[a-z]{1,8}",
             interval in 1..100_000_000_000_u64,
             now in 0..1_000_000_000_000_000_u64,

@@ -1,9 +1,8 @@
-//! What is asked of a running probe: the figures of all targets for a scrape, all at a glance and a
-//! few looked at closely for pages.
+//! Queries of a running probe: the figures of all targets for a scrape; for pages, all targets at a
+//! glance and the details of a few.
 //!
-//! A worker samples some targets in each of its rounds (`gathering`), and looks at few in one go: no
-//! request holds up a heartbeat. Of those that are looked at closely, only their workers are asked,
-//! and each for these alone.
+//! No query delays a heartbeat: a worker samples some targets in each round (`gathering`), and
+//! looks at a few in one go. Details are requested only from the workers that have these targets.
 
 use std::time::Duration;
 
@@ -23,10 +22,10 @@ use super::coordinator::{Probe, State};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Probe {
-    /// The figures of this moment; each target's are consistent in themselves.
+    /// The figures of this moment; those of each target are consistent with each other.
     ///
     /// # Errors
-    /// [`Unavailable`] where a worker does not answer within five seconds.
+    /// [`Unavailable`] if a worker does not answer within five seconds.
     pub async fn sample(&self) -> Result<ProbeSample, Unavailable> {
         let samples = self.ask(Command::Sample).await?;
         whole(&self.state(), samples).ok_or(Unavailable)
@@ -35,7 +34,7 @@ impl Probe {
     /// All targets at a glance.
     ///
     /// # Errors
-    /// [`Unavailable`] where a worker does not answer within five seconds.
+    /// [`Unavailable`] if a worker does not answer within five seconds.
     pub async fn glance(&self) -> Result<Overview, Unavailable> {
         let answers = self.ask(Command::Glance).await?;
         let impaired = answers.iter().any(|answer| answer.impaired);
@@ -44,15 +43,14 @@ impl Probe {
         Ok(Overview { targets, impaired, config_loaded: true })
     }
 
-    /// The targets of these names, looked at closely, in this order; without those that are not
-    /// there.
+    /// The details of the targets of these names, in this order; unknown names are left out.
     ///
-    /// A worker looks at its part of them in one go, so they ought to be few: hundreds.
+    /// A worker looks at its targets in one go, so there should be at most a few hundred.
     ///
     /// # Errors
-    /// [`Unavailable`] where a worker does not answer within five seconds.
+    /// [`Unavailable`] if a worker does not answer within five seconds.
     pub async fn look(&self, names: Vec<String>) -> Result<Vec<TargetLook>, Unavailable> {
-        // For each worker, its targets, and where they stand in the answer.
+        // For each worker: its targets, and their positions in the answer.
         let mut wanted = vec![(Vec::new(), Vec::new()); self.crew.len()];
         let roster = self.state().roster;
         for (at, name) in names.iter().enumerate() {
@@ -61,27 +59,27 @@ impl Probe {
             wanted[worker].1.push(at);
         }
         let mut asked = Vec::new();
-        for (hand, (ids, stands)) in self.crew.iter().zip(wanted) {
+        for (hand, (ids, positions)) in self.crew.iter().zip(wanted) {
             if ids.is_empty() {
                 continue;
             }
             let (to, looks) = oneshot::channel();
             hand.commands.send(Command::Look(ids, to)).map_err(|_| Unavailable)?;
-            asked.push((looks, stands));
+            asked.push((looks, positions));
         }
         let mut answer: Vec<Option<TargetLook>> = Vec::new();
         answer.resize_with(names.len(), || None);
-        for (looks, stands) in asked {
+        for (looks, positions) in asked {
             let looks = timeout(PATIENCE, looks).await;
             let looks = looks.map_err(|_| Unavailable)?.map_err(|_| Unavailable)?;
-            for (look, at) in looks.into_iter().zip(stands) {
+            for (look, at) in looks.into_iter().zip(positions) {
                 answer[at] = look;
             }
         }
         Ok(answer.into_iter().flatten().collect())
     }
 
-    /// Asks all workers the same, and gives their answers in the order of the crew.
+    /// Asks all workers the same, and returns their answers in the order of the crew.
     async fn ask<T>(
         &self,
         question: impl Fn(oneshot::Sender<T>) -> Command,
@@ -103,8 +101,8 @@ impl Probe {
     }
 }
 
-/// Puts the workers' samples together, the targets in the order of the configuration. `None` where
-/// there are no workers.
+/// Merges the workers' samples, with the targets in the order of the configuration. `None` if there
+/// are no workers.
 fn whole(state: &State, samples: Vec<WorkerSample>) -> Option<ProbeSample> {
     let mut samples = samples.into_iter();
     let first = samples.next()?;

@@ -1,9 +1,9 @@
 //! A dense list in due order whose entries are found by identity, not by position.
 //!
-//! Each slot has a seat, which says where its user is at present; that is the only indirection.
-//! Whoever goes through the list in due order goes through memory from one end to the other. What
-//! is added or removed disturbs the order, which is then restored step by step: each entry that
-//! falls due moves to the place behind the entry that fell due before it.
+//! Each slot has a seat, which contains the present position of its user; that is the only
+//! indirection. Visiting the entries in due order walks through memory from one end to the other.
+//! Additions and removals disturb the order. It is then restored step by step: each entry that
+//! falls due moves right behind the entry that fell due before it.
 
 use crate::model::TargetId;
 
@@ -19,7 +19,7 @@ pub(super) struct Slab<T> {
     /// All entries before this position are in the order in which they last fell due; from here on
     /// they may not be.
     cursor: usize,
-    /// How many entries may have come to be out of place since the cursor last started.
+    /// How many entries may be out of place since the cursor last started.
     disorder: usize,
 }
 
@@ -29,7 +29,7 @@ struct Entry<T> {
     value: T,
 }
 
-/// Who has a slot, and where its entry is.
+/// The user of a slot, and the position of its entry.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seat {
     user: Option<TargetId>,
@@ -48,7 +48,7 @@ impl<T> Slab<T> {
         self.entries.len()
     }
 
-    /// All slots that were ever used are less than this.
+    /// All slots that were ever in use are less than this.
     pub(super) fn slots(&self) -> usize {
         self.seats.len()
     }
@@ -58,7 +58,7 @@ impl<T> Slab<T> {
         self.entries.reserve(additional);
     }
 
-    /// Adds an entry; gives `value` back where the slot has a user.
+    /// Adds an entry; returns `value` as an error if the slot has a user.
     pub(super) fn insert(&mut self, id: TargetId, value: T) -> Result<(), T> {
         let slot = id.slot() as usize;
         if self.seats.len() <= slot {
@@ -75,7 +75,7 @@ impl<T> Slab<T> {
         Ok(())
     }
 
-    /// Takes an entry out; the last one takes its place.
+    /// Removes an entry; the last entry moves to its position.
     pub(super) fn remove(&mut self, id: TargetId) -> Option<T> {
         let position = self.position(id)?;
         self.seats[id.slot() as usize] = Seat::default();
@@ -96,8 +96,8 @@ impl<T> Slab<T> {
         Some(&mut self.entries[position].value)
     }
 
-    /// The same for an entry that falls due, which is moved into order where it is not: at most one
-    /// other entry is moved for it.
+    /// The entry of a target that falls due. If it is out of order, it is moved, and so is at most
+    /// one other entry.
     pub(super) fn get_due(&mut self, id: TargetId) -> Option<&mut T> {
         let mut position = self.position(id)?;
         if position >= self.cursor {
@@ -113,7 +113,7 @@ impl<T> Slab<T> {
         Some(&mut self.entries[position].value)
     }
 
-    /// The entry is about to fall due in another order than so far.
+    /// Records that one more entry may be out of place.
     pub(super) fn disturb(&mut self) {
         self.disorder += 1;
         if self.disorder * DISORDERED_SHARE > self.entries.len() {
@@ -132,7 +132,7 @@ impl<T> Slab<T> {
         self.entries.iter().map(|entry| (entry.id, &entry.value))
     }
 
-    /// The same, to be changed.
+    /// All entries, mutable, in the order of their positions.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (TargetId, &mut T)> {
         self.entries.iter_mut().map(|entry| (entry.id, &mut entry.value))
     }
@@ -142,7 +142,7 @@ impl<T> Slab<T> {
         (seat.user == Some(id)).then_some(seat.position as usize)
     }
 
-    /// Notes where the entry at `position`, if there is one, is now.
+    /// Updates the seat of the entry at `position`, if there is one.
     #[expect(clippy::cast_possible_truncation, reason = "no entry has a larger position")]
     fn seat(&mut self, position: usize) {
         if let Some(entry) = self.entries.get(position) {
@@ -160,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// What may be done to a slab, to the entry or to a slot that a number stands for.
+    /// An operation on a slab; its number selects an entry or a slot.
     #[derive(Debug, Clone)]
     enum Step {
         Add(usize),
@@ -241,7 +241,7 @@ mod tests {
                     slab.remove(id).unwrap();
                 }
             }
-            // As much disorder as begins a cycle.
+            // Enough disorder to start a cycle.
             while slab.cursor > 0 || slab.disorder > 0 {
                 slab.disturb();
             }
@@ -256,7 +256,7 @@ mod tests {
             let order: Vec<_> = slab.iter().map(|(id, &phase)| (phase, id)).collect();
             prop_assert_eq!(&order, &agenda);
             prop_assert_eq!(slab.cursor, slab.len());
-            // And stays so, whatever falls due next.
+            // The order stays, whatever falls due next.
             for &(_, id) in agenda.iter().rev() {
                 slab.get_due(id).unwrap();
             }

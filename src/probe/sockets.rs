@@ -17,14 +17,14 @@ use crate::wire;
 use super::machine::{Family, Machine};
 use super::worker::{Next, PAUSE, Worker};
 
-/// What a heartbeat takes of a receive buffer, in octets of `SO_RCVBUF`: its reply and its
-/// transmit timestamp are charged 768 octets each, of twice what was asked for (socket(7)).
+/// Receive buffer for one heartbeat, in octets of `SO_RCVBUF`. The kernel charges 768 octets each
+/// for its reply and its transmit timestamp, and doubles the size that is set (socket(7)).
 const CHARGE: f64 = 768.0;
 
-/// The buffer that every system grants (sysctl `net.core.rmem_default`), in octets.
+/// The default size of a buffer (sysctl `net.core.rmem_default`), in octets.
 const USUAL_BUFFER: usize = 212_992;
 
-/// A datagram longer than any protocol's is known by being cut off.
+/// A datagram longer than any protocol's is recognised because it is truncated.
 const _: () = assert!(Inbox::ROOM == wire::MAX_DATAGRAM);
 
 /// The sockets, clocks and alarm of one thread.
@@ -49,14 +49,14 @@ pub(super) enum OpenError {
     /// No socket could be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The runtime has no watch for a socket or for the alarm.
+    /// The runtime cannot watch a socket or the alarm.
     #[error("cannot watch a socket")]
     Watch(#[from] io::Error),
 }
 
 impl Sockets {
-    /// Opens a socket for each address family that the machine supports, each with buffers for all
-    /// of `rate` heartbeats a second; to be called within the runtime that will drive them.
+    /// Opens a socket for each address family that the machine supports, each with buffers for
+    /// `rate` heartbeats a second. Must be called within the runtime that will drive them.
     pub(super) fn open(rate: f64) -> Result<Self, OpenError> {
         let mut ports = [None, None];
         let mut refused = None;
@@ -64,7 +64,7 @@ impl Sockets {
             match Port::open(family, rate) {
                 Ok(port) => ports[family.index()] = Some(port),
                 Err(OpenError::Bind(error)) if error.is_unsupported_family() => {
-                    tracing::info!(%error, "this machine has no such address family");
+                    tracing::info!(%error, "this machine does not support an address family");
                     refused = refused.or(Some(error));
                 }
                 Err(error) => return Err(error),
@@ -76,7 +76,7 @@ impl Sockets {
         }
     }
 
-    /// Goes round with `worker` until nobody can send it commands any more.
+    /// Runs the rounds of `worker` until its command channel is closed.
     pub(super) async fn drive(mut self, mut worker: Worker) {
         loop {
             match worker.round(&mut self) {
@@ -139,8 +139,7 @@ impl Machine for Sockets {
 
     fn receive(&mut self, family: Family) -> usize {
         let Some(port) = &self.ports[family.index()] else { return 0 };
-        // Whatever error an open socket has, the heartbeats in flight are settled by their
-        // timeouts.
+        // After any error of the socket, heartbeats in flight are settled by their timeouts.
         port.socket.receive(&mut self.inbox).unwrap_or(0)
     }
 
@@ -154,7 +153,7 @@ impl Machine for Sockets {
         }
     }
 
-    /// What waits already wakes as well (epoll(7)).
+    /// A datagram that is already waiting wakes as well (epoll(7)).
     fn watch(&mut self) -> bool {
         self.ports.iter_mut().flatten().all(|port| {
             if port.readiness.is_none() {
@@ -192,10 +191,9 @@ impl Port {
     }
 }
 
-/// The buffer for what arrives and leaves in half a second, in octets; 0 where the system's default
-/// is enough.
+/// The size of a buffer for half a second, in octets; 0 if the system's default is enough.
 ///
-/// So long a probe may be held up, with everything that is due leaving at once afterwards.
+/// A probe may be delayed for that long; afterwards, everything that is due leaves at once.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -206,16 +204,16 @@ fn buffer(rate: f64) -> usize {
     if wanted <= USUAL_BUFFER { 0 } else { wanted.min(i32::MAX as usize / 2) }
 }
 
-/// Says what to do where the system grants less buffer than is wanted.
+/// Logs what to do if the system grants a smaller buffer than wanted.
 fn advise(socket: &Socket, wanted: usize) {
     let Ok(granted) = socket.receive_buffer() else { return };
     if granted < wanted {
         tracing::warn!(
             granted,
             wanted,
-            "replies may be dropped when the probe is held up: allow larger socket buffers by \
-             sysctl -w net.core.rmem_max={wanted} net.core.wmem_max={wanted}, or run with \
-             CAP_NET_ADMIN"
+            "socket buffers are too small, and replies may be dropped while the probe is delayed: \
+             allow larger ones with sysctl -w net.core.rmem_max={wanted} \
+             net.core.wmem_max={wanted}, or run with CAP_NET_ADMIN"
         );
     }
 }
@@ -225,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buffers_hold_half_a_second_and_small_fleets_ask_for_nothing() {
+    fn buffers_hold_half_a_second_and_small_fleets_use_the_default() {
         assert_eq!(buffer(500.0), 0);
         assert_eq!(buffer(100_000.0), 38_400_000);
         assert_eq!(buffer(f64::INFINITY), i32::MAX as usize / 2);

@@ -1,4 +1,4 @@
-//! The probe over loopback, against a plain socket that reflects.
+//! The probe over loopback, with a plain socket that reflects.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::num::NonZeroUsize;
@@ -94,7 +94,7 @@ async fn workers_share_the_targets_and_a_sample_has_them_all_in_order() {
 }
 
 #[tokio::test]
-async fn a_few_targets_are_looked_at_in_the_order_in_which_they_are_asked_for() {
+async fn details_of_a_few_targets_come_in_the_requested_order() {
     let reflector = Reflector::start();
     let options = RunOptions {
         detail: Detail::Changes,
@@ -163,7 +163,8 @@ fn of<'a>(sample: &'a ProbeSample, name: &str) -> &'a TargetSample {
     sample.targets.iter().find(|target| target.target.name == name).unwrap()
 }
 
-/// A sample in which `holds`: waits for it, a minute at most. Every ledger adds up in every one.
+/// Waits for a sample in which `holds` is true, for at most a minute. Checks every ledger in every
+/// sample.
 async fn sampled(probe: &Probe, holds: impl Fn(&ProbeSample) -> bool) -> ProbeSample {
     let waiting = async {
         loop {
@@ -256,11 +257,11 @@ async fn targets_come_go_and_change_while_the_others_go_on() {
     assert_eq!(of(&later, "target 2").address.map(|address| address.port()), {
         silent.local_addr().ok().map(|address| address.port())
     });
-    // It began anew, by another protocol.
+    // It has started anew with another protocol.
     let anew = &of(&later, "target 3").session.record;
     assert!(anew.sent > 0 && anew.invalid.iter().sum::<u64>() == 0);
 
-    // Under its old name, target 0 is a new one.
+    // A target with the name of a removed one is a new target.
     changed.targets.push(same.targets[8].clone());
     assert_eq!(changed.targets[9].name, "target 0");
     assert_eq!(probe.apply(changed.clone()).await.unwrap().added, 1);
@@ -271,7 +272,7 @@ async fn targets_come_go_and_change_while_the_others_go_on() {
     let record = &of(&again, "target 0").session.record;
     assert_eq!((record.duplicates, record.invalid.iter().sum::<u64>()), (0, 0));
 
-    // A configuration with an error changes nothing, and one without targets everything.
+    // A configuration with an error changes nothing; one without targets removes all.
     let mut twice = changed.clone();
     twice.targets.push(changed.targets[0].clone());
     twice.targets.remove(1);
@@ -283,7 +284,7 @@ async fn targets_come_go_and_change_while_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn configurations_that_are_applied_at_once_come_one_after_the_other() {
+async fn concurrent_configurations_are_applied_one_after_the_other() {
     let reflector = Reflector::start();
     let options = RunOptions {
         detail: Detail::Changes,
@@ -296,7 +297,7 @@ async fn configurations_that_are_applied_at_once_come_one_after_the_other() {
     let sizes = [300, 40, 200, 1, 120];
     let sampling = async {
         for _ in 0..20 {
-            // Whole at every moment, whichever it is of.
+            // Each sample has all targets of one of the configurations.
             let sample = probe.sample().await.unwrap();
             let names: Vec<_> = sample.targets.iter().map(|t| t.target.name.as_str()).collect();
             let expected: Vec<_> = (0..names.len()).map(|n| format!("target {n}")).collect();
@@ -319,7 +320,7 @@ async fn configurations_that_are_applied_at_once_come_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn a_name_that_comes_later_is_looked_up_and_known_to_the_next_who_has_it() {
+async fn a_new_name_is_looked_up_and_known_to_later_targets() {
     let reflector = Reflector::start();
     let port = reflector.address.port();
     let named = |name: &str| {
@@ -344,7 +345,7 @@ async fn a_name_that_comes_later_is_looked_up_and_known_to_the_next_who_has_it()
     probe.apply(many).await.unwrap();
     let sample = probe.sample().await.unwrap();
     assert_eq!(sample.targets.len(), 4);
-    assert!(sample.targets.iter().all(is_resolved), "there is nothing to wait for");
+    assert!(sample.targets.iter().all(is_resolved), "known addresses need no lookup");
 }
 
 #[tokio::test]

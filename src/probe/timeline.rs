@@ -1,14 +1,14 @@
-//! When a datagram really arrived: kernel timestamps on the monotonic clock.
+//! Arrival times of datagrams: kernel timestamps on the monotonic clock.
 //!
 //! The kernel stamps datagrams in civil time, which may step; timeouts run on the monotonic clock,
-//! which does not. The driver shows this both clocks before each round of reading, and every
-//! datagram of the round must have arrived since the last. A stamp that fits in there is believed.
+//! which does not. The worker passes both clocks before each round of reading. Every datagram of a
+//! round must have arrived since the round before; a stamp within that time is trusted.
 
 use std::time::Duration;
 
 use crate::model::{Arrival, Moment, Mono, Wall};
 
-/// How the two clocks stood in the last rounds.
+/// Both clocks at the last two rounds.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeline {
     /// The round before this one.
@@ -36,31 +36,32 @@ impl Timeline {
     /// The arrival of a datagram that was read at `read` and stamped `kernel` by the kernel.
     #[must_use]
     pub fn arrival(&self, read: Moment, kernel: Option<Wall>, ttl: Option<u8>) -> Arrival {
-        let believed = kernel.and_then(|wall| {
+        let trusted = kernel.and_then(|wall| {
             let after_step = on_monotonic(read, wall);
             // Civil time may also be stepped within the round, before the datagram is read.
             if !self.stepped && !read.stepped_since(self.round) {
                 return Some((after_step?, Some(wall)));
             }
-            // Read just after a step, it was stamped on one side of it or the other: on the one
-            // that puts it between the rounds.
+            // It was read just after a step, and stamped before or after the step: whichever puts
+            // its arrival between the rounds.
             let before_step = forward(self.last, wall).filter(|&at| at <= read.mono);
             let at = after_step.filter(|&at| at >= self.last.mono).or(before_step)?;
             Some((at, None))
         });
-        let (at, kernel) = believed.unwrap_or((read.mono, None));
+        let (at, kernel) = trusted.unwrap_or((read.mono, None));
         Arrival { at, kernel, read, ttl }
     }
 }
 
-/// The moment `wall` on the monotonic clock, no later than `reference`; `None` where it lies ahead
-/// of that in civil time.
+/// The moment `wall` on the monotonic clock, no later than `reference`; `None` if it lies ahead of
+/// that in civil time.
 fn on_monotonic(reference: Moment, wall: Wall) -> Option<Mono> {
     let ago = u64::try_from(reference.wall.nanos_since(wall)).ok()?;
     (ago <= reference.mono.as_nanos()).then(|| reference.mono - Duration::from_nanos(ago))
 }
 
-/// The moment `wall` on the monotonic clock, no earlier than `reference`.
+/// The moment `wall` on the monotonic clock, no earlier than `reference`; `None` if it lies before
+/// that in civil time.
 fn forward(reference: Moment, wall: Wall) -> Option<Mono> {
     let ahead = u64::try_from(wall.nanos_since(reference.wall)).ok()?;
     Some(reference.mono + Duration::from_nanos(ahead))
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_of_the_future_is_not_believed() {
+    fn a_stamp_of_the_future_is_not_trusted() {
         let timeline = Timeline::new(stamp(0));
         let arrival = timeline.arrival(stamp(1), Some(stamp(2).wall), None);
         assert_eq!((arrival.at, arrival.kernel), (stamp(1).mono, None));
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn slewing_is_no_step() {
+    fn slewing_is_not_a_step() {
         let mut timeline = Timeline::new(stamp(0));
         let mut slewed = stamp(10_000);
         slewed.wall = slewed.wall + Duration::from_millis(5);

@@ -5,18 +5,18 @@ use std::net::SocketAddr;
 use crate::model::{Mono, TargetId, Wall};
 use crate::wire::Request;
 
-/// A heartbeat to be sent: encode it, send it, and tell the fleet what became of it.
+/// A heartbeat to send: encode it, send it, and report the outcome to the fleet.
 #[derive(Debug, Clone, Copy)]
 pub struct Transmit {
-    /// To be given back to [`Fleet::handle_sent`](super::Fleet::handle_sent) or
+    /// To pass to [`Fleet::handle_sent`](super::Fleet::handle_sent) or
     /// [`Fleet::handle_unsent`](super::Fleet::handle_unsent).
     pub ticket: Ticket,
-    /// Where to.
+    /// The destination.
     pub peer: SocketAddr,
     pub(super) session: u32,
 }
 
-/// Which heartbeat of which target.
+/// Identifies a heartbeat of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     pub(super) id: TargetId,
@@ -25,7 +25,8 @@ pub struct Ticket {
 }
 
 impl Transmit {
-    /// What the heartbeat says if it leaves at `at`, for [`Fleet::encode`](super::Fleet::encode).
+    /// The contents of the heartbeat if it leaves at `at`, as
+    /// [`Fleet::encode`](super::Fleet::encode) encodes them.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "the wire carries the low 32 bits")]
     pub fn request(&self, at: Wall) -> Request {

@@ -1,4 +1,4 @@
-//! One target of a worker: what was configured, where its heartbeats go, and its session.
+//! One target of a worker: its settings, its route, and its session.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use crate::wire::Prober;
 use super::event::{Event, Happening};
 use super::routes::{Route, Routes};
 
-/// One target, where it is, and its life.
+/// One target.
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) target: Arc<Target>,
     pub(super) session: Session,
-    /// When the agenda has it next; [`NEVER`] where it does not. Any other entry of the agenda is
+    /// The moment of its valid entry in the agenda; [`NEVER`] if it has none. Any other entry is
     /// void.
     pub(super) wake: Mono,
     pub(super) route: Option<Route>,
-    /// The route before the last change of address: answers may still come that way.
+    /// The route before the last change of address: answers may still come from there.
     pub(super) former: Option<Box<Route>>,
     pub(super) resolution: Resolution,
     pub(super) address_changes: u64,
@@ -30,7 +30,7 @@ pub(super) struct Watched {
 /// A moment that never comes.
 pub(super) const NEVER: Mono = Mono::from_nanos(u64::MAX);
 
-/// What is known of a target's address.
+/// The result of the last lookup of a target's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Resolution {
     Pending,
@@ -39,8 +39,7 @@ pub(super) enum Resolution {
 }
 
 impl Watched {
-    /// A target that has no address yet, sends by `prober`, and whose first heartbeat is due at
-    /// `first`.
+    /// A target without an address, whose heartbeats `prober` encodes, from `first` on.
     pub(super) fn new(
         target: Arc<Target>,
         prober: Arc<dyn Prober>,
@@ -58,11 +57,11 @@ impl Watched {
         }
     }
 
-    /// Its name was looked up: its addresses in order of preference, whatever their ports; none
-    /// where that failed. False where too many targets there expect the same replies, and it has no
-    /// route.
+    /// Its name was looked up. `found` are its addresses in order of preference, without regard to
+    /// their ports; none if the lookup failed. False if it has no route because too many targets at
+    /// its address expect the same replies.
     ///
-    /// The address in use stays in use while it is among them, and while lookups fail.
+    /// The address in use stays in use while it is among `found`, and while lookups fail.
     pub(super) fn resolved(
         &mut self,
         id: TargetId,
@@ -80,7 +79,7 @@ impl Watched {
         self.move_to(id, peer, routes)
     }
 
-    /// Heartbeats go to `peer` from now on. False where no more targets can share it.
+    /// Heartbeats go to `peer` from now on. False if no more targets can share it.
     pub(super) fn move_to(&mut self, id: TargetId, peer: SocketAddr, routes: &mut Routes) -> bool {
         if self.route.is_some_and(|route| route.peer == peer) {
             return true;
@@ -89,7 +88,7 @@ impl Watched {
         let resumed = former.filter(|route| routes.resume(id, **route, self.session.prober()));
         self.leave(id, routes);
         if let Some(route) = resumed {
-            // Back where it was before, with the same session number.
+            // Back at its former address, with the same session number.
             self.address_changes += u64::from(self.former.is_some());
             self.route = Some(*route);
             return true;
@@ -99,7 +98,7 @@ impl Watched {
         self.route.is_some()
     }
 
-    /// Heartbeats go nowhere until there is a new address.
+    /// Heartbeats have no destination until there is a new address.
     pub(super) fn leave(&mut self, id: TargetId, routes: &mut Routes) {
         let Some(route) = self.route.take() else { return };
         routes.leave(id, route, self.session.prober());
@@ -108,13 +107,13 @@ impl Watched {
         }
     }
 
-    /// Something that happened to it at `at`.
+    /// The event that `what` happened to it at `at`.
     pub(super) fn event(&self, at: Wall, what: Happening) -> Event {
         Event { target: self.target.clone(), at, what, evidence: None }
     }
 
-    /// The change of its verdict that has not been reported yet, with what explains it; the probe
-    /// is impaired until `impaired_until`.
+    /// The change of its verdict that has not been reported yet, with its evidence. The probe is
+    /// impaired until `impaired_until`.
     pub(super) fn change(&mut self, now: Moment, impaired_until: Option<Mono>) -> Option<Event> {
         let state = self.session.poll_change()?;
         let misses = self.session.consecutive_misses();
@@ -123,7 +122,7 @@ impl Watched {
         Some(Event { evidence, ..self.event(now.wall, Happening::Changed { state, misses }) })
     }
 
-    /// What explains its trouble at `now`; `impaired` is whether the probe is.
+    /// The evidence for a diagnosis at `now`; `impaired` says whether the probe is impaired.
     fn evidence(&self, now: Moment, impaired: bool) -> Evidence {
         Evidence {
             at: now.wall,
@@ -134,7 +133,7 @@ impl Watched {
         }
     }
 
-    /// Why a heartbeat that has nowhere to go is not sent.
+    /// Why a heartbeat without a route is not sent.
     pub(super) fn unsent_without_route(&self) -> UnsentReason {
         match self.resolution {
             Resolution::Succeeded => UnsentReason::Other,
@@ -143,7 +142,7 @@ impl Watched {
     }
 }
 
-/// How a target is probed and judged.
+/// The settings of a target's session.
 pub(super) fn settings(target: &Target) -> SessionSettings {
     SessionSettings {
         interval: target.interval,

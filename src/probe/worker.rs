@@ -1,10 +1,10 @@
-//! The round of a worker: one thread's targets, on its own machine.
+//! The round of a worker, which probes the targets of one thread.
 //!
 //! In each [round](Worker::round), a [`Worker`] carries out commands, reads what has arrived, sends
-//! what is due, reports what happened, and says how to go on. The round is a synchronous function:
-//! it waits for nothing, and knows time and network through a [`Machine`] alone. The worker owns
-//! its [`Fleet`], and nothing on the way of a heartbeat is shared or locked. Other threads reach it
-//! by [`Command`]s.
+//! what is due, reports what happened, and returns how to continue. The round is a synchronous
+//! function: it never waits, and it reaches time and network through a [`Machine`] only. The worker
+//! owns its [`Fleet`]; no heartbeat needs shared data or a lock. Other threads send it
+//! [`Command`]s.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,38 +26,39 @@ use super::machine::{Family, Machine};
 use super::options::Begin;
 use super::timeline::Timeline;
 
-/// How many commands are carried out in one round, most of which are answers about names.
+/// Maximum number of commands in one round; most are answers about names.
 const COMMANDS_PER_ROUND: usize = 256;
 
-/// How many changes of targets are carried out in one round: some microseconds each.
+/// Maximum number of changes of targets in one round: some microseconds each.
 const CHANGES_PER_ROUND: usize = 64;
 
-/// How many targets are given the addresses of their names in one round: less than a microsecond
-/// each.
+/// Maximum number of targets that receive the addresses of their names in one round: less than a
+/// microsecond each.
 const ADDRESSES_PER_ROUND: usize = 256;
 
-/// How many targets are sampled for a scrape in one round.
+/// Maximum number of targets that are sampled for a scrape in one round.
 const SAMPLED_PER_ROUND: usize = 256;
 
-/// How many are glanced at for a page in one round: some tenths of a microsecond each.
+/// Maximum number of targets that are glanced at for a page in one round: some tenths of a
+/// microsecond each.
 const GLANCED_PER_ROUND: usize = 512;
 
-/// How many batches are sent in one round before arrivals are looked at again.
+/// Maximum number of batches that are sent in one round, before arrivals are read again.
 const BATCHES_PER_ROUND: usize = 8;
 
-/// How long a worker pauses after a busy round. Arrivals carry the kernel's stamps, so they can
-/// wait, and what falls due leaves late by little more than this (the kernel's timer slack, 50 µs,
-/// and the round itself); it makes batches of what would be a system call each.
+/// How long a worker pauses after a busy round, so that datagrams share system calls. Arrivals can
+/// wait, as they carry the kernel's stamps. Heartbeats that fall due meanwhile leave late by at
+/// most this pause, the kernel's timer slack of 50 µs, and the round itself.
 pub const PAUSE: Duration = Duration::from_micros(200);
 
 /// A round that moves at least this many datagrams is a busy one.
 pub const BUSY: usize = 8;
 
-/// After how many busy rounds in a row the watch of the sockets ends: only a worker that sleeps
-/// needs it, and it costs at both ends of every datagram.
+/// Busy rounds in a row after which the sockets are not watched any more: only a worker that sleeps
+/// needs the watch, and it costs time when a datagram is sent and when one arrives.
 const STEADY: u32 = 64;
 
-/// How to go on after a round.
+/// How to continue after a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// The next round begins at once.
@@ -67,11 +68,11 @@ pub enum Next {
     /// The next round begins when a datagram arrives on a watched socket, when a command comes, or
     /// at this moment, if there is one.
     Sleep(Option<Mono>),
-    /// There is no next round, as nobody can send commands any more.
+    /// There is no next round, because the command channel is closed.
     End,
 }
 
-/// A thread's targets, and what is known of its sockets.
+/// The targets of a thread, and the state of its sockets.
 #[derive(Debug)]
 pub struct Worker {
     fleet: Fleet,
@@ -85,15 +86,15 @@ pub struct Worker {
     applying: Applying,
     scrapes: Gathering<(TargetId, TargetSample), WorkerSample>,
     glances: Gathering<(TargetId, TargetGlance), WorkerGlance>,
-    /// Who waits for everything to be settled.
+    /// Requests to report when everything is settled.
     settling: Vec<oneshot::Sender<()>>,
 }
 
 impl Worker {
-    /// A worker for `fleet` on the sockets of `machine`. The heartbeats of targets that are added
-    /// begin as `begin` says. It reports what happens to `events`, and sets `ready` once the first
-    /// changes have been carried out and every target that can be resolved has had its first
-    /// heartbeat settled.
+    /// A worker for `fleet` on the sockets of `machine`. `begin` says when the heartbeats of added
+    /// targets begin. The worker sends events to `events`. It sets `ready` when the first changes
+    /// have been carried out and every target that can be resolved has had its first heartbeat
+    /// settled.
     pub fn new(
         fleet: Fleet,
         begin: Begin,
@@ -132,7 +133,7 @@ impl Worker {
         self.next(machine, received, sent, is_changing)
     }
 
-    /// The commands to come, to be waited for in a [sleep](Next::Sleep).
+    /// The channel of the commands, which also end a [sleep](Next::Sleep).
     pub fn commands(&mut self) -> &mut UnboundedReceiver<Command> {
         &mut self.commands
     }
@@ -153,7 +154,7 @@ impl Worker {
             Command::Look(ids, to) => {
                 let now = machine.now();
                 let looks = ids.iter().map(|&id| self.fleet.look(id, now));
-                // Whoever asked may have left.
+                // The client may be gone.
                 let _ = to.send(looks.collect());
             }
             Command::Stop => self.fleet.stop(),
@@ -161,10 +162,10 @@ impl Worker {
         }
     }
 
-    /// Carries out the commands that wait, in order; false once nobody can send any more.
+    /// Carries out the commands that wait, in order; false if the channel is closed.
     ///
-    /// A change of the targets is only begun here, and no further command is carried out until it
-    /// is done: a later request is answered by the targets as they are then.
+    /// A change of the targets only begins here, and no further command is carried out until it is
+    /// done: a later query sees the changed targets.
     fn take_commands(&mut self, machine: &mut impl Machine) -> bool {
         use tokio::sync::mpsc::error::TryRecvError;
         for _ in 0..COMMANDS_PER_ROUND {
@@ -180,7 +181,7 @@ impl Worker {
         true
     }
 
-    /// Goes on with what changes the targets; true while there is more to do.
+    /// Continues the changes of targets and addresses; true while there is more to do.
     fn change_targets(&mut self, machine: &impl Machine, now: Mono) -> bool {
         let carries = |address| machine.has(Family::of(address));
         self.applying.proceed(CHANGES_PER_ROUND, &mut self.fleet, now, carries);
@@ -221,7 +222,8 @@ impl Worker {
         Moved { datagrams, all: false }
     }
 
-    /// Hands what is due at `now` to the lanes, and says whether it stopped because one is full.
+    /// Hands heartbeats that are due at `now` to the lanes. Returns whether it stopped because a
+    /// lane is full.
     fn fill_batches(&mut self, now: Moment, leaving: Moment) -> bool {
         while let Some(transmit) = self.fleet.poll_transmit(now) {
             let family = Family::of(transmit.peer);
@@ -236,10 +238,10 @@ impl Worker {
         false
     }
 
-    /// Passes on what happened.
+    /// Reports events, readiness, and that everything is settled.
     fn report(&mut self) {
         while let Some(event) = self.fleet.poll_event() {
-            // Nobody has to listen.
+            // The receiver may be gone.
             let _ = self.events.send(event);
         }
         let is_asked = !self.ready.load(Ordering::Relaxed) && self.applying.is_done();
@@ -253,7 +255,7 @@ impl Worker {
         }
     }
 
-    /// Samples and glances at some targets for those who wait.
+    /// Samples and glances at some targets for the requests that wait.
     fn answer(&mut self, now: Mono) {
         let Self { fleet, lanes, scrapes, glances, .. } = self;
         scrapes.gather(
@@ -282,7 +284,7 @@ impl Worker {
         );
     }
 
-    /// How to go on after a round that moved so much.
+    /// How to continue after a round that has received and sent this much.
     fn next(
         &mut self,
         machine: &mut impl Machine,

@@ -1,4 +1,4 @@
-//! The fleet on a clock of its own: what is due when, and whose an answer is.
+//! The fleet on a simulated clock: schedules, and the targets that answers are for.
 
 mod change;
 
@@ -34,12 +34,12 @@ fn peer(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// A fleet on a clock.
+/// A fleet on a simulated clock.
 struct Driven {
     fleet: Fleet,
-    /// All that left, in order.
+    /// The heartbeats that left, in order.
     sent: Vec<(Transmit, Moment)>,
-    /// Its octets.
+    /// Their octets.
     requests: Vec<Vec<u8>>,
 }
 
@@ -67,7 +67,7 @@ impl Driven {
         }
     }
 
-    /// Answers what left as the `index`-th in all, at `millis`, from the address it was sent to.
+    /// Answers heartbeat `index` of `sent` at `millis`, from the address it was sent to.
     fn answer(&mut self, index: usize, millis: u64) {
         let (transmit, sent) = self.sent[index];
         let request = wire::recognise(&self.requests[index], sent.wall).unwrap();
@@ -137,7 +137,7 @@ fn answers_from_the_address_before_the_last_change_still_count() {
 }
 
 #[test]
-fn an_address_that_comes_back_is_the_one_in_use() {
+fn a_target_returns_to_its_former_address() {
     let mut driven = Driven::new(&["fra.example"]);
     for address in ["192.0.2.1", "192.0.2.2", "192.0.2.1"] {
         driven.fleet.handle_addresses(id(0), &[ip(address)]);
@@ -150,7 +150,7 @@ fn an_address_that_comes_back_is_the_one_in_use() {
 }
 
 #[test]
-fn failed_lookups_keep_the_address_and_other_addresses_do_not_push_it_out() {
+fn failed_lookups_and_further_addresses_keep_the_address_in_use() {
     let mut driven = Driven::new(&["fra.example:862"]);
     driven.fleet.handle_addresses(id(0), &[]);
     let sample = driven.sample(0, 0);
@@ -182,7 +182,7 @@ fn without_an_address_heartbeats_fall_due_and_are_misses() {
 }
 
 #[test]
-fn an_icmp_error_explains_for_the_target_whose_heartbeat_it_quotes_and_settles_nothing() {
+fn an_icmp_error_counts_for_the_target_that_it_quotes_and_settles_nothing() {
     let mut driven = Driven::new(&["192.0.2.1", "ping://192.0.2.1", "192.0.2.2"]);
     driven.run_to(999);
     let quote = b"Ping 1 Thu Jan  1 00:00:00 1970";
@@ -195,9 +195,9 @@ fn an_icmp_error_explains_for_the_target_whose_heartbeat_it_quotes_and_settles_n
     ] {
         driven.fleet.handle_icmp(peer(about), quote, IcmpKind::PortUnreachable, at(1_000));
     }
-    for (number, told) in [0, 2, 1].into_iter().enumerate() {
+    for (number, errors) in [0, 2, 1].into_iter().enumerate() {
         let session = driven.sample(number, 1_000).session;
-        assert_eq!(session.record.icmp_errors[IcmpKind::PortUnreachable.index()], told);
+        assert_eq!(session.record.icmp_errors[IcmpKind::PortUnreachable.index()], errors);
         assert_eq!((session.record.lost, session.in_flight), (0, 1));
     }
     let icmp = Happening::Icmp(IcmpKind::PortUnreachable);
@@ -210,7 +210,7 @@ fn an_icmp_error_explains_for_the_target_whose_heartbeat_it_quotes_and_settles_n
 }
 
 #[test]
-fn stopping_leaves_the_timeouts_of_what_is_in_flight() {
+fn stopping_keeps_the_timeouts_of_heartbeats_in_flight() {
     let mut driven = Driven::new(&["192.0.2.1", "192.0.2.2"]);
     assert!(!driven.fleet.is_settled());
     driven.run_to(1_000);
@@ -241,7 +241,7 @@ fn a_limit_ends_every_targets_schedule() {
 }
 
 #[test]
-fn ready_is_when_every_target_that_can_be_resolved_has_settled_one() {
+fn a_fleet_is_ready_when_every_target_that_can_be_resolved_has_settled_a_heartbeat() {
     let mut driven = Driven::new(&["192.0.2.1", "nowhere.example", "fra.example"]);
     driven.fleet.handle_addresses(id(1), &[]);
     driven.run_to(999);
@@ -255,7 +255,7 @@ fn ready_is_when_every_target_that_can_be_resolved_has_settled_one() {
 }
 
 #[test]
-fn being_late_skipping_and_drops_impair_for_a_minute() {
+fn lateness_skipping_and_drops_impair_the_probe_for_a_minute() {
     let mut driven = Driven::new(&["192.0.2.1"]);
     let first = driven.fleet.poll_timeout().unwrap();
     let send = |driven: &mut Driven, late: Duration| {
@@ -292,7 +292,7 @@ fn a_datagram_too_long_for_any_reply_is_malformed() {
 }
 
 #[test]
-fn transmit_stamps_reach_the_heartbeat_they_are_of() {
+fn a_transmit_stamp_reaches_its_heartbeat() {
     let mut driven = Driven::new(&["192.0.2.1"]);
     driven.run_to(999);
     let (transmit, sent) = driven.sent[0];
@@ -304,7 +304,7 @@ fn transmit_stamps_reach_the_heartbeat_they_are_of() {
 }
 
 #[test]
-fn a_change_carries_what_explains_it_at_that_moment() {
+fn a_change_carries_its_evidence() {
     let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
     fleet.add(id(0), Arc::new(target("192.0.2.1")), at(0).mono);
     let mut driven = Driven { fleet, sent: Vec::new(), requests: Vec::new() };
@@ -323,7 +323,7 @@ fn a_change_carries_what_explains_it_at_that_moment() {
 }
 
 #[test]
-fn a_fleet_tells_no_more_than_it_was_asked_to() {
+fn a_fleet_reports_only_changes_if_asked_for_only_changes() {
     let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
     fleet.add(id(0), Arc::new(target("192.0.2.1")), at(0).mono);
     let mut driven = Driven { fleet, sent: Vec::new(), requests: Vec::new() };

@@ -34,7 +34,7 @@ fn moved(from: &str, to: &str) -> Target {
 }
 
 #[test]
-fn what_comes_for_a_target_that_is_gone_never_touches_the_next_user_of_its_slot() {
+fn datagrams_for_a_removed_target_never_touch_the_next_user_of_its_slot() {
     for protocol in ["heartbeat", "ping", "stamp"] {
         let text = format!("{protocol}://192.0.2.1:862");
         let mut driven = Driven::new(&[&text]);
@@ -44,7 +44,7 @@ fn what_comes_for_a_target_that_is_gone_never_touches_the_next_user_of_its_slot(
         let quote = driven.requests[0].clone();
         driven.fleet.remove(old, at(1_000).mono);
         assert!(driven.fleet.is_empty() && driven.fleet.sample(old, at(1_000).mono).is_none());
-        // The same name at the same address, and its own heartbeat 0 is in flight.
+        // The new target has the same name and address, and its own heartbeat 0 is in flight.
         driven.add(new, &text, 1_000);
         driven.run_to(1_999);
         assert_eq!((driven.sent.len(), driven.sent[1].0.ticket.sequence), (2, 0));
@@ -80,7 +80,7 @@ fn what_comes_for_a_target_that_is_gone_never_touches_the_next_user_of_its_slot(
 }
 
 #[test]
-fn the_session_number_of_a_target_that_is_gone_is_free_again_later() {
+fn the_session_number_of_a_removed_target_is_free_again_later() {
     let mut driven = Driven::new(&["192.0.2.1", "192.0.2.7"]);
     driven.run_to(10);
     driven.fleet.remove(id(0), at(10).mono);
@@ -99,7 +99,7 @@ fn the_session_number_of_a_target_that_is_gone_is_free_again_later() {
 }
 
 #[test]
-fn an_address_that_was_left_twice_gives_its_number_to_no_newcomer_at_once() {
+fn a_session_number_at_a_former_address_is_not_reused_at_once() {
     let mut driven = Driven::new(&["stamp://192.0.2.1"]);
     driven.run_to(999);
     for (address, millis) in [("stamp://192.0.2.2", 1_000), ("stamp://192.0.2.3", 1_001)] {
@@ -114,11 +114,11 @@ fn an_address_that_was_left_twice_gives_its_number_to_no_newcomer_at_once() {
 }
 
 #[test]
-fn a_target_waits_for_a_place_that_another_is_about_to_leave() {
+fn a_target_waits_until_another_leaves_its_address() {
     let mut driven = Driven::new(&["dns://192.0.2.1", "dns://192.0.2.2"]);
     driven.retune(id(0), moved("dns://192.0.2.1", "dns://192.0.2.2"), 0);
     assert_eq!(driven.fleet.address(id(0)), None, "it is taken");
-    // It is not tried at an address that it does not have any more.
+    // It is not routed to an address that it no longer has.
     driven.retune(id(0), moved("dns://192.0.2.1", "dns://192.0.2.3"), 0);
     assert!(!driven.fleet.retry_routes(9));
     assert_eq!(driven.fleet.address(id(0)), Some(peer("192.0.2.3:53")));
@@ -132,7 +132,7 @@ fn a_target_waits_for_a_place_that_another_is_about_to_leave() {
 }
 
 #[test]
-fn no_more_session_numbers_are_kept_back_than_there_is_room_for() {
+fn the_number_of_retired_session_numbers_is_bounded() {
     let mut driven = Driven::new(&[]);
     let mut own = id(0);
     for _ in 0..Routes::MAX_RETIRED + 10 {
@@ -157,7 +157,7 @@ fn removing_targets_disturbs_no_other() {
     }
     driven.run_to(9_999);
     quiet.run_to(9_999);
-    // The last class, and nobody else.
+    // Only every eleventh slot is left.
     let left: Vec<usize> = (0..40).filter(|slot| slot % 11 == 10).collect();
     assert_eq!(driven.fleet.len(), left.len());
     for slot in left {
@@ -187,7 +187,7 @@ fn a_new_interval_takes_effect_at_once_and_keeps_what_was_counted() {
     assert!(own.iter().map(|(sequence, _)| *sequence).eq(0..11));
     assert!(own[1..].windows(2).all(|pair| pair[1].1.since(pair[0].1) == MILLISECOND * 100));
     assert_eq!(driven.fleet.schedule_lag().sum(), 0, "and nothing was late");
-    // Back again: it is not looked at every 100 ms for ever.
+    // Back to the slow interval.
     driven.retune(id(1), slow, 3_000);
     driven.run_to(60_000);
     let Snapshot { record, in_flight, .. } = driven.sample(1, 60_000).session;
@@ -228,7 +228,7 @@ fn another_name_means_no_address_until_it_is_resolved() {
     let sample = driven.sample(0, 2_999);
     assert_eq!((sample.address_changes, sample.session.record.received), (1, 1));
     assert_eq!(sample.session.record.unsent[UnsentReason::Unresolved.index()], 1);
-    // Back to where it was: that is the former address.
+    // Back at its former address.
     driven.retune(id(0), moved("fra.example", "fra.example"), 3_000);
     driven.resolve("fra.example", &["192.0.2.2"]);
     assert_eq!(driven.sample(0, 3_000).address_changes, 1);
@@ -239,7 +239,7 @@ fn another_name_means_no_address_until_it_is_resolved() {
 }
 
 #[test]
-fn another_port_of_the_same_name_needs_no_lookup_and_known_addresses_no_wait() {
+fn a_new_port_or_a_known_name_needs_no_lookup() {
     let mut driven = Driven::new(&["fra.example:862", "ams.example"]);
     driven.resolve("fra.example", &["192.0.2.1"]);
     driven.retune(id(0), moved("fra.example:862", "fra.example:863"), 0);
@@ -257,7 +257,7 @@ fn another_port_of_the_same_name_needs_no_lookup_and_known_addresses_no_wait() {
 }
 
 #[test]
-fn a_name_that_means_nothing_takes_over_no_address_of_another_host() {
+fn a_name_without_address_does_not_keep_the_address_of_another_host() {
     for before in ["fra.example", "192.0.2.1"] {
         let mut driven = Driven::new(&[before]);
         driven.resolve("fra.example", &["192.0.2.1"]);
@@ -274,7 +274,7 @@ fn a_name_that_means_nothing_takes_over_no_address_of_another_host() {
 }
 
 #[test]
-fn another_port_counts_while_lookups_fail() {
+fn a_new_port_takes_effect_while_lookups_fail() {
     let mut driven = Driven::new(&["fra.example:862"]);
     driven.resolve("fra.example", &["192.0.2.1"]);
     driven.resolve("fra.example", &[]);
@@ -286,7 +286,7 @@ fn another_port_counts_while_lookups_fail() {
 }
 
 #[test]
-fn an_answer_about_a_name_reaches_all_who_have_it_some_at_a_time() {
+fn the_addresses_of_a_name_reach_all_its_targets_some_at_a_time() {
     let mut driven = Driven::new(&[]);
     for slot in 0..100 {
         let named = Target { name: slot.to_string(), ..target("fra.example") };
@@ -306,7 +306,7 @@ fn an_answer_about_a_name_reaches_all_who_have_it_some_at_a_time() {
 }
 
 #[test]
-fn targets_that_are_added_to_a_limited_or_stopped_fleet_know_it() {
+fn a_limit_and_a_stop_apply_to_targets_that_are_added_later() {
     let mut driven = Driven::new(&["192.0.2.1"]);
     driven.fleet.limit(3);
     driven.add(id(1), "192.0.2.2", 0);
@@ -320,7 +320,7 @@ fn targets_that_are_added_to_a_limited_or_stopped_fleet_know_it() {
 }
 
 #[test]
-fn a_removed_target_holds_up_neither_readiness_nor_the_end() {
+fn a_removed_target_delays_neither_readiness_nor_settlement() {
     let mut driven = Driven::new(&["192.0.2.1", "192.0.2.2"]);
     driven.run_to(999);
     driven.answer(0, 1_000);
@@ -363,7 +363,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     /// Whatever is done to targets, each heartbeat that left is settled once, for its own target,
-    /// and nothing falls due that is not a target's.
+    /// and the agenda stays bounded.
     #[test]
     fn ledgers_add_up_while_targets_come_go_and_change(steps in steps()) {
         let mut driven = Driven::new(&[]);
@@ -416,7 +416,7 @@ proptest! {
                     let before = received(&driven);
                     driven.answer(index, millis);
                     for (other, count) in received(&driven) {
-                        prop_assert!(other == id || before[&other] == count, "{id:?} is not {other:?}");
+                        prop_assert!(other == id || before[&other] == count, "answer of {id:?} for {other:?}");
                     }
                 }
                 Step::Resolve(n) => {
@@ -436,7 +436,7 @@ proptest! {
                 prop_assert_eq!(record.sent, record.received + record.lost + in_flight);
                 prop_assert_eq!(record.sent, sent.get(&id).copied().unwrap_or(0));
             }
-            // Every target is looked at again, or has nothing to be looked at for.
+            // While there are targets, the agenda has a wake-up, overdue by less than a second.
             let wake = driven.fleet.poll_timeout();
             prop_assert!(present.is_empty() || wake.is_some_and(|wake| wake > at(millis).mono - SECOND));
             prop_assert!(driven.fleet.agenda.len() <= 2 * present.len() + VOID_ENTRIES);
