@@ -1,7 +1,7 @@
-//! `cargo bench --bench micro`: what each step of a heartbeat's life costs, without the kernel.
+//! `cargo bench --bench micro`: the cost of each step of a heartbeat's life, without the kernel.
 //!
-//! Everything here is pure: moments are made up, and nothing is sent. What the kernel takes is in
-//! `cargo bench --bench capacity`. CPU time is measured, so that a busy machine disturbs little.
+//! Time is simulated, and nothing is sent. `cargo bench --bench capacity` measures the cost of the
+//! kernel. Only CPU time counts, so that a busy machine has little influence.
 
 use std::collections::BTreeSet;
 use std::hint::black_box;
@@ -24,10 +24,10 @@ use udp_heartbeat::wire::{self, Arrived, MAX_DATAGRAM, Prober, Protocol, Reply, 
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// From sending to receiving.
+/// The time from sending to receiving.
 const ROUND_TRIP: Duration = Duration::from_micros(150);
 
-/// A day of 2025, as every protocol takes it for now.
+/// A moment of 2025, which every protocol accepts as the present.
 const START: Moment = Moment {
     mono: Mono::from_nanos(1_000_000_000_000),
     wall: Wall::from_nanos(1_735_787_045_678_000_000),
@@ -88,7 +88,7 @@ fn wire(criterion: &mut Criterion) {
     }
 }
 
-/// One target's life, a heartbeat an iteration: answered, or lost.
+/// The session of one target: each iteration is a heartbeat that is answered, or one that is lost.
 fn session(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("session");
     let settings = SessionSettings {
@@ -133,14 +133,14 @@ fn session(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A batch of heartbeats through a whole fleet an iteration: due, encoded, sent, stamped,
-/// reflected, answered.
+/// A whole fleet: each iteration is a batch of heartbeats that are due, encoded, sent, stamped,
+/// reflected, and answered.
 fn fleet(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fleet");
     group.throughput(Throughput::Elements(Stream::BATCH.into()));
     for targets in [100, 10_000, 100_000] {
         let mut stream = Stream::new(targets);
-        // Once round, so that every target is known to answer.
+        // Every target is probed once, so that it is known to answer.
         for _ in 0..=targets / Stream::BATCH {
             stream.step();
         }
@@ -156,14 +156,14 @@ fn record(criterion: &mut Criterion) {
     let mut delay: u64 = 0;
     criterion.bench_function("record/observe", |bencher| {
         bencher.iter(|| {
-            // Delays of up to 16 ms in no order that a branch could be guessed from.
+            // Delays of up to 16 ms, in an order that the branch predictor cannot guess.
             delay = delay.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             histogram.observe(black_box(delay >> 40));
         });
     });
 }
 
-/// A whole scrape, written to nowhere.
+/// A whole scrape, whose octets are discarded.
 fn exposition(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("exposition");
     group.sample_size(10);
@@ -175,7 +175,7 @@ fn exposition(criterion: &mut Criterion) {
         let sample = stream.sample();
         let mut octets = Octets(0);
         if let Err(error) = encode_probe(&sample, &mut octets) {
-            unreachable!("nowhere takes everything: {error}");
+            unreachable!("counting octets cannot fail: {error}");
         }
         group.throughput(Throughput::Bytes(octets.0));
         group.bench_function(BenchmarkId::from_parameter(targets), |bencher| {
@@ -212,28 +212,28 @@ fn impairments(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The heartbeats of a fleet over a link that answers all, in order.
+/// The heartbeats of a fleet over a link on which all are answered, in order.
 struct Stream {
     fleet: Fleet,
     now: Moment,
-    /// In this time, a batch falls due.
+    /// The time in which a batch falls due.
     pace: Duration,
     /// Sent and not answered yet.
     under_way: Vec<(Transmit, Moment)>,
-    /// What was under way before; kept for its memory.
+    /// The heartbeats that were under way before; kept to reuse its memory.
     arriving: Vec<(Transmit, Moment)>,
     request: Vec<u8>,
     reply: Vec<u8>,
 }
 
 impl Stream {
-    /// As many as leave in one system call.
+    /// The number of heartbeats that leave in one system call.
     const BATCH: u32 = 64;
 
-    /// So many STAMP targets at four addresses.
+    /// A fleet of this many STAMP targets at four addresses.
     fn new(targets: u32) -> Self {
         let mut fleet = Fleet::new(&default_rtt_buckets(), Detail::Changes, 0);
-        // As the probe adds them: in the order in which they fall due.
+        // In the order in which they fall due, as the probe adds them.
         for number in 0..targets {
             let first = START.mono + Duration::from_secs(1) * number / targets;
             fleet.add_from(TargetId::first(number), Arc::new(target(number)), first);
@@ -300,13 +300,13 @@ impl Stream {
     }
 }
 
-/// The CPU time of this thread, of which all is spent in what is measured.
+/// The CPU time of this thread, which does nothing but the measured work.
 struct CpuTime;
 
 impl CpuTime {
-    #[expect(clippy::disallowed_methods, reason = "CPU time is no moment")]
+    #[expect(clippy::disallowed_methods, reason = "CPU time is not a moment")]
     fn now() -> Duration {
-        // Every thread has this clock.
+        // This clock exists for every thread.
         clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
     }
 }
@@ -340,7 +340,7 @@ impl Measurement for CpuTime {
     }
 }
 
-/// Counts what is written.
+/// Counts the octets that are written.
 struct Octets(u64);
 
 impl io::Write for Octets {
@@ -369,12 +369,12 @@ fn prober(protocol: Protocol) -> Arc<dyn Prober> {
     protocol.default_options().prober(0)
 }
 
-/// One whose replies repeat nothing.
+/// A prober whose replies echo no timestamp.
 fn silent() -> Arc<dyn Prober> {
     prober(wire::by_name("heartbeat").expect("a protocol"))
 }
 
-/// An answer with all that a protocol can tell, but no echo: the session's protocol wants none.
+/// A reply with all that a protocol can report, except an echo, which the session's protocol lacks.
 fn reply(sequence: u64) -> Reply {
     Reply {
         session: None,

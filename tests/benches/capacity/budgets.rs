@@ -1,4 +1,4 @@
-//! The budgets of the design: what was measured enters, met or not leaves.
+//! Compares the measurements with the budgets of the design.
 
 use std::time::Duration;
 
@@ -7,30 +7,30 @@ use super::size::Measured;
 use super::table::{Table, kibibytes, micros, millis, percent, quantile};
 use super::truth::Truth;
 
-/// The targets of the capacity budget.
+/// The number of targets of the capacity budget.
 const CAPACITY: usize = 100_000;
 
-/// CPU time by the heartbeat, as a multiple of the bare loop's.
+/// CPU time per heartbeat, as a multiple of the bare loop's.
 const CPU: f64 = 2.0;
 
-/// Between the reported mean of the round trips and a capture's.
+/// Difference between the reported mean round trip and that of a packet capture.
 const RTT_ERROR: Duration = Duration::from_micros(10);
 
 /// The 99th percentile of the schedule lag, with and without scrapes.
 const LAG: Duration = Duration::from_millis(2);
 
-/// A scrape, and of how many targets.
+/// Duration of a scrape, and its number of targets.
 const SCRAPE: Duration = Duration::from_millis(500);
 const SCRAPED: usize = 10_000;
 
-/// Memory by the target at rest, in octets.
+/// Memory per target at rest, in octets.
 const MEMORY: f64 = 2048.0;
 
-/// A budget, as it stands.
+/// A budget and its measurement.
 struct Budget {
     what: &'static str,
     bound: String,
-    /// What was measured and whether it keeps within the bound; `None` where nothing was.
+    /// The measured value, and whether it is within the bound; `None` if nothing was measured.
     measured: Option<(String, bool)>,
 }
 
@@ -63,7 +63,7 @@ fn all(sizes: &[Measured], truth: Option<&Truth>) -> Vec<Budget> {
             measured: largest.map(|size| (percent(size.answered()), size.is_whole())),
         },
         Budget {
-            what: "CPU of the probe by the heartbeat, at 100,000/s, to the bare loop's",
+            what: "CPU of the probe per heartbeat, at 100,000/s, relative to the bare loop",
             bound: format!("≤ {CPU:.2} ×"),
             measured: largest.map(|size| {
                 let ratio = size.probe_cpu.as_secs_f64() / size.floor.bare.as_secs_f64();
@@ -71,7 +71,7 @@ fn all(sizes: &[Measured], truth: Option<&Truth>) -> Vec<Budget> {
             }),
         },
         Budget {
-            what: "mean RTT to a capture's, at 10,000/s, idle",
+            what: "mean RTT, difference from a capture, at 10,000/s, idle",
             bound: format!("≤ {}", micros(RTT_ERROR)),
             measured: truth.map(|truth| (micros(truth.idle), truth.idle <= RTT_ERROR)),
         },
@@ -99,7 +99,7 @@ fn all(sizes: &[Measured], truth: Option<&Truth>) -> Vec<Budget> {
             }),
         },
         Budget {
-            what: "memory by the target at rest, of the largest size",
+            what: "memory per target at rest, at the largest size",
             bound: format!("≤ {}", kibibytes(MEMORY)),
             measured: sizes.first().zip(sizes.last()).and_then(|(base, size)| {
                 let octets = size.octets_per_target(base)?;

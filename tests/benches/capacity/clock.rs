@@ -1,4 +1,4 @@
-//! The clocks of the benchmark: how much time has passed, and how much of it a CPU worked.
+//! The clocks of the benchmark: elapsed time and CPU time.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use nix::time::ClockId;
 use udp_heartbeat::model::Mono;
 use udp_heartbeat::net;
 
-/// CPU time of the calling thread so far, user's and system's, to the nanosecond.
+/// CPU time of the calling thread so far, user and system, to the nanosecond.
 pub(crate) fn thread_cpu() -> anyhow::Result<Duration> {
     read(ClockId::CLOCK_THREAD_CPUTIME_ID)
 }
 
-/// What `clock` shows.
-#[expect(clippy::disallowed_methods, reason = "CPU time is no moment, and this is no pure code")]
+/// The present time of `clock`.
+#[expect(clippy::disallowed_methods, reason = "CPU time is not a moment, and this is not pure")]
 pub(crate) fn read(clock: ClockId) -> anyhow::Result<Duration> {
     Ok(nix::time::clock_gettime(clock)?.into())
 }
@@ -22,12 +22,12 @@ pub(crate) fn read(clock: ClockId) -> anyhow::Result<Duration> {
 pub(crate) struct Watch(Mono);
 
 impl Watch {
-    /// One that starts now.
+    /// Starts a stopwatch.
     pub(crate) fn start() -> Self {
         Self(net::now().mono)
     }
 
-    /// The time since it was started.
+    /// The time since the start.
     pub(crate) fn elapsed(self) -> Duration {
         net::now().mono.since(self.0)
     }

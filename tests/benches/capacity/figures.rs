@@ -1,4 +1,4 @@
-//! What a scrape of the probe says: the text of `/metrics` enters, sums over all targets leave.
+//! Reads the text of `/metrics` and sums its figures over all targets.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ pub(crate) struct Figures {
     pub(crate) unsent: u64,
     /// Datagrams that the kernel dropped on the probe's sockets.
     pub(crate) drops: u64,
-    /// Round trips measured by kernel stamps, and by the user's clock.
+    /// Round trips measured by kernel stamps, and by the user-space clock.
     pub(crate) kernel_stamps: u64,
     pub(crate) user_stamps: u64,
     pub(crate) rtt: Histogram,
     pub(crate) lag: Histogram,
-    /// How many targets there are, and for how many of them the ledger does not add up.
+    /// The number of targets, and of those whose ledger does not add up.
     pub(crate) targets: usize,
     pub(crate) unbalanced: usize,
 }
@@ -70,8 +70,8 @@ impl Figures {
         Ok(())
     }
 
-    /// Sums the ledgers up, and checks that each target's adds up: sent = received + lost +
-    /// `in_flight`. Every family has the targets in the same order.
+    /// Sums the ledgers, and checks that each one adds up: sent = received + lost + `in_flight`.
+    /// Every family has the targets in the same order.
     fn settle(&mut self, ledgers: &Ledgers<'_>) {
         let [sent, received, lost, in_flight] = &ledgers.0;
         let total = |column: &[(&str, f64)]| whole(column.iter().map(|(_, value)| value).sum());
@@ -82,7 +82,7 @@ impl Figures {
             |&(((target, sent), received), (lost, in_flight))| {
                 let same =
                     [received.0, lost.0, in_flight.0].into_iter().all(|name| name == *target);
-                // Whole numbers below 2⁵³ have no rounding.
+                // Whole numbers below 2⁵³ are exact.
                 same && whole(*sent) == whole(received.1 + lost.1 + in_flight.1)
             },
         );
@@ -90,7 +90,7 @@ impl Figures {
     }
 }
 
-/// The four columns of the ledger: each target's labels and its value.
+/// The four columns of the ledgers: each target's labels and its value.
 #[derive(Debug, Default)]
 struct Ledgers<'a>([Vec<(&'a str, f64)>; 4]);
 
@@ -113,7 +113,7 @@ impl Histogram {
         Ok(())
     }
 
-    /// What was counted since `earlier`.
+    /// The counts since `earlier`.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         let mut later = self.clone();
         for ((_, count), (_, before)) in later.buckets.iter_mut().zip(&earlier.buckets) {
@@ -128,14 +128,14 @@ impl Histogram {
         self.buckets.last().map_or(0, |(_, count)| *count)
     }
 
-    /// The mean, of at least one value.
+    /// The mean; `None` if there are no values.
     pub(crate) fn mean(&self) -> Option<Duration> {
         let mean = self.sum / self.count() as f64;
         Duration::try_from_secs_f64(mean).ok()
     }
 
-    /// The quantile `q`, spread evenly over its bucket as Prometheus's `histogram_quantile` has it;
-    /// it is known to lie in that bucket, no more.
+    /// The quantile `q`, interpolated within its bucket as by Prometheus's `histogram_quantile`:
+    /// only the bucket is certain.
     pub(crate) fn quantile(&self, q: f64) -> Option<Quantile> {
         let rank = q * self.count() as f64;
         let index =
@@ -151,7 +151,7 @@ impl Histogram {
     }
 }
 
-/// A quantile as far as a histogram knows it.
+/// A quantile, to the precision of a histogram.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Quantile {
     /// About this.
@@ -160,7 +160,7 @@ pub(crate) enum Quantile {
     Above(Duration),
 }
 
-/// A count, which the text format has as a double.
+/// A count, which the text format writes as a double.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are whole")]
 fn whole(count: f64) -> u64 {
     count.round() as u64

@@ -1,8 +1,9 @@
-//! The floor: what a round trip costs where nothing is done but sendmmsg(2) and recvmmsg(2).
+//! The floor: the cost of a round trip by nothing but sendmmsg(2) and recvmmsg(2).
 //!
-//! One thread sends batches of 64 datagrams of 44 octets (as long as STAMP's) to an echo thread
-//! over loopback and reads them back; CPU time is that of the sending thread alone, as a probe is
-//! one end alone. Like a probe's, the socket is not connected: each datagram has its address.
+//! One thread sends batches of 64 datagrams of 44 octets (the size of STAMP) to an echo thread over
+//! loopback and reads them back. Only the CPU time of the sending thread is measured, because a
+//! probe is only one end. The socket is not connected, like a probe's: each datagram has its
+//! address.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -22,22 +23,22 @@ use nix::sys::time::TimeSpec;
 
 use super::clock;
 
-/// Datagrams a system call.
+/// Datagrams per system call.
 const BATCH: usize = 64;
 
-/// Octets a datagram.
+/// Octets per datagram.
 const OCTETS: usize = 44;
 
-/// Datagrams under way at most: enough that neither end sleeps for want of work.
+/// Maximum number of datagrams under way: enough that neither end runs out of work and sleeps.
 const UNDER_WAY: usize = 8 * BATCH;
 
 /// Round trips of one measurement.
 const ROUND_TRIPS: usize = 100_000;
 
-/// How often it is measured; the median counts.
+/// The number of measurements; the result is their median.
 const REPETITIONS: usize = 5;
 
-/// How long an echo may take before the loop gives up.
+/// How long an echo may take before the loop gives up, in milliseconds.
 const PATIENCE: u16 = 1000;
 
 /// CPU time of the sending end for one round trip.
@@ -69,7 +70,7 @@ fn once(stamps: bool) -> anyhow::Result<Duration> {
     let echo = socket()?;
     let address = match echo.local_addr()? {
         std::net::SocketAddr::V4(address) => address,
-        std::net::SocketAddr::V6(_) => anyhow::bail!("an IPv6 address of an IPv4 socket"),
+        std::net::SocketAddr::V6(_) => anyhow::bail!("an IPv4 socket has an IPv6 address"),
     };
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -84,7 +85,7 @@ fn once(stamps: bool) -> anyhow::Result<Duration> {
 fn socket() -> anyhow::Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.set_nonblocking(true)?;
-    // All that is under way fits, at about a kibibyte of bookkeeping each.
+    // Holds all datagrams under way, at about 1 KiB of kernel memory each.
     setsockopt(&socket, sockopt::RcvBuf, &(4 << 20))?;
     Ok(socket)
 }
@@ -161,7 +162,7 @@ impl Sender {
         Ok(took / u32::try_from(received)?)
     }
 
-    /// Reads a batch of timestamps, where there are any, and a batch of echoes.
+    /// Reads all timestamps that wait, if there are any, and a batch of echoes.
     fn read(&mut self, received: &mut usize, stamped: &mut usize) -> anyhow::Result<usize> {
         let fd = self.socket.as_raw_fd();
         let mut moved = 0;
@@ -180,7 +181,7 @@ impl Sender {
     }
 }
 
-/// Sends a datagram to each of `peers`, and says how many left.
+/// Sends a datagram to each of `peers`. Returns how many left.
 fn send(
     fd: RawFd,
     headers: &mut MultiHeaders<SockaddrIn>,
@@ -202,7 +203,7 @@ fn send(
     Ok(left)
 }
 
-/// Reads what waits, at most a batch, and tells from whom.
+/// Reads the datagrams that wait, at most a batch. Returns their senders.
 fn receive(
     fd: RawFd,
     headers: &mut MultiHeaders<SockaddrIn>,
@@ -217,7 +218,7 @@ fn receive(
     }
 }
 
-/// Waits until something has arrived, at most so many milliseconds, and says whether it has.
+/// Waits for `events`, at most for `patience` milliseconds. Returns whether there are any.
 fn wait(socket: &UdpSocket, events: PollFlags, patience: u16) -> anyhow::Result<bool> {
     let mut descriptors = [PollFd::new(socket.as_fd(), events)];
     match poll(&mut descriptors, PollTimeout::from(patience)) {

@@ -1,4 +1,4 @@
-//! HTTP as a scraper speaks it: an address and a path enter, the answer and how long it took leave.
+//! A small HTTP client that times its requests.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,22 +9,22 @@ use flate2::read::MultiGzDecoder;
 
 use super::clock::Watch;
 
-/// How long an answer may pause. The largest takes seconds.
+/// How long an answer may pause. The largest answer takes seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The answer to a GET.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// From before connecting to the last octet.
+    /// From before the connection to the last octet.
     pub(crate) took: Duration,
-    /// The status: 200 where all is well.
+    /// The status code.
     pub(crate) status: u16,
     gzip: bool,
     body: Vec<u8>,
 }
 
 impl Answer {
-    /// Octets of the body, as they came.
+    /// Size of the body as it was received, in octets.
     pub(crate) fn len(&self) -> usize {
         self.body.len()
     }
@@ -40,7 +40,7 @@ impl Answer {
     }
 }
 
-/// Asks `address` for `path`, by HTTP/1.0, whose body ends with the connection.
+/// Requests `path` from `address` over HTTP/1.0, whose bodies end with the connection.
 pub(crate) fn get(address: SocketAddr, path: &str, gzip: bool) -> anyhow::Result<Answer> {
     let watch = Watch::start();
     let mut stream = TcpStream::connect(address)?;
@@ -53,11 +53,11 @@ pub(crate) fn get(address: SocketAddr, path: &str, gzip: bool) -> anyhow::Result
     let took = watch.elapsed();
 
     let end = octets.windows(4).position(|four| four == b"\r\n\r\n");
-    let end = end.with_context(|| format!("no HTTP from {address}{path}"))?;
+    let end = end.with_context(|| format!("no HTTP answer from {address}{path}"))?;
     let body = octets.split_off(end + 4);
     let head = String::from_utf8(octets)?.to_ascii_lowercase();
     let status = head.split(' ').nth(1).context("no status")?.parse()?;
     let coded = head.contains("\r\ncontent-encoding: gzip");
-    ensure!(status != 200 || coded == gzip, "asked for gzip: {gzip}, given: {coded}");
+    ensure!(status != 200 || coded == gzip, "asked for gzip: {gzip}, received gzip: {coded}");
     Ok(Answer { took, status, gzip: coded, body })
 }

@@ -1,14 +1,14 @@
 //! `cargo bench --bench capacity`: how many targets the probe carries, how well, and at what cost.
 //!
-//! Probe and responder run as processes of their own on loopback, at each size; beside them, in
-//! the same run, the bare loop over the same system calls ([`floor`]) and the peers ([`peers`]).
-//! Figures of one run compare with each other; those of another machine do not compare with them.
+//! Probe and responder run as separate processes on loopback, at each size. The same run measures
+//! the bare loop over the same system calls ([`floor`]) and the peers ([`peers`]). Figures of one
+//! run can be compared with each other, but not with those of another machine.
 //!
 //! ```text
 //! cargo bench --bench capacity
 //! cargo bench --bench capacity -- --targets 10,1000 --seconds 5 --no-peers
 //! ```
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its tables, and how far it is")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "prints its tables and progress")]
 
 mod budgets;
 mod clock;
@@ -37,7 +37,7 @@ use table::{Table, count, kibibytes, mebibytes, micros, millis, percent, quantil
 #[derive(Debug, clap::Parser)]
 #[command(name = "capacity")]
 struct Args {
-    /// How many targets, one size after the other
+    /// Numbers of targets, measured one after the other
     #[arg(long, value_delimiter = ',', default_values_t = [10, 1_000, 10_000, 100_000])]
     targets: Vec<usize>,
     /// Length of the window without scrapes, at each size
@@ -46,10 +46,10 @@ struct Args {
     /// Workers of the probe [default: the probe's own]
     #[arg(long)]
     workers: Option<usize>,
-    /// Leaves the peers out
+    /// Do not measure the peers
     #[arg(long)]
     no_peers: bool,
-    /// Leaves the packet capture out
+    /// Do not compare with a packet capture
     #[arg(long)]
     no_capture: bool,
     /// Passed by `cargo bench`
@@ -81,10 +81,10 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn introduce(args: &Args) -> anyhow::Result<()> {
-    ensure!(args.targets.iter().all(|&targets| targets > 0), "no targets are no size");
+    ensure!(args.targets.iter().all(|&targets| targets > 0), "--targets must be at least 1");
     ensure!(
         args.workers.is_none() || programs::takes_workers(),
-        "this heartbeat-probe knows no --workers"
+        "this heartbeat-probe has no option --workers"
     );
     let cores = thread::available_parallelism()?;
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -99,7 +99,7 @@ fn introduce(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What could be measured; what could not is said.
+/// Measures each size. Reports and leaves out sizes that fail.
 fn sizes(args: &Args) -> Vec<Measured> {
     let window = Duration::from_secs(args.seconds);
     let mut sizes = args.targets.clone();
@@ -133,19 +133,19 @@ fn size_table(sizes: &[Measured]) -> Table {
     });
     row("RTT, mean", &|size| size.quiet.rtt.mean().map_or("–".to_owned(), micros));
     row("RTT, p99 (1)", &|size| quantile(size.quiet.rtt.quantile(0.99)));
-    row("RTT by kernel stamps alone", &|size| percent(size.kernel_stamps()));
+    row("RTT from kernel stamps only", &|size| percent(size.kernel_stamps()));
     row("schedule lag, p99 (2)", &|size| quantile(size.lag().0));
     row("schedule lag, p99, while scraped", &|size| quantile(size.lag().1));
-    row("CPU by the heartbeat: probe", &|size| micros(size.probe_cpu));
+    row("CPU per heartbeat: probe", &|size| micros(size.probe_cpu));
     row("  responder", &|size| micros(size.responder_cpu));
     row("  bare loop (3)", &|size| micros(size.floor.bare));
     row("  bare loop with kernel stamps", &|size| micros(size.floor.stamped));
-    row("  probe to bare loop", &|size| ratio(size.probe_cpu, size.floor.bare));
-    row("  probe to bare loop with stamps", &|size| ratio(size.probe_cpu, size.floor.stamped));
+    row("  probe / bare loop", &|size| ratio(size.probe_cpu, size.floor.bare));
+    row("  probe / bare loop with stamps", &|size| ratio(size.probe_cpu, size.floor.stamped));
     row("start until HTTP is served", &|size| millis(size.serving));
-    row("start until all have been answered", &|size| millis(size.ready));
+    row("start until all targets have been answered", &|size| millis(size.ready));
     row("memory at rest", &|size| mebibytes(size.at_rest as f64));
-    row("  by the target (4)", &|size| {
+    row("  per target (4)", &|size| {
         let octets = sizes.first().and_then(|base| size.octets_per_target(base));
         octets.map_or("–".to_owned(), kibibytes)
     });
@@ -156,16 +156,16 @@ fn size_table(sizes: &[Measured]) -> Table {
     row("  octets, plain", &|size| mebibytes(size.plain.octets as f64));
     row("  octets, gzip", &|size| mebibytes(size.gzip.octets as f64));
     table.note(format!(
-        "(1) within a bucket: each bound is {} × the one before, from 10 µs",
+        "(1) to the precision of a bucket: each bound is {} × the one before, from 10 µs",
         programs::BUCKET_RATIO
     ));
-    table.note("(2) from the start to the first scrape; likewise RTT");
-    table.note("(3) one round trip, the sending end alone, just before this size");
-    table.note("(4) beyond that of the smallest size");
+    table.note("(2) from the start to the first scrape, like RTT");
+    table.note("(3) per round trip, of the sending end only, measured just before this size");
+    table.note("(4) in addition to that of the smallest size");
     table
 }
 
-/// What the probe logged as warnings.
+/// Prints the warnings of the probe.
 fn complain(sizes: &[Measured]) {
     for size in sizes {
         for (message, times) in &size.complaints {
@@ -182,12 +182,12 @@ fn times_over(times: usize) -> String {
     if times == 1 { "once".to_owned() } else { format!("{} times", count(times)) }
 }
 
-/// The peers, and ourselves among them.
+/// The peers and the probe.
 fn peer_table(rows: &[Row], sizes: &[Measured]) -> Table {
     let floors: Vec<Duration> = sizes.iter().map(|size| size.floor.bare).collect();
     let floor = floors.iter().min().copied();
     let mut table = Table::default();
-    table.row(["program", "targets", "CPU by the ping", "to bare loop", "answered", "mean RTT"]);
+    table.row(["program", "targets", "CPU per ping", "/ bare loop", "answered", "mean RTT"]);
     let mut ping = |program: String, targets: usize, ping: &Ping| {
         let to_floor = floor.map_or("–".to_owned(), |floor| ratio(ping.cpu, floor));
         table.row([
@@ -222,8 +222,10 @@ fn peer_table(rows: &[Row], sizes: &[Measured]) -> Table {
     table
 }
 
-/// The capture's verdict, where one could be made.
+/// Compares with a packet capture, if one is possible.
 fn capture() -> Option<truth::Truth> {
     eprintln!("capturing packets …");
-    truth::measure().inspect_err(|error| println!("  no capture to compare with: {error:#}\n")).ok()
+    truth::measure()
+        .inspect_err(|error| println!("  cannot compare with a packet capture: {error:#}\n"))
+        .ok()
 }

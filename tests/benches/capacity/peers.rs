@@ -1,7 +1,7 @@
-//! The peers, where they are installed: each pings loopback at the sizes that it still manages.
+//! The peers that are installed, each of which pings loopback at the sizes that it can handle.
 //!
-//! All ping every target once a second, as the probe does. CPU time is that of the pinging
-//! processes alone, within a window that leaves their start and end out.
+//! All ping every target once a second, as the probe does. Only the CPU time of the pinging
+//! processes is measured, within a window that excludes their start and end.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -19,16 +19,16 @@ use super::http;
 use super::process::{self, Process};
 use super::programs::{Responder, loopback};
 
-/// Before the window: all have started, and each target has been pinged.
+/// Time before the window, in which all start and each target is pinged.
 const WARM: Duration = Duration::from_secs(2);
 
-/// After it: the last answers come, and the summary is written.
+/// Time after the window, in which the last answers come and the summary is written.
 const REST: Duration = Duration::from_secs(2);
 
-/// How much longer than asked for a run may take.
+/// How much longer than requested a run may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A peer: how it is called, at how many targets it is run, and how.
+/// A peer: its name, its description, its numbers of targets, and how to run it.
 struct Peer {
     program: &'static str,
     about: &'static str,
@@ -53,19 +53,19 @@ const PEERS: [Peer; 4] = [
     },
 ];
 
-/// What became of one peer at one size.
+/// The result of one peer at one size.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) program: &'static str,
     pub(crate) about: &'static str,
-    /// `None` where it is not installed.
+    /// `None` if it is not installed.
     pub(crate) run: Option<(usize, anyhow::Result<Ping>)>,
 }
 
-/// What a peer says, and what it costs.
+/// The figures that a peer reports, and its cost.
 #[derive(Debug)]
 pub(crate) struct Ping {
-    /// CPU time by the ping.
+    /// CPU time per ping.
     pub(crate) cpu: Duration,
     /// The share of pings that it counts as answered.
     pub(crate) answered: f64,
@@ -73,7 +73,7 @@ pub(crate) struct Ping {
     pub(crate) rtt: Duration,
 }
 
-/// One run: so many targets for so long, with a directory for files.
+/// One run: the number of targets, the window, and a directory for files.
 struct Run<'a> {
     targets: usize,
     window: Duration,
@@ -102,15 +102,15 @@ fn fping(run: &Run<'_>) -> anyhow::Result<Ping> {
     let hosts: Vec<_> = run.hosts().map(|ip| ip.to_string()).collect();
     let file = run.directory.join("hosts");
     fs::write(&file, hosts.join("\n"))?;
-    // It waits longer from one to the next than it is told to; all have to fit in a second.
+    // It waits longer between pings than it is set to, and all have to fit in a second.
     let spacing = (125.0 / run.targets as f64).clamp(0.01, 10.0);
     let mut command = Command::new("fping");
     command.args(["-q", "-p", "1000", "-t", "1000", "-i", &format!("{spacing:.2}")]);
     command.args(["-c", &run.seconds().to_string(), "-f"]).arg(&file);
     let process = Process::start(&command, Stdio::null())?;
     let cpu = run.cpu(std::slice::from_ref(&process))?;
-    // 1 where a host has lost a ping.
-    let (_, lines) = process.finish(PATIENCE).context("it does not keep up")?;
+    // The status is 1 if a ping was lost.
+    let (_, lines) = process.finish(PATIENCE).context("it is too slow")?;
 
     // 127.1.0.1 : xmt/rcv/%loss = 9/9/0%, min/avg/max = 0.009/0.041/0.104
     let mut tally = Tally::default();
@@ -120,9 +120,9 @@ fn fping(run: &Run<'_>) -> anyhow::Result<Ping> {
         let (sent, received) = (counts.next(), counts.next());
         let mean = line.rsplit_once("= ").and_then(|(_, times)| times.split('/').nth(1));
         let mean = mean.and_then(|mean| mean.parse::<f64>().ok()).unwrap_or_default() / 1e3;
-        tally.add(sent.context("fping counts nothing")?, received.unwrap_or_default(), mean);
+        tally.add(sent.context("fping reports no counts")?, received.unwrap_or_default(), mean);
     }
-    // It says so where there are more targets than it has numbers for.
+    // The last line reports if there are more targets than sequence numbers.
     tally.ping(cpu).with_context(|| lines.last().cloned().unwrap_or_default())
 }
 
@@ -160,7 +160,7 @@ fn smokeping(run: &Run<'_>) -> anyhow::Result<Ping> {
     command.arg(format!("--web.listen-address={address}")).arg("--log.level=error");
     command.arg("--config.file").arg(&file).args(run.hosts().map(|ip| ip.to_string()));
     let process = Process::start(&command, Stdio::null())?;
-    // It serves once it has started to ping every host.
+    // It serves its metrics when it has started to ping every host.
     let watch = Watch::start();
     while smokeping_totals(address).is_err() {
         ensure!(watch.elapsed() < 2 * PATIENCE, "it does not serve its metrics");
@@ -171,7 +171,7 @@ fn smokeping(run: &Run<'_>) -> anyhow::Result<Ping> {
     thread::sleep(run.window);
     let (after, cpu_after) = (smokeping_totals(address)?, process.cpu()?);
     let [sent, received, seconds] = std::array::from_fn(|index| after[index] - before[index]);
-    ensure!(sent > 0.0 && received > 0.0, "it counts nothing");
+    ensure!(sent > 0.0 && received > 0.0, "it counted no pings");
     Ok(Ping {
         cpu: cpu_after.saturating_sub(cpu_before).div_f64(sent),
         answered: received / sent,
@@ -205,7 +205,7 @@ fn stamp_suite(run: &Run<'_>) -> anyhow::Result<Ping> {
     }
     let process = Process::start(&command, File::create(&report)?.into())?;
     let cpu = run.cpu(std::slice::from_ref(&process))?;
-    process.finish(PATIENCE).context("it does not keep up")?;
+    process.finish(PATIENCE).context("it is too slow")?;
 
     let mut tally = Tally::default();
     for line in fs::read_to_string(&report)?.lines() {
@@ -225,18 +225,18 @@ fn stamp_suite(run: &Run<'_>) -> anyhow::Result<Ping> {
 }
 
 impl Run<'_> {
-    /// How long a peer is told to ping.
+    /// How long a peer is set to ping, in seconds.
     fn seconds(&self) -> u64 {
         (WARM + self.window + REST).as_secs()
     }
 
-    /// Addresses that the kernel answers ICMP at.
+    /// Addresses at which the kernel answers ICMP.
     fn hosts(&self) -> impl Iterator<Item = Ipv4Addr> {
-        // More than 65,534 go on in the next network.
+        // After 65,534 addresses, they continue in the next network.
         (1..).flat_map(loopback).take(self.targets)
     }
 
-    /// CPU time of `processes` by the ping, within the window.
+    /// CPU time of `processes` per ping, within the window.
     fn cpu(&self, processes: &[Process]) -> anyhow::Result<Duration> {
         let total = || -> anyhow::Result<Duration> {
             processes.iter().map(Process::cpu).sum::<anyhow::Result<Duration>>()
@@ -273,5 +273,5 @@ impl Tally {
 }
 
 fn number_in(value: &Value) -> anyhow::Result<f64> {
-    value.as_f64().with_context(|| format!("{value} is no number"))
+    value.as_f64().with_context(|| format!("{value} is not a number"))
 }

@@ -1,8 +1,8 @@
-//! Processes beside this one: a command enters, its log, its CPU time and its memory leave.
+//! Child processes: their logs, CPU time and memory.
 //!
-//! None outlives the benchmark: a [`Process`] is killed and reaped when it is dropped, and all
-//! are when a signal ends the benchmark ([`end_all_on_signals`]); by their numbers, nobody else's.
-//! Where there is setpriv(1), they die with a benchmark that is killed, too.
+//! No child outlives the benchmark: a [`Process`] is killed by its number and reaped when it is
+//! dropped, and all are when a signal ends the benchmark ([`end_all_on_signals`]). With setpriv(1),
+//! they also die if the benchmark is killed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ use super::clock;
 /// Every process that runs, by its number.
 static RUNNING: Mutex<BTreeMap<u32, Child>> = Mutex::new(BTreeMap::new());
 
-/// How often a process that should end is looked at.
+/// How often to check whether a process has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A running process, whose standard error is read line by line.
@@ -39,7 +39,7 @@ impl Process {
         let name = command.get_program().to_string_lossy().into_owned();
         let mut command = tied(command);
         command.stdin(Stdio::null()).stdout(out).stderr(Stdio::piped());
-        // Held across the start, so that no signal falls between it and the entry.
+        // Locked across the start, so that no signal comes between the start and the entry.
         let mut running = running();
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let errors = child.stderr.take();
@@ -51,7 +51,7 @@ impl Process {
         if let Some(errors) = errors {
             thread::spawn(move || {
                 for read in BufReader::new(errors).lines().map_while(Result::ok) {
-                    // Nobody has to listen; but the pipe must not run full.
+                    // The receiver may be gone, but the pipe must not fill up.
                     let _ = line.send(read);
                 }
             });
@@ -61,7 +61,7 @@ impl Process {
 
     /// The next line of its log, waited for at most `patience`.
     pub(crate) fn next_line(&self, patience: Duration) -> anyhow::Result<String> {
-        self.log.recv_timeout(patience).with_context(|| format!("{} says nothing", self.name))
+        self.log.recv_timeout(patience).with_context(|| format!("{} logs nothing", self.name))
     }
 
     /// The lines of its log so far that have not been read yet.
@@ -69,7 +69,8 @@ impl Process {
         self.log.try_iter().collect()
     }
 
-    /// Waits at most `patience` for it to end by itself; the lines that have not been read yet.
+    /// Waits at most `patience` for it to end by itself. Returns its status, and the lines that
+    /// have not been read yet.
     pub(crate) fn finish(&self, patience: Duration) -> anyhow::Result<(ExitStatus, Vec<String>)> {
         let mut waited = Duration::ZERO;
         loop {
@@ -77,13 +78,13 @@ impl Process {
             if let Some(status) = ended {
                 return Ok((status, self.log.iter().collect()));
             }
-            ensure!(waited < patience, "{} does not end", self.name);
+            ensure!(waited < patience, "{} does not end in time", self.name);
             thread::sleep(LOOK);
             waited += LOOK;
         }
     }
 
-    /// CPU time of all its threads so far, user's and system's, to the nanosecond.
+    /// CPU time of all its threads so far, user and system, to the nanosecond.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
         let id = i32::try_from(self.id).context("a process number out of range")?;
         let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(id));
@@ -113,7 +114,7 @@ impl Drop for Process {
     }
 }
 
-/// The same command, which dies with this process (`PR_SET_PDEATHSIG`), where that can be had.
+/// The same command, which dies with this process (`PR_SET_PDEATHSIG`) if setpriv(1) is installed.
 fn tied(command: &Command) -> Command {
     let program = command.get_program();
     let mut tied = if is_installed("setpriv") {
@@ -134,7 +135,7 @@ pub(crate) fn is_installed(program: &str) -> bool {
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
 
-/// What `program` writes to its standard output; `None` where it is not installed or fails.
+/// The standard output of `program`; `None` if it is not installed or fails.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -145,7 +146,7 @@ pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
     (ended && read.is_some_and(|read| read.is_ok())).then_some(text)
 }
 
-/// Has SIGINT, SIGTERM and SIGHUP end every process, then this one.
+/// Makes SIGINT, SIGTERM and SIGHUP end every child, then this process.
 pub(crate) fn end_all_on_signals() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
 
@@ -163,7 +164,7 @@ pub(crate) fn end_all_on_signals() -> anyhow::Result<()> {
                 std::task::Poll::Pending
             }
         }));
-        // The lock is kept, so that nothing is started any more.
+        // The lock is kept, so that no further child is started.
         let mut running = running();
         std::mem::take(&mut *running).into_values().for_each(end);
         std::process::exit(130);
@@ -176,7 +177,7 @@ fn running() -> MutexGuard<'static, BTreeMap<u32, Child>> {
 }
 
 fn end(mut child: Child) {
-    // It may have ended by itself; in any case it is reaped, and its number free only then.
+    // It may have ended by itself. Its number is free only after it has been reaped.
     let _ = child.kill();
     let _ = child.wait();
 }

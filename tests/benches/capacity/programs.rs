@@ -1,4 +1,4 @@
-//! The two programs: what they are to do enters, running processes leave.
+//! Runs the two programs.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,11 +15,11 @@ use super::clock::Watch;
 use super::http;
 use super::process::{self, Process};
 
-/// Where the programs are, built with this benchmark's profile.
+/// The paths of the programs, built with this benchmark's profile.
 pub(crate) const PROBE: &str = env!("CARGO_BIN_EXE_heartbeat-probe");
 pub(crate) const RESPONDER: &str = env!("CARGO_BIN_EXE_heartbeat-responder");
 
-/// How long a program may take until it logs where it serves: the probe reads a large file first.
+/// How long a program may take until it logs its addresses: the probe reads a large file first.
 const START: Duration = Duration::from_secs(30);
 
 /// How long the probe may take until every target has been answered.
@@ -27,12 +27,12 @@ const READY: Duration = Duration::from_secs(60);
 
 const LOG: [&str; 2] = ["--log.format=json", "--web.listen-address=127.0.0.1:0"];
 
-/// The messages with which the programs log where they serve.
+/// The messages with which the programs log their addresses.
 const HTTP: &str = "serving HTTP";
 const UDP: &str = "answering heartbeats over UDP";
 
-/// Upper bounds of the buckets for delays: as many as the default has, so that memory and scrapes
-/// are those of the default, but from 10 µs to 75 ms, each [`BUCKET_RATIO`] of the one before.
+/// The number of buckets for delays: that of the default, so that memory and scrapes have the
+/// default's sizes. Their bounds are from 10 µs to 75 ms, each [`BUCKET_RATIO`] × the one before.
 const BUCKETS: i32 = 20;
 const FIRST_BUCKET: f64 = 10e-6;
 /// The resolution of quantiles of delays.
@@ -47,7 +47,8 @@ pub(crate) struct Responder {
 }
 
 impl Responder {
-    /// Starts one that listens on `port` (0: any) of `addresses` addresses from 127.0.0.1 on.
+    /// Starts a responder that listens on `port` (0: any) of `addresses` addresses, from 127.0.0.1
+    /// on.
     pub(crate) fn start(addresses: usize, port: u16) -> anyhow::Result<Self> {
         let mut command = Command::new(RESPONDER);
         // All heartbeats come from one source.
@@ -90,7 +91,7 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    /// Starts one with the configuration in `file` and this many workers (`None`: its default).
+    /// Starts a probe with the configuration in `file` and this many workers (`None`: the default).
     pub(crate) fn start(file: &Path, workers: Option<usize>) -> anyhow::Result<Self> {
         let mut command = Command::new(PROBE);
         command.arg("run").args(LOG).arg("--config.file").arg(file);
@@ -124,7 +125,7 @@ impl Probe {
         Ok(answer)
     }
 
-    /// What it has logged as a warning or an error, each message once with how often.
+    /// The warnings and errors that it has logged, each message once with its count.
     pub(crate) fn complaints(&self) -> Vec<(String, usize)> {
         let mut complaints: Vec<(String, usize)> = Vec::new();
         for line in self.process.lines() {
@@ -147,7 +148,7 @@ pub(crate) fn takes_workers() -> bool {
     process::output(PROBE, &["run", "--help"]).is_some_and(|help| help.contains("--workers"))
 }
 
-/// Writes a configuration of so many STAMP targets, one heartbeat a second each, spread over
+/// Writes a configuration of this many STAMP targets, with one heartbeat a second each, spread over
 /// `peers`.
 pub(crate) fn write_config(
     file: &Path,
@@ -172,7 +173,7 @@ pub(crate) fn loopback(net: u8) -> impl Iterator<Item = Ipv4Addr> {
     (1..0xffff).map(move |host| Ipv4Addr::from_bits(base + host))
 }
 
-/// The next address that a program logs to serve on, and the message that says so.
+/// The next address that a program logs, with the message.
 fn served(process: &Process) -> anyhow::Result<(String, SocketAddr)> {
     loop {
         let line = process.next_line(START)?;

@@ -1,4 +1,4 @@
-//! One size: a number of targets enters, what probe and responder make of them leaves.
+//! Measures probe and responder at one size, a number of targets.
 
 use std::thread;
 use std::time::Duration;
@@ -12,20 +12,20 @@ use super::floor::Floor;
 use super::http::Answer;
 use super::programs::{Probe, Responder, write_config};
 
-/// The addresses that targets are spread over; STAMP tells 65,535 targets apart at each.
+/// The number of addresses of the targets; STAMP distinguishes 65,535 targets at each.
 const ADDRESSES: usize = 4;
 
-/// After the probe is ready, time for what the start left behind.
+/// Wait after the probe is ready, until the work of the start is done.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Scrapes of each coding, at least, and how long they go on, at least.
+/// The minimum number of scrapes in each coding, and the minimum duration of scraping.
 const SCRAPES: usize = 3;
 const SCRAPING: Duration = Duration::from_secs(3);
 
-/// Refused scrapes, at most: a probe that is overloaded refuses some.
+/// The maximum number of refused scrapes: an overloaded probe refuses some.
 const REFUSALS: usize = 5;
 
-/// From one scrape to the next.
+/// The pause between two scrapes.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is measured, and how long.
@@ -45,35 +45,35 @@ pub(crate) struct Measured {
     /// From the probe's start until it serves HTTP, and until every target has been answered.
     pub(crate) serving: Duration,
     pub(crate) ready: Duration,
-    /// Requests that the responder received in the window, by the second.
+    /// Requests per second that the responder received in the window.
     pub(crate) rate: f64,
-    /// CPU time by the heartbeat, in the window.
+    /// CPU time per heartbeat in the window.
     pub(crate) probe_cpu: Duration,
     pub(crate) responder_cpu: Duration,
     /// Resident memory before the first scrape and after the last, in octets.
     pub(crate) at_rest: u64,
     pub(crate) after_scrapes: u64,
-    /// At the first scrape: all before it happened without any.
+    /// The figures of the first scrape, which cover the time without scrapes.
     pub(crate) quiet: Figures,
-    /// At the last.
+    /// The figures of the last scrape.
     pub(crate) last: Figures,
     pub(crate) plain: Scrapes,
     pub(crate) gzip: Scrapes,
     /// Scrapes that the probe refused.
     pub(crate) refusals: usize,
-    /// Ledgers looked at, targets times scrapes, and those that do not add up.
+    /// The number of checked ledgers, targets times scrapes, and of those that do not add up.
     pub(crate) ledgers: usize,
     pub(crate) unbalanced: usize,
-    /// Warnings and errors that the probe logged, with how often.
+    /// Warnings and errors that the probe logged, each with its count.
     pub(crate) complaints: Vec<(String, usize)>,
 }
 
 /// Scrapes in one coding.
 #[derive(Debug)]
 pub(crate) struct Scrapes {
-    /// The median.
+    /// The median duration.
     pub(crate) took: Duration,
-    /// Octets of the last.
+    /// The size of the last, in octets.
     pub(crate) octets: usize,
 }
 
@@ -129,7 +129,7 @@ pub(crate) fn measure(plan: Plan) -> anyhow::Result<Measured> {
 }
 
 impl Measured {
-    /// Heartbeats answered in time, of all that are not in flight or were due and never left.
+    /// The share of heartbeats answered in time, of all that were due and are not in flight.
     pub(crate) fn answered(&self) -> f64 {
         let Figures { sent, received, in_flight, unsent, .. } = self.last;
         received as f64 / (sent + unsent - in_flight) as f64
@@ -142,32 +142,32 @@ impl Measured {
         lost + late + unsent == 0
             && self.unbalanced == 0
             && targets == self.targets
-            // The window's ends are as sharp as the scheduler of the machine.
+            // The precision of the window's ends depends on the machine's scheduler.
             && (self.rate / due - 1.0).abs() < 0.02
     }
 
-    /// Memory at rest by the target, beyond that of `base`; `None` where that is no smaller.
+    /// Memory at rest per target, in addition to that of `base`; `None` unless `base` is smaller.
     pub(crate) fn octets_per_target(&self, base: &Self) -> Option<f64> {
         let targets = self.targets.checked_sub(base.targets).filter(|&targets| targets > 0)?;
         let octets = self.at_rest.saturating_sub(base.at_rest);
         Some(octets as f64 / targets as f64)
     }
 
-    /// The 99th percentile of how late heartbeats left: as long as nobody scraped, and since.
+    /// The 99th percentile of the schedule lag: before the first scrape, and after it.
     pub(crate) fn lag(&self) -> (Option<Quantile>, Option<Quantile>) {
         let scraped = self.last.lag.since(&self.quiet.lag);
         (self.quiet.lag.quantile(0.99), scraped.quantile(0.99))
     }
 
-    /// The share of round trips that were measured by kernel stamps alone.
+    /// The share of round trips that were measured by kernel stamps only.
     pub(crate) fn kernel_stamps(&self) -> f64 {
         let Figures { kernel_stamps, user_stamps, .. } = self.last;
         kernel_stamps as f64 / (kernel_stamps + user_stamps) as f64
     }
 }
 
-/// Scrapes in turn plain and compressed, with pauses. The answers are read only afterwards, so
-/// that nothing but the scrapes themselves disturbs the probe.
+/// Scrapes alternately without and with compression, with pauses. The answers are read afterwards,
+/// so that only the scrapes themselves disturb the probe.
 fn scrape(probe: &Probe) -> anyhow::Result<Scraped> {
     let watch = Watch::start();
     let mut scraped = Scraped { answers: Vec::new(), refusals: 0 };
@@ -186,14 +186,14 @@ fn scrape(probe: &Probe) -> anyhow::Result<Scraped> {
     Ok(scraped)
 }
 
-/// What scrapes brought.
+/// The answers to scrapes.
 struct Scraped {
     /// The answers, and whether each is compressed.
     answers: Vec<(bool, Answer)>,
     refusals: usize,
 }
 
-/// What they say.
+/// The figures of the answers.
 struct Read {
     first: Figures,
     last: Figures,

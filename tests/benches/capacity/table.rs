@@ -1,11 +1,11 @@
-//! Aligned text: rows of cells enter, lines leave; and how quantities are written.
+//! Tables of aligned text, and the format of quantities.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::figures::Quantile;
 
-/// Rows of cells, the first column to the left, the others to the right; below them, notes.
+/// Rows of cells, with the first column aligned to the left and the others to the right, and notes.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -75,7 +75,7 @@ pub(crate) fn kibibytes(octets: f64) -> String {
     format!("{:.2} KiB", octets / f64::from(1 << 10))
 }
 
-/// A share in percent, which is written as 100 only where nothing is missing.
+/// A share in percent, which is 100 only if nothing is missing.
 pub(crate) fn percent(share: f64) -> String {
     if share >= 1.0 {
         return "100 %".to_owned();

@@ -1,5 +1,5 @@
-//! The truth about round trips, as `tests/rtt-truth/run` finds it: nothing enters, the difference
-//! between the probe's mean and a packet capture's leaves.
+//! The difference between the probe's mean round trip and that of a packet capture, as measured by
+//! `tests/rtt-truth/run`.
 
 use std::process::Command;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::process::Process;
 use super::programs::{PROBE, RESPONDER};
 
-/// It takes half a minute.
+/// How long the script may take; it needs half a minute.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// How far the mean of the exported histogram is from a capture's, either way.
+/// The absolute difference between the mean of the exported histogram and that of a capture.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Truth {
     /// On an idle machine.
@@ -25,7 +25,7 @@ pub(crate) struct Truth {
 /// Runs the script.
 ///
 /// # Errors
-/// Where it cannot capture: it needs root, dumpcap and stress-ng.
+/// If it cannot capture: it needs root, dumpcap and stress-ng.
 pub(crate) fn measure() -> anyhow::Result<Truth> {
     let file = tempfile::NamedTempFile::new()?;
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rtt-truth/run"));
