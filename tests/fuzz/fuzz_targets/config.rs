@@ -1,5 +1,5 @@
-//! What an operator configures: any octets are refused with problems that lie in them, or accepted
-//! and printed so that they read back as the same configuration.
+//! Configuration files: any octets are either refused with problems on lines of the file, or
+//! accepted and printed as text that reads back as the same configuration.
 
 #![no_main]
 
@@ -10,7 +10,7 @@ fuzz_target!(|octets: &[u8]| {
     let Ok(text) = str::from_utf8(octets) else {
         return;
     };
-    // A file that names others is not for a fuzzer to read.
+    // The fuzzer must not read the files that a configuration names.
     if text.contains("key_file") {
         return;
     }

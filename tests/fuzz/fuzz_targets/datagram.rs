@@ -1,7 +1,7 @@
-//! The whole way of a datagram through a responder, sockets apart: any octets enter, from anybody,
-//! at any time, with or without a key that vouches for them, under any faults, and what leaves is one
-//! reply at most (and its duplicate, where that was asked for), no longer than what came, and never a
-//! request. All of it is counted.
+//! The way of a datagram through a responder, without sockets: any octets from any source at any
+//! time, authenticated or not, with several impairments. There is at most one reply (and its
+//! duplicate, if the impairments have duplicates). It is never longer than the datagram, and never
+//! a request. Everything is counted.
 
 #![no_main]
 
@@ -25,8 +25,8 @@ const SECOND: u64 = 1_000_000_000;
 const DAY: u64 = 86_400 * SECOND;
 const LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 12_000);
 
-/// Which reflector, and what else the kernel says; the moment; who asks, of which address, with which
-/// hop limit and what.
+/// The reflector and the kernel's flags; the moment; the peer; the address that was asked; the hop
+/// limit; the octets.
 type Input<'a> = (u8, u64, (u128, u16), Option<u32>, Option<u8>, &'a [u8]);
 
 /// A reflector with state, as one thread of a responder has it.
@@ -48,12 +48,12 @@ impl Bench {
         }
     }
 
-    /// The same, but one that has the key, and answers nobody else where that is `required`.
+    /// Gives it the key. If `required`, only requests with the key are answered.
     fn authenticating(self, required: bool) -> Self {
         Self { reflector: self.reflector.authenticating(Arc::new([key()]), required), ..self }
     }
 
-    /// Datagrams that are known to be of no further interest, requests, and requests not answered.
+    /// Datagrams that are not requests or not allowed, requests, and requests that get no answer.
     fn counts(&self) -> (u64, u64, u64) {
         let dropped = |reasons: &[DropReason]| {
             reasons.iter().map(|&reason| self.metrics.dropped_count(reason)).sum()
@@ -71,7 +71,7 @@ fn key() -> Key {
     Key::from_hex(&[b'7'; 32]).expect("a key")
 }
 
-/// An authenticated request that the key vouches for, with whatever octets behind it.
+/// A request that is authenticated by the key, followed by `octets`.
 fn vouched(at: Wall, octets: &[u8]) -> Vec<u8> {
     let options = ProtocolOptions::Stamp(StampOptions { key: Some(FiledKey::new("key", key())) });
     let mut request = Vec::new();
@@ -109,12 +109,12 @@ thread_local! {
     });
 }
 
-/// How many of them damage nothing; they stand first.
+/// How many of them damage nothing; these are first.
 const HONEST: usize = 4;
 
 fuzz_target!(|input: Input| {
     let (which, at, (ip, port), local, ttl, octets) = input;
-    // In the years in which the octets at hand are requests, or in any.
+    // Even moments are moved to one day, so that octets with a time of that day are requests.
     let at = if at % 2 == 0 { 1_700_000_000 * SECOND + at % DAY } else { at };
     let now = Moment { mono: Mono::from_nanos(at), wall: Wall::from_nanos(at) };
     let peer = match u32::try_from(ip) {
@@ -151,7 +151,7 @@ fuzz_target!(|input: Input| {
             assert!(payload.len() <= datagram.payload.len());
             for nanos in [at, at.saturating_sub(DAY), at.saturating_add(DAY)] {
                 let is_damaged = usize::from(which) % count >= HONEST;
-                // Of a reply that was damaged on purpose, this holds at its moment.
+                // For a reply that was damaged on purpose, this is true only at its moment.
                 if nanos == at || !is_damaged {
                     assert!(recognise(payload, Wall::from_nanos(nanos)).is_err());
                 }

@@ -1,8 +1,7 @@
-//! What a probe receives: any octets enter, and no protocol may panic over them, or read from one
-//! datagram what another protocol reads from it as well.
+//! The replies of a probe: no octets make a protocol panic, and at most one protocol decodes a
+//! datagram.
 
 #![no_main]
-
 
 use libfuzzer_sys::fuzz_target;
 use udp_heartbeat::model::Wall;

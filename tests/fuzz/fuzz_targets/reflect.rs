@@ -1,5 +1,5 @@
-//! What a responder receives: any octets enter, at any time, and the reply that leaves may neither
-//! be longer than the request nor be a request itself.
+//! The requests of a responder: a reply to any octets at any time is neither longer than the
+//! request nor a request itself.
 
 #![no_main]
 
@@ -7,23 +7,23 @@ use libfuzzer_sys::fuzz_target;
 use udp_heartbeat::model::Wall;
 use udp_heartbeat::wire::{Arrived, Key, recognise, reflecting};
 
-/// The moment, the dwell in milliseconds, the hop limit and the octets.
+/// The moment, the turnaround in milliseconds, the hop limit and the octets.
 type Input<'a> = (u64, u16, Option<u8>, &'a [u8]);
 
 const DAY: u64 = 86_400_000_000_000;
 
 fuzz_target!(|input: Input| {
-    let (at, dwell, ttl, request) = input;
-    // In the years in which the octets at hand are requests, or in any.
+    let (at, turnaround, ttl, request) = input;
+    // Even moments are moved to one day, so that octets with a time of that day are requests.
     let at = if at % 2 == 0 {
         1_700_000_000_000_000_000 + at % DAY
     } else {
         at
     };
-    let now = Wall::from_nanos(at.saturating_add(u64::from(dwell) * 1_000_000));
+    let now = Wall::from_nanos(at.saturating_add(u64::from(turnaround) * 1_000_000));
     let arrived = Arrived::new(Wall::from_nanos(at), ttl);
 
-    // As if the key had vouched for it: no tag is ever found by chance.
+    // Treated as authenticated, because the fuzzer never finds a valid tag by chance.
     let key = Key::from_hex(&[b'7'; 32]).expect("a key");
     let arrived = Arrived {
         key: Some(&key),
