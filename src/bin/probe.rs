@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use udp_heartbeat::cli::{self, check, demo, odds, ping, run};
 
-/// UDP heartbeats to every server you watch, and a Prometheus exporter of what came of them
+/// Sends UDP heartbeats to every configured server and exports the results to Prometheus
 #[derive(Debug, Parser)]
 #[command(name = "heartbeat-probe", version, propagate_version = true)]
 struct Args {
@@ -17,15 +17,15 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Probe targets and serve what comes of it as metrics
+    /// Probe targets continuously and serve metrics, pages and JSON
     Run(run::Args),
-    /// Watch four servers on loopback: a steady, a lossy, a flaky and an absent one
+    /// Monitor four servers on loopback: a steady, a lossy, a flaky and an absent one
     Demo(demo::Args),
-    /// Send a few heartbeats to one target, a line for each
+    /// Send a few heartbeats to one target and print a line for each
     Ping(ping::Args),
     /// Check a configuration file and report every problem in it
     Check(check::Args),
-    /// How often random loss alone looks like an outage
+    /// Compute how often random loss alone looks like an outage
     Odds(odds::Args),
 }
 

@@ -15,10 +15,13 @@ pub struct Args {
     /// The configuration file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Targets, added to the file's as by `run`.
-    #[arg(value_name = "TARGET", help = "Targets, added to the file's: [PROTOCOL://]HOST[:PORT]")]
+    /// Targets in addition to those of the file, as for `run`.
+    #[arg(
+        value_name = "TARGET",
+        help = "Targets in addition to the file: [PROTOCOL://]HOST[:PORT]"
+    )]
     targets: Vec<String>,
-    /// Print the configuration in force, defaults applied, as a file that can be used instead
+    /// Print the resulting configuration, with all defaults, as a configuration file
     #[arg(long)]
     print: bool,
 }

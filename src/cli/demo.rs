@@ -24,7 +24,7 @@ use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress};
 /// The command line of `demo`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where to serve the page and /metrics; :PORT is all addresses, port 0 picks a free one
+    /// Address to serve HTTP on; without HOST, all addresses; port 0 picks a free port
     #[arg(
         long = "web.listen-address",
         value_name = "[HOST]:PORT",

@@ -26,7 +26,7 @@ const LARGEST: usize = 1 << 20;
 /// The command line of `faults`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// The responder's HTTP; it must have been started with --web.enable-lifecycle
+    /// HTTP address of the responder, which must run with --web.enable-lifecycle
     #[arg(long, value_name = "URL", global = true, default_value = "http://127.0.0.1:9863")]
     web: Web,
 
@@ -36,17 +36,17 @@ pub struct Args {
 
 #[derive(Debug, Clone, clap::Subcommand)]
 enum Action {
-    /// Tell what goes wrong on purpose
+    /// Show the impairments
     Show {
-        /// As the responder's JSON
+        /// Print the responder's JSON
         #[arg(long)]
         json: bool,
     },
-    /// Have this, and nothing else, go wrong from now on
+    /// Replace the impairments; what is not given is off
     Set(Box<SetArgs>),
-    /// Have nothing go wrong any more
+    /// Remove all impairments
     Clear {
-        /// For this network only, for which that of all others holds then
+        /// For this network only, which then has the impairments of all other sources
         #[arg(long, value_name = "CIDR")]
         source: Option<Prefix>,
     },
@@ -54,7 +54,7 @@ enum Action {
 
 #[derive(Debug, Clone, clap::Args)]
 struct SetArgs {
-    /// For this network only, such as 192.0.2.0/24; the longest that holds counts
+    /// For this network only, such as 192.0.2.0/24; the longest matching prefix wins
     #[arg(long, value_name = "CIDR")]
     source: Option<Prefix>,
 

@@ -9,65 +9,65 @@ use crate::impair::{Bandwidth, Burst, LinkSettings, LossyWay, Outage, Shape};
 
 /// What the responder does wrong on purpose.
 #[derive(Debug, Clone, PartialEq, Default, clap::Args)]
-#[command(next_help_heading = "Impairments (all off unless asked for; ratios as 30% or 0.3)")]
+#[command(next_help_heading = "Impairments (off by default; a ratio is 30% or 0.3)")]
 pub(super) struct ImpairmentArgs {
-    /// Share of requests that are lost, each on its own
+    /// Ratio of requests that are lost, each independently
     #[arg(long, value_name = "RATIO")]
     loss: Option<Ratio>,
 
-    /// Loss in bursts (Gilbert-Elliott): with each request a good link turns bad with probability
-    /// P, a bad one good with probability R; all requests are lost while it is bad
+    /// Loss in bursts (Gilbert-Elliott): before each request, a good link turns bad with probability
+    /// P, a bad link turns good with probability R; a bad link loses everything
     #[arg(long, value_name = "P,R")]
     burst_loss: Option<BurstArg>,
 
-    /// On which way --loss, --burst-loss and --outage lose: on the way in, so that requests are
-    /// never seen; on the way out, so that replies never arrive; or on both, each on its own
-    /// [default: in]
+    /// Where --loss, --burst-loss and --outage lose: in drops requests, out drops replies, both does
+    /// both independently [default: in]
     #[arg(long, value_name = "in|out|both")]
     direction: Option<DirectionArg>,
 
-    /// How long every reply is held back
+    /// Delay of every reply
     #[arg(long, value_name = "DURATION")]
     delay: Option<Span>,
 
-    /// How much longer replies are held back, half of this in the mean
+    /// Additional random delay of every reply, half of this on average
     #[arg(long, value_name = "DURATION")]
     jitter: Option<Span>,
 
-    /// How the jitter is spread: uniform, from none to all of it; normal, most of them close to
-    /// half; or pareto, a few of them far beyond [default: uniform]
+    /// Distribution of the jitter: uniform, normal (most replies close to half of it) or pareto (a
+    /// few replies far beyond it) [default: uniform]
     #[arg(long, value_name = "SHAPE")]
     jitter_shape: Option<ShapeArg>,
 
-    /// How much leaves in a second, such as 64kbit, headers of IP and UDP included, and how long a
-    /// reply may wait for its turn before it is dropped [QUEUE: 100ms unless given]
+    /// Rate of replies per second, such as 64kbit, including IP and UDP headers; a reply that would
+    /// wait longer than QUEUE is dropped [default QUEUE: 100ms]
     #[arg(long, value_name = "RATE[,QUEUE]")]
     bandwidth: Option<BandwidthArg>,
 
-    /// Share of replies that are sent twice
+    /// Ratio of replies that are sent twice
     #[arg(long, value_name = "RATIO")]
     duplicate: Option<Ratio>,
 
-    /// Share of replies that are held back by HOLD so that later ones overtake them
-    /// [HOLD: 1.1s unless given]
+    /// Ratio of replies that are delayed by HOLD, so that later replies overtake them
+    /// [default HOLD: 1.1s]
     #[arg(long, value_name = "RATIO[,HOLD]")]
     reorder: Option<ReorderArg>,
 
-    /// Hold such a reply back until so many later ones to the same client have overtaken it, and
-    /// for HOLD at most
+    /// Send a reordered reply once N later replies to the same client have overtaken it, and after
+    /// HOLD at the latest
     #[arg(long, value_name = "N")]
     reorder_extent: Option<NonZeroU32>,
 
-    /// Share of replies in which one bit flips
+    /// Ratio of replies in which one bit is flipped
     #[arg(long, value_name = "RATIO")]
     corrupt: Option<Ratio>,
 
-    /// Answer nothing during the last part of each period, such as every=60s,for=20s
+    /// Periodic outage: no answers during the last part of each period, such as
+    /// every=60s,for=20s
     #[arg(long, value_name = "every=PERIOD,for=DURATION")]
     outage: Option<OutageArg>,
 
-    /// What all randomness follows from: the same seed gives the same faults [default: another one
-    /// each time, which is logged]
+    /// Start value of all random decisions: the same seed gives the same impairments [default:
+    /// random, and logged]
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,
 }

@@ -17,7 +17,7 @@ use tracing_subscriber::{Layer, Registry, fmt};
 #[derive(Debug, Clone, Copy, clap::Args)]
 #[command(next_help_heading = "Logging")]
 pub struct LogArgs {
-    /// The least severe messages that are logged: trace, debug, info, warn or error
+    /// Minimum level of log messages: trace, debug, info, warn or error
     #[arg(
         global = true,
         long = "log.level",
@@ -28,7 +28,7 @@ pub struct LogArgs {
     )]
     pub level: Level,
 
-    /// How messages are written to standard error: text, or json, an object a line
+    /// Format of log messages on standard error: text, or json with one object per line
     #[arg(
         global = true,
         long = "log.format",

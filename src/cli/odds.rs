@@ -11,11 +11,11 @@ use crate::session::odds;
 /// Compute how often random loss alone looks like an outage, to choose `misses` by.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The share of heartbeats or answers that is lost at random, such as 30% or 0.3.
+    /// Ratio of heartbeats that are lost at random, such as 30% or 0.3.
     #[arg(long, value_name = "RATIO")]
     loss: Ratio,
 
-    /// How many consecutive misses mean down; several are compared.
+    /// Consecutive misses after which a target is down; several values are compared.
     #[arg(
         long,
         value_name = "K,...",
@@ -25,7 +25,7 @@ pub struct Args {
     )]
     misses: Vec<u32>,
 
-    /// Within how many heartbeats.
+    /// Numbers of heartbeats within which an outage may appear.
     #[arg(
         short = 'n',
         long = "within",
@@ -36,7 +36,7 @@ pub struct Args {
     )]
     within: Vec<u64>,
 
-    /// The time from one heartbeat to the next.
+    /// Time from one heartbeat to the next.
     #[arg(short, long, value_name = "DURATION", default_value = "1s")]
     interval: Interval,
 }

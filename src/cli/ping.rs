@@ -21,25 +21,25 @@ use super::signal::Signals;
 #[derive(Debug, clap::Args)]
 #[command(after_help = super::protocols())]
 pub struct Args {
-    /// Whom to ping.
-    #[arg(help = "Whom to ping: [PROTOCOL://]HOST[:PORT]")]
+    /// The target.
+    #[arg(help = "Target to ping: [PROTOCOL://]HOST[:PORT]")]
     target: String,
-    /// How many heartbeats to send
+    /// Number of heartbeats to send
     #[arg(short = 'c', long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
     /// Time from one heartbeat to the next
     #[arg(short = 'i', long, value_name = "DURATION", default_value = "1s")]
     interval: Interval,
-    /// How long an answer may take; may exceed the interval
+    /// Time to wait for an answer; may exceed the interval
     #[arg(short = 'W', long, value_name = "DURATION", default_value = "1s")]
     timeout: Span,
-    /// A file with the key, in hexadecimal, that authenticates STAMP packets
+    /// File with the hexadecimal key that authenticates STAMP packets
     #[arg(long, value_name = "FILE")]
     key_file: Option<String>,
-    /// End once the target is down
+    /// Stop once the target is down
     #[arg(long)]
     until_down: bool,
-    /// Consecutive misses before the target is down
+    /// Consecutive misses after which the target is down
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     misses: u32,
     /// Print one JSON object instead of lines

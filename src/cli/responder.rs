@@ -30,50 +30,49 @@ pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
 
-    /// Where to answer heartbeats.
+    /// The addresses to answer heartbeats on.
     #[arg(
         long,
         value_name = "ADDR:PORT",
         value_parser = listen_address,
-        help = "Where to answer heartbeats; may be given several times; port 0 picks a free one \
+        help = "Address to answer heartbeats on; repeatable; port 0 picks a free port \
                 [default: 0.0.0.0:12000 and [::]:12000]"
     )]
     listen: Vec<SocketAddr>,
 
-    /// How many requests a second to answer of one source, which is an IPv4 address or a /64 of
-    /// IPv6; as many may come at once; 0 is no limit
+    /// Requests answered per second and source (IPv4 address or IPv6 /64); the burst has the same
+    /// size; 0 disables the limit
     #[arg(long, value_name = "N", default_value_t = 1000,
         value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     rate_limit: u32,
 
-    /// Answer nobody but this network, such as 192.0.2.0/24; may be given several times
+    /// Answer only this network, such as 192.0.2.0/24; repeatable
     #[arg(long, value_name = "CIDR")]
     allow: Vec<Prefix>,
 
-    /// Where to serve the page and /metrics; :PORT is all addresses, port 0 picks a free one
+    /// Address to serve HTTP on; without HOST, all addresses; port 0 picks a free port
     #[arg(long = "web.listen-address", value_name = "[HOST]:PORT", default_value = ":9863")]
     web_listen_address: ListenAddress,
 
-    /// How many scrapes to answer at a time; others wait
+    /// Maximum number of concurrent HTTP requests; others wait
     #[arg(long = "web.max-requests", value_name = "N", default_value_t = DEFAULT_MAX_REQUESTS,
         value_parser = max_requests)]
     max_requests: usize,
 
-    /// Repeat each STAMP request's number in its reply, rather than count the replies of each
-    /// session: less to remember, but senders cannot tell on which way a heartbeat was lost
+    /// Repeat the sequence number of each STAMP request in its reply instead of counting the replies
+    /// of each session; senders then cannot know in which direction a heartbeat was lost
     #[arg(long = "stamp.stateless")]
     stateless: bool,
 
-    /// Answer authenticated STAMP where the key in this file, in hexadecimal, vouches for it, and
-    /// nothing else; may be given several times
+    /// Answer only STAMP requests that the hexadecimal key in this file authenticates; repeatable
     #[arg(long = "stamp.key-file", value_name = "FILE", value_parser = key_file)]
     key_files: Vec<KeyFile>,
 
-    /// Answer open requests as well, of every protocol: while not all probes have a key yet
+    /// Answer requests without a key as well, of every protocol, until all probes have a key
     #[arg(long = "stamp.allow-unauthenticated", requires = "key_files")]
     allow_unauthenticated: bool,
 
-    /// Let whoever reaches the HTTP port change the faults (/api/v1/faults), on one thread then
+    /// Let HTTP clients change the impairments (/api/v1/faults); the responder then uses one thread
     #[arg(long = "web.enable-lifecycle")]
     lifecycle: bool,
 
@@ -93,7 +92,7 @@ impl Args {
 
 #[derive(Debug, Clone, clap::Subcommand)]
 enum Command {
-    /// Tell or change what a running responder does wrong on purpose
+    /// Show or change the impairments of a running responder
     Faults(faults::Args),
 }
 

@@ -19,20 +19,23 @@ use super::{USAGE, failed, priority};
 #[derive(Debug, clap::Args)]
 #[command(after_help = super::protocols())]
 pub struct Args {
-    /// Targets, added to the file's.
-    #[arg(value_name = "TARGET", help = "Targets, added to the file's: [PROTOCOL://]HOST[:PORT]")]
+    /// Targets in addition to those of the file.
+    #[arg(
+        value_name = "TARGET",
+        help = "Targets in addition to the file: [PROTOCOL://]HOST[:PORT]"
+    )]
     targets: Vec<String>,
     /// The configuration file
     #[arg(long = "config.file", value_name = "FILE")]
     config_file: Option<PathBuf>,
-    /// Where to serve the page and /metrics; :PORT is all addresses, port 0 picks a free one
+    /// Address to serve HTTP on; without HOST, all addresses; port 0 picks a free port
     #[arg(long = "web.listen-address", value_name = "[HOST]:PORT", default_value = ":9862")]
     listen_address: ListenAddress,
-    /// How many scrapes to answer at a time; others wait
+    /// Maximum number of concurrent HTTP requests; others wait
     #[arg(long = "web.max-requests", value_name = "N", default_value_t = DEFAULT_MAX_REQUESTS,
         value_parser = max_requests)]
     max_requests: usize,
-    /// On how many threads to probe
+    /// Number of threads that probe
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN, value_parser = workers)]
     workers: NonZeroUsize,
 }

@@ -70,65 +70,65 @@ families! {
     /// The families of each target. Their labels are [`TargetLabel`]s.
     PER_TARGET {
         UP = Gauge "heartbeat_up" []
-            "1 if the target is up, 0 if it is down: as many consecutive heartbeats as configured went unanswered. Absent until the first verdict.";
+            "1 if the target is up, 0 if it is down. A target is down after heartbeat_target_misses consecutive misses. Absent until the first verdict.";
         RTT = Histogram "heartbeat_rtt_seconds" []
-            "Round-trip delay of heartbeats answered within the timeout, in seconds, without the responder's turnaround where the protocol tells it.";
+            "Round-trip delay of heartbeats answered within the timeout, in seconds. Excludes the responder's turnaround if the protocol reports it.";
         SENT = Counter "heartbeat_sent_total" []
-            "Heartbeats that left. Always equal to received + lost + in flight.";
+            "Heartbeats sent. Always equal to received + lost + in flight.";
         RECEIVED = Counter "heartbeat_received_total" []
             "Heartbeats answered within the timeout.";
         RESULTS = Counter "heartbeat_results_total" [Result]
-            "Heartbeats answered within the timeout, by the result that the answer reports: the results of a target add up to heartbeat_received_total. Only for targets whose protocol has results.";
+            "Heartbeats answered within the timeout, by the result in the answer. The results of a target add up to heartbeat_received_total. Only for protocols that have results.";
         LOST = Counter "heartbeat_lost_total" []
-            "Heartbeats that left and were not answered within the timeout. Loss is this over heartbeat_sent_total.";
+            "Heartbeats sent but not answered within the timeout. The loss ratio is this divided by heartbeat_sent_total.";
         IN_FLIGHT = Gauge "heartbeat_in_flight" []
-            "Heartbeats that left and are neither answered nor timed out yet.";
+            "Heartbeats sent that are neither answered nor timed out yet.";
         UNSENT = Counter "heartbeat_unsent_total" [Reason]
-            "Heartbeats that were due and never left, by reason. All but skipped count as misses; skipped means that the probe itself was late.";
+            "Heartbeats that were due but not sent, by reason. Each counts as a miss, except skipped, which means that the probe itself was late.";
         LATE = Counter "heartbeat_late_total" []
-            "First answers that came after the timeout. Each of these heartbeats also stands in heartbeat_lost_total.";
+            "First answers that arrived after the timeout. heartbeat_lost_total includes these heartbeats.";
         DUPLICATES = Counter "heartbeat_duplicates_total" []
-            "Further answers to a heartbeat that was answered already (RFC 5560).";
+            "Additional answers to a heartbeat that was already answered (RFC 5560).";
         REORDERED = Counter "heartbeat_reordered_total" []
-            "Answers to a heartbeat older than one that was answered already (RFC 4737).";
+            "Answers that arrived after the answer to a newer heartbeat (RFC 4737).";
         ONE_WAY_LOST = Counter "heartbeat_one_way_lost_total" [Direction]
-            "Lost heartbeats of which it is known on which way they were lost, told by the numbers of a STAMP reflector that keeps state: forward never came to the responder, of backward the reply never came back. Counted up to two timeouts after heartbeat_lost_total, once a later heartbeat is answered.";
+            "Lost heartbeats by direction, from the sequence numbers of a stateful STAMP reflector. forward: the request did not reach the responder. backward: the reply did not reach the probe. Counted once a later heartbeat is answered, up to two timeouts after heartbeat_lost_total.";
         INVALID_REPLIES = Counter "heartbeat_invalid_replies_total" [Reason]
-            "Datagrams from the target's address that answer nothing that was sent, by reason.";
+            "Datagrams from the target's address that do not answer a heartbeat, by reason.";
         CONSECUTIVE_MISSES = Gauge "heartbeat_consecutive_misses" []
-            "Misses in a row, newer than the newest answered heartbeat. The target is down when this reaches heartbeat_target_misses.";
+            "Consecutive misses since the newest answered heartbeat. The target is down when this reaches heartbeat_target_misses.";
         STATE_CHANGES = Counter "heartbeat_state_changes_total" [State]
-            "How often the target came to be in the state, first verdict included.";
+            "Changes to this state, including the first verdict.";
         STATE_CHANGE_TIMESTAMP = Gauge "heartbeat_state_change_timestamp_seconds" []
-            "When the verdict last changed, as Unix time in seconds. Absent until the first verdict.";
+            "Unix time of the last change of heartbeat_up, in seconds. Absent until the first verdict.";
         LAST_REPLY_TIMESTAMP = Gauge "heartbeat_last_reply_timestamp_seconds" []
-            "When the last answer within the timeout arrived, as Unix time in seconds. Absent until the first.";
+            "Unix time of the last answer within the timeout, in seconds. Absent until the first answer.";
         DOWN_SECONDS = Counter "heartbeat_down_seconds_total" []
-            "Time that the target has spent down, in seconds, a present outage included.";
+            "Time that the target was down, in seconds, including the current outage.";
         LOSS_BURST_LENGTH = Histogram "heartbeat_loss_burst_length" []
-            "Lengths of completed runs of consecutive lost heartbeats, in heartbeats (RFC 3357 loss periods).";
+            "Lengths of completed loss periods (runs of consecutive lost heartbeats, RFC 3357), in heartbeats.";
         ICMP_ERRORS = Counter "heartbeat_icmp_errors_total" [Kind]
-            "ICMP errors about the target's heartbeats, by kind. Of several targets at one address it is the one that the error quotes. They explain losses and settle nothing: port_unreachable means that the host is alive and nothing listens.";
+            "ICMP errors about the target's heartbeats, by kind. They explain losses but do not change the state of the target. port_unreachable means that the host is up and nothing listens on the port.";
         TIME_DIFFERENCE = Gauge "heartbeat_time_difference_seconds" []
-            "Responder's receive time minus the probe's send time, as last answered, in seconds: forward delay plus the offset between the two clocks, so it may be negative. Absent where the protocol does not tell it.";
+            "Responder's receive time minus the probe's send time in the last answer, in seconds: forward delay plus the offset of the responder's clock. May be negative. Absent if the protocol does not report it.";
         TURNAROUND = Summary "heartbeat_turnaround_seconds" []
-            "How long the responder held requests before it answered, in seconds.";
+            "Time from the responder's receive timestamp to its transmit timestamp, in seconds.";
         IPDV = Summary "heartbeat_ipdv_seconds" []
-            "Absolute difference between the round-trip delays of consecutive answered heartbeats, in seconds (delay variation, RFC 3393).";
+            "Absolute difference between the round-trip delays of consecutive answered heartbeats, in seconds. RFC 3393 defines a signed one-way value instead.";
         REPLY_TTL = Gauge "heartbeat_reply_ttl" []
-            "Hop limit with which the last answer arrived, in hops. A change means that the path back has changed. Absent until the first answer.";
+            "Hop limit (TTL) of the last answer. A change means that the return path changed. Absent until the first answer.";
         RESOLVED = Gauge "heartbeat_resolved" []
-            "1 if the last lookup of the target's name succeeded, else 0. Always 1 for a literal address.";
+            "1 if the last lookup of the target's name succeeded, otherwise 0. Always 1 for a literal address.";
         ADDRESS_CHANGES = Counter "heartbeat_address_changes_total" []
-            "How often the target's name came to mean another address.";
+            "Changes of the address that the target's name resolves to.";
         TARGET_INFO = Gauge "heartbeat_target_info" [Address, Protocol]
-            "Always 1: the address as configured and the protocol of the target, as labels.";
+            "Always 1. The labels are the target's configured address and protocol.";
         TARGET_INTERVAL = Gauge "heartbeat_target_interval_seconds" []
-            "Configured time from one heartbeat to the next, in seconds.";
+            "Configured interval between heartbeats, in seconds.";
         TARGET_TIMEOUT = Gauge "heartbeat_target_timeout_seconds" []
-            "Configured time within which a heartbeat must be answered, in seconds.";
+            "Configured timeout of a heartbeat, in seconds.";
         TARGET_MISSES = Gauge "heartbeat_target_misses" []
-            "Configured number of consecutive misses that mean down.";
+            "Configured number of consecutive misses after which the target is down.";
     }
 }
 
@@ -136,19 +136,19 @@ families! {
     /// The families of the probe itself.
     PROBE {
         SCHEDULE_LAG = Histogram "heartbeat_probe_schedule_lag_seconds" []
-            "How late heartbeats left, against their schedule, in seconds.";
+            "Delay between the scheduled and the actual send time of heartbeats, in seconds.";
         RECEIVE_DROPS = Counter "heartbeat_probe_receive_drops_total" []
-            "Datagrams that the kernel dropped because the probe's own sockets were full: answers that came and were booked as lost.";
+            "Datagrams that the kernel dropped because the probe's socket buffers were full. Dropped answers count as lost heartbeats.";
         TIMESTAMPS = Counter "heartbeat_probe_timestamps_total" ["source"]
-            "Round-trip delays by where their two stamps came from. Those from user include delays of the probe's own machine.";
+            "Round-trip delays by the source of their timestamps. Delays from user include time spent in the probe's machine.";
         IMPAIRED = Gauge "heartbeat_probe_impaired" []
-            "1 while the probe itself is late or drops datagrams, so that its figures cannot be believed, else 0.";
+            "1 if the probe was late or its sockets dropped datagrams within the last 60 s, so that its figures are unreliable, otherwise 0.";
         UNMATCHED = Counter "heartbeat_probe_unmatched_total" ["reason"]
-            "Datagrams that belong to no target, and ICMP errors that quote the heartbeat of none, by reason.";
+            "Datagrams that match no target, and ICMP errors that quote no target's heartbeat, by reason.";
         CONFIG_RELOAD_SUCCESSFUL = Gauge "heartbeat_config_last_reload_successful" []
-            "1 if the last attempt to load the configuration succeeded, else 0: an older one is still in force.";
+            "1 if the last attempt to load the configuration succeeded, otherwise 0; the previous configuration is then still in use.";
         CONFIG_RELOAD_TIMESTAMP = Gauge "heartbeat_config_last_reload_success_timestamp_seconds" []
-            "When the configuration in force was loaded, as Unix time in seconds.";
+            "Unix time at which the configuration in use was loaded, in seconds.";
     }
 }
 
@@ -156,17 +156,17 @@ families! {
     /// The families of the responder: the ground truth for a probe's figures.
     RESPONDER {
         RESPONDER_RECEIVED = Counter "heartbeat_responder_received_total" ["protocol"]
-            "Datagrams received that are requests of the protocol, whatever became of them.";
+            "Requests received, by protocol, whether answered or not.";
         RESPONDER_REPLIED = Counter "heartbeat_responder_replied_total" ["protocol"]
-            "Requests answered: replies handed to the kernel, without the duplicates made on purpose.";
+            "Replies handed to the kernel, by protocol, without the duplicates that an impairment adds.";
         RESPONDER_DROPPED = Counter "heartbeat_responder_dropped_total" ["reason"]
-            "Datagrams left unanswered, by reason. loss, burst_loss, outage and overflow were asked for.";
+            "Datagrams not answered, by reason. loss, burst_loss, outage and overflow are impairments.";
         RESPONDER_IMPAIRED = Counter "heartbeat_responder_impaired_total" ["kind"]
-            "Replies changed on purpose, by kind, as asked for.";
+            "Replies changed by an impairment, by kind.";
         RESPONDER_SEND_ERRORS = Counter "heartbeat_responder_send_errors_total" []
-            "Replies that the kernel did not take.";
+            "Replies that the kernel did not accept.";
         RESPONDER_RECEIVE_DROPS = Counter "heartbeat_responder_receive_drops_total" []
-            "Datagrams that the kernel dropped on the responder's own sockets, as far as later ones tell.";
+            "Datagrams that the kernel dropped because the responder's socket buffers were full. The next datagram reports them.";
     }
 }
 
@@ -174,6 +174,6 @@ families! {
     /// The families of both programs.
     COMMON {
         BUILD_INFO = Gauge "heartbeat_build_info" ["version"]
-            "Always 1: the version of the program, as a label.";
+            "Always 1. The label is the version of the program.";
     }
 }
