@@ -487,7 +487,8 @@ fn configurations_are_accepted() {
 #[test]
 fn options_and_their_defaults_are_those_of_the_help_texts() {
     let both = "Options of both programs";
-    let faults: &[&[&str]] = &[&["faults", "show"], &["faults", "set"], &["faults", "clear"]];
+    let impairments: &[&[&str]] =
+        &[&["impairments", "show"], &["impairments", "set"], &["impairments", "clear"]];
     for (program, commands, titles) in [
         (PROBE, &[&["run"][..]][..], &["heartbeat-probe run", both][..]),
         (PROBE, &[&["demo"]], &["heartbeat-probe demo", both]),
@@ -495,7 +496,7 @@ fn options_and_their_defaults_are_those_of_the_help_texts() {
         (PROBE, &[&["check"]], &["heartbeat-probe check", both]),
         (PROBE, &[&["odds"]], &["heartbeat-probe odds", both]),
         (RESPONDER, &[&[]], &["heartbeat-responder", "Impairments", both]),
-        (RESPONDER, faults, &["heartbeat-responder faults", "Impairments", both]),
+        (RESPONDER, impairments, &["heartbeat-responder impairments", "Impairments", both]),
     ] {
         let mut options = BTreeMap::new();
         for command in commands {

@@ -6,8 +6,8 @@
 pub mod check;
 pub mod demo;
 mod exporter;
-pub mod faults;
-mod impairments;
+mod impairment_args;
+pub mod impairments;
 pub mod logging;
 mod memory;
 pub mod odds;

@@ -9,8 +9,8 @@ use std::thread;
 use anyhow::Context as _;
 use tracing::{info, warn};
 
-use super::faults;
-use super::impairments::ImpairmentArgs;
+use super::impairment_args::ImpairmentArgs;
+use super::impairments;
 use super::logging::LogArgs;
 use super::signal::Signals;
 use super::stated::{Control, Stated};
@@ -21,7 +21,7 @@ use crate::impair::LinkSettings;
 use crate::net;
 use crate::observe::ResponderStatus;
 use crate::responder::{self, Responder, Terms};
-use crate::web::{self, FaultControl};
+use crate::web::{self, ImpairmentControl};
 
 /// Answers UDP heartbeats of every protocol on one port, and can behave like a bad network.
 #[derive(Debug, Clone, clap::Parser)]
@@ -72,7 +72,7 @@ pub struct Args {
     #[arg(long = "stamp.allow-unauthenticated", requires = "key_files")]
     allow_unauthenticated: bool,
 
-    /// Let HTTP clients change the impairments (/api/v1/faults); the responder then uses one thread
+    /// Let HTTP clients change the impairments (/api/v1/impairments); the responder then uses one thread
     #[arg(long = "web.enable-lifecycle")]
     lifecycle: bool,
 
@@ -93,7 +93,7 @@ impl Args {
 #[derive(Debug, Clone, clap::Subcommand)]
 enum Command {
     /// Show or change the impairments of a running responder
-    Faults(faults::Args),
+    Impairments(impairments::Args),
 }
 
 /// Runs the program until SIGTERM or SIGINT, or its subcommand to the end.
@@ -102,8 +102,8 @@ enum Command {
 /// Those of the subcommand, or if an address cannot be bound or a thread or socket is not
 /// available.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    if let Some(Command::Faults(args)) = &args.command {
-        return faults::run(args);
+    if let Some(Command::Impairments(args)) = &args.command {
+        return impairments::run(args);
     }
     let _log = args.log.init();
     // Each thread needs some descriptors, and there is a thread for each core.
@@ -143,12 +143,12 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
 
     let status =
         ResponderStatus { listeners: responder.local_addrs(), impairments: settings.in_words() };
-    let faults = args.lifecycle.then(|| {
+    let impairments = args.lifecycle.then(|| {
         let stated = Stated { all: args.impairments.clone(), ..Stated::default() };
-        let control = Control::new(stated, settings.seed, responder.faults());
-        Arc::new(control) as Arc<dyn FaultControl>
+        let control = Control::new(stated, settings.seed, responder.impairments());
+        Arc::new(control) as Arc<dyn ImpairmentControl>
     });
-    let router = web::responder_router(metrics, status.clone(), faults, args.max_requests);
+    let router = web::responder_router(metrics, status.clone(), impairments, args.max_requests);
     let responder = responder::spawn(responder).context("cannot start the responder's threads")?;
     announce(&status, http, &settings);
     let shutdown = async {

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Map, Value};
 use tracing::warn;
 
-use super::impairments::ImpairmentArgs;
+use super::impairment_args::ImpairmentArgs;
 use crate::config::Prefix;
 use crate::net;
-use crate::observe::document::{FaultsDocument, Setting};
-use crate::responder::{FaultSwitch, Faults};
-use crate::web::FaultControl;
+use crate::observe::document::{ImpairmentsDocument, Setting};
+use crate::responder::{ImpairmentSwitch, Impairments};
+use crate::web::ImpairmentControl;
 
 /// How many networks may have impairments of their own. With all keys set, they fit into a request.
 const MAX_SOURCES: usize = 1000;
@@ -66,13 +66,13 @@ impl Stated {
     }
 
     /// The document.
-    fn document(&self) -> FaultsDocument {
+    fn document(&self) -> ImpairmentsDocument {
         let settings = |args: &ImpairmentArgs| {
             let stated = args.stated().into_iter();
             stated.map(|(key, text)| (key.to_owned(), Setting::from(text))).collect()
         };
         let sources = self.sources.iter();
-        FaultsDocument {
+        ImpairmentsDocument {
             all: settings(&self.all),
             sources: sources.map(|(prefix, args)| (prefix.to_string(), settings(args))).collect(),
         }
@@ -87,9 +87,9 @@ impl Stated {
     }
 
     /// The settings of the responder. `seed` is used where none is given.
-    pub(super) fn faults(&self, seed: u64) -> Faults {
+    pub(super) fn impairments(&self, seed: u64) -> Impairments {
         let sources = self.sources.iter().map(|(&prefix, args)| (prefix, args.settings(seed)));
-        Faults { all: self.all.settings(seed), sources: sources.collect() }
+        Impairments { all: self.all.settings(seed), sources: sources.collect() }
     }
 
     /// One text for each impairment and each network; empty without impairments.
@@ -128,11 +128,11 @@ pub(super) struct Control {
     stated: Mutex<Stated>,
     /// The seed of settings without one.
     seed: u64,
-    switch: Arc<FaultSwitch>,
+    switch: Arc<ImpairmentSwitch>,
 }
 
 impl Control {
-    pub(super) fn new(stated: Stated, seed: u64, switch: Arc<FaultSwitch>) -> Self {
+    pub(super) fn new(stated: Stated, seed: u64, switch: Arc<ImpairmentSwitch>) -> Self {
         Self { stated: Mutex::new(stated), seed, switch }
     }
 
@@ -141,7 +141,7 @@ impl Control {
     }
 }
 
-impl FaultControl for Control {
+impl ImpairmentControl for Control {
     fn show(&self) -> String {
         format!("{}\n", self.present().with_seed(self.seed).to_json())
     }
@@ -150,18 +150,18 @@ impl FaultControl for Control {
         let wanted = Stated::parse(json)?;
         // Locked while the switch is set, so that concurrent changes are shown in their real order.
         let mut stated = self.stated.lock().unwrap_or_else(PoisonError::into_inner);
-        self.switch.set(&wanted.faults(self.seed), net::now().mono);
+        self.switch.set(&wanted.impairments(self.seed), net::now().mono);
         *stated = wanted;
         match stated.in_words() {
             words if words.is_empty() => warn!("impairments changed: none"),
             words => {
                 // The whole document with seeds, to repeat the same impairments from a log.
-                let faults = stated.clone().with_seed(self.seed).to_json().to_string();
-                if faults.len() <= LOGGED {
-                    warn!(faults, "impairments changed: {}", words.join(", "));
+                let impairments = stated.clone().with_seed(self.seed).to_json().to_string();
+                if impairments.len() <= LOGGED {
+                    warn!(impairments, "impairments changed: {}", words.join(", "));
                 } else {
                     let sources = stated.sources.len();
-                    warn!(sources, "impairments changed: see /api/v1/faults");
+                    warn!(sources, "impairments changed: see /api/v1/impairments");
                 }
             }
         }
@@ -187,9 +187,9 @@ mod tests {
         let stated = Stated::parse(text).unwrap();
         let json = stated.clone().with_seed(9).to_json();
         let again = Stated::parse(&json.to_string()).unwrap();
-        assert_eq!(again.faults(1), stated.faults(9));
+        assert_eq!(again.impairments(1), stated.impairments(9));
         assert_eq!(again.to_json(), json);
-        let document: FaultsDocument = serde_json::from_value(json.clone()).unwrap();
+        let document: ImpairmentsDocument = serde_json::from_value(json.clone()).unwrap();
         assert_eq!(document, again.document());
         assert_eq!(json["all"].as_object().unwrap().len(), 13);
         assert_eq!(json["all"]["bandwidth"], "64kbit,20ms");
@@ -203,7 +203,7 @@ mod tests {
         for text in ["{}", r#"{"all": {}}"#, r#"{"sources": {}}"#] {
             let stated = Stated::parse(text).unwrap();
             assert_eq!(stated, Stated::default());
-            assert!(stated.faults(3).all.is_off() && stated.in_words().is_empty());
+            assert!(stated.impairments(3).all.is_off() && stated.in_words().is_empty());
         }
     }
 

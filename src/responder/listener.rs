@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use tracing::warn;
 
-use super::faults::Follower;
+use super::impairments::Follower;
 use super::reflector::{OutgoingReply, Reflector};
 use super::throttle::Throttle;
 use crate::exposition::ResponderMetrics;
@@ -80,13 +80,13 @@ impl Listener {
 
     /// Answers one batch of requests, if any wait, and queues the replies as [`send`](Self::send)
     /// does. Returns whether more requests may wait.
-    pub(super) fn serve(&mut self, reflector: &mut Reflector, faults: &mut Follower) -> bool {
+    pub(super) fn serve(&mut self, reflector: &mut Reflector, impairments: &mut Follower) -> bool {
         if !self.waiting {
             return false;
         }
         let received = self.receive();
-        if let Some(newest) = faults.changed() {
-            reflector.change_faults(&newest);
+        if let Some(newest) = impairments.changed() {
+            reflector.change_impairments(&newest);
         }
         // Readiness is reported once: only after an empty batch is it reported again.
         self.waiting = received > 0;

@@ -6,8 +6,8 @@
 //! which [`spawn`] runs on threads of its own. Every turn of the loop does a bounded amount of
 //! work, so that shutdown is noticed under any load.
 
-mod faults;
 mod gate;
+mod impairments;
 mod limiter;
 mod listener;
 mod queue;
@@ -31,12 +31,12 @@ use crate::exposition::ResponderMetrics;
 use crate::impair;
 use crate::net::{self, Alarm, BindError, Readiness, Socket, SocketOptions};
 use crate::wire::Key;
-use faults::Follower;
+use impairments::Follower;
 use listener::{Listener, RECEIVE_BUFFER};
 use sessions::Room;
 
-pub use faults::{FaultSwitch, Faults};
 pub use gate::Gate;
+pub use impairments::{ImpairmentSwitch, Impairments};
 pub use queue::ReplyRoute;
 pub use reflector::{OutgoingReply, Reflector};
 pub use thread::{Handle, spawn};
@@ -74,7 +74,7 @@ pub struct Terms {
 pub struct Responder {
     /// One for each thread; all are bound to the same addresses.
     shares: Vec<Share>,
-    switch: Arc<FaultSwitch>,
+    switch: Arc<ImpairmentSwitch>,
 }
 
 /// The part of one thread.
@@ -82,7 +82,7 @@ pub struct Responder {
 struct Share {
     sockets: Vec<Socket>,
     reflector: Reflector,
-    faults: Follower,
+    impairments: Follower,
     metrics: ResponderMetrics,
 }
 
@@ -113,10 +113,10 @@ impl Responder {
         let start = net::now().mono;
         let gate = Arc::new(Gate::new(&terms.allow, terms.rate_limit));
         let settings = terms.impairments;
-        let switch = FaultSwitch::new(&settings.into(), start);
+        let switch = ImpairmentSwitch::new(&settings.into(), start);
         let share = |sockets| Share {
             sockets,
-            faults: Follower::of(&switch),
+            impairments: Follower::of(&switch),
             reflector: Reflector::new(
                 bound.clone(),
                 gate.clone(),
@@ -143,7 +143,7 @@ impl Responder {
     /// Changes its impairments while it runs. Only for a responder that is
     /// [`changeable`](Terms::changeable): otherwise, each thread has links of its own.
     #[must_use]
-    pub fn faults(&self) -> Arc<FaultSwitch> {
+    pub fn impairments(&self) -> Arc<ImpairmentSwitch> {
         self.switch.clone()
     }
 
@@ -174,7 +174,7 @@ impl Share {
     ///
     /// Must run on the current-thread runtime that `watched` was created on.
     async fn serve(self, watched: Watched, shutdown: impl Future<Output = ()>) {
-        let Self { sockets, mut reflector, mut faults, metrics } = self;
+        let Self { sockets, mut reflector, mut impairments, metrics } = self;
         let Watched { sockets: readiness, mut alarm } = watched;
         let mut listeners: Vec<Listener> = sockets
             .into_iter()
@@ -193,7 +193,7 @@ impl Share {
                     return;
                 },
             }
-            let more = turn(&mut listeners, &mut reflector, &mut faults, &mut alarm);
+            let more = turn(&mut listeners, &mut reflector, &mut impairments, &mut alarm);
             if more {
                 // The wait would end at once, and the runtime would never handle its signals.
                 tokio::task::yield_now().await;
@@ -237,7 +237,7 @@ async fn ready(listeners: &mut [Listener], alarm: &mut Alarm) -> io::Result<()> 
 fn turn(
     listeners: &mut [Listener],
     reflector: &mut Reflector,
-    faults: &mut Follower,
+    impairments: &mut Follower,
     alarm: &mut Alarm,
 ) -> bool {
     reflector.release(net::now().mono, |reply| {
@@ -247,7 +247,7 @@ fn turn(
     });
     let mut more = false;
     for listener in listeners {
-        more |= listener.serve(reflector, faults);
+        more |= listener.serve(reflector, impairments);
         listener.flush();
     }
     if let Err(error) = alarm.set(reflector.next_due()) {

@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use tracing::trace;
 
-use super::faults::{Dated, Links};
 use super::gate::Gate;
+use super::impairments::{Dated, Links};
 use super::queue::{DelayQueue, ReplyRoute};
 use super::sessions::{Identity, Room, Sessions};
 use crate::exposition::ResponderMetrics;
@@ -152,9 +152,9 @@ impl Reflector {
         }
     }
 
-    /// Has requests meet these faults; what is held already leaves when it is due.
-    pub(super) fn change_faults(&mut self, faults: &Dated) {
-        self.links.change(faults);
+    /// Has requests meet these impairments; what is held already leaves when it is due.
+    pub(super) fn change_impairments(&mut self, impairments: &Dated) {
+        self.links.change(impairments);
     }
 
     /// Gives to `send` the held replies that are due, at most [`RELEASES`](Self::RELEASES) of

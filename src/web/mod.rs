@@ -1,7 +1,7 @@
 //! HTTP for both programs: the routes, the pages, and a server that any client may connect to.
 //!
 //! The way of a request: `server` accepts the connection, `connection` reads the request and
-//! follows its phases, `router` finds the handler (`probe`, `responder`, `faults`) and adds common
+//! follows its phases, `router` finds the handler (`probe`, `responder`, `impairments`) and adds common
 //! headers to its answer, the handler gathers the contents, and `page` or an encoder writes them.
 //!
 //! axum routes, hyper speaks HTTP/1.1, askama compiles the templates of the pages. Three things are
@@ -16,7 +16,7 @@
 
 mod answer;
 mod connection;
-mod faults;
+mod impairments;
 mod limits;
 mod negotiate;
 mod overviews;
@@ -38,7 +38,7 @@ use tokio::net::TcpListener;
 
 use limits::Limits;
 
-pub use faults::FaultControl;
+pub use impairments::ImpairmentControl;
 pub use probe::probe_router;
 pub use responder::responder_router;
 

@@ -8,35 +8,35 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::answer::{Encode, HTML, LongAnswer, Refusal, Writers};
-use super::faults::{self, FaultControl};
+use super::impairments::{self, ImpairmentControl};
 use super::page;
 use super::router::{Program, complete, read};
 use crate::exposition::ResponderMetrics;
 use crate::observe::{ResponderStatus, Unavailable};
 
 /// The router of a responder: `/`, `/metrics`, `/-/healthy`, `/-/ready` (it is ready from the
-/// start), `/api/v1/faults`, and the style of its page under `/assets/`.
+/// start), `/api/v1/impairments`, and the style of its page under `/assets/`.
 ///
-/// Without `faults`, requests for `/api/v1/faults` are refused. At most `max_requests` long answers
+/// Without `impairments`, requests for `/api/v1/impairments` are refused. At most `max_requests` long answers
 /// are written at a time.
 pub fn responder_router(
     metrics: ResponderMetrics,
     status: ResponderStatus,
-    faults: Option<Arc<dyn FaultControl>>,
+    impairments: Option<Arc<dyn ImpairmentControl>>,
     max_requests: usize,
 ) -> Router {
     let own = Router::new()
         .route("/", read(responder_page))
-        .route("/api/v1/faults", faults::routes(faults.clone()));
+        .route("/api/v1/impairments", impairments::routes(impairments.clone()));
     let writers = Writers::new(max_requests);
-    complete(Responder { metrics, status: Arc::new(status), faults, writers }, own)
+    complete(Responder { metrics, status: Arc::new(status), impairments, writers }, own)
 }
 
 #[derive(Clone)]
 struct Responder {
     metrics: ResponderMetrics,
     status: Arc<ResponderStatus>,
-    faults: Option<Arc<dyn FaultControl>>,
+    impairments: Option<Arc<dyn ImpairmentControl>>,
     writers: Writers,
 }
 
@@ -60,9 +60,9 @@ impl Program for Responder {
 impl Responder {
     /// The page, with the impairments of this moment.
     fn page(self) -> Encode {
-        let Self { status, faults, .. } = self;
-        Box::new(move |out| match faults {
-            Some(faults) => page::responder(&status.listeners, &faults.in_words(), out),
+        let Self { status, impairments, .. } = self;
+        Box::new(move |out| match impairments {
+            Some(impairments) => page::responder(&status.listeners, &impairments.in_words(), out),
             None => page::responder(&status.listeners, &status.impairments, out),
         })
     }

@@ -337,7 +337,7 @@ async fn every_answer_has_the_common_headers() {
 /// Impairments as the last request set them.
 struct Control(std::sync::Mutex<String>);
 
-impl FaultControl for Control {
+impl ImpairmentControl for Control {
     fn show(&self) -> String {
         self.0.lock().unwrap().clone()
     }
@@ -364,7 +364,7 @@ async fn a_connection_stays_open_after_a_body_that_was_read_and_closes_after_ano
     let mut stream = TcpStream::connect(address).await.unwrap();
     for body in ["[2]", "[3]"] {
         let put = format!(
-            "PUT /api/v1/faults HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+            "PUT /api/v1/impairments HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(put.as_bytes()).await.unwrap();
@@ -373,7 +373,7 @@ async fn a_connection_stays_open_after_a_body_that_was_read_and_closes_after_ano
             assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0);
         }
     }
-    let get = b"GET /api/v1/faults HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n";
+    let get = b"GET /api/v1/impairments HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n";
     stream.write_all(get).await.unwrap();
     let refused = Answer::read(&mut stream).await;
     assert_eq!((refused.status, refused.text()), (413, "this path takes no request body\n"));
@@ -381,12 +381,12 @@ async fn a_connection_stays_open_after_a_body_that_was_read_and_closes_after_ano
 
     let page = ask(address, "GET / HTTP/1.1").await;
     assert!(page.text().contains("on purpose: [3]."), "{}", page.text());
-    let put = "PUT /api/v1/faults HTTP/1.1\r\nContent-Length: 2\r\nHost: x\r\n\r\n{}";
+    let put = "PUT /api/v1/impairments HTTP/1.1\r\nContent-Length: 2\r\nHost: x\r\n\r\n{}";
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(put.as_bytes()).await.unwrap();
     let invalid = Answer::read(&mut stream).await;
     assert_eq!((invalid.status, invalid.text()), (400, "empty\n"));
-    let delete = ask(address, "DELETE /api/v1/faults HTTP/1.1").await;
+    let delete = ask(address, "DELETE /api/v1/impairments HTTP/1.1").await;
     assert_eq!((delete.status, delete.allowed()), (405, vec!["get", "head", "put"]));
 }
 

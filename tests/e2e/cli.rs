@@ -137,8 +137,8 @@ fn every_command_has_help_and_version() {
         assert!(help.out.contains(&format!("Usage: heartbeat-probe {command}")), "{}", help.out);
     }
     for action in ["show", "set", "clear"] {
-        let help = run(RESPONDER, &["faults", action, "--help"]);
-        assert!(help.out.contains(&format!("Usage: heartbeat-responder faults {action}")));
+        let help = run(RESPONDER, &["impairments", action, "--help"]);
+        assert!(help.out.contains(&format!("Usage: heartbeat-responder impairments {action}")));
     }
     for (program, name) in [(PROBE, "heartbeat-probe"), (RESPONDER, "heartbeat-responder")] {
         let help = run(program, &["--help"]);

@@ -19,7 +19,7 @@ mod dns;
 
 mod exposition;
 
-mod faults;
+mod impairments;
 
 mod hostile;
 

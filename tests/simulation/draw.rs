@@ -195,14 +195,15 @@ fn stalls(lasts: u64, dice: &mut Dice) -> Vec<String> {
 fn responder(text: &mut String, dice: &mut Dice) {
     let turnaround = dice.sometimes(1, 900);
     let offset = format!("{}{}ms", dice.of(&["", "-"]), dice.sometimes(1, 90_000));
-    let faults = if dice.one_in(4) {
+    let impairments = if dice.one_in(4) {
         let (loss, duplicate) = (dice.part(), dice.part());
         let jitter = dice.among(0, 20);
         format!("{{loss: {loss}, duplicate: {duplicate}, jitter: {jitter}ms}}")
     } else {
         "{}".to_owned()
     };
-    let responder = format!("turnaround: {turnaround}us, clock_offset: {offset}, faults: {faults}");
+    let responder =
+        format!("turnaround: {turnaround}us, clock_offset: {offset}, impairments: {impairments}");
     line(text, format!("responder: {{{responder}}}"));
 }
 

@@ -110,7 +110,7 @@ pub(crate) struct Counts {
 impl Host {
     pub(crate) fn new(address: SocketAddr, responder: &scenario::Responder, seed: u64) -> Self {
         let metrics = ResponderMetrics::new();
-        let settings = responder.faults.settings(seed);
+        let settings = responder.impairments.settings(seed);
         Self {
             address,
             clock: Clock::ahead(responder.clock_offset),

@@ -128,8 +128,8 @@ pub(crate) struct Responder {
     pub(crate) turnaround: Span,
     /// How far its clock is ahead of the probe's at the start.
     pub(crate) clock_offset: Offset,
-    /// Its own faults.
-    pub(crate) faults: Link,
+    /// Its own impairments.
+    pub(crate) impairments: Link,
     /// The paths do no harm of their own, so that the responders' counters must equal the probe's.
     pub(crate) is_ground_truth: bool,
 }

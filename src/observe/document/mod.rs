@@ -6,8 +6,8 @@
 //! probe.
 
 mod counts;
-mod faults;
 mod heartbeats;
+mod impairments;
 mod ping;
 mod targets;
 
@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 use crate::model::{Label, State, Wall};
 
 pub use counts::CountsDocument;
-pub use faults::{FaultsDocument, Setting};
 pub use heartbeats::{FrozenDocument, HeartbeatDocument, HeartbeatsDocument};
+pub use impairments::{ImpairmentsDocument, Setting};
 pub use ping::{DelaysDocument, PingDocument};
 pub use targets::{TargetDocument, TargetsDocument};
 

@@ -59,10 +59,13 @@ fn a_client_reads_the_document_of_a_newer_probe() {
 #[test]
 fn settings_of_impairments_are_numbers_or_text() {
     let text = r#"{"all":{"loss":"30%","seed":7},"sources":{"192.0.2.0/24":{"corrupt":0.25}}}"#;
-    let read: FaultsDocument = serde_json::from_str(text).unwrap();
+    let read: ImpairmentsDocument = serde_json::from_str(text).unwrap();
     assert_eq!(read.all["loss"], Setting::from("30%".to_owned()));
     assert_eq!(read.all["seed"], Setting::from("7".to_owned()));
     assert_eq!(serde_json::to_string(&read).unwrap(), text);
-    assert_eq!(serde_json::from_str::<FaultsDocument>("{}").unwrap(), FaultsDocument::default());
-    assert!(serde_json::from_str::<FaultsDocument>(r#"{"al":{}}"#).is_err());
+    assert_eq!(
+        serde_json::from_str::<ImpairmentsDocument>("{}").unwrap(),
+        ImpairmentsDocument::default()
+    );
+    assert!(serde_json::from_str::<ImpairmentsDocument>(r#"{"al":{}}"#).is_err());
 }

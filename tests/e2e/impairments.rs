@@ -1,4 +1,4 @@
-//! Impairments that change while the responder runs, over HTTP and by `heartbeat-responder faults`.
+//! Impairments that change while the responder runs, over HTTP and by `heartbeat-responder impairments`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -12,7 +12,7 @@ fn asked(responder: &Running, request: &str, body: &str) -> (u16, String) {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let length = body.len();
     let head = format!(
-        "{request} /api/v1/faults HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\
+        "{request} /api/v1/impairments HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\
          Content-Length: {length}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
@@ -23,8 +23,8 @@ fn asked(responder: &Running, request: &str, body: &str) -> (u16, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
-fn put(responder: &Running, faults: &Value) -> Value {
-    let (status, body) = asked(responder, "PUT", &faults.to_string());
+fn put(responder: &Running, impairments: &Value) -> Value {
+    let (status, body) = asked(responder, "PUT", &impairments.to_string());
     assert_eq!(status, 200, "{body}");
     serde_json::from_str(&body).unwrap()
 }
@@ -80,7 +80,10 @@ fn impairments_are_set_changed_and_cleared_at_run_time() {
     let unimpaired = ".".repeat(40);
     assert_eq!(fates(&responder, &client), unimpaired);
     let none = json!({"all": {"seed": 7}, "sources": {}});
-    assert_eq!(serde_json::from_str::<Value>(&responder.get("/api/v1/faults").body).unwrap(), none);
+    assert_eq!(
+        serde_json::from_str::<Value>(&responder.get("/api/v1/impairments").body).unwrap(),
+        none
+    );
     assert!(!responder.get("/").body.contains("on purpose"));
 
     // The seed is that of the command line, and the sequence of losses begins with the next
@@ -90,8 +93,8 @@ fn impairments_are_set_changed_and_cleared_at_run_time() {
     let logged = responder.logged("impairments changed: loss 30%");
     assert_eq!(logged["level"], "WARN");
     // The logged document can be used in a request.
-    let faults = logged["fields"]["faults"].as_str().unwrap();
-    assert_eq!(serde_json::from_str::<Value>(faults).unwrap(), lossy);
+    let impairments = logged["fields"]["impairments"].as_str().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(impairments).unwrap(), lossy);
     assert!(responder.get("/").body.contains("on purpose: loss 30%."));
     assert_eq!(fates(&responder, &client), SEVEN);
     // Setting the same again changes nothing: the sequence of losses goes on.
@@ -124,7 +127,7 @@ fn a_source_may_have_impairments_of_its_own() {
 #[test]
 fn invalid_requests_are_refused_with_the_key_and_change_nothing() {
     let responder = Running::responder(&["--web.enable-lifecycle", "--loss=30%", "--seed=7"]);
-    let before = responder.get("/api/v1/faults").body;
+    let before = responder.get("/api/v1/impairments").body;
     // Only one octet too many: octets left unread would reset the connection before the answer.
     let large = " ".repeat((512 << 10) + 1);
     let sources: Vec<_> =
@@ -157,14 +160,14 @@ fn invalid_requests_are_refused_with_the_key_and_change_nothing() {
     let mut broken = TcpStream::connect(responder.http).unwrap();
     broken.set_read_timeout(Some(PATIENCE)).unwrap();
     let put =
-        "PUT /api/v1/faults HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n";
+        "PUT /api/v1/impairments HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n";
     broken.write_all(put.as_bytes()).unwrap();
     let mut answer = String::new();
     broken.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert!(answer.contains("\r\n\r\ncannot read the request body: "), "{answer}");
 
-    assert_eq!(responder.get("/api/v1/faults").body, before);
+    assert_eq!(responder.get("/api/v1/impairments").body, before);
     assert_eq!(fates(&responder, &client("127.0.0.1:0", responder.udp[0])), SEVEN);
 }
 
@@ -184,7 +187,7 @@ fn the_most_sources_with_all_settings_fit_into_a_request() {
     let shown = put(&responder, &json!({"sources": sources}));
     assert_eq!(put(&responder, &shown), shown);
     let web = format!("--web=http://{}", responder.http);
-    let Ended { code, err, .. } = run(RESPONDER, &["faults", &web, "set", "--loss=1%"]);
+    let Ended { code, err, .. } = run(RESPONDER, &["impairments", &web, "set", "--loss=1%"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
 }
 
@@ -203,25 +206,26 @@ fn without_enable_lifecycle_requests_are_refused() {
 fn the_command_line_shows_sets_and_clears_impairments() {
     let responder = Running::responder(&["--web.enable-lifecycle", "--delay=1ms", "--seed=7"]);
     let web = format!("--web=http://{}/", responder.http);
-    let faults = |arguments: &[&str]| {
-        let Ended { code, out, err } = run(RESPONDER, &[&["faults", &web], arguments].concat());
+    let impairments = |arguments: &[&str]| {
+        let Ended { code, out, err } =
+            run(RESPONDER, &[&["impairments", &web], arguments].concat());
         assert_eq!((code, err.as_str()), (Some(0), ""), "{arguments:?}");
         out
     };
-    assert_eq!(faults(&["show"]), "delay 1ms\n");
-    assert_eq!(faults(&["set", "--loss=30%"]), "loss 30%\n");
+    assert_eq!(impairments(&["show"]), "delay 1ms\n");
+    assert_eq!(impairments(&["set", "--loss=30%"]), "loss 30%\n");
     assert_eq!(fates(&responder, &client("127.0.0.1:0", responder.udp[0])), SEVEN);
     assert_eq!(
-        faults(&["set", "--source=192.0.2.0/24", "--outage", "every=60s,for=20s"]),
+        impairments(&["set", "--source=192.0.2.0/24", "--outage", "every=60s,for=20s"]),
         "loss 30%\nfor 192.0.2.0/24: down for the last 20s of every 60s\n"
     );
-    let shown: Value = serde_json::from_str(&faults(&["show", "--json"])).unwrap();
+    let shown: Value = serde_json::from_str(&impairments(&["show", "--json"])).unwrap();
     assert_eq!(shown["sources"]["192.0.2.0/24"]["outage"], "every=1m,for=20s");
-    assert_eq!(faults(&["clear", "--source=192.0.2.0/24"]), "loss 30%\n");
-    assert_eq!(faults(&["clear"]), "no impairments\n");
+    assert_eq!(impairments(&["clear", "--source=192.0.2.0/24"]), "loss 30%\n");
+    assert_eq!(impairments(&["clear"]), "no impairments\n");
 
     let failed = |web: &str, arguments: &[&str]| {
-        let Ended { code, out, err } = run(RESPONDER, &[&["faults", web], arguments].concat());
+        let Ended { code, out, err } = run(RESPONDER, &[&["impairments", web], arguments].concat());
         assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
         err
     };
@@ -233,7 +237,7 @@ fn the_command_line_shows_sets_and_clears_impairments() {
     assert_eq!(failed(&format!("--web={}", fixed.http), &["show"]), format!("error: {REFUSED}\n"));
     let absent = failed("--web=http://127.0.0.1:1", &["show"]);
     assert!(absent.starts_with("error: cannot reach the responder at http://127.0.0.1:1/: "));
-    let ended = run(RESPONDER, &["faults", "--web=https://a", "show"]);
+    let ended = run(RESPONDER, &["impairments", "--web=https://a", "show"]);
     assert_eq!(ended.code, Some(2), "{}", ended.err);
     let (_, log) = responder.end("TERM");
     let changes = log.iter().filter(|line| message(line).starts_with("impairments changed"));

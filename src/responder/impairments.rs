@@ -1,6 +1,6 @@
 //! Impairments by source, and how they change while the responder runs.
 //!
-//! A [`FaultSwitch`] accepts new settings at any time. A thread takes them over between two batches
+//! A [`ImpairmentSwitch`] accepts new settings at any time. A thread takes them over between two batches
 //! ([`Follower`]), so that no datagram needs a lock. A datagram that arrives after a change meets
 //! the new impairments, because the switch is read after a batch has been received.
 
@@ -14,14 +14,14 @@ use crate::model::Mono;
 
 /// Impairments for all sources, or for some: the longest matching prefix wins.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Faults {
+pub struct Impairments {
     /// For sources without a prefix of their own.
     pub all: LinkSettings,
     /// For sources in these prefixes.
     pub sources: Vec<(Prefix, LinkSettings)>,
 }
 
-impl From<LinkSettings> for Faults {
+impl From<LinkSettings> for Impairments {
     fn from(all: LinkSettings) -> Self {
         Self { all, sources: Vec::new() }
     }
@@ -35,14 +35,15 @@ pub(super) struct Dated {
 }
 
 impl Dated {
-    pub(super) fn new(faults: &Faults, since: Mono) -> Self {
-        let sources = faults.sources.iter().map(|&(prefix, settings)| (prefix, (settings, since)));
-        Self { all: (faults.all, since), sources: sources.collect() }
+    pub(super) fn new(impairments: &Impairments, since: Mono) -> Self {
+        let sources =
+            impairments.sources.iter().map(|&(prefix, settings)| (prefix, (settings, since)));
+        Self { all: (impairments.all, since), sources: sources.collect() }
     }
 
     /// Replaces the impairments. Settings that stay keep their moment.
-    fn change(&mut self, faults: &Faults, now: Mono) {
-        let old = std::mem::replace(self, Self::new(faults, now));
+    fn change(&mut self, impairments: &Impairments, now: Mono) {
+        let old = std::mem::replace(self, Self::new(impairments, now));
         if old.all.0 == self.all.0 {
             self.all = old.all;
         }
@@ -56,7 +57,7 @@ impl Dated {
     }
 }
 
-/// One link for each entry of [`Faults`].
+/// One link for each entry of [`Impairments`].
 #[derive(Debug)]
 pub(super) struct Links {
     all: Impairment,
@@ -65,16 +66,16 @@ pub(super) struct Links {
 
 impl Links {
     /// Links that start at the moments of their impairments.
-    pub(super) fn new(faults: &Dated) -> Self {
+    pub(super) fn new(impairments: &Dated) -> Self {
         let link = |(settings, since)| Impairment::new(settings, since);
-        let sources = faults.sources.iter().map(|(prefix, &dated)| (prefix, link(dated)));
-        Self { all: link(faults.all), sources: sources.collect() }
+        let sources = impairments.sources.iter().map(|(prefix, &dated)| (prefix, link(dated)));
+        Self { all: link(impairments.all), sources: sources.collect() }
     }
 
     /// Replaces the links. A link whose settings stay continues its random sequence and its outage
     /// period; all others start anew.
-    pub(super) fn change(&mut self, faults: &Dated) {
-        let mut old = std::mem::replace(self, Self::new(faults));
+    pub(super) fn change(&mut self, impairments: &Dated) {
+        let mut old = std::mem::replace(self, Self::new(impairments));
         keep_same(&mut self.all, &mut old.all);
         for (prefix, link) in self.sources.iter_mut() {
             if let Some(known) = old.sources.get_mut(prefix) {
@@ -98,34 +99,34 @@ fn keep_same(link: &mut Impairment, before: &mut Impairment) {
 
 /// Changes the impairments of a running responder.
 #[derive(Debug)]
-pub struct FaultSwitch {
+pub struct ImpairmentSwitch {
     newest: Mutex<Dated>,
     changes: AtomicU64,
 }
 
-impl FaultSwitch {
-    pub(super) fn new(faults: &Faults, start: Mono) -> Arc<Self> {
-        let newest = Mutex::new(Dated::new(faults, start));
+impl ImpairmentSwitch {
+    pub(super) fn new(impairments: &Impairments, start: Mono) -> Arc<Self> {
+        let newest = Mutex::new(Dated::new(impairments, start));
         Arc::new(Self { newest, changes: AtomicU64::new(0) })
     }
 
     /// Applies these impairments to all datagrams that arrive from `now` on.
-    pub fn set(&self, faults: &Faults, now: Mono) {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner).change(faults, now);
+    pub fn set(&self, impairments: &Impairments, now: Mono) {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).change(impairments, now);
         self.changes.fetch_add(1, Ordering::Release);
     }
 }
 
-/// Follows a [`FaultSwitch`].
+/// Follows a [`ImpairmentSwitch`].
 #[derive(Debug)]
 pub(super) struct Follower {
-    switch: Arc<FaultSwitch>,
+    switch: Arc<ImpairmentSwitch>,
     /// The number of changes that have been taken over.
     seen: u64,
 }
 
 impl Follower {
-    pub(super) fn of(switch: &Arc<FaultSwitch>) -> Self {
+    pub(super) fn of(switch: &Arc<ImpairmentSwitch>) -> Self {
         Self { switch: switch.clone(), seen: 0 }
     }
 
@@ -145,9 +146,9 @@ mod tests {
     use crate::impair::{Fate, Outage};
     use crate::model::DropReason;
 
-    fn faults(all: LinkSettings, sources: &[(&str, LinkSettings)]) -> Faults {
+    fn impairments(all: LinkSettings, sources: &[(&str, LinkSettings)]) -> Impairments {
         let sources = sources.iter().map(|&(text, settings)| (text.parse().unwrap(), settings));
-        Faults { all, sources: sources.collect() }
+        Impairments { all, sources: sources.collect() }
     }
 
     fn lossy(loss: f64) -> LinkSettings {
@@ -161,11 +162,11 @@ mod tests {
     #[test]
     fn the_longest_prefix_wins() {
         let well = LinkSettings::default();
-        let faults = faults(
+        let impairments = impairments(
             well,
             &[("192.0.2.0/24", lossy(1.0)), ("192.0.2.7", well), ("2001:db8::/32", lossy(1.0))],
         );
-        let mut links = Links::new(&Dated::new(&faults, Mono::default()));
+        let mut links = Links::new(&Dated::new(&impairments, Mono::default()));
         let lost = Fate::Drop(DropReason::Loss);
         for (source, expected) in [
             ("192.0.2.1", lost),
@@ -182,7 +183,7 @@ mod tests {
     #[test]
     fn links_whose_settings_stay_continue_after_a_change() {
         let sources = [("192.0.2.0/24", lossy(0.5)), ("192.0.3.0/24", lossy(0.5))];
-        let before = faults(lossy(0.3), &sources);
+        let before = impairments(lossy(0.3), &sources);
         let ways = ["198.51.100.1", "192.0.2.1", "192.0.3.1"];
         let fates = |links: &mut Links, count| -> Vec<[Fate; 3]> {
             (0..count).map(|_| ways.map(|source| fate(links, source))).collect()
@@ -193,7 +194,7 @@ mod tests {
         let mut links = Links::new(&dated);
         assert_eq!(fates(&mut links, 20), unbroken[..20]);
         // Only the second link changes.
-        let changed = faults(lossy(0.3), &[sources[1], (sources[0].0, lossy(0.0))]);
+        let changed = impairments(lossy(0.3), &[sources[1], (sources[0].0, lossy(0.0))]);
         dated.change(&changed, Mono::from_nanos(1));
         links.change(&dated);
         for (shown, whole) in fates(&mut links, 20).iter().zip(&unbroken[20..]) {
@@ -216,7 +217,7 @@ mod tests {
             (0..20).map(|_| fate(links, "192.0.2.1")).collect()
         };
         let first = fates(&mut links);
-        dated.change(&Faults::default(), Mono::from_nanos(1));
+        dated.change(&Impairments::default(), Mono::from_nanos(1));
         dated.change(&lossy(0.3).into(), Mono::from_nanos(2));
         links.change(&dated);
         assert_eq!(fates(&mut links), first);
@@ -226,7 +227,7 @@ mod tests {
     fn outages_are_counted_from_the_change() {
         let second = Duration::from_secs(1);
         let outage = Some(Outage { every: 3 * second, lasting: second });
-        let mut dated = Dated::new(&Faults::default(), Mono::default());
+        let mut dated = Dated::new(&Impairments::default(), Mono::default());
         let mut links = Links::new(&dated);
         let change = Mono::default() + 100 * second;
         dated.change(&LinkSettings { outage, ..LinkSettings::default() }.into(), change);

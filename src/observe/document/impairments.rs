@@ -1,4 +1,4 @@
-//! `/api/v1/faults`: the impairments of a responder, in reports and requests.
+//! `/api/v1/impairments`: the impairments of a responder, in reports and requests.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::Number;
 /// underscores, the values are those of the flags. The responder checks both.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FaultsDocument {
+pub struct ImpairmentsDocument {
     /// For all sources that are not in `sources`.
     #[serde(default)]
     pub all: BTreeMap<String, Setting>,

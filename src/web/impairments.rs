@@ -1,4 +1,4 @@
-//! `/api/v1/faults`: reads and changes the impairments of a running responder, as JSON.
+//! `/api/v1/impairments`: reads and changes the impairments of a running responder, as JSON.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::router::read;
 const LARGEST: usize = 512 << 10;
 
 /// The impairments of a running responder.
-pub trait FaultControl: Send + Sync {
+pub trait ImpairmentControl: Send + Sync {
     /// All impairments, as a JSON object that [`change`](Self::change) accepts.
     fn show(&self) -> String;
 
@@ -28,26 +28,26 @@ pub trait FaultControl: Send + Sync {
     fn in_words(&self) -> Vec<String>;
 }
 
-/// The methods of the path; without `faults`, all are refused.
-pub(super) fn routes<S>(faults: Option<Arc<dyn FaultControl>>) -> MethodRouter<S>
+/// The methods of the path; without `impairments`, all are refused.
+pub(super) fn routes<S>(impairments: Option<Arc<dyn ImpairmentControl>>) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    match faults {
+    match impairments {
         None => any(async || Refusal::Lifecycle),
-        Some(faults) => read(show).put(change).with_state(faults),
+        Some(impairments) => read(show).put(change).with_state(impairments),
     }
 }
 
-async fn show(State(faults): State<Arc<dyn FaultControl>>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, JSON)], faults.show())
+async fn show(State(impairments): State<Arc<dyn ImpairmentControl>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, JSON)], impairments.show())
 }
 
 async fn change(
-    State(faults): State<Arc<dyn FaultControl>>,
+    State(impairments): State<Arc<dyn ImpairmentControl>>,
     WholeBody(body): WholeBody<LARGEST>,
 ) -> Result<impl IntoResponse, Refusal> {
     let json = str::from_utf8(&body).map_err(|_| Refusal::Invalid("not JSON: not UTF-8".into()))?;
-    faults.change(json).map_err(Refusal::Invalid)?;
-    Ok(([(CONTENT_TYPE, JSON)], faults.show()))
+    impairments.change(json).map_err(Refusal::Invalid)?;
+    Ok(([(CONTENT_TYPE, JSON)], impairments.show()))
 }
