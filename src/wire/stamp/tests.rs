@@ -326,6 +326,7 @@ fn reflected_with(key: &Key, request: &[u8]) -> Vec<u8> {
 #[test]
 fn authenticated_packets_are_laid_out_as_the_rfcs_say() {
     let sender = AuthenticatedStamp(Arc::new(key(0)));
+    assert_eq!(sender.max_session(), OpenStamp.max_session());
     let mut request = Vec::new();
     sender.encode(&Request::new(7, 44, AT), &mut request);
     assert_eq!(request, AUTHENTICATED_REQUEST);
