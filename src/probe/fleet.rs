@@ -10,7 +10,7 @@
 //! nothing.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,10 @@ use super::placement::{next_on_grid, phase};
 use super::routes::{Delivery, Route, Routes};
 use super::slab::Slab;
 use super::transmit::{Ticket, Transmit};
+use super::unrouted::Unrouted;
 use super::watched::{NEVER, Resolution, Watched, settings};
+
+mod addresses;
 
 /// How long the probe is called impaired after an incident: longer than the usual scrape interval.
 const IMPAIRED_FOR: Duration = Duration::from_secs(60);
@@ -47,8 +50,7 @@ const VOID_ENTRIES: usize = 1024;
 pub struct Fleet {
     targets: Slab<Watched>,
     routes: Routes,
-    /// Targets without a session number at their address, with the addresses of their hosts.
-    unrouted: BTreeMap<TargetId, Box<[SocketAddr]>>,
+    unrouted: Unrouted,
     named: Named,
     /// When to look at which target next. At most one entry of each target is valid: the one at its
     /// `wake`.
@@ -85,7 +87,7 @@ impl Fleet {
         Self {
             targets: Slab::default(),
             routes: Routes::default(),
-            unrouted: BTreeMap::new(),
+            unrouted: Unrouted::default(),
             named: Named::default(),
             agenda: BinaryHeap::new(),
             due: VecDeque::new(),
@@ -147,6 +149,7 @@ impl Fleet {
             self.named.remove(name, id);
         }
         self.routes.advance(now);
+        self.unrouted.remove(id, watched.session.prober(), &mut self.routes);
         for route in watched.route.into_iter().chain(watched.former.as_deref().copied()) {
             self.routes.retire(id, route, watched.session.prober(), watched.target.timeout);
         }
@@ -374,53 +377,6 @@ impl Fleet {
         self.impaired_until = Some(now + IMPAIRED_FOR);
     }
 
-    /// A name was looked up. `found` are its addresses in order of preference, without regard to
-    /// their ports; none if the lookup failed. [`pass_on_addresses`](Self::pass_on_addresses) gives
-    /// them to the targets.
-    pub fn handle_resolved(&mut self, name: &str, found: Arc<[SocketAddr]>) {
-        self.named.answer(name, found);
-    }
-
-    /// Gives the newest addresses of their names to at most `most` targets; true while more wait.
-    pub fn pass_on_addresses(&mut self, most: usize) -> bool {
-        for _ in 0..most {
-            let Some((id, found)) = self.named.next() else { break };
-            self.handle_addresses(id, &found);
-        }
-        self.named.is_waiting()
-    }
-
-    /// Gives a target the addresses of its name; see [`handle_resolved`](Self::handle_resolved).
-    ///
-    /// The address in use stays in use while it is among them, and while lookups fail.
-    pub fn handle_addresses(&mut self, id: TargetId, found: &[SocketAddr]) {
-        let Some(watched) = self.targets.get_mut(id) else { return };
-        if watched.resolved(id, found, &mut self.routes) {
-            self.unrouted.remove(&id);
-        } else {
-            // Another target may leave the address later in the same change.
-            self.unrouted.insert(id, found.into());
-        }
-    }
-
-    /// Tries again to route at most `most` targets for which there was no free session number at
-    /// their address. Returns true while more wait. Call it after all address changes are applied.
-    pub fn retry_routes(&mut self, most: usize) -> bool {
-        for _ in 0..most {
-            let Some((id, found)) = self.unrouted.pop_first() else { break };
-            let Some(watched) = self.targets.get_mut(id) else { continue };
-            let is_wanted = watched.route.is_none() && watched.resolution == Resolution::Succeeded;
-            if is_wanted && !watched.resolved(id, &found, &mut self.routes) {
-                tracing::error!(
-                    target_name = watched.target.name,
-                    "cannot send to a target: too many targets at its address expect the same \
-                     replies and cannot be distinguished"
-                );
-            }
-        }
-        !self.unrouted.is_empty()
-    }
-
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -546,36 +502,6 @@ impl Fleet {
             let targets = &self.targets;
             let is_valid = |at, id| targets.get(id).is_some_and(|watched| watched.wake == at);
             self.agenda.retain(|&Reverse((at, id))| is_valid(at, id));
-        }
-    }
-
-    /// Applies the new address of a target; `before` has the old one.
-    ///
-    /// If no address of the new host is known, because its lookup failed or has not ended, a target
-    /// keeps its address only if the host is the same.
-    fn readdress(&mut self, id: TargetId, before: &Target, found: Option<&[SocketAddr]>) {
-        let Some(watched) = self.targets.get_mut(id) else { return };
-        if let Host::Name(name) = &before.address.host {
-            self.named.remove(name, id);
-        }
-        match &watched.target.address.host {
-            &Host::Ip(ip) => return self.handle_addresses(id, &[SocketAddr::new(ip, 0)]),
-            Host::Name(name) => self.named.add(name, id),
-        }
-        if let Some(found) = found.filter(|found| !found.is_empty()) {
-            return self.handle_addresses(id, found);
-        }
-        let is_same_host = watched.target.address.host == before.address.host;
-        if let Some(route) = watched.route.filter(|_| is_same_host) {
-            // Only the port has changed.
-            self.handle_addresses(id, &[route.peer]);
-        } else {
-            watched.leave(id, &mut self.routes);
-            watched.resolution = Resolution::Pending;
-        }
-        if found.is_some() {
-            // The last lookup failed.
-            self.handle_addresses(id, &[]);
         }
     }
 }

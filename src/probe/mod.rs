@@ -22,6 +22,7 @@
 //! - `transmit`: a heartbeat on its way to the network;
 //! - `lane`: sending and receiving on one socket;
 //! - `routes`: from a datagram to the target it is for;
+//! - `unrouted`: targets that wait for a session number at their address;
 //! - `awaited`: from a transmit timestamp to its heartbeat;
 //! - `timeline`: kernel timestamps on the monotonic clock;
 //! - `event`: the events that are reported.
@@ -65,6 +66,7 @@ mod slab;
 mod sockets;
 mod timeline;
 mod transmit;
+mod unrouted;
 mod watched;
 mod worker;
 

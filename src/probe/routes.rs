@@ -10,7 +10,7 @@
 //! at the address before the last change is still the target's own, so that late answers count.
 //! Where no other number is left, a newer target gets one of these nonetheless.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub(super) struct Routes {
     peers: HashMap<SocketAddr, Vec<Sharers>>,
     /// Routes that are retired, and until when.
     retired: VecDeque<(Mono, Route, Arc<dyn Prober>)>,
+    /// Addresses where a target may wait for a session number that is spare.
+    vacancies: BTreeSet<SocketAddr>,
     now: Mono,
 }
 
@@ -50,6 +52,8 @@ struct Sharers {
     retired: usize,
     /// How many of `places` are former ones.
     former: usize,
+    /// Targets without a place, because none was spare.
+    waiting: BTreeSet<TargetId>,
 }
 
 /// A session number.
@@ -96,6 +100,54 @@ impl Routes {
         Some(Route { peer, session })
     }
 
+    /// Target `id`, which sends by `prober`, waits for a session number at `peer`, where there is none
+    /// for it.
+    pub(super) fn wait(&mut self, id: TargetId, peer: SocketAddr, prober: &Arc<dyn Prober>) {
+        if let Some(group) = self.group(peer, prober) {
+            group.waiting.insert(id);
+        }
+    }
+
+    /// Target `id` does not [wait](Self::wait) at `peer` any more.
+    pub(super) fn stop_waiting(
+        &mut self,
+        id: TargetId,
+        peer: SocketAddr,
+        prober: &Arc<dyn Prober>,
+    ) {
+        if let Some(group) = self.group(peer, prober) {
+            group.waiting.remove(&id);
+            self.tidy(peer);
+        }
+    }
+
+    /// The next waiting target that can have a session number by now, and the address. It does not
+    /// wait any more.
+    pub(super) fn next_waiting(&mut self) -> Option<(TargetId, SocketAddr)> {
+        while let Some(&peer) = self.vacancies.first() {
+            let groups = self.peers.get_mut(&peer).into_iter().flatten();
+            let mut vacant = groups.filter(|group| group.has_spare());
+            if let Some(id) = vacant.find_map(|group| group.waiting.pop_first()) {
+                return Some((id, peer));
+            }
+            self.vacancies.remove(&peer);
+            self.tidy(peer);
+        }
+        None
+    }
+
+    /// Whether [`next_waiting`](Self::next_waiting) has a target.
+    pub(super) fn has_vacancy(&mut self) -> bool {
+        while let Some(peer) = self.vacancies.first() {
+            let groups = self.peers.get(peer).map_or(&[][..], Vec::as_slice);
+            if groups.iter().any(|group| group.has_spare() && !group.waiting.is_empty()) {
+                return true;
+            }
+            self.vacancies.pop_first();
+        }
+        false
+    }
+
     /// Target `id` sends elsewhere from now on. What is answered of what it sent by `route` is still
     /// its own, unless another target needs the number.
     pub(super) fn leave(&mut self, id: TargetId, route: Route, prober: &Arc<dyn Prober>) {
@@ -128,6 +180,12 @@ impl Routes {
         }
     }
 
+    /// Whether any address is remembered.
+    #[cfg(test)]
+    pub(super) fn is_used(&self) -> bool {
+        !self.peers.is_empty()
+    }
+
     /// How many session numbers are kept back.
     #[cfg(test)]
     pub(super) fn retired(&self) -> usize {
@@ -152,20 +210,31 @@ impl Routes {
 
     /// Makes another place of the one of `route`; false where that is not `from`.
     fn change(&mut self, route: Route, prober: &Arc<dyn Prober>, from: Place, to: Place) -> bool {
-        let Some(groups) = self.peers.get_mut(&route.peer) else { return false };
-        let Some(group) = groups.iter_mut().find(|group| group.is_shared_with(prober)) else {
-            return false;
-        };
+        let Some(group) = self.group(route.peer, prober) else { return false };
         let place = route.session as usize;
         if group.places.get(place) != Some(&from) {
             return false;
         }
         group.set(place, to);
-        groups.retain(|group| group.free < group.places.len());
-        if groups.is_empty() {
-            self.peers.remove(&route.peer);
+        if !group.waiting.is_empty() && group.has_spare() {
+            self.vacancies.insert(route.peer);
         }
+        self.tidy(route.peer);
         true
+    }
+
+    /// The targets at `peer` whose replies `prober` reads.
+    fn group(&mut self, peer: SocketAddr, prober: &Arc<dyn Prober>) -> Option<&mut Sharers> {
+        self.peers.get_mut(&peer)?.iter_mut().find(|group| group.is_shared_with(prober))
+    }
+
+    /// Forgets the groups at an address that no target needs any more.
+    fn tidy(&mut self, peer: SocketAddr) {
+        let Some(groups) = self.peers.get_mut(&peer) else { return };
+        groups.retain(|group| group.free < group.places.len() || !group.waiting.is_empty());
+        if groups.is_empty() {
+            self.peers.remove(&peer);
+        }
     }
 
     /// The groups at an address, if any target is there.
@@ -234,7 +303,14 @@ impl Routes {
 
 impl Sharers {
     fn new(prober: Arc<dyn Prober>) -> Self {
-        Self { prober, places: Vec::with_capacity(1), free: 0, retired: 0, former: 0 }
+        Self {
+            prober,
+            places: Vec::with_capacity(1),
+            free: 0,
+            retired: 0,
+            former: 0,
+            waiting: BTreeSet::new(),
+        }
     }
 
     fn is_shared_with(&self, prober: &Arc<dyn Prober>) -> bool {
@@ -264,6 +340,12 @@ impl Sharers {
             self.prober = prober.clone();
         }
         u32::try_from(place).ok()
+    }
+
+    /// Whether a target that comes gets a session number.
+    fn has_spare(&self) -> bool {
+        self.free + self.retired + self.former > 0
+            || self.places.len() <= self.prober.max_session() as usize
     }
 
     fn set(&mut self, place: usize, to: Place) {

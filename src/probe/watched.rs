@@ -58,8 +58,8 @@ impl Watched {
     }
 
     /// Its name was looked up. `found` are its addresses in order of preference, without regard to
-    /// their ports; none if the lookup failed. False if it has no route because too many targets at
-    /// its address expect the same replies.
+    /// their ports; none if the lookup failed. The error is its address if it has no route there
+    /// because too many targets at the address expect the same replies.
     ///
     /// The address in use stays in use while it is among `found`, and while lookups fail.
     pub(super) fn resolved(
@@ -67,16 +67,16 @@ impl Watched {
         id: TargetId,
         found: &[SocketAddr],
         routes: &mut Routes,
-    ) -> bool {
+    ) -> Result<(), SocketAddr> {
         let current = self.route.map(|route| route.peer.ip());
         let kept = found.iter().find(|address| Some(address.ip()) == current);
         let Some(&(mut peer)) = kept.or(found.first()) else {
             self.resolution = Resolution::Failed;
-            return true;
+            return Ok(());
         };
         self.resolution = Resolution::Succeeded;
         peer.set_port(self.target.address.port);
-        self.move_to(id, peer, routes)
+        if self.move_to(id, peer, routes) { Ok(()) } else { Err(peer) }
     }
 
     /// Heartbeats go to `peer` from now on. False if no more targets can share it.

@@ -132,6 +132,57 @@ fn a_target_waits_until_another_leaves_its_address() {
 }
 
 #[test]
+fn a_literal_address_is_retried_when_a_named_target_leaves_it() {
+    for is_removed in [false, true] {
+        let mut driven = Driven::new(&["dns://ns.example", "dns://192.0.2.1"]);
+        let taken = driven.fleet.address(id(1));
+        assert_eq!(taken, Some(peer("192.0.2.1:53")), "it is alone there");
+        // Another literal target, which comes too late.
+        driven.add(id(2), "dns://192.0.2.1", 0);
+        driven.fleet.handle_addresses(id(0), &[ip("192.0.2.1")]);
+        while driven.fleet.retry_routes(1) {}
+        assert_eq!([0, 2].map(|slot| driven.fleet.address(id(slot))), [None; 2]);
+        if is_removed {
+            driven.fleet.remove(id(1), at(10_000).mono);
+        } else {
+            driven.retune(id(1), moved("dns://192.0.2.1", "dns://192.0.2.2"), 10_000);
+        }
+        assert!(!driven.fleet.retry_routes(9));
+        assert_eq!(driven.fleet.address(id(0)), taken, "the first target that waits is first");
+        assert_eq!(driven.fleet.address(id(2)), None);
+        driven.fleet.handle_addresses(id(0), &[ip("192.0.2.3")]);
+        assert!(!driven.fleet.retry_routes(9));
+        assert_eq!(driven.fleet.address(id(2)), taken, "the literal address is retried");
+        driven.run_to(12_000);
+        assert!(driven.sent.iter().any(|(transmit, _)| transmit.ticket.id == id(2)));
+    }
+}
+
+#[test]
+fn a_place_goes_to_a_target_that_still_waits() {
+    let mut driven = Driven::new(&["dns://192.0.2.1"]);
+    let there = driven.fleet.address(id(0));
+    for slot in 1..=4 {
+        driven.add(id(slot), "dns://192.0.2.1", 0);
+    }
+    assert!(!driven.fleet.retry_routes(9));
+    driven.fleet.remove(id(1), at(1).mono);
+    driven.fleet.remove(id(0), at(1).mono);
+    // Two targets that wait are gone before the place is given.
+    driven.fleet.remove(id(2), at(1).mono);
+    assert!(!driven.fleet.retry_routes(9));
+    assert_eq!([3, 4].map(|slot| driven.fleet.address(id(slot))), [there, None]);
+    // The place becomes free, with a target that waits for it.
+    driven.fleet.remove(id(3), at(2).mono);
+    driven.fleet.handle_timeout(at(90_000));
+    assert!(!driven.fleet.retry_routes(9));
+    assert_eq!(driven.fleet.address(id(4)), there);
+    driven.fleet.remove(id(4), at(90_000).mono);
+    driven.fleet.handle_timeout(at(180_000));
+    assert!(!driven.fleet.routes.is_used(), "no address is remembered");
+}
+
+#[test]
 fn the_number_of_retired_session_numbers_is_bounded() {
     let mut driven = Driven::new(&[]);
     let mut own = id(0);
