@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::config::Target;
-use crate::model::{TargetId, UnmatchedReason};
+use crate::model::{StampSource, TargetId, UnmatchedReason};
 use crate::observe::{TargetGlance, TargetLook, TargetSample};
 use crate::session::Histogram;
 
@@ -70,6 +70,8 @@ pub struct WorkerSample {
     pub targets: Vec<(TargetId, TargetSample)>,
     /// How late heartbeats left, in nanoseconds.
     pub schedule_lag: Histogram,
+    /// Round-trip delays by the source of their timestamps, of removed targets as well.
+    pub timestamps: [u64; StampSource::COUNT],
     /// Datagrams that the kernel dropped on the worker's sockets.
     pub receive_drops: u64,
     /// Datagrams that belong to no target.

@@ -20,7 +20,8 @@ use rand_chacha::ChaCha12Rng;
 
 use crate::config::{Host, Target};
 use crate::model::{
-    Arrival, IcmpKind, Label, Moment, Mono, TargetId, UnmatchedReason, UnsentReason, Wall, nanos,
+    Arrival, IcmpKind, Label, Moment, Mono, StampSource, TargetId, UnmatchedReason, UnsentReason,
+    Wall, nanos,
 };
 use crate::observe::{TargetGlance, TargetLook, TargetSample};
 use crate::session::{Buckets, Histogram, Record};
@@ -62,6 +63,8 @@ pub struct Fleet {
     limit: Option<u64>,
     buckets: FleetBuckets,
     lag: Histogram,
+    /// Round-trip delays by the source of their timestamps, of removed targets as well.
+    timestamps: [u64; StampSource::COUNT],
     unmatched: [u64; UnmatchedReason::COUNT],
     impaired_until: Option<Mono>,
     detail: Detail,
@@ -97,6 +100,7 @@ impl Fleet {
                 loss_bursts: Arc::new(Buckets::from_counts(&[1, 2, 3, 5, 10, 20, 50, 100, 1000])),
             },
             lag: Histogram::new(Arc::new(Buckets::from_seconds(&lag))),
+            timestamps: [0; StampSource::COUNT],
             unmatched: [0; UnmatchedReason::COUNT],
             impaired_until: None,
             detail,
@@ -337,7 +341,15 @@ impl Fleet {
         };
         let Some(watched) = self.targets.get_mut(id) else { return };
         let what = match delivery {
-            Delivery::Reply(_, reply) => watched.session.handle_reply(&reply, arrival),
+            Delivery::Reply(_, reply) => {
+                let before = watched.session.stamps();
+                let answered = watched.session.handle_reply(&reply, arrival);
+                let counts = watched.session.stamps().into_iter().zip(before);
+                for (sum, (after, before)) in self.timestamps.iter_mut().zip(counts) {
+                    *sum += after - before;
+                }
+                answered
+            }
             Delivery::Invalid(_, reason) => {
                 watched.session.handle_invalid(reason, arrival.read.wall)
             }
@@ -474,6 +486,12 @@ impl Fleet {
     #[must_use]
     pub fn schedule_lag(&self) -> &Histogram {
         &self.lag
+    }
+
+    /// Round-trip delays by the source of their timestamps. A removed target takes nothing away.
+    #[must_use]
+    pub fn timestamps(&self) -> [u64; StampSource::COUNT] {
+        self.timestamps
     }
 
     /// Datagrams that belong to no target.

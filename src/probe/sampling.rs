@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::model::StampSource;
 use crate::net;
 use crate::observe::{
     Glancing, Looking, Overview, ProbeSample, ProbeSource, Sampling, TargetLook, Unavailable,
@@ -112,7 +111,7 @@ fn whole(state: &State, samples: Vec<WorkerSample>) -> Option<ProbeSample> {
         label_names: roster.targets().flat_map(|target| target.labels.keys()).cloned().collect(),
         schedule_lag: first.schedule_lag,
         receive_drops: first.receive_drops,
-        timestamps: [0; StampSource::COUNT],
+        timestamps: first.timestamps,
         unmatched: first.unmatched,
         impaired: first.impaired,
         config_loaded: true,
@@ -125,12 +124,10 @@ fn whole(state: &State, samples: Vec<WorkerSample>) -> Option<ProbeSample> {
         whole.schedule_lag.merge(&sample.schedule_lag);
         whole.receive_drops += sample.receive_drops;
         whole.impaired |= sample.impaired;
+        add(&mut whole.timestamps, &sample.timestamps);
         add(&mut whole.unmatched, &sample.unmatched);
     }
     whole.targets = roster.arrange(answers.into_iter());
-    for target in &whole.targets {
-        add(&mut whole.timestamps, &target.session.record.stamps);
-    }
     Some(whole)
 }
 

@@ -268,6 +268,7 @@ impl Worker {
             |targets| WorkerSample {
                 targets,
                 schedule_lag: fleet.schedule_lag().clone(),
+                timestamps: fleet.timestamps(),
                 receive_drops: lanes.iter().map(Lane::drops).sum(),
                 unmatched: fleet.unmatched(),
                 impaired: fleet.is_impaired(now),

@@ -51,7 +51,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Arrival, IcmpKind, InvalidReason, Label, Moment, Mono, State, UnsentReason, Wall, nanos,
+    Arrival, IcmpKind, InvalidReason, Label, Moment, Mono, StampSource, State, UnsentReason, Wall,
+    nanos,
 };
 use crate::wire::{Prober, Reply};
 
@@ -365,6 +366,12 @@ impl Session {
     #[must_use]
     pub fn skipped(&self) -> u64 {
         self.record.unsent[UnsentReason::Skipped.index()]
+    }
+
+    /// Round-trip delays so far, by the source of their timestamps.
+    #[must_use]
+    pub fn stamps(&self) -> [u64; StampSource::COUNT] {
+        self.record.stamps
     }
 
     /// The figures at `now`.

@@ -2,7 +2,7 @@
 //! are said to be carried out in the very round in which they are.
 
 use tokio::sync::oneshot::error::TryRecvError;
-use udp_heartbeat::model::{Mono, TargetId};
+use udp_heartbeat::model::{Mono, StampSource, TargetId};
 use udp_heartbeat::observe::TargetLook;
 use udp_heartbeat::probe::{WorkerGlance, WorkerSample};
 
@@ -75,7 +75,7 @@ impl Simulation<'_> {
     }
 
     /// What holds of every sample.
-    fn check_balance(&self, sample: &WorkerSample, now: Mono) {
+    fn check_balance(&mut self, sample: &WorkerSample, now: Mono) {
         let model = &self.model;
         for (_, sample) in &sample.targets {
             let (record, in_flight) = (&sample.session.record, sample.session.in_flight);
@@ -86,11 +86,29 @@ impl Simulation<'_> {
         assert_eq!(sample.receive_drops, model.receive_drops, "drops at {now:?}");
         let impaired = model.impaired.iter().any(|window| now < window.end);
         assert_eq!(sample.impaired, impaired, "impaired at {now:?}");
+        self.check_counters(sample, now);
+    }
+
+    /// No counter of the whole probe decreases, whichever targets come and go.
+    fn check_counters(&mut self, sample: &WorkerSample, now: Mono) {
+        let mut stamps = [0; StampSource::COUNT];
+        for (_, sample) in &sample.targets {
+            add(&mut stamps, &sample.session.record.stamps);
+        }
+        let mut counters = vec![sample.receive_drops, sample.schedule_lag.count()];
+        counters.extend(sample.unmatched);
+        counters.extend(sample.timestamps);
+        let is_less = |(counter, least): (&u64, &u64)| counter < least;
+        let decreased = counters.iter().zip(&self.counters).any(is_less);
+        assert!(!decreased, "{:?}, then {counters:?} at {now:?}", self.counters);
+        let missing = sample.timestamps.iter().zip(&stamps).any(is_less);
+        assert!(!missing, "{:?} and {stamps:?} of the targets", sample.timestamps);
+        self.counters = counters;
     }
 
     /// A sample shows every target as it was after one of the rounds in which the sample was
     /// gathered, and those in their order.
-    fn check_sample(&self, sample: &WorkerSample, now: Mono) {
+    fn check_sample(&mut self, sample: &WorkerSample, now: Mono) {
         self.check_balance(sample, now);
         let model = &self.model;
         let (lag, lags) = (&sample.schedule_lag, &model.lags);
@@ -186,6 +204,12 @@ impl Simulation<'_> {
         {
             expected.time_difference = shown.time_difference;
         }
+    }
+}
+
+fn add(sums: &mut [u64], counts: &[u64]) {
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        *sum += count;
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Simulation<'a> {
     turns: u64,
     /// The last sample.
     pub(crate) last: Option<WorkerSample>,
+    /// The counters of the whole probe in the last answer that had them.
+    pub(crate) counters: Vec<u64>,
     /// How many answers have been held against the model.
     pub(crate) answers: usize,
     /// What the probe did in every round.
@@ -66,6 +68,7 @@ impl<'a> Simulation<'a> {
             is_settled: false,
             turns: 0,
             last: None,
+            counters: Vec::new(),
             answers: 0,
             deeds: Vec::new(),
         }

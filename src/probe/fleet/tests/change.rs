@@ -159,6 +159,20 @@ fn a_literal_address_is_retried_when_a_named_target_leaves_it() {
 }
 
 #[test]
+fn a_removed_target_takes_nothing_from_the_counters_of_the_probe() {
+    let mut driven = Driven::new(&["192.0.2.1", "192.0.2.2"]);
+    driven.run_to(999);
+    driven.answer(0, 1_000);
+    driven.answer(1, 1_000);
+    let before = driven.fleet.timestamps();
+    assert_eq!(before.iter().sum::<u64>(), 2);
+    driven.fleet.remove(id(0), at(1_000).mono);
+    assert_eq!(driven.fleet.timestamps(), before);
+    driven.add(id(0).successor(), "192.0.2.1", 1_000);
+    assert_eq!(driven.fleet.timestamps(), before);
+}
+
+#[test]
 fn a_place_goes_to_a_target_that_still_waits() {
     let mut driven = Driven::new(&["dns://192.0.2.1"]);
     let there = driven.fleet.address(id(0));
