@@ -21,8 +21,13 @@ use super::options::RunOptions;
 use super::placement;
 use super::roster::{Applied, Roster, Succession};
 
-/// How long the start waits for lookups, so that the first heartbeats have addresses.
+/// How long new names are awaited, so that the first heartbeats of their targets have addresses.
+#[cfg(not(test))]
 const FIRST_LOOKUP: Duration = Duration::from_secs(2);
+
+/// So long that tests do not depend on a fast machine.
+#[cfg(test)]
+const FIRST_LOOKUP: Duration = Duration::from_secs(60);
 
 /// A running probe. When it is dropped, its workers end.
 #[derive(Debug)]
@@ -30,6 +35,9 @@ pub struct Probe {
     pub(super) crew: Vec<Hand>,
     state: Mutex<State>,
     names: Names,
+    /// Locked while a configuration waits for its names, so that configurations are applied in the
+    /// order of the calls.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// The present targets.
@@ -59,18 +67,18 @@ impl Probe {
         let start = |&rate| Hand::start(rate, &config.rtt_buckets, &options, events.clone());
         let crew = rates.iter().map(start).collect::<Result<Vec<_>, _>>()?;
         let names = Names::new(crew.iter().map(|hand| hand.commands.clone()).collect());
-        let hosts: BTreeSet<_> = config.targets.iter().filter_map(|target| name(target)).collect();
-        names.look_up(hosts, FIRST_LOOKUP).await;
-
         let roster = Arc::new(Roster::new(options.workers));
         let state = Mutex::new(State { roster, loaded_at: net::now().wall });
-        let probe = Self { crew, state, names };
+        let probe = Self { crew, state, names, turn: tokio::sync::Mutex::default() };
         // The workers carry this out before any later command.
-        let _ = probe.commit(&config)?;
+        let _ = probe.prepare(&config).await?;
         Ok((probe, happenings))
     }
 
     /// Probes the targets of `wanted` from now on. Returns when all workers do so.
+    ///
+    /// Names without an answer are awaited first, for at most two seconds, so that a target with a
+    /// new name does not begin with misses. The present targets continue meanwhile.
     ///
     /// Targets are identified by their names. An unchanged target is not touched. One with other
     /// settings keeps its counters and its heartbeats in flight. One with another protocol starts
@@ -81,17 +89,26 @@ impl Probe {
     /// If the names of the targets are not unique; nothing has been changed then. If a worker has
     /// ended.
     pub async fn apply(&self, wanted: Config) -> Result<Applied, ApplyError> {
-        let (applied, done) = self.commit(&wanted)?;
+        let (applied, done) = self.prepare(&wanted).await?;
         for done in done {
             done.await.map_err(|_| Unavailable)?;
         }
         Ok(applied)
     }
 
+    /// Looks up new names, and then [commits](Self::commit) the targets of `wanted`.
+    async fn prepare(
+        &self,
+        wanted: &Config,
+    ) -> Result<(Applied, Vec<oneshot::Receiver<()>>), ApplyError> {
+        let _turn = self.turn.lock().await;
+        let hosts: BTreeSet<_> = wanted.targets.iter().filter_map(|target| name(target)).collect();
+        let _looked_up = self.names.look_up(hosts, FIRST_LOOKUP).await;
+        self.commit(wanted)
+    }
+
     /// Orders the workers to probe the targets of `wanted`. Each receiver reports when its worker
     /// has done so.
-    ///
-    /// Concurrent calls wait for each other.
     fn commit(&self, wanted: &Config) -> Result<(Applied, Vec<oneshot::Receiver<()>>), ApplyError> {
         let mut state = self.lock();
         if self.crew.iter().any(|hand| hand.commands.is_closed()) {

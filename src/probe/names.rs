@@ -55,6 +55,8 @@ struct Entry {
     users: Vec<(usize, u32)>,
     /// The last answer: `None` before the first, empty if the lookup failed.
     found: Option<Arc<[SocketAddr]>>,
+    /// Dropped when the first answer comes.
+    first: Vec<mpsc::Sender<()>>,
     /// Looks the name up until this entry is dropped.
     task: AbortHandle,
 }
@@ -82,18 +84,41 @@ impl Names {
     }
 
     /// Starts to look up all `names`, and waits for their first answers, at most for `patience`.
-    /// The lookups continue; the caller must [join](Book::join) the names.
-    pub(super) async fn look_up(&self, names: impl IntoIterator<Item = &str>, patience: Duration) {
+    ///
+    /// The lookups continue until the answer is dropped; a name that has been
+    /// [joined](Book::join) by then is looked up for as long as it has users. There must be one
+    /// answer at a time.
+    pub(super) async fn look_up(
+        &self,
+        names: impl IntoIterator<Item = &str>,
+        patience: Duration,
+    ) -> LookedUp<'_> {
+        let looked_up = LookedUp(self);
         let (answered, mut all) = mpsc::channel(1);
         {
             let mut book = self.book();
             for name in names {
-                book.entry(name, Some(&answered));
+                let entry = book.entry(name);
+                if entry.found.is_none() {
+                    entry.first.push(answered.clone());
+                }
             }
         }
         drop(answered);
-        // Nothing is ever sent: this ends when the last task has had its first answer.
+        // Nothing is ever sent: this ends when the last name has had its first answer.
         let _ = timeout(patience, all.recv()).await;
+        looked_up
+    }
+}
+
+/// Names that have been looked up. When it is dropped, names without users are forgotten.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct LookedUp<'a>(&'a Names);
+
+impl Drop for LookedUp<'_> {
+    fn drop(&mut self) {
+        self.0.book().names.retain(|_, entry| !entry.users.is_empty());
     }
 }
 
@@ -107,7 +132,7 @@ impl Book {
     /// Adds a target of `worker` to the users of a name, which is looked up from now on. Returns
     /// the addresses if they are known.
     pub(super) fn join(&mut self, name: &str, worker: usize) -> Option<Arc<[SocketAddr]>> {
-        let entry = self.entry(name, None);
+        let entry = self.entry(name);
         match entry.users.iter_mut().find(|(user, _)| *user == worker) {
             Some((_, count)) => *count += 1,
             None => entry.users.push((worker, 1)),
@@ -133,6 +158,7 @@ impl Book {
         let Some(entry) = self.names.get_mut(name) else { return };
         let addresses: Arc<[SocketAddr]> = addresses.into();
         entry.found = Some(addresses.clone());
+        entry.first = Vec::new();
         for &(worker, _) in &entry.users {
             let (name, addresses) = (name.clone(), addresses.clone());
             // A worker that has ended needs no names.
@@ -140,9 +166,8 @@ impl Book {
         }
     }
 
-    /// The entry of a name. If it is new, a task starts to look the name up, which drops `first`
-    /// after the first answer.
-    fn entry(&mut self, name: &str, first: Option<&mpsc::Sender<()>>) -> &mut Entry {
+    /// The entry of a name. If it is new, a task starts to look the name up.
+    fn entry(&mut self, name: &str) -> &mut Entry {
         // Most names are known; those need no memory for a new key.
         let name = match self.names.get_key_value(name) {
             Some((known, _)) => known.clone(),
@@ -150,30 +175,22 @@ impl Book {
         };
         let Self { names, at_once, myself, .. } = self;
         names.entry(name).or_insert_with_key(|name| {
-            let first = first.cloned();
-            let task = follow(name.clone(), at_once.clone(), myself.clone(), first);
+            let task = follow(name.clone(), at_once.clone(), myself.clone());
             let task = tokio::spawn(task).abort_handle();
-            Entry { users: Vec::new(), found: None, task }
+            Entry { users: Vec::new(), found: None, first: Vec::new(), task }
         })
     }
 }
 
 /// Looks a name up periodically, and reports the results to the book.
-async fn follow(
-    name: Arc<str>,
-    at_once: Arc<Semaphore>,
-    book: Weak<Mutex<Book>>,
-    first: Option<mpsc::Sender<()>>,
-) {
+async fn follow(name: Arc<str>, at_once: Arc<Semaphore>, book: Weak<Mutex<Book>>) {
     let mut wait = Wait::default();
-    let mut first = first;
     loop {
         let addresses = look_up(&name, &at_once).await;
         let pause = wait.after(!addresses.is_empty());
         let Some(book) = book.upgrade() else { return };
         lock(&book).answer(&name, addresses);
         drop(book);
-        drop(first.take());
         sleep(pause).await;
     }
 }
@@ -255,10 +272,22 @@ mod tests {
         // An interface that does not exist: no name server is asked.
         let unknown = "fe80::1%nowhere";
         // A resolver that does not answer is given up after PATIENCE; this waits for longer.
-        names.look_up([unknown, "localhost"], PATIENCE * 6).await;
+        let looked_up = names.look_up([unknown, "localhost"], PATIENCE * 6).await;
         assert_eq!(known(&names, unknown), Some(Vec::new()));
         assert!(known(&names, "localhost").is_some_and(|found| found[0].ip().is_loopback()));
         assert_eq!(known(&names, "never.asked"), None);
+        names.book().join(unknown, 0);
+        drop(looked_up);
+        assert_eq!(known(&names, unknown), Some(Vec::new()), "it has a user");
+        assert_eq!(known(&names, "localhost"), None, "it has none");
+    }
+
+    #[tokio::test]
+    async fn a_lookup_that_another_has_begun_is_awaited_as_well() {
+        let (names, _commands) = crew();
+        names.book().join("localhost", 0);
+        let _looked_up = names.look_up(["localhost"], PATIENCE * 6).await;
+        assert!(known(&names, "localhost").is_some_and(|found| found[0].ip().is_loopback()));
     }
 
     #[tokio::test]

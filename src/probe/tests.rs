@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::{Config, Target, parse_target};
-use crate::model::State;
+use crate::model::{Label as _, State, UnsentReason};
 use crate::net;
 use crate::observe::{ProbeSample, ProbeSource, TargetGlance, TargetSample};
 use crate::wire::{self, Arrived};
@@ -340,12 +340,39 @@ async fn a_new_name_is_looked_up_and_known_to_later_targets() {
     let one = Config::default().with_targets([named("a")]).unwrap();
     probe.apply(one.clone()).await.unwrap();
     let is_resolved = |target: &TargetSample| target.resolved;
-    sampled(&probe, |sample| sample.targets.iter().all(is_resolved)).await;
+    let sample = probe.sample().await.unwrap();
+    assert!(sample.targets.iter().all(is_resolved), "the new name has been awaited");
     let many = one.with_targets(["b", "c", "d"].map(named)).unwrap();
     probe.apply(many).await.unwrap();
     let sample = probe.sample().await.unwrap();
     assert_eq!(sample.targets.len(), 4);
     assert!(sample.targets.iter().all(is_resolved), "known addresses need no lookup");
+}
+
+#[tokio::test]
+async fn a_target_that_gets_a_new_name_misses_nothing() {
+    let reflector = Reflector::start();
+    let at = |host: &str| {
+        let text = format!("{host}:{}", reflector.address.port());
+        let target = parse_target(&text, &Config::default().defaults).unwrap();
+        let interval = Duration::from_millis(20);
+        let target = Target { name: "a".to_owned(), interval, ..target };
+        Config::default().with_targets([target]).unwrap()
+    };
+    let options = RunOptions {
+        detail: Detail::Changes,
+        begin: Begin::AtOnce,
+        limit: None,
+        workers: NonZeroUsize::MIN,
+    };
+    let (probe, _events) = Probe::start(at("127.0.0.1"), options).await.unwrap();
+    for host in ["localhost", "127.0.0.1", "localhost"] {
+        assert_eq!(probe.apply(at(host)).await.unwrap().retuned, 1);
+        let before = received(of(&probe.sample().await.unwrap(), "a"));
+        let sample = sampled(&probe, |sample| received(of(sample, "a")) > before).await;
+        let unsent = &of(&sample, "a").session.record.unsent;
+        assert_eq!(unsent[UnsentReason::Unresolved.index()], 0, "at {host}");
+    }
 }
 
 #[tokio::test]
