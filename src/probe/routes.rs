@@ -10,7 +10,7 @@
 //! at the address before the last change is still the target's own, so that late answers count.
 //! Where no other number is left, a newer target gets one of these nonetheless.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,8 +33,10 @@ const RETIRED_FOR: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     peers: HashMap<SocketAddr, Vec<Sharers>>,
-    /// Routes that are retired, and until when.
-    retired: VecDeque<(Mono, Route, Arc<dyn Prober>)>,
+    /// Routes that are retired, by when their time is over; the number orders equal moments.
+    retired: BTreeMap<(Mono, u64), (Route, Arc<dyn Prober>)>,
+    /// The number of the next retirement.
+    retirements: u64,
     /// Addresses where a target may wait for a session number that is spare.
     vacancies: BTreeSet<SocketAddr>,
     now: Mono,
@@ -174,7 +176,9 @@ impl Routes {
         if !held.into_iter().any(|place| self.change(route, prober, place, Place::Retired)) {
             return;
         }
-        self.retired.push_back((self.now + RETIRED_FOR.max(timeout), route, prober.clone()));
+        let until = self.now + RETIRED_FOR.max(timeout);
+        self.retired.insert((until, self.retirements), (route, prober.clone()));
+        self.retirements += 1;
         while self.retired.len() > Self::MAX_RETIRED {
             self.free_oldest();
         }
@@ -195,15 +199,15 @@ impl Routes {
     /// It is `now`: numbers that were retired for long enough are free.
     pub(super) fn advance(&mut self, now: Mono) {
         self.now = now;
-        while self.retired.front().is_some_and(|&(until, ..)| until <= now) {
+        while self.retired.first_key_value().is_some_and(|((until, _), _)| *until <= now) {
             self.free_oldest();
         }
     }
 
-    /// Lets the next target have the number that was retired first. One that a target has by now
+    /// Lets the next target have the number whose time is over first. One that a target has by now
     /// stays its.
     fn free_oldest(&mut self) {
-        if let Some((_, route, prober)) = self.retired.pop_front() {
+        if let Some((_, (route, prober))) = self.retired.pop_first() {
             self.change(route, &prober, Place::Retired, Place::Free);
         }
     }

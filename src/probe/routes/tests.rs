@@ -329,6 +329,21 @@ fn an_error_returns_to_whose_request_it_quotes() {
     }
 }
 
+#[test]
+fn a_long_retirement_delays_no_shorter_one() {
+    let there = peer("192.0.2.1:12000");
+    let spoken = &prober("heartbeat");
+    let (mut routes, added) = routes_at(there, &["heartbeat"; 2]);
+    let long = RETIRED_FOR * 60;
+    routes.retire(id(0), added[0], spoken, long);
+    routes.retire(id(1), added[1], spoken, Duration::ZERO);
+    routes.advance(routes.now + RETIRED_FOR);
+    assert_eq!(routes.retired(), 1);
+    assert_eq!(routes.add(id(2), there, spoken), Some(added[1]));
+    routes.advance(routes.now + long);
+    assert_eq!(routes.add(id(3), there, spoken), Some(added[0]));
+}
+
 /// A prober that can distinguish two sessions, 0 and 1.
 #[derive(Debug)]
 struct Narrow;
