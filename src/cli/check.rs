@@ -105,6 +105,27 @@ mod tests {
     }
 
     #[test]
+    fn targets_of_the_command_line_are_checked_against_each_other_and_the_file() {
+        let ok = "targets: [{address: a}]\n";
+        let asking = "targets: [{address: 192.0.2.1, protocol: dns}]\n";
+        for (text, targets) in [
+            (ok, ["dns://192.0.2.1", "dns://192.0.2.1:53"].as_slice()),
+            (asking, &["dns://192.0.2.1:53"]),
+        ] {
+            let (code, out, err) = check_with(text, targets, false);
+            assert_eq!((code, out.as_str()), (ExitCode::FAILURE, ""));
+            let first = if text == ok { "dns://192.0.2.1" } else { "192.0.2.1" };
+            assert_eq!(
+                err,
+                format!(
+                    "target \"dns://192.0.2.1:53\": cannot be distinguished from {first:?}: same \
+                     address, and identical dns replies\n"
+                )
+            );
+        }
+    }
+
+    #[test]
     fn the_configuration_in_force_is_printed() {
         let text = "defaults: {interval: 2s}\nrtt_buckets: [1]\ntargets: [{address: a, labels: {x: '1'}}]\n";
         let (code, out, err) = check_with(text, &["stamp://[::1]:862"], true);

@@ -16,6 +16,7 @@
 
 mod address;
 mod argument;
+mod conflict;
 mod core_schema;
 mod file;
 mod key;
@@ -33,14 +34,15 @@ use std::path::Path;
 
 pub use address::{Address, AddressError, Host};
 pub use argument::{TargetError, parse_target, parse_target_with};
+pub use conflict::{ConflictError, DuplicateNames, Indistinct, unique_names};
 pub use key::{KeyFile, KeyFileError};
 pub use prefix::{Prefix, PrefixMap};
 pub use problem::{Problem, Problems};
 pub(crate) use scalars::format_duration;
 pub use scalars::{BitRate, Interval, LabelName, Ratio, ScalarError, Span, UnknownProtocol};
 pub use target::{
-    Config, Defaults, DuplicateNames, MAX_IN_FLIGHT, MAX_RECORDER, Target, TooManyInFlight,
-    default_rtt_buckets, in_flight,
+    Config, Defaults, MAX_IN_FLIGHT, MAX_RECORDER, Target, TooManyInFlight, default_rtt_buckets,
+    in_flight,
 };
 
 use file::{FileError, MAX_OCTETS};

@@ -14,6 +14,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::address::Address;
+use super::conflict;
 use super::key::{KeyFile, absolute};
 use super::node::Node;
 use super::place::{At, Path};
@@ -21,7 +22,7 @@ use super::problem::{Finding, Findings};
 use super::scalars::{Interval, Span, did_you_mean, foreign_option};
 use super::target::{Config, Defaults, Target, in_flight};
 use super::values;
-use crate::wire::{FiledKey, Key, OptionSource, PROTOCOLS, Prober, Protocol, ProtocolOptions};
+use crate::wire::{FiledKey, Key, OptionSource, PROTOCOLS, Protocol, ProtocolOptions};
 
 /// A mapping whose keys are known.
 struct Level {
@@ -92,13 +93,6 @@ struct TargetName {
     text: String,
     key: &'static str,
     at: At,
-}
-
-/// A target whose protocol has no session number: other targets at its address must have replies
-/// that differ.
-struct Exclusive<'c> {
-    name: &'c str,
-    prober: Arc<dyn Prober>,
 }
 
 /// The settings that `defaults` and targets share; `None` if absent or invalid.
@@ -331,42 +325,23 @@ impl Checker<'_> {
 
     /// Reports every duplicate name.
     fn check_names(&mut self, path: &Path<'_>, items: &[Node<'_>], candidates: &[Candidate]) {
-        let mut seen = HashMap::with_capacity(candidates.len());
-        for (index, candidate) in candidates.iter().enumerate() {
-            let Some(TargetName { text, key, at }) = &candidate.name else {
-                continue;
-            };
-            let target = path.item(index, items[index].at);
-            self.check_new(&mut seen, text.as_str(), &target.entry(key, *at), |name| {
-                let source = if *key == "address" { ", taken from the address" } else { "" };
-                format!("duplicate target name {name:?}{source}")
+        let names: Vec<_> = candidates.iter().map(|candidate| candidate.name.as_ref()).collect();
+        let texts = names.iter().map(|name| name.map(|name| name.text.as_str()));
+        for (again, first) in conflict::duplicate_names(texts) {
+            let (Some(name), Some(first)) = (names[again], names[first]) else { continue };
+            let target = path.item(again, items[again].at);
+            self.duplicate(&target.entry(name.key, name.at), first.at, || {
+                let source = if name.key == "address" { ", taken from the address" } else { "" };
+                format!("duplicate target name {:?}{source}", name.text)
             });
         }
     }
 
     /// Reports every target whose replies cannot be distinguished from those of an earlier target.
     fn check_distinct(&mut self, path: &Path<'_>, items: &[Node<'_>], candidates: &[Candidate]) {
-        let mut seen: HashMap<&Address, Vec<Exclusive<'_>>> = HashMap::new();
-        for (index, candidate) in candidates.iter().enumerate() {
-            let Some(target) = &candidate.target else { continue };
-            let prober = target.protocol.prober(0);
-            if prober.max_session() > 0 {
-                continue;
-            }
-            let there = seen.entry(&target.address).or_default();
-            let first = there.iter().find(|other| other.prober.shares_replies_with(&*prober));
-            if let Some(Exclusive { name, .. }) = first {
-                let place = path.item(index, items[index].at);
-                self.report(&place, || {
-                    format!(
-                        "cannot be distinguished from {name:?}: same address, and identical {} \
-                         replies",
-                        target.protocol.name()
-                    )
-                });
-            } else {
-                there.push(Exclusive { name: &target.name, prober });
-            }
+        let targets = candidates.iter().map(|candidate| candidate.target.as_ref());
+        for (index, problem) in conflict::indistinct(targets) {
+            self.report(&path.item(index, items[index].at), || problem);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The checked configuration: targets, their defaults, and limits that other modules rely on.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,11 +75,6 @@ pub struct Defaults {
     pub recorder: u32,
 }
 
-/// Names that two or more targets have.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("duplicate target names: {}", .0.join(", "))]
-pub struct DuplicateNames(pub Vec<String>);
-
 /// A timeout that keeps more heartbeats in flight than the ledger has room for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -113,30 +108,6 @@ pub fn in_flight(interval: Duration, timeout: Duration) -> Result<u32, TooManyIn
 #[must_use]
 pub fn default_rtt_buckets() -> Vec<f64> {
     (0..20).map(|power| 50e-6 * f64::from(1_u32 << power)).collect()
-}
-
-impl Config {
-    /// Adds targets of the command line after those of the file.
-    ///
-    /// # Errors
-    /// If names are not unique.
-    pub fn with_targets(
-        mut self,
-        extra: impl IntoIterator<Item = Target>,
-    ) -> Result<Self, DuplicateNames> {
-        self.targets.extend(extra.into_iter().map(Arc::new));
-        let mut names = HashSet::new();
-        let mut twice: Vec<_> = (self.targets.iter())
-            .filter(|target| !names.insert(&target.name))
-            .map(|target| target.name.clone())
-            .collect();
-        if twice.is_empty() {
-            return Ok(self);
-        }
-        twice.sort_unstable();
-        twice.dedup();
-        Err(DuplicateNames(twice))
-    }
 }
 
 impl Default for Config {
@@ -184,12 +155,7 @@ impl Default for Defaults {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse_target;
     use super::*;
-
-    fn target(text: &str) -> Target {
-        parse_target(text, &Defaults::default()).unwrap()
-    }
 
     #[test]
     fn defaults_are_the_documented_ones() {
@@ -205,15 +171,6 @@ mod tests {
         let buckets = default_rtt_buckets();
         assert_eq!((buckets.len(), buckets[0], buckets[19]), (20, 50e-6, 26.2144));
         assert!(buckets.windows(2).all(|pair| pair[0] < pair[1]));
-    }
-
-    #[test]
-    fn targets_of_the_command_line_come_last_and_need_unique_names() {
-        let config = Config::default().with_targets([target("a"), target("stamp://a")]).unwrap();
-        let names: Vec<_> = config.targets.iter().map(|target| target.name.as_str()).collect();
-        assert_eq!(names, ["a", "stamp://a"]);
-        let error = config.with_targets([target("b"), target("a"), target("b")]).unwrap_err();
-        assert_eq!(error.to_string(), "duplicate target names: a, b");
     }
 
     #[test]

@@ -3,10 +3,10 @@
 //! Targets are known by their names. Whatever a set comes from, this is the only way from one set to
 //! the next.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::{DuplicateNames, Target};
+use crate::config::{DuplicateNames, Target, unique_names};
 
 /// A change of one target.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +31,7 @@ pub(super) fn plan(
     current: &[Arc<Target>],
     wanted: &[Arc<Target>],
 ) -> Result<Vec<Change>, DuplicateNames> {
-    check_names(wanted)?;
+    unique_names(wanted)?;
     let mut left: HashMap<&str, &Arc<Target>> =
         current.iter().map(|target| (target.name.as_str(), target)).collect();
     let mut changes = Vec::new();
@@ -53,18 +53,6 @@ pub(super) fn plan(
     let gone = current.iter().filter(|target| left.contains_key(target.name.as_str()));
     let gone = gone.map(|target| Change::Remove(target.clone()));
     Ok(gone.chain(changes).chain(additions).collect())
-}
-
-fn check_names(targets: &[Arc<Target>]) -> Result<(), DuplicateNames> {
-    let mut names = HashSet::new();
-    let again = targets.iter().filter(|target| !names.insert(target.name.as_str()));
-    let mut twice: Vec<_> = again.map(|target| target.name.clone()).collect();
-    if twice.is_empty() {
-        return Ok(());
-    }
-    twice.sort_unstable();
-    twice.dedup();
-    Err(DuplicateNames(twice))
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@
 mod tests;
 
 use std::fmt::{self, Write as _};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -128,6 +129,13 @@ impl Prober for Asker {
 
     fn shares_replies_with(&self, other: &dyn Prober) -> bool {
         other.as_a::<Self>().is_some_and(|other| is_same(&self.question, &other.question))
+    }
+
+    fn replies_hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        // Types that differ in this bit only have the same hash, and are compared by `is_same`.
+        self.question.to_ascii_lowercase().hash(&mut hasher);
+        hasher.finish()
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the ID carries the low 16 bits")]

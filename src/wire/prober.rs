@@ -28,6 +28,13 @@ pub trait Prober: Any + Send + Sync + fmt::Debug {
     /// their targets at one address. This is an equivalence relation.
     fn shares_replies_with(&self, other: &dyn Prober) -> bool;
 
+    /// The same number for two probers that [share replies](Self::shares_replies_with), and usually
+    /// another one for others, as a hash is to equality. Where the protocol has sessions, nothing
+    /// needs it.
+    fn replies_hash(&self) -> u64 {
+        0
+    }
+
     /// Writes a request to `out`, which is empty and has room for
     /// [`MAX_DATAGRAM`](super::MAX_DATAGRAM) octets (STAMP: RFC 8762 sections 4.2.1 and 4.2.2; DNS:
     /// RFC 1035 section 4.1).
