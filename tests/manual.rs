@@ -21,11 +21,11 @@ use udp_heartbeat::model::{
     Direction, DropReason, IcmpKind, ImpairmentKind, InvalidReason, Label, Mono, StampSource,
     State, TargetId, UnmatchedReason, UnsentReason, Wall,
 };
+use udp_heartbeat::observe::Cause;
 use udp_heartbeat::observe::document::{
-    DelaysDocument, FrozenDocument, HeartbeatDocument, HeartbeatsDocument, PingDocument,
-    TargetDocument,
+    DelaysDocument, DiagnosisDocument, FrozenDocument, HeartbeatDocument, HeartbeatsDocument,
+    PingDocument, TargetDocument,
 };
-use udp_heartbeat::observe::{Cause, Diagnosis};
 use udp_heartbeat::probe::{Detail, Fleet};
 use udp_heartbeat::wire::{self, PROTOCOLS};
 
@@ -399,7 +399,7 @@ fn every_key_of_a_document_is_documented() {
     let sample = fleet.sample(id, Mono::default()).unwrap();
     let target = TargetDocument::new(&sample, Wall::default());
     assert_eq!(named(&table(HTTP, "Keys of a target")), written_keys(&target));
-    assert_eq!(named(diagnosis), keys::<Diagnosis>());
+    assert_eq!(named(diagnosis), keys::<DiagnosisDocument>());
     assert_eq!(named(causes), Cause::ALL.iter().map(|cause| cause.label().to_owned()).collect());
     assert_eq!(named(recorder), keys::<HeartbeatsDocument<'_>>());
     assert_eq!(named(heartbeat), keys::<HeartbeatDocument>());

@@ -10,8 +10,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::config::{self, Config, Defaults, Interval, Span, Target};
 use crate::model::{Label, State, UnsentReason, Wall};
-use crate::observe::document::{CountsDocument, DelaysDocument, PingDocument};
-use crate::observe::{Diagnosis, TargetSample};
+use crate::observe::TargetSample;
+use crate::observe::document::{CountsDocument, DelaysDocument, DiagnosisDocument, PingDocument};
 use crate::probe::{Begin, Detail, Event, Happening, Probe, RunOptions};
 use crate::session::Answered;
 
@@ -276,7 +276,7 @@ pub(super) fn summarize(report: &PingDocument, mut out: impl Write) -> io::Resul
         let millis = [min, avg, p50, p99, max, mdev].map(|s| format!("{:.3}", s * 1e3));
         writeln!(out, "rtt min/avg/p50/p99/max/mdev = {} ms", millis.join("/"))?;
     }
-    if let Some(Diagnosis { summary, evidence, advice, .. }) = &report.diagnosis {
+    if let Some(DiagnosisDocument { summary, evidence, advice, .. }) = &report.diagnosis {
         writeln!(out, "\nwhy: {summary}")?;
         for fact in evidence {
             writeln!(out, "  - {fact}")?;

@@ -43,10 +43,10 @@ fn json_ping_log_and_demo_show_the_same_diagnosis() {
     let mut json = Vec::new();
     encode_targets(&sample, &mut json).unwrap();
     let document: TargetsDocument<'_> = serde_json::from_slice(&json).unwrap();
-    assert_eq!(document.targets[0].diagnosis.as_ref(), Some(&diagnosis));
+    assert_eq!(document.targets[0].diagnosis, Some(diagnosis.clone().into()));
 
     let figures = PingDocument::new("absent".to_owned(), target, at, None, true);
-    assert_eq!(figures.diagnosis.as_ref(), Some(&diagnosis));
+    assert_eq!(figures.diagnosis, Some(diagnosis.clone().into()));
     let mut statistics = Vec::new();
     ping::summarize(&figures, &mut statistics).unwrap();
     let statistics = String::from_utf8(statistics).unwrap();

@@ -15,8 +15,6 @@ mod tests;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::config::Target;
 use crate::model::{IcmpKind, InvalidReason, Label, State, UnsentReason, Wall};
 use crate::session::{Last, Misses, Symptoms, odds};
@@ -56,7 +54,7 @@ pub struct Evidence {
 }
 
 /// Why a target is in trouble, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnosis {
     /// The cause, as a stable word.
     pub cause: Cause,
@@ -206,19 +204,5 @@ impl Case<'_> {
         // If all settled heartbeats were missed, chance explains nothing.
         (missed < settled)
             .then(|| odds::expected(self.symptoms.typical.ratio().unwrap_or(0.0), misses))
-    }
-}
-
-impl Serialize for Cause {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.label())
-    }
-}
-
-impl<'de> Deserialize<'de> for Cause {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let word = String::deserialize(deserializer)?;
-        let known = Self::ALL.iter().find(|cause| cause.label() == word);
-        known.copied().ok_or_else(|| serde::de::Error::custom(format!("unknown cause {word:?}")))
     }
 }

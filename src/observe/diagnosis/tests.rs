@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::observe::document::DiagnosisDocument;
 use crate::observe::fixture::{self, NOW};
 use crate::session::{Buckets, Fates};
 
@@ -278,7 +279,8 @@ fn the_text_of_a_diagnosis() {
         e.symptoms.last_icmp = Some(last(IcmpKind::PortUnreachable, Duration::from_millis(400), 4));
     });
     let diagnosis = diagnose(&target(), &evidence).unwrap();
-    let document = serde_json::to_value(&diagnosis).unwrap();
+    let written = DiagnosisDocument::from(diagnosis.clone());
+    let document = serde_json::to_value(&written).unwrap();
     let expected = serde_json::json!({
         "cause": "port_unreachable",
         "summary": "port unreachable: the host is up, but nothing listens on UDP port 12000",
@@ -292,7 +294,7 @@ fn the_text_of_a_diagnosis() {
                    rejects UDP looks the same.",
     });
     assert_eq!(document, expected);
-    assert_eq!(serde_json::from_value::<Diagnosis>(document).unwrap(), diagnosis);
+    assert_eq!(serde_json::from_value::<DiagnosisDocument>(document).unwrap(), written);
 
     let lossy = changed(up(30), |e| e.symptoms.one_way_lost = [28, 1]);
     let diagnosis = diagnose(&target(), &lossy).unwrap();

@@ -2,10 +2,11 @@
 //!
 //! Every type can be serialised and deserialised. Durations are in seconds, moments in RFC 3339
 //! (UTC); unknown values are `null`. Keys are stable: new ones may be added, none is renamed. Label
-//! values of `/metrics` are read as text, so that an older client can read the document of a newer
+//! values of `/metrics` and causes are read as text, so that an older client can read the document of a newer
 //! probe.
 
 mod counts;
+mod diagnosis;
 mod heartbeats;
 mod impairments;
 mod ping;
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use crate::model::{Label, State, Wall};
 
 pub use counts::CountsDocument;
+pub use diagnosis::DiagnosisDocument;
 pub use heartbeats::{FrozenDocument, HeartbeatDocument, HeartbeatsDocument};
 pub use impairments::{ImpairmentsDocument, Setting};
 pub use ping::{DelaysDocument, PingDocument};

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::Wall;
-use crate::observe::{Diagnosis, TargetSample};
+use crate::observe::TargetSample;
 
-use super::{CountsDocument, Word};
+use super::{CountsDocument, DiagnosisDocument, Word};
 
 /// The figures of one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct PingDocument {
     /// Whether the target was down at the end of the run.
     pub down: bool,
     /// Why the target is in trouble; null if there is nothing to explain.
-    pub diagnosis: Option<Diagnosis>,
+    pub diagnosis: Option<DiagnosisDocument>,
 }
 
 /// Round-trip delays.
@@ -65,7 +65,7 @@ impl PingDocument {
             counts,
             rtt_seconds,
             down,
-            diagnosis: sample.diagnosis(at),
+            diagnosis: sample.diagnosis(at).map(Into::into),
         }
     }
 }

@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Wall;
-use crate::observe::{Diagnosis, TargetSample};
+use crate::observe::TargetSample;
 
-use super::{CountsDocument, Word, rfc3339, state};
+use super::{CountsDocument, DiagnosisDocument, Word, rfc3339, state};
 
 /// The whole document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub struct TargetDocument<'a> {
     /// When the verdict last changed.
     pub since: Option<String>,
     /// Why the target is in trouble; `null` if there is nothing to explain.
-    pub diagnosis: Option<Diagnosis>,
+    pub diagnosis: Option<DiagnosisDocument>,
     /// When the last answer in time arrived.
     pub last_reply: Option<String>,
     /// The last round-trip delay.
@@ -91,7 +91,7 @@ impl<'a> TargetDocument<'a> {
             recorder: target.recorder,
             state: state(session.state),
             since: session.state_changed.and_then(rfc3339),
-            diagnosis: sample.diagnosis(at),
+            diagnosis: sample.diagnosis(at).map(Into::into),
             last_reply: record.last_reply.and_then(rfc3339),
             last_rtt_seconds: record.last_rtt.map(|nanos| nanos as f64 / 1e9),
             rtt_mean_seconds: record.rtt.mean().map(|mean| mean.as_secs_f64()),

@@ -51,9 +51,11 @@ fn a_client_reads_the_document_of_a_newer_probe() {
     let look = fixture::look(fixture::dead("absent"));
     let mut document = serde_json::to_value(TargetDocument::new(&look.sample, look.at)).unwrap();
     document["one_way_lost"]["sideways"] = 7.into();
+    document["diagnosis"]["cause"] = "sunspots".into();
     document["novelty"] = true.into();
     let read: TargetDocument<'_> = serde_json::from_value(document).unwrap();
     assert_eq!(read.counts.one_way_lost["sideways"], 7);
+    assert_eq!(read.diagnosis.unwrap().cause, "sunspots");
 }
 
 #[test]
