@@ -4,8 +4,10 @@
 //! inner keys are the names of the flags with underscores, with the same values.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use tracing::warn;
 
@@ -35,8 +37,10 @@ impl Stated {
     /// # Errors
     /// The first invalid key with its path, or why the text is not JSON.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let document: Value =
-            serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+        let Unique(document) = serde_json::from_str(text).map_err(|error| {
+            // The syntax is valid where the error is about data: a duplicate key.
+            if error.is_data() { error.to_string() } else { format!("not JSON: {error}") }
+        })?;
         let mut stated = Self::default();
         for (key, value) in object("the document", &document)? {
             match key.as_str() {
@@ -121,6 +125,69 @@ fn read(path: &str, value: &Value) -> Result<ImpairmentArgs, String> {
         args.set(key, &text).map_err(|problem| format!("{path}.{key}: {problem}"))?;
     }
     Ok(args)
+}
+
+/// A JSON value without duplicate keys, of which [`Value`] would keep the last.
+struct Unique(Value);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor).map(Self)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Unique(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(list.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if map.contains_key(&key) {
+                return Err(A::Error::custom(format_args!("duplicate key {key:?}")));
+            }
+            let Unique(value) = entries.next_value()?;
+            map.insert(key, value);
+        }
+        Ok(map.into())
+    }
 }
 
 /// Shows and changes the impairments of the responder in this process.
@@ -229,6 +296,9 @@ mod tests {
             (r#"{"all": {"delay": 20}}"#, "all.delay: needs a unit, such as 20s or 20ms"),
             (r#"{"all": {"reorder_extent": 0}}"#, "all.reorder_extent: "),
             (r#"{"all": {"seed": -1}}"#, "all.seed: invalid digit"),
+            (r#"{"all": {"loss": 0.3, "loss": 0.9}}"#, "duplicate key \"loss\" at line 1 "),
+            (r#"{"all": {}, "all": {}}"#, "duplicate key \"all\" at line 1 "),
+            (r#"{"sources": {"::1": {}, "::1": {}}}"#, "duplicate key \"::1\" at line 1 "),
             (r#"{"sources": {"fra": {}}}"#, "sources.\"fra\": must be a network"),
             (r#"{"sources": {"::1": {"loss": 2}}}"#, "sources.\"::1\".loss: must be from 0%"),
             (
