@@ -13,6 +13,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -41,6 +42,8 @@ pub(super) enum Refusal {
     UnknownTarget,
     #[error("method not allowed; the Allow header lists the allowed methods")]
     Method,
+    #[error("a request must have one Host header")]
+    Host,
     #[error("this path takes no request body")]
     Body,
     #[error("the request body is larger than {0} octets")]
@@ -68,7 +71,7 @@ impl Refusal {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Body | Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
-            Self::Broken(_) | Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::Host | Self::Broken(_) | Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::Lifecycle => StatusCode::FORBIDDEN,
             Self::Busy | Self::Unavailable | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -176,7 +179,12 @@ impl<const LIMIT: usize, S: Send + Sync> FromRequest<S> for WholeBody<LIMIT> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let body = Limited::new(request.into_body(), LIMIT).collect();
+        let body = request.into_body();
+        // A body of this declared length is never read, so there is nothing to wait for.
+        if body.size_hint().lower() > LIMIT as u64 {
+            return Err(Refusal::TooLarge(LIMIT));
+        }
+        let body = Limited::new(body, LIMIT).collect();
         match timeout(BODY, body).await {
             Ok(Ok(body)) => Ok(Self(body.to_bytes())),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge(LIMIT)),

@@ -15,9 +15,9 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::handler::Handler;
 use axum::http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, Version};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
@@ -59,6 +59,7 @@ pub(super) fn complete<P: Program>(program: P, own: Router<P>) -> Router {
             header(X_CONTENT_TYPE_OPTIONS, "nosniff"),
             header(CONTENT_SECURITY_POLICY, POLICY),
             header(CACHE_CONTROL, "no-store"),
+            from_fn(require_host),
         ))
 }
 
@@ -90,6 +91,17 @@ async fn ready<P: Program>(State(program): State<P>) -> Result<&'static str, Ref
 
 fn header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
     SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
+}
+
+/// Refuses what RFC 9112 section 3.2 does: HTTP/1.1 without the Host header, and several of them.
+async fn require_host(request: Request, next: Next) -> Result<Response, Refusal> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    let needed = request.version() == Version::HTTP_11;
+    if hosts > 1 || (needed && hosts == 0) {
+        Err(Refusal::Host)
+    } else {
+        Ok(next.run(request).await)
+    }
 }
 
 async fn refuse_body(request: Request, next: Next) -> Result<Response, Refusal> {

@@ -1,4 +1,4 @@
-//! The server over loopback: what each path answers, and what hostile clients get.
+//! The server over loopback: what each path answers.
 
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -10,12 +10,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::*;
 use crate::exposition::{ResponderMetrics, encode_probe};
 use crate::observe::{
     Glancing, Looking, ProbeSample, ProbeSource, ResponderStatus, Sampling, Unavailable, fixture,
 };
+
+mod connections;
+
+/// How long a read may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A probe that answers with a sample made by hand.
 struct Source {
@@ -134,7 +140,7 @@ impl Answer {
     /// Reads until the server closes.
     async fn read(stream: &mut TcpStream) -> Self {
         let mut raw = Vec::new();
-        stream.read_to_end(&mut raw).await.unwrap();
+        timeout(PATIENCE, stream.read_to_end(&mut raw)).await.unwrap().unwrap();
         let end = raw.windows(4).position(|four| four == b"\r\n\r\n").expect("a header") + 4;
         let head = String::from_utf8(raw[..end].to_vec()).unwrap().to_ascii_lowercase();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -386,6 +392,12 @@ async fn a_connection_stays_open_after_a_body_that_was_read_and_closes_after_ano
     stream.write_all(put.as_bytes()).await.unwrap();
     let invalid = Answer::read(&mut stream).await;
     assert_eq!((invalid.status, invalid.text()), (400, "empty\n"));
+    let put = "PUT /api/v1/impairments HTTP/1.1\r\nContent-Length: 9999999999\r\nHost: x\r\n\r\n";
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(put.as_bytes()).await.unwrap();
+    let large = Answer::read(&mut stream).await;
+    assert_eq!(large.status, 413);
+    assert_eq!(large.text(), "the request body is larger than 524288 octets\n");
     let delete = ask(address, "DELETE /api/v1/impairments HTTP/1.1").await;
     assert_eq!((delete.status, delete.allowed()), (405, vec!["get", "head", "put"]));
 }
@@ -456,142 +468,4 @@ async fn the_answer_to_another_method_lists_the_allowed_ones() {
         assert_eq!(answer.status, 405, "{method}");
         assert_eq!(answer.allowed(), ["get", "head"], "{method}");
     }
-}
-
-#[tokio::test]
-async fn a_request_that_is_not_http_is_refused() {
-    let running = Running::start(Limits::default()).await;
-    let mut stream = running.connect().await;
-    stream.write_all(b"\x16\x03\x01\x02\x00\x01\r\n\r\n").await.unwrap();
-    assert_eq!(Answer::read(&mut stream).await.status, 400);
-}
-
-#[tokio::test]
-async fn one_connection_serves_many_requests() {
-    let running = Running::start(Limits::default()).await;
-    let mut stream = running.connect().await;
-    let request = b"GET /-/ready HTTP/1.1\r\nHost: x\r\n\r\n";
-    for _ in 0..3 {
-        stream.write_all(request).await.unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"ready\n") {
-            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0);
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_body_is_refused_unread() {
-    let running = Running::start(Limits::default()).await;
-    for (method, status) in [("POST", 405), ("GET", 413)] {
-        let mut stream = running.connect().await;
-        let request =
-            format!("{method} /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 1 << 30);
-        stream.write_all(request.as_bytes()).await.unwrap();
-        // The server closes although no octet of the body has come.
-        let answer = Answer::read(&mut stream).await;
-        assert_eq!(answer.status, status);
-        assert!(answer.has("connection: close"));
-    }
-}
-
-#[tokio::test]
-async fn a_header_without_end_is_cut_off_by_its_size() {
-    let running = Running::start(Limits::default()).await;
-    let mut stream = running.connect().await;
-    stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
-    let line = [b"X: ", [b'x'; 1021].as_slice(), b"\r\n"].concat();
-    let mut sent = 0;
-    while stream.write_all(&line).await.is_ok() {
-        sent += line.len();
-        assert!(sent < 64 << 20, "the server keeps reading");
-    }
-    assert_eq!(running.ask("GET /-/healthy HTTP/1.1").await.status, 200);
-}
-
-#[tokio::test]
-async fn a_header_that_trickles_is_cut_off_by_its_time() {
-    let limits = Limits { header: Duration::from_millis(50), ..Limits::default() };
-    let running = Running::start(limits).await;
-    let mut stream = running.connect().await;
-    let (mut reader, mut writer) = stream.split();
-    let trickle = async {
-        writer.write_all(b"GET / HTTP/1.1\r\n").await?;
-        loop {
-            writer.write_all(b"X").await?;
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let mut answer = [0];
-    tokio::select! {
-        read = reader.read(&mut answer) => assert!(matches!(read, Ok(0) | Err(_)), "{read:?}"),
-        error = trickle => { let _: std::io::Result<()> = error; }
-    }
-}
-
-#[tokio::test]
-async fn an_idle_connection_is_closed_in_time() {
-    let limits = Limits { idle: Duration::from_millis(20), ..Limits::default() };
-    let running = Running::start(limits).await;
-    let mut stream = running.connect().await;
-    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
-}
-
-#[tokio::test]
-async fn a_client_that_does_not_read_the_answer_is_dropped() {
-    let rtt = Arc::new(crate::session::Buckets::from_seconds(&[1e-3]));
-    let target = fixture::busy("t", ("site", &"x".repeat(1 << 20)), &rtt);
-    let limits = Limits { stall: Duration::from_millis(50), ..Limits::default() };
-    // Far more than fits into socket buffers.
-    let running = Running::with(limits, fixture::probe(vec![target])).await;
-    let mut stream = running.connect().await;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    // Nothing is read until the server has given up, which shows in a write.
-    while stream.write_all(b"\r\n").await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(running.ask("GET /-/healthy HTTP/1.1").await.status, 200);
-}
-
-#[tokio::test]
-async fn idle_connections_give_way_to_a_scrape() {
-    let running = Running::start(Limits::default()).await;
-    let mut idle = Vec::new();
-    for _ in 0..300 {
-        idle.push(running.connect().await);
-    }
-    assert_eq!(running.ask("GET /metrics HTTP/1.1").await.status, 200);
-    // The first connection was evicted; the last is still open and served.
-    assert_eq!(idle[0].read(&mut [0]).await.unwrap(), 0);
-    let last = idle.last_mut().unwrap();
-    last.write_all(b"GET /-/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-    assert_eq!(Answer::read(last).await.status, 200);
-}
-
-#[tokio::test]
-async fn shutdown_closes_idle_connections_and_the_listener() {
-    let running = Running::start(Limits::default()).await;
-    let mut idle = running.connect().await;
-    assert_eq!(running.ask("GET /-/ready HTTP/1.1").await.status, 200);
-    running.stop.send(()).unwrap();
-    running.server.await.unwrap();
-    assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
-    assert!(TcpStream::connect(running.address).await.is_err());
-}
-
-#[tokio::test]
-async fn shutdown_lets_an_answer_under_way_finish() {
-    let rtt = Arc::new(crate::session::Buckets::from_seconds(&[1e-3]));
-    let target = fixture::busy("t", ("site", &"x".repeat(1 << 20)), &rtt);
-    let limits = Limits { drain: Duration::from_secs(60), ..Limits::default() };
-    let running = Running::with(limits, fixture::probe(vec![target])).await;
-    let mut stream = running.connect().await;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    let mut first = [0; 16];
-    stream.read_exact(&mut first).await.unwrap();
-    running.stop.send(()).unwrap();
-    let mut rest = Vec::new();
-    stream.read_to_end(&mut rest).await.unwrap();
-    assert!(rest.ends_with(b"\r\n0\r\n\r\n"));
-    running.server.await.unwrap();
 }
