@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use std::collections::BTreeSet;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -119,9 +121,10 @@ fn moved(at: Wall, nanos: i64) -> Wall {
 
 #[test]
 fn names_are_unique_and_find_their_protocol() {
-    for (place, protocol) in PROTOCOLS.iter().enumerate() {
+    let names: BTreeSet<_> = PROTOCOLS.iter().map(|protocol| protocol.name()).collect();
+    assert_eq!(names.len(), PROTOCOLS.len());
+    for protocol in PROTOCOLS {
         assert_eq!(by_name(protocol.name()), Some(*protocol));
-        assert!(PROTOCOLS[..place].iter().all(|other| other != protocol));
         assert!(!protocol.summary().is_empty());
         assert!(protocol.results().len() <= MAX_RESULTS);
         assert_eq!(protocol.default_options().protocol(), *protocol);
