@@ -357,6 +357,7 @@ fn yaml_like() -> impl Strategy<Value = String> {
 fn awkward() -> impl Strategy<Value = String> {
     prop_oneof![
         r"(?s).{0,12}",
+        r"[a ':\u{2028}\u{2029}]{1,4}",
         r"[-+.0-9eExoXinfaNF_:]{1,8}",
         r"[ \n\r\t#:'\x00-\x20\x7f-\xa0\u{feff}\u{2028}\u{2029}|>&*!%@`-]{1,8}",
         "(y|Y|yes|no|on|off|null|Null|~|true|TRUE|False|\\.inf|\\.NaN|0x1F|0o7|0b1|1_0|1e400|<<|=|---|\\.\\.\\.)",
@@ -368,20 +369,32 @@ proptest! {
     #[test]
     fn any_names_and_labels_read_back_as_they_are_printed(
         names in proptest::collection::btree_set(awkward(), 1..4),
-        labels in proptest::collection::btree_map("[a-zA-Z_][a-zA-Z0-9_]{0,5}", awkward(), 0..4),
+        labels in proptest::collection::btree_map("x[a-zA-Z0-9_]{0,5}", awkward(), 0..4),
         buckets in proptest::collection::btree_set(1..86_400_000_000_000_u64, 1..5),
         (interval, timeout) in (1_000_000..86_400_000_000_000_u64, 1..86_400_000_000_000_u64),
     ) {
         // JSON is a subset of YAML, and serde_json is independent of the parser under test.
         let bounds: Vec<_> = buckets.iter().map(|&nanos| nanos as f64 / 1e9).collect();
+        let duration = |nanos: u64| format!("{}s{}ns", nanos / 1_000_000_000, nanos % 1_000_000_000);
         let target = |name: &String| serde_json::json!({
             "name": name, "address": "a", "labels": labels,
-            "interval": format!("{interval}ns"), "timeout": format!("{timeout}ns"),
+            "interval": duration(interval), "timeout": duration(timeout),
         });
         let file = serde_json::json!({
             "rtt_buckets": bounds, "targets": names.iter().map(target).collect::<Vec<_>>(),
         });
-        if let Ok(config) = config::parse("probe.yml", &file.to_string()) {
+        let separator = |c| ['\u{2028}', '\u{2029}'].contains(&c);
+        let fits = |name: &String| ![".", ".."].contains(&name.as_str()) && !name.trim().is_empty() && !name.contains(char::is_control);
+        let valid = names.iter().all(fits)
+            && !names.iter().chain(labels.values()).any(|text| text.contains(separator))
+            && config::in_flight(Duration::from_nanos(interval), Duration::from_nanos(timeout)).is_ok();
+        // JSON may contain characters that YAML does not allow.
+        let file = file.to_string();
+        let foreign = |c: char| c.is_control() || matches!(c, '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+        let read = config::parse("probe.yml", &file);
+        prop_assert!(read.is_err() || valid, "{:?}", read);
+        prop_assert!(read.is_ok() || !valid || file.contains(foreign), "{:?}", read);
+        if let Ok(config) = read {
             for (target, name) in config.targets.iter().zip(&names) {
                 prop_assert_eq!(&target.name, name);
                 prop_assert_eq!(&target.labels, &labels);

@@ -42,8 +42,8 @@ pub(super) enum Value<'t> {
     Bool(bool),
     /// A whole number.
     Integer(i64),
-    /// Any other number, including infinities and NaN.
-    Float(f64),
+    /// Any other number, including infinities and NaN, and its text.
+    Float(f64, Rc<str>),
     /// Text.
     Text(Cow<'t, str>),
     /// A sequence.
@@ -286,7 +286,7 @@ fn plain(text: Cow<'_, str>) -> Value<'_> {
         Some(Plain::Null) => Value::Null,
         Some(Plain::Bool(value)) => Value::Bool(value),
         Some(Plain::Integer(value)) => Value::Integer(value),
-        Some(Plain::Float(value)) => Value::Float(value),
+        Some(Plain::Float(value)) => Value::Float(value, text.into()),
         None => Value::Text(text),
     }
 }
@@ -301,7 +301,7 @@ fn tagged_scalar<'t>(tag: &Tag, text: Cow<'t, str>) -> Value<'t> {
         Value::Null => core == Some("null"),
         Value::Bool(_) => core == Some("bool"),
         Value::Integer(_) => matches!(core, Some("int" | "float")),
-        Value::Float(_) => core == Some("float"),
+        Value::Float(..) => core == Some("float"),
         Value::Text(_) | Value::List(_) | Value::Map(_) | Value::Tagged(_) => false,
     };
     Some(plain(text)).filter(fits).unwrap_or_else(|| Value::Tagged(as_written(tag)))
@@ -346,7 +346,7 @@ impl Node<'_> {
 
     /// Whether it is a number of any kind.
     pub(super) fn is_number(&self) -> bool {
-        matches!(self.value, Value::Integer(_) | Value::Float(_))
+        matches!(self.value, Value::Integer(_) | Value::Float(..))
     }
 
     /// The text, or any other value as [`fmt::Display`] shows it.
@@ -362,7 +362,7 @@ impl Node<'_> {
         match &self.value {
             Value::Null => "nothing".into(),
             Value::Bool(_) => "true or false".into(),
-            Value::Integer(_) | Value::Float(_) => "a number".into(),
+            Value::Integer(_) | Value::Float(..) => "a number".into(),
             Value::Text(_) => "text".into(),
             Value::List(_) => "a list".into(),
             Value::Map(_) => "a mapping".into(),
@@ -377,9 +377,8 @@ impl fmt::Display for Node<'_> {
         match &self.value {
             Value::Bool(value) => value.fmt(f),
             Value::Integer(value) => value.fmt(f),
-            Value::Float(value) => value.fmt(f),
             Value::Text(value) => f.write_str(value),
-            Value::Tagged(tag) => f.write_str(tag),
+            Value::Float(_, text) | Value::Tagged(text) => f.write_str(text),
             Value::Null | Value::List(_) | Value::Map(_) => f.write_str(&self.kind()),
         }
     }

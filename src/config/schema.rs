@@ -328,9 +328,12 @@ impl Checker<'_> {
         let names: Vec<_> = candidates.iter().map(|candidate| candidate.name.as_ref()).collect();
         let texts = names.iter().map(|name| name.map(|name| name.text.as_str()));
         for (again, first) in conflict::duplicate_names(texts) {
-            let (Some(name), Some(first)) = (names[again], names[first]) else { continue };
+            let (Some(name), Some(of_first)) = (names[again], names[first]) else { continue };
+            let first_at = of_first.at.max(items[first].at);
+            // A target that an alias repeats has its name before its own place: at the anchor.
             let target = path.item(again, items[again].at);
-            self.duplicate(&target.entry(name.key, name.at), first.at, || {
+            let entry = target.entry(name.key, name.at.max(items[again].at));
+            self.duplicate(&entry, first_at, || {
                 let source = if name.key == "address" { ", taken from the address" } else { "" };
                 format!("duplicate target name {:?}{source}", name.text)
             });

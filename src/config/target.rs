@@ -35,7 +35,8 @@ pub struct Config {
 /// One target: a server to which heartbeats are sent, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
-    /// The value of the `target` label; unique, not empty, without control characters.
+    /// The value of the `target` label; unique, not empty, at most 1,024 octets, neither `.`
+    /// nor `..`, without control characters and line separators.
     pub name: String,
     /// Where heartbeats go.
     pub address: Address,

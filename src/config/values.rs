@@ -15,6 +15,9 @@ use crate::wire::Protocol;
 /// The highest bucket bound, in seconds: a day, the longest timeout.
 const MAX_BOUND: f64 = 86_400.0;
 
+/// The most octets of a target's name. Percent-encoded, it fits into the address of a page.
+const MAX_NAME: usize = 1024;
+
 /// A checked value, or the message about it.
 type Read<T> = Result<T, String>;
 
@@ -29,7 +32,12 @@ pub(super) fn mismatch(expected: &str, node: &Node<'_>) -> String {
 /// Any text. Numbers and truth values are refused, since YAML may have changed them (1.10 is 1.1).
 pub(super) fn text<'n>(node: &'n Node<'_>) -> Read<&'n str> {
     if let Value::Text(text) = &node.value {
-        return Ok(text);
+        // YAML 1.1 breaks lines there, so a printed text could read back differently.
+        let separator = text.chars().find(|c| matches!(c, '\u{2028}' | '\u{2029}'));
+        return match separator {
+            Some(c) => Err(format!("must not contain line separators, such as {c:?}")),
+            None => Ok(text),
+        };
     }
     let quotes = node.is_number() || matches!(node.value, Value::Bool(_));
     let hint = if quotes { ": put it in quotes" } else { "" };
@@ -41,6 +49,16 @@ pub(super) fn name(node: &Node<'_>) -> Read<String> {
     let name = text(node)?;
     if name.trim().is_empty() {
         return Err("must not be empty".to_owned());
+    }
+    if matches!(name, "." | "..") {
+        return Err(
+            "must not be \".\" or \"..\": web browsers remove them from the address of the \
+                    target's page"
+                .to_owned(),
+        );
+    }
+    if name.len() > MAX_NAME {
+        return Err(format!("has {} octets: must have at most {MAX_NAME}", name.len()));
     }
     match name.chars().find(|c| c.is_control()) {
         Some(control) => Err(format!("must not contain control characters, such as {control:?}")),
@@ -103,7 +121,7 @@ fn whole<T: TryFrom<i64> + Default + PartialEq>(node: &Node<'_>, expected: &str)
 
 /// The upper bound of a bucket, in seconds.
 pub(super) fn bound(node: &Node<'_>) -> Read<f64> {
-    let bound = if let Value::Float(seconds) = node.value {
+    let bound = if let Value::Float(seconds, _) = node.value {
         seconds
     } else if let Value::Integer(seconds) = node.value {
         seconds as f64

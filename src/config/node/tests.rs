@@ -17,7 +17,9 @@ fn shown(node: &Node<'_>) -> String {
         }
         Value::Null => "null".to_owned(),
         Value::Text(text) => format!("{text:?}"),
-        Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::Tagged(_) => node.to_string(),
+        Value::Bool(_) | Value::Integer(_) | Value::Float(..) | Value::Tagged(_) => {
+            node.to_string()
+        }
     }
 }
 
@@ -36,7 +38,7 @@ fn fault(text: &str) -> String {
 fn values_have_the_types_of_the_core_schema() {
     assert_eq!(
         tree("[~, true, yes, 7, -7, 0x10, 1.5, .inf, 1s, {a: b}]"),
-        r#"[null, true, "yes", 7, -7, 16, 1.5, inf, "1s", {"a": "b"}]"#
+        r#"[null, true, "yes", 7, -7, 16, 1.5, .inf, "1s", {"a": "b"}]"#
     );
     assert_eq!(tree("a:\nb: |\n  1\nc: >-\n  true\n"), r#"{"a": null, "b": "1\n", "c": "true"}"#);
 }
