@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use super::run::configuration;
 
-/// Check a configuration file: every problem, with its line and column, on stderr.
+/// Check a configuration file and print every problem with its line and column to stderr.
 ///
 /// Exits with 0 if `run` would start with the same file and targets, and with 1 if it would not.
 #[derive(Debug, clap::Args)]
@@ -26,7 +26,8 @@ pub struct Args {
     print: bool,
 }
 
-/// Checks the file. Problems go to stderr, like those of a compiler; all else goes to stdout.
+/// Checks the file. Problems go to stderr, like those of a compiler; all other output goes to
+/// stdout.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
     report(args, &mut io::stdout().lock(), &mut io::stderr().lock())
@@ -94,10 +95,7 @@ mod tests {
         for text in ["targets:\n", "targets: []\n", "defaults: {interval: 2s}\n", "{}\n"] {
             let (code, out, err) = check(text);
             assert_eq!((code, out.as_str()), (ExitCode::FAILURE, ""), "{text:?}");
-            assert_eq!(
-                err,
-                "probe.yml: no targets: add some to the file, or a TARGET to the command line\n"
-            );
+            assert_eq!(err, "probe.yml: no targets: add targets to the file, or pass a TARGET\n");
         }
         let (code, out, err) = check_with("{}\n", &["a", "b:0"], false);
         assert_eq!((code, out.as_str()), (ExitCode::FAILURE, ""));

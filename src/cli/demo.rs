@@ -33,7 +33,7 @@ pub struct Args {
     listen_address: ListenAddress,
 }
 
-/// Time from one heartbeat to the next: half the usual, so that more happens.
+/// Time from one heartbeat to the next: half the default, so that something happens more often.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs the demonstration until SIGTERM or SIGINT.
@@ -130,6 +130,6 @@ pub(super) fn show_change(event: &Event, out: &mut impl Write) {
             format!("{time}  {name:<8} DOWN  {misses} consecutive misses{why}\n")
         }
     };
-    // The demo goes on without a terminal, as its page may still be in use.
+    // The demo continues if standard output is closed, because its page may still be in use.
     let _ = out.write_all(line.as_bytes());
 }

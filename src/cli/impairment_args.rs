@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::config::{BitRate, Ratio, ScalarError, Span};
 use crate::impair::{Bandwidth, Burst, LinkSettings, LossyWay, Outage, Shape};
 
-/// What the responder does wrong on purpose.
+/// The responder's impairments, as flags.
 #[derive(Debug, Clone, PartialEq, Default, clap::Args)]
 #[command(next_help_heading = "Impairments (off by default; a ratio is 30% or 0.3)")]
 pub(super) struct ImpairmentArgs {
@@ -20,8 +20,8 @@ pub(super) struct ImpairmentArgs {
     #[arg(long, value_name = "P,R")]
     burst_loss: Option<BurstArg>,
 
-    /// Where --loss, --burst-loss and --outage lose: in drops requests, out drops replies, both does
-    /// both independently [default: in]
+    /// Direction in which --loss, --burst-loss and --outage drop packets: in (requests), out
+    /// (replies) or both (independently) [default: in]
     #[arg(long, value_name = "in|out|both")]
     direction: Option<DirectionArg>,
 
@@ -38,8 +38,8 @@ pub(super) struct ImpairmentArgs {
     #[arg(long, value_name = "SHAPE")]
     jitter_shape: Option<ShapeArg>,
 
-    /// Rate of replies per second, such as 64kbit, including IP and UDP headers; a reply that would
-    /// wait longer than QUEUE is dropped [default QUEUE: 100ms]
+    /// Limit of the replies' bit rate, such as 64kbit per second, including IP and UDP headers; a
+    /// reply that would wait longer than QUEUE is dropped [default QUEUE: 100ms]
     #[arg(long, value_name = "RATE[,QUEUE]")]
     bandwidth: Option<BandwidthArg>,
 

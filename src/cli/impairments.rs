@@ -42,11 +42,11 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Replace the impairments; what is not given is off
+    /// Replace the impairments; an impairment that is not given is off
     Set(Box<SetArgs>),
     /// Remove all impairments
     Clear {
-        /// For this network only, which then has the impairments of all other sources
+        /// For this network only; the impairments for all sources then apply to it
         #[arg(long, value_name = "CIDR")]
         source: Option<Prefix>,
     },

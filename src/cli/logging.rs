@@ -1,4 +1,4 @@
-//! Logging of both programs to standard error, as `--log.level` and `--log.format` say.
+//! Logging of both programs to standard error, with the options `--log.level` and `--log.format`.
 //!
 //! A separate thread writes. If the reader of the log stops, lines are dropped once 4,096 wait, so
 //! that no heartbeat, scrape or signal waits for the log.
@@ -40,7 +40,7 @@ pub struct LogArgs {
     pub format: Format,
 }
 
-/// How many lines wait to be written, at most.
+/// Maximum number of lines that wait to be written.
 const BUFFERED_LINES: usize = 4096;
 
 /// A writer that never blocks: a thread writes to `out`. Dropping the guard writes the waiting
@@ -69,7 +69,7 @@ pub enum Level {
 pub enum Format {
     /// A line for people.
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

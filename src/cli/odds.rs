@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config::{Interval, Ratio};
 use crate::session::odds;
 
-/// Compute how often random loss alone looks like an outage, to choose `misses` by.
+/// Compute how often random loss alone looks like an outage, to choose `misses`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Ratio of heartbeats that are lost at random, such as 30% or 0.3.
@@ -25,7 +25,7 @@ pub struct Args {
     )]
     misses: Vec<u32>,
 
-    /// Numbers of heartbeats within which an outage may appear.
+    /// Numbers of heartbeats for which to print the probability of an outage.
     #[arg(
         short = 'n',
         long = "within",
@@ -102,7 +102,8 @@ fn heartbeats(loss: f64, expected: f64) -> String {
     }
 }
 
-/// A probability in percent, with three decimals, or with three digits if those would all be 0.
+/// A probability in percent, with three decimals, or with three significant digits if all three
+/// decimals would be 0.
 fn percent(probability: f64) -> String {
     match probability * 100.0 {
         percent @ 5e-4.. => format!("{percent:.3} %"),

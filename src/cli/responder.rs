@@ -68,7 +68,7 @@ pub struct Args {
     #[arg(long = "stamp.key-file", value_name = "FILE", value_parser = key_file)]
     key_files: Vec<KeyFile>,
 
-    /// Answer requests without a key as well, of every protocol, until all probes have a key
+    /// Also answer requests without a key, of every protocol; for use until all probes have a key
     #[arg(long = "stamp.allow-unauthenticated", requires = "key_files")]
     allow_unauthenticated: bool,
 
@@ -120,7 +120,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 async fn serve(args: &Args) -> anyhow::Result<()> {
     // First, so that a signal during the start also ends in an orderly shutdown.
     let mut signals = Signals::listen()?;
-    // Nine digits are varied enough, and can be typed again from a log.
+    // Nine digits vary enough, and are short enough to copy from a log.
     let seed = net::now().wall.as_nanos() % 1_000_000_000;
     let settings = args.impairments.settings(seed);
     let rate_limit = NonZeroU32::new(args.rate_limit);

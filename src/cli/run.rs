@@ -99,11 +99,11 @@ pub(super) fn configuration(file: Option<&Path>, arguments: &[String]) -> anyhow
     match file {
         _ if !config.targets.is_empty() => Ok(config),
         Some(file) => anyhow::bail!(
-            "{}: no targets: add some to the file, or a TARGET to the command line",
+            "{}: no targets: add targets to the file, or pass a TARGET",
             file.display()
         ),
         None => {
-            anyhow::bail!("no targets: give a TARGET, or a file with targets by --config.file")
+            anyhow::bail!("no targets: pass a TARGET or --config.file FILE")
         }
     }
 }

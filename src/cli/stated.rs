@@ -82,7 +82,7 @@ impl Stated {
         }
     }
 
-    /// These, with `seed` where none is given.
+    /// The same impairments, with `seed` where no seed is given.
     fn with_seed(mut self, seed: u64) -> Self {
         for args in [&mut self.all].into_iter().chain(self.sources.values_mut()) {
             args.seed.get_or_insert(seed);
@@ -101,7 +101,7 @@ impl Stated {
         let mut words = self.all.settings(0).in_words();
         for (prefix, args) in &self.sources {
             let settings = args.settings(0);
-            let said = if settings.is_off() { "nothing".to_owned() } else { settings.to_string() };
+            let said = if settings.is_off() { "none".to_owned() } else { settings.to_string() };
             words.push(format!("for {prefix}: {said}"));
         }
         words
@@ -279,7 +279,7 @@ mod tests {
         let text =
             r#"{"all": {"loss": 0.3}, "sources": {"192.0.2.0/24": {}, "::1": {"delay": "1s"}}}"#;
         let words = Stated::parse(text).unwrap().in_words();
-        assert_eq!(words, ["loss 30%", "for 192.0.2.0/24: nothing", "for ::1/128: delay 1s"]);
+        assert_eq!(words, ["loss 30%", "for 192.0.2.0/24: none", "for ::1/128: delay 1s"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
-/// How many completed connections wait for the program to accept them, at most (listen(2)).
+/// Maximum number of completed connections that wait to be accepted (listen(2)).
 const BACKLOG: i32 = 1024;
 
 /// The default of `--web.max-requests`. The limit bounds memory: each scrape copies the figures of

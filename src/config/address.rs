@@ -53,7 +53,7 @@ pub enum AddressError {
     Zone(String),
     /// Multicast or broadcast: replies come from other addresses.
     #[error(
-        "{0} is a multicast or broadcast address: replies come from other addresses, so name each host"
+        "{0} is a multicast or broadcast address, from which no reply comes: write the address of each host"
     )]
     Group(IpAddr),
     /// `0.0.0.0` or `::`, on which servers listen and from which no host replies.

@@ -66,7 +66,7 @@ impl KeyFile {
     pub fn into_key(self) -> Key {
         if self.exposed {
             let file = self.path.display();
-            tracing::warn!(%file, "every user of this machine can read this key: chmod 600 it");
+            tracing::warn!(%file, "every user of this machine can read this key: run chmod 600 on it");
         }
         self.key
     }
@@ -80,7 +80,7 @@ fn read(path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, u32)> {
     let mut text = Zeroizing::new(Vec::with_capacity(MOST + 1));
     file.take(MOST as u64 + 1).read_to_end(&mut text)?;
     if text.len() > MOST {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than any key"));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "too large for a key file"));
     }
     Ok((text, mode))
 }
@@ -105,13 +105,11 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             KeyFile::read(&path).unwrap_err().to_string()
         };
-        assert!(
-            error(b"00112233").ends_with("key holds a key of 4 octets, and a key has 16 to 64")
-        );
-        assert!(error(b"secret").ends_with("nothing else"));
+        assert!(error(b"00112233").ends_with("key contains a key of 4 octets: must be 16 to 64"));
+        assert!(error(b"secret").ends_with("two per octet"));
         assert!(!error(b"secret").contains("secret"));
         let long = [b"00112233445566778899aabbccddeeff", " ".repeat(MOST).as_bytes()].concat();
-        assert!(error(&long).ends_with("key cannot be read: it is longer than any key"));
+        assert!(error(&long).ends_with("key cannot be read: too large for a key file"));
         std::fs::write(&path, "00112233445566778899aabbccddeeff\n").unwrap();
         KeyFile::read(&path).unwrap();
         let error = KeyFile::read(&folder.path().join("none")).unwrap_err().to_string();

@@ -21,7 +21,8 @@ const MAX_DEPTH: usize = 32;
 /// How many values a file may have, keys included: many times what 100,000 targets need.
 const MAX_VALUES: usize = 1 << 23;
 
-/// How much aliases may repeat, beyond the length of the text: values plus octets of text.
+/// How much aliases may expand, in values plus octets of text, in addition to the length of the
+/// text.
 const SLACK: usize = 1 << 20;
 
 /// A value and its place.
@@ -180,7 +181,7 @@ impl<'t> Tree<'t> {
                 if self.documents > 1 {
                     return Err(Finding::of_file(
                         begin,
-                        "must be one document, a second begins here",
+                        "must be one document; a second one begins here",
                     ));
                 }
             }

@@ -265,8 +265,8 @@ impl Checker<'_> {
         }
     }
 
-    /// The address of a target. `own` is the value of its key `port`; without a port there and in
-    /// the address, `default` is used.
+    /// The address of a target. `own` is the value of its key `port`. If neither it nor the address
+    /// has a port, `default` is used.
     fn address(
         &mut self,
         path: &Path<'_>,

@@ -14,7 +14,8 @@ pub struct Family {
     pub help: &'static str,
     /// The type.
     pub kind: Kind,
-    /// Its own labels. Per-target series have `target` and the configured labels before these.
+    /// The labels of this family. Series of targets have `target` and the configured labels before
+    /// these.
     pub labels: &'static [&'static str],
 }
 
@@ -80,7 +81,7 @@ families! {
         RESULTS = Counter "heartbeat_results_total" [Result]
             "Heartbeats answered within the timeout, by the result in the answer. The results of a target add up to heartbeat_received_total. Only for protocols that have results.";
         LOST = Counter "heartbeat_lost_total" []
-            "Heartbeats sent but not answered within the timeout. The loss ratio is this divided by heartbeat_sent_total.";
+            "Heartbeats sent but not answered within the timeout. Divide by heartbeat_sent_total for the loss ratio.";
         IN_FLIGHT = Gauge "heartbeat_in_flight" []
             "Heartbeats sent that are neither answered nor timed out yet.";
         UNSENT = Counter "heartbeat_unsent_total" [Reason]
@@ -92,7 +93,7 @@ families! {
         REORDERED = Counter "heartbeat_reordered_total" []
             "Answers that arrived after the answer to a newer heartbeat (RFC 4737).";
         ONE_WAY_LOST = Counter "heartbeat_one_way_lost_total" [Direction]
-            "Lost heartbeats by direction, from the sequence numbers of a stateful STAMP reflector. forward: the request did not reach the responder. backward: the reply did not reach the probe. Counted once a later heartbeat is answered, up to two timeouts after heartbeat_lost_total.";
+            "Lost heartbeats by direction, from the sequence numbers of a stateful STAMP reflector. forward: the request did not reach the responder. backward: the reply did not reach the probe. Counted when two timeouts have passed and a later heartbeat has been answered, that is, later than in heartbeat_lost_total.";
         INVALID_REPLIES = Counter "heartbeat_invalid_replies_total" [Reason]
             "Datagrams from the target's address that do not answer a heartbeat, by reason.";
         CONSECUTIVE_MISSES = Gauge "heartbeat_consecutive_misses" []
@@ -140,13 +141,13 @@ families! {
         RECEIVE_DROPS = Counter "heartbeat_probe_receive_drops_total" []
             "Datagrams that the kernel dropped because the probe's socket buffers were full. Dropped answers count as lost heartbeats.";
         TIMESTAMPS = Counter "heartbeat_probe_timestamps_total" ["source"]
-            "Round-trip delays by the source of their timestamps. Delays from user include time spent in the probe's machine.";
+            "Round-trip delays by the source of their timestamps. Delays with the source user include time spent in the probe's machine.";
         IMPAIRED = Gauge "heartbeat_probe_impaired" []
-            "1 if the probe was late or its sockets dropped datagrams within the last 60 s, so that its figures are unreliable, otherwise 0.";
+            "1 if the probe was late or its sockets dropped datagrams within the last 60 s, otherwise 0. While this is 1, the probe's figures are unreliable.";
         UNMATCHED = Counter "heartbeat_probe_unmatched_total" ["reason"]
             "Datagrams that match no target, and ICMP errors that quote no target's heartbeat, by reason.";
         CONFIG_RELOAD_SUCCESSFUL = Gauge "heartbeat_config_last_reload_successful" []
-            "1 if the last attempt to load the configuration succeeded, otherwise 0; the previous configuration is then still in use.";
+            "1 if the last attempt to load the configuration succeeded, otherwise 0. While this is 0, the previous configuration is in use.";
         CONFIG_RELOAD_TIMESTAMP = Gauge "heartbeat_config_last_reload_success_timestamp_seconds" []
             "Unix time at which the configuration in use was loaded, in seconds.";
     }
@@ -166,7 +167,7 @@ families! {
         RESPONDER_SEND_ERRORS = Counter "heartbeat_responder_send_errors_total" []
             "Replies that the kernel did not accept.";
         RESPONDER_RECEIVE_DROPS = Counter "heartbeat_responder_receive_drops_total" []
-            "Datagrams that the kernel dropped because the responder's socket buffers were full. The next datagram reports them.";
+            "Datagrams that the kernel dropped because the responder's socket buffers were full. Counted when the next datagram arrives.";
     }
 }
 

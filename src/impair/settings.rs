@@ -20,8 +20,8 @@ pub struct LinkSettings {
     /// The delay of every packet.
     pub delay: Duration,
     /// Additional random delay, drawn for each packet. The total is never less than `delay`, as on
-    /// a real path, where queues only add; its mean is `delay + jitter / 2`. Packets sent closer
-    /// together than `jitter` may overtake each other.
+    /// a real path, where queues only add; its mean is `delay + jitter / 2`. Packets that are sent
+    /// within `jitter` of each other may overtake each other.
     pub jitter: Duration,
     /// The distribution of the jitter.
     pub jitter_shape: Shape,

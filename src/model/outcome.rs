@@ -14,7 +14,7 @@ labels! {
         Kind => "kind",
         /// The protocol of the target.
         Protocol => "protocol",
-        /// Why something happened.
+        /// The reason for a count.
         Reason => "reason",
         /// The result that an answer reports.
         Result => "result",
@@ -62,7 +62,7 @@ labels! {
 labels! {
     /// Why a datagram belongs to no target (`heartbeat_probe_unmatched_total`).
     pub enum UnmatchedReason {
-        /// It came from an address that is not probed, or is an ICMP error about such an address.
+        /// It came from an address without targets, or is an ICMP error about such an address.
         UnknownAddress => "unknown_address",
         /// Several targets share the address, and neither the reply nor the quote of the ICMP error
         /// identifies one of them.

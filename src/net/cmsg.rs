@@ -151,7 +151,7 @@ impl<'a> Iterator for Messages<'a> {
 pub(super) struct Control {
     octets: [u8; Self::ROOM],
     len: usize,
-    /// The length without the id, which every attempt to send sets anew.
+    /// The length without the id, which is set again for every attempt to send.
     kept: usize,
 }
 

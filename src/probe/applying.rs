@@ -1,5 +1,4 @@
-//! Changes of a worker's targets, carried out some in each round, so that no heartbeat waits for
-//! them.
+//! Applies changes to a worker's targets, a few in each round, so that they delay no heartbeat.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use super::command::{Addressed, Order};
 use super::fleet::Fleet;
 use super::options::Begin;
 
-/// How long it takes to add a target to a worker, rather more than less.
+/// Upper estimate of the time that it takes to add a target to a worker.
 const ADDING: Duration = Duration::from_micros(10);
 
 /// The changes that a worker is carrying out.
@@ -21,11 +20,11 @@ const ADDING: Duration = Duration::from_micros(10);
 pub(super) struct Applying {
     begin: Begin,
     present: Option<Work>,
-    /// Whether any have been carried out.
+    /// Whether at least one batch of changes has been carried out.
     has_applied: bool,
 }
 
-/// Changes that belong together.
+/// A batch of changes.
 #[derive(Debug)]
 struct Work {
     left: vec::IntoIter<Order>,
@@ -35,14 +34,14 @@ struct Work {
 }
 
 impl Applying {
-    /// No changes yet; the heartbeats of new targets are to begin as `begin` says.
+    /// No changes yet. `begin` says when the heartbeats of new targets begin.
     pub(super) fn new(begin: Begin) -> Self {
         Self { begin, present: None, has_applied: false }
     }
 
-    /// Begins with changes; those before must be done.
+    /// Begins a batch of changes. The previous batch must be done.
     ///
-    /// The heartbeats of new targets begin once all changes should be done, and not before.
+    /// The heartbeats of new targets begin at the time by which all changes should be done.
     pub(super) fn begin(
         &mut self,
         orders: Vec<Order>,
@@ -58,18 +57,18 @@ impl Applying {
         self.finish();
     }
 
-    /// Whether changes are left to be carried out.
+    /// Whether changes remain to be carried out.
     pub(super) fn is_under_way(&self) -> bool {
         self.present.is_some()
     }
 
-    /// Whether the targets are those that are wanted.
+    /// Whether a batch has been carried out and no changes remain.
     pub(super) fn is_done(&self) -> bool {
         self.has_applied && self.present.is_none()
     }
 
-    /// Carries out at most `most` changes, and tries as often again to find places for targets that
-    /// found none. `carries` says whether an address can be reached.
+    /// Carries out at most `most` changes, then retries routes for at most `most` targets without
+    /// one. `carries` says whether the machine has a socket for an address.
     pub(super) fn proceed(
         &mut self,
         most: usize,
@@ -81,18 +80,18 @@ impl Applying {
         for order in work.left.by_ref().take(most) {
             carry_out(order, fleet, (self.begin, work.start), now, &carries);
         }
-        // Now that all targets have left the addresses that they are to leave.
+        // Only now: all targets have left the addresses that they leave in this batch.
         if work.left.as_slice().is_empty() && !fleet.retry_routes(most) {
             self.finish();
         }
     }
 
-    /// Says so where no changes are left.
+    /// Reports the end of the batch if no changes remain.
     fn finish(&mut self) {
         let is_over = |work: &mut Work| work.left.as_slice().is_empty();
         if let Some(work) = self.present.take_if(is_over) {
             self.has_applied = true;
-            // Nobody has to wait for it.
+            // The receiver may be gone.
             let _ = work.done.send(());
         }
     }
@@ -123,7 +122,7 @@ fn carry_out(
     }
 }
 
-/// The same addresses, those that no socket can reach last.
+/// Sorts addresses for which there is no socket to the end.
 pub(super) fn reachable_first(
     addresses: &[SocketAddr],
     carries: impl Fn(SocketAddr) -> bool,

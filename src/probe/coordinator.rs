@@ -80,10 +80,10 @@ impl Probe {
     /// Names without an answer are awaited first, for at most two seconds, so that a target with a
     /// new name does not begin with misses. The present targets continue meanwhile.
     ///
-    /// Targets are identified by their names. An unchanged target is not touched. One with other
-    /// settings keeps its counters and its heartbeats in flight. One with another protocol starts
-    /// anew. Only targets change: the buckets of `wanted` have no effect, and socket buffers keep
-    /// their sizes.
+    /// Targets are identified by their names. An unchanged target is not touched. A target with
+    /// other settings keeps its counters and its heartbeats in flight. A target with another
+    /// protocol starts with new counters. Only targets change: the buckets of `wanted` have no
+    /// effect, and socket buffers keep their sizes.
     ///
     /// # Errors
     /// If the names of the targets are not unique; nothing has been changed then. If a worker has
@@ -129,7 +129,7 @@ impl Probe {
                 }
             }
         }
-        // Last, so that a name that one target takes over from another stays known.
+        // Last, so that a name that moves from one target to another stays known.
         for (worker, target) in &leaving {
             if let Some(name) = name(target) {
                 book.leave(name, *worker);

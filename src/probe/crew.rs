@@ -47,7 +47,7 @@ impl Hand {
     }
 }
 
-/// A number that nobody else can guess.
+/// An unpredictable random number.
 #[expect(clippy::disallowed_methods, reason = "this draws the seed that a fleet is given")]
 fn seed() -> u64 {
     rand::random()

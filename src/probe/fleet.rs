@@ -37,13 +37,13 @@ use super::watched::{NEVER, Resolution, Watched, settings};
 
 mod addresses;
 
-/// How long the probe is called impaired after an incident: longer than the usual scrape interval.
+/// How long the probe counts as impaired after an incident: longer than the usual scrape interval.
 const IMPAIRED_FOR: Duration = Duration::from_secs(60);
 
 /// The probe is impaired if a heartbeat leaves later than this after it was due.
 const IMPAIRING_LAG: Duration = Duration::from_millis(100);
 
-/// The agenda may have this many void entries, plus one for each target.
+/// Maximum number of void entries in the agenda, in addition to one per target.
 const VOID_ENTRIES: usize = 1024;
 
 /// The targets of one worker.
@@ -132,7 +132,7 @@ impl Fleet {
             watched.session.limit(heartbeats);
         }
         if let Err(Watched { target, .. }) = self.targets.insert(id, watched) {
-            tracing::error!(target_name = target.name, "the slot of a new target is taken");
+            tracing::error!(target_name = target.name, "cannot add a target: its slot is taken");
             return;
         }
         if let Some(unready) = &mut self.unready {
@@ -214,7 +214,7 @@ impl Fleet {
         self.agenda = wakes.collect();
     }
 
-    /// Whether nothing more falls due and everything is settled.
+    /// Whether no more heartbeats fall due and all are settled.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.targets.iter().all(|(_, watched)| watched.session.poll_timeout().is_none())
@@ -231,7 +231,7 @@ impl Fleet {
     /// Settles heartbeats whose timeout has expired at `now`, and finds the targets that have a
     /// heartbeat due, for [`poll_transmit`](Self::poll_transmit).
     ///
-    /// To be called after everything that has arrived until `now` has been handed in.
+    /// Call it after handing in everything that arrived until `now`.
     pub fn handle_timeout(&mut self, now: Moment) {
         self.routes.advance(now.mono);
         while let Some(&Reverse((at, id))) = self.agenda.peek() {
@@ -513,7 +513,7 @@ impl Fleet {
         }
     }
 
-    /// Keeps the agenda from growing with void entries.
+    /// Limits the number of void entries in the agenda.
     fn tidy_agenda(&mut self) {
         let most = 2 * self.targets.len() + VOID_ENTRIES;
         if self.agenda.len() > most {

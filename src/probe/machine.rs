@@ -74,6 +74,6 @@ pub trait Machine {
     /// the system has no descriptor or no watch left; then nothing ends a sleep.
     fn watch(&mut self) -> bool;
 
-    /// Ends the watch, which costs the kernel time at every datagram.
+    /// Ends the watch, because it costs kernel time for every datagram.
     fn stop_watching(&mut self);
 }

@@ -21,7 +21,7 @@ use super::command::Command;
 /// How long a lookup may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long an answer is used: the system's resolver does not report how long it is valid.
+/// How long an answer is used; the system's resolver does not report its TTL.
 const REFRESH: Duration = Duration::from_secs(60);
 
 /// The shortest and the longest wait before a failed lookup is retried.

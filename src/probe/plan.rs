@@ -1,7 +1,7 @@
-//! What has to be changed to get from one set of targets to another: pure.
+//! Computes the changes from one set of targets to another. A pure function.
 //!
-//! Targets are known by their names. Whatever a set comes from, this is the only way from one set to
-//! the next.
+//! Targets are identified by their names. Every change of targets is planned here, including the
+//! start.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use crate::config::{DuplicateNames, Target, unique_names};
 /// A change of one target.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Change {
-    /// This target goes, with everything that was counted for it.
+    /// Remove this target and its counters.
     Remove(Arc<Target>),
-    /// The target of this name stays with its counters, and has these settings from now on.
+    /// Apply these settings to the target of this name, which keeps its counters.
     Retune(Arc<Target>),
-    /// This target is new, and so are its counters.
+    /// Add this target, with new counters.
     Add(Arc<Target>),
 }
 
-/// The changes from `current`, whose names are unique, to `wanted`: first those that go, then those
-/// that are changed, then those that come, in their order.
+/// The changes from `current`, whose names are unique, to `wanted`: first removals, then changes of
+/// settings, then additions, each in order.
 ///
-/// A target whose protocol changes, or an option of it, goes and comes again: what was counted of
-/// the one would mean something else of the other.
+/// A target whose protocol or protocol options change is removed and added again, because its
+/// counters would change their meaning.
 ///
 /// # Errors
-/// Where the names of `wanted` are not unique.
+/// If the names of `wanted` are not unique.
 pub(super) fn plan(
     current: &[Arc<Target>],
     wanted: &[Arc<Target>],
@@ -43,7 +43,7 @@ pub(super) fn plan(
                 changes.push(Change::Retune(target.clone()));
             }
             Some(_) | None => {
-                // What stays in `left` goes.
+                // Targets that remain in `left` are removed.
                 additions.push(Change::Add(target.clone()));
                 continue;
             }
@@ -71,7 +71,7 @@ mod tests {
         Target { name: name.to_owned(), ..target }
     }
 
-    /// Few names, each with few settings, so that everything happens.
+    /// Few names and few settings, so that every kind of change occurs.
     fn targets() -> impl Strategy<Value = Vec<Arc<Target>>> {
         let one =
             (0..12_u8, 0..3_u8, 0..2_u8, 1..3_u64).prop_map(|(name, protocol, host, seconds)| {
@@ -85,7 +85,7 @@ mod tests {
             .prop_map(|all| all.into_iter().collect::<BTreeMap<_, _>>().into_values().collect())
     }
 
-    /// What comes of changes, by name.
+    /// The result of changes, by name.
     fn applied(
         current: &[Arc<Target>],
         changes: &[Change],
@@ -117,7 +117,7 @@ mod tests {
             let expected: BTreeMap<_, _> =
                 wanted.iter().map(|target| (target.name.clone(), target.clone())).collect();
             prop_assert_eq!(applied(&current, &changes)?, expected);
-            // And no target that stays as it is appears.
+            // No unchanged target has a change.
             let unchanged: BTreeSet<_> = current
                 .iter()
                 .filter(|target| wanted.contains(target))

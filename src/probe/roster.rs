@@ -1,8 +1,8 @@
-//! Which target is with which worker, and as whom: the coordinator's list, in the order of the
-//! configuration.
+//! The coordinator's list of targets: the worker of each target and its identity there, in the
+//! order of the configuration.
 //!
-//! Outside, targets are known by their names; a worker knows them by their identities. A roster is
-//! never changed: a new one takes its place.
+//! Outside, targets are identified by name; inside a worker, by [`TargetId`]. A roster is
+//! immutable: a change produces a new one.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -15,21 +15,21 @@ use super::command::{Addressed, Order};
 use super::placement;
 use super::plan::{Change, plan};
 
-/// Every target that is probed: which worker has it, and its identity there.
+/// Every target, with its worker and its identity there.
 ///
-/// A roster is never changed. [`succession`](Self::succession) gives the next one, and what the
-/// workers have to do to get there.
+/// Immutable. [`succession`](Self::succession) returns the next roster and the orders for the
+/// workers.
 #[derive(Debug, Clone)]
 pub struct Roster {
     /// In the order of the configuration.
     members: Vec<Member>,
-    /// Places in `members`, in the order of the names.
+    /// Indices into `members`, sorted by name.
     by_name: Box<[u32]>,
     /// By worker.
     crew: Vec<Slots>,
 }
 
-/// A target, its worker, and who it is there.
+/// A target, its worker, and its identity there.
 #[derive(Debug, Clone)]
 struct Member {
     target: Arc<Target>,
@@ -40,41 +40,41 @@ struct Member {
 /// The slots of one worker.
 #[derive(Debug, Clone, Default)]
 struct Slots {
-    /// By slot: the place in `members` of its last user.
+    /// By slot: the index in `members` of its last user.
     places: Vec<u32>,
-    /// Who is next in each slot that is free.
+    /// The next identity of each free slot.
     free: Vec<TargetId>,
 }
 
 /// How many targets a new configuration has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Applied {
-    /// Targets that are new, or begin anew.
+    /// Targets that were added, including those that were removed and added again.
     pub added: usize,
-    /// Targets that are gone, or begin anew.
+    /// Targets that were removed, including those that were removed and added again.
     pub removed: usize,
-    /// Targets that have other settings and keep their counters.
+    /// Targets with changed settings, which keep their counters.
     pub retuned: usize,
-    /// Targets that are as they were.
+    /// Unchanged targets.
     pub unchanged: usize,
 }
 
-/// The way to another roster.
+/// The change to another roster.
 #[derive(Debug)]
 pub struct Succession {
-    /// The other roster.
+    /// The new roster.
     pub roster: Roster,
-    /// What each worker has to do, by the number of the worker. Removals come first, then targets
-    /// with other settings, then new targets; the addresses of names are left to be filled in.
+    /// The orders for each worker, by its index: removals, then changed settings, then new targets.
+    /// The caller fills in the addresses of names.
     pub orders: Vec<Vec<Order>>,
-    /// Targets that have been removed or had other settings, as they were, with their workers.
+    /// Removed and changed targets with their previous settings, and their workers.
     pub leaving: Vec<(usize, Arc<Target>)>,
-    /// How many targets are changed.
+    /// The numbers of changed and unchanged targets.
     pub applied: Applied,
 }
 
 impl Roster {
-    /// A roster without targets, of so many workers.
+    /// A roster without targets, for this number of workers.
     #[must_use]
     pub fn new(workers: NonZeroUsize) -> Self {
         Self {
@@ -89,15 +89,15 @@ impl Roster {
         self.members.iter().map(|member| &member.target)
     }
 
-    /// The worker of the target of this name, and who it is there; `None` for an unknown name.
+    /// The worker and the identity of the target of this name; `None` for an unknown name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<(usize, TargetId)> {
         let member = self.member(name)?;
         Some((member.worker as usize, member.id))
     }
 
-    /// Puts what each worker says of its targets in the order of the configuration, without those
-    /// that are gone.
+    /// Sorts the workers' answers about their targets into the order of the configuration, without
+    /// targets that have been removed.
     pub(super) fn arrange<T>(&self, answers: impl Iterator<Item = Vec<(TargetId, T)>>) -> Vec<T> {
         let mut arranged: Vec<Option<T>> = Vec::new();
         arranged.resize_with(self.members.len(), || None);
@@ -111,13 +111,13 @@ impl Roster {
         arranged.into_iter().flatten().collect()
     }
 
-    /// The way to a roster of the targets `wanted`, which are known by their names.
+    /// The change to a roster of the targets `wanted`, which are identified by their names.
     ///
-    /// Those that are the same as before have no order. Those with another protocol, or another
-    /// option of it, are removed and added; those with other settings are retuned.
+    /// Unchanged targets get no order. Targets whose protocol or protocol options change are
+    /// removed and added again; targets with other changed settings are retuned.
     ///
     /// # Errors
-    /// Where their names are not unique.
+    /// If their names are not unique.
     pub fn succession(&self, wanted: &[Arc<Target>]) -> Result<Succession, DuplicateNames> {
         let current: Vec<_> = self.targets().cloned().collect();
         let changes = plan(&current, wanted)?;
@@ -153,7 +153,8 @@ impl Roster {
             }
         }
         for (worker, mut added) in additions.into_iter().enumerate() {
-            // Targets of the same interval fall due in this order, and lie in memory so.
+            // Targets of the same interval fall due in this order, so they are in memory in this
+            // order.
             added.sort_by_cached_key(|target| placement::digest(&target.name));
             for target in added {
                 let id = crew[worker].take();
@@ -185,7 +186,7 @@ impl Roster {
         self.members.get(self.by_name[found] as usize)
     }
 
-    /// The place of a target of this worker in the configuration.
+    /// The index of a target of this worker in the configuration.
     fn place(&self, worker: usize, id: TargetId) -> Option<usize> {
         let place = *self.crew.get(worker)?.places.get(id.slot() as usize)? as usize;
         let member = self.members.get(place)?;
@@ -200,7 +201,7 @@ impl Roster {
 }
 
 impl Slots {
-    /// Who the next target is: in a slot that is free, or in a new one.
+    /// The identity of the next target: in a free slot, or in a new one.
     fn take(&mut self) -> TargetId {
         self.free.pop().unwrap_or_else(|| {
             let id = TargetId::first(number(self.places.len()));
@@ -210,7 +211,7 @@ impl Slots {
     }
 }
 
-/// There are far fewer workers and targets than this can count.
+/// Converts a count; there are far fewer than 2³² workers and targets.
 fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
@@ -243,7 +244,7 @@ mod tests {
     }
 
     proptest! {
-        /// What the workers have after every succession is what the roster says.
+        /// After every succession, the workers have the targets of the roster.
         #[test]
         fn workers_and_roster_agree_and_no_identity_is_given_twice(
             configurations in vec(vec((0..30_u8, any::<bool>()), 0..40), 1..12),

@@ -1,14 +1,14 @@
-//! Whom a datagram is for: from its source address, and what it says of itself, to the target.
+//! Finds the target of a datagram, from its source address and its session number.
 //!
-//! Sockets are shared, so the peer's address and port tell the target. Where several targets have
-//! the same address, each has a session number of its own that travels with every heartbeat
-//! ([`Request::session`](crate::wire::Request::session)); the first has number 0, so that a target
-//! alone at its address looks like any plain sender.
+//! All targets share the sockets, so the peer's address and port identify the target. If several
+//! targets have the same address, each has its own session number, which every heartbeat carries
+//! ([`Request::session`](crate::wire::Request::session)). The first one has number 0, so a single
+//! target at an address looks like a sender that does not know sessions.
 //!
-//! The number of a target that has left an address is retired for a while: an answer that is still
-//! on its way belongs to nobody then, and is not taken for the answer to a newer target. The number
-//! at the address before the last change is still the target's own, so that late answers count.
-//! Where no other number is left, a newer target gets one of these nonetheless.
+//! When a target leaves an address for good, its number is retired for a while, so that an answer
+//! still on its way is not attributed to a newer target. A target keeps the number at its previous
+//! address, so that late answers count. If all other numbers are in use, a newer target gets one of
+//! these numbers nevertheless.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -18,15 +18,16 @@ use std::time::Duration;
 use crate::model::{InvalidReason, Mono, TargetId, UnmatchedReason};
 use crate::wire::{Prober, Reply, Unreadable};
 
-/// Where a target's heartbeats go, and the number that tells it from others there.
+/// The address of a target's heartbeats, and the number that distinguishes it from other targets
+/// there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Route {
     pub(super) peer: SocketAddr,
     pub(super) session: u32,
 }
 
-/// For how long, at least, no other target gets the session number of one that has left: what is
-/// answered by then is not taken for the answer to another target.
+/// The minimum time for which a retired session number is not reused, so that late answers are not
+/// attributed to another target.
 const RETIRED_FOR: Duration = Duration::from_secs(60);
 
 /// All the addresses that are probed.
@@ -42,50 +43,50 @@ pub(super) struct Routes {
     now: Mono,
 }
 
-/// The targets at an address whose probers read each other's replies, by session number.
+/// The targets at an address whose probers decode each other's replies, by session number.
 #[derive(Debug)]
 struct Sharers {
-    /// The first one's, which reads for all.
+    /// The prober of the first target, which decodes for all of them.
     prober: Arc<dyn Prober>,
     places: Vec<Place>,
     /// How many of `places` are free.
     free: usize,
     /// How many of `places` are retired.
     retired: usize,
-    /// How many of `places` are former ones.
+    /// How many of `places` are former.
     former: usize,
     /// Targets without a place, because none was spare.
     waiting: BTreeSet<TargetId>,
 }
 
-/// A session number.
+/// The state of a session number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Free,
     Taken(TargetId),
-    /// The target sends elsewhere now, and answers to what it sent here still count.
+    /// The target now sends to another address; answers to its earlier heartbeats still count.
     Former(TargetId),
-    /// The target is gone, and its number is not given to another one yet.
+    /// The target has left, and its number is not reused yet.
     Retired,
 }
 
-/// What a datagram turned out to be.
+/// The classification of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Delivery {
     /// A reply for this target.
     Reply(TargetId, Reply),
-    /// From this target's address alone, and no answer to anything.
+    /// Not a valid reply, from an address that only this target has.
     Invalid(TargetId, InvalidReason),
-    /// For nobody.
+    /// For no target.
     Unmatched(UnmatchedReason),
 }
 
 impl Routes {
-    /// How many session numbers are kept back at most; more give the oldest one free.
+    /// Maximum number of retired session numbers; beyond it, the oldest becomes free.
     pub(super) const MAX_RETIRED: usize = 1 << 16;
 
-    /// Gives target `id`, which sends by `prober`, a route to `peer`; `None` where as many targets
-    /// send there and share their replies as can be distinguished.
+    /// Gives target `id`, which sends with `prober`, a route to `peer`. `None` if too many targets
+    /// at `peer` share replies, so that it could not be distinguished.
     pub(super) fn add(
         &mut self,
         id: TargetId,
@@ -150,21 +151,20 @@ impl Routes {
         false
     }
 
-    /// Target `id` sends elsewhere from now on. What is answered of what it sent by `route` is still
-    /// its own, unless another target needs the number.
+    /// Target `id` sends to another address from now on. Answers to heartbeats sent by `route`
+    /// still belong to it, unless another target needs the number.
     pub(super) fn leave(&mut self, id: TargetId, route: Route, prober: &Arc<dyn Prober>) {
         self.change(route, prober, Place::Taken(id), Place::Former(id));
     }
 
-    /// Target `id` sends by a route again that it had [left](Self::leave). False where another
-    /// target has its number by now.
+    /// Target `id` sends again by a route that it had [left](Self::leave). False if another target
+    /// has its number by now.
     pub(super) fn resume(&mut self, id: TargetId, route: Route, prober: &Arc<dyn Prober>) -> bool {
         self.change(route, prober, Place::Former(id), Place::Taken(id))
     }
 
-    /// Takes a route back from target `id`, which sends by `prober` and waits for answers for
-    /// `timeout`. Its number is given to no other target for that time, and for a minute at least.
-    /// Nothing is done where another target has the number by now.
+    /// Retires the route of target `id`, which sends with `prober`. Its number is not reused for
+    /// `timeout`, and for at least a minute. Does nothing if another target has the number by now.
     pub(super) fn retire(
         &mut self,
         id: TargetId,
@@ -190,13 +190,13 @@ impl Routes {
         !self.peers.is_empty()
     }
 
-    /// How many session numbers are kept back.
+    /// How many session numbers are retired.
     #[cfg(test)]
     pub(super) fn retired(&self) -> usize {
         self.retired.len()
     }
 
-    /// It is `now`: numbers that were retired for long enough are free.
+    /// Frees the numbers that have been retired for long enough at `now`.
     pub(super) fn advance(&mut self, now: Mono) {
         self.now = now;
         while self.retired.first_key_value().is_some_and(|((until, _), _)| *until <= now) {
@@ -212,7 +212,7 @@ impl Routes {
         }
     }
 
-    /// Makes another place of the one of `route`; false where that is not `from`.
+    /// Changes the place of `route` from `from` to `to`; false if it is not `from`.
     fn change(&mut self, route: Route, prober: &Arc<dyn Prober>, from: Place, to: Place) -> bool {
         let Some(group) = self.group(route.peer, prober) else { return false };
         let place = route.session as usize;
@@ -241,13 +241,13 @@ impl Routes {
         }
     }
 
-    /// The groups at an address, if any target is there.
+    /// The groups of targets at an address, if there are any.
     fn probed(&self, peer: SocketAddr) -> Option<&[Sharers]> {
         let groups = self.peers.get(&peer)?;
         groups.iter().any(|group| !group.is_deserted()).then_some(groups)
     }
 
-    /// Whom `datagram` from `peer` is for.
+    /// The target of `datagram` from `peer`.
     pub(super) fn deliver(&self, peer: SocketAddr, datagram: &[u8]) -> Delivery {
         let Some(groups) = self.probed(peer) else {
             return Delivery::Unmatched(UnmatchedReason::UnknownAddress);
@@ -284,8 +284,8 @@ impl Routes {
         }
     }
 
-    /// Whose request to `peer` it was that an ICMP error quotes; where a target is alone there, it
-    /// is its, whatever the error quotes of a target that is still there.
+    /// The target whose request to `peer` an ICMP error quotes. If only one target has this
+    /// address, it is that target, unless the error quotes a retired session.
     pub(super) fn return_to(
         &self,
         peer: SocketAddr,
@@ -321,9 +321,9 @@ impl Sharers {
         self.prober.shares_replies_with(&**prober)
     }
 
-    /// The session number that target `id` gets, which sends by `prober`: a free one, a new one, or
-    /// where there can be no more, a retired one or the former one of another target. It is better
-    /// that late answers go wrong than that a target sends nothing.
+    /// Takes a session number for target `id`, which sends with `prober`: a free number, a new one,
+    /// or, if there are no more, a retired number or the former number of another target. A
+    /// misattributed late answer is better than a target that sends nothing.
     fn take_place(&mut self, id: TargetId, prober: &Arc<dyn Prober>) -> Option<u32> {
         let is_spare = if self.free > 0 {
             |place: &Place| matches!(place, Place::Free)
@@ -340,7 +340,7 @@ impl Sharers {
         let place = self.places.iter().position(is_spare)?;
         self.set(place, Place::Taken(id));
         if self.places.len() == 1 {
-            // It reads alone, and what its prober keeps secret may be another secret.
+            // This is the only target of the group, and its prober may have another secret.
             self.prober = prober.clone();
         }
         u32::try_from(place).ok()
@@ -362,7 +362,7 @@ impl Sharers {
         }
     }
 
-    /// How many places are like this one, where that is counted.
+    /// The counter of places like this one, if there is one.
     fn count(&mut self, place: Place) -> Option<&mut usize> {
         match place {
             Place::Free => Some(&mut self.free),
@@ -401,7 +401,7 @@ impl Place {
     }
 }
 
-/// The target at an address that no other target shares.
+/// The target at an address that only one target has.
 fn sole(groups: &[Sharers]) -> Option<TargetId> {
     let mut shared = groups.iter().filter(|group| !group.is_deserted());
     let group = shared.next()?;

@@ -64,7 +64,7 @@ impl Sockets {
             match Port::open(family, rate) {
                 Ok(port) => ports[family.index()] = Some(port),
                 Err(OpenError::Bind(error)) if error.is_unsupported_family() => {
-                    tracing::info!(%error, "this machine does not support an address family");
+                    tracing::info!(%error, "an address family is not supported");
                     refused = refused.or(Some(error));
                 }
                 Err(error) => return Err(error),
@@ -85,7 +85,8 @@ impl Sockets {
                 // every datagram.
                 Next::Pause => thread::sleep(PAUSE),
                 Next::Sleep(until) => {
-                    // The kernel accepts every time; if it does not, a pause replaces the sleep.
+                    // The kernel accepts every moment; if it ever does not, a pause replaces the
+                    // sleep.
                     if self.alarm.set(until).is_err() {
                         thread::sleep(PAUSE);
                         continue;

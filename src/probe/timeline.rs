@@ -42,8 +42,8 @@ impl Timeline {
             if !self.stepped && !read.stepped_since(self.round) {
                 return Some((after_step?, Some(wall)));
             }
-            // It was read just after a step, and stamped before or after the step: whichever puts
-            // its arrival between the rounds.
+            // It was read just after a step, and stamped before or after it. The case that puts its
+            // arrival between the rounds is the right one.
             let before_step = forward(self.last, wall).filter(|&at| at <= read.mono);
             let at = after_step.filter(|&at| at >= self.last.mono).or(before_step)?;
             Some((at, None))
@@ -53,15 +53,15 @@ impl Timeline {
     }
 }
 
-/// The moment `wall` on the monotonic clock, no later than `reference`; `None` if it lies ahead of
-/// that in civil time.
+/// The moment `wall` on the monotonic clock, at or before `reference`; `None` if it is after
+/// `reference` in civil time.
 fn on_monotonic(reference: Moment, wall: Wall) -> Option<Mono> {
     let ago = u64::try_from(reference.wall.nanos_since(wall)).ok()?;
     (ago <= reference.mono.as_nanos()).then(|| reference.mono - Duration::from_nanos(ago))
 }
 
-/// The moment `wall` on the monotonic clock, no earlier than `reference`; `None` if it lies before
-/// that in civil time.
+/// The moment `wall` on the monotonic clock, at or after `reference`; `None` if it is before
+/// `reference` in civil time.
 fn forward(reference: Moment, wall: Wall) -> Option<Mono> {
     let ahead = u64::try_from(wall.nanos_since(reference.wall)).ok()?;
     Some(reference.mono + Duration::from_nanos(ahead))

@@ -54,8 +54,8 @@ pub const PAUSE: Duration = Duration::from_micros(200);
 /// A round that moves at least this many datagrams is a busy one.
 pub const BUSY: usize = 8;
 
-/// Busy rounds in a row after which the sockets are not watched any more: only a worker that sleeps
-/// needs the watch, and it costs time when a datagram is sent and when one arrives.
+/// Busy rounds in a row after which the sockets are no longer watched: only a worker that sleeps
+/// needs the watch, and it costs time for every datagram sent or received.
 const STEADY: u32 = 64;
 
 /// How to continue after a round.

@@ -29,10 +29,11 @@ impl Gate {
     /// responder itself.
     ///
     /// `own` are the addresses that the listeners are bound to. If a listener is bound to all
-    /// addresses, a datagram from its port and another address of this host gets a reply, and that
-    /// reply gets none. Requests to a multicast or broadcast address are refused: every responder
-    /// in the network would answer them. Only the kernel knows whether the peer is the broadcast
-    /// address of a local network; it sends nothing there (socket(7), `SO_BROADCAST`).
+    /// addresses, a datagram from its own port and another address of this host is answered; the
+    /// reply to it is not a request, so it is not answered again. Requests to a multicast or
+    /// broadcast address are refused: every responder in the network would answer them. Only the
+    /// kernel knows whether the peer is the broadcast address of a local network; it sends nothing
+    /// there (socket(7), `SO_BROADCAST`).
     pub(super) fn lets_in(&self, datagram: &Datagram<'_>, own: &[SocketAddr]) -> bool {
         let (peer, local) = (datagram.peer, datagram.local);
         peer.port() != 0

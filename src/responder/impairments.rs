@@ -72,8 +72,8 @@ impl Links {
         Self { all: link(impairments.all), sources: sources.collect() }
     }
 
-    /// Replaces the links. A link whose settings stay continues its random sequence and its outage
-    /// period; all others start anew.
+    /// Replaces the links. A link with unchanged settings continues its random sequence and outage
+    /// period; all other links start again.
     pub(super) fn change(&mut self, impairments: &Dated) {
         let mut old = std::mem::replace(self, Self::new(impairments));
         keep_same(&mut self.all, &mut old.all);

@@ -11,9 +11,9 @@
 //! cells that lie before the new time. So a prefix is never admitted too often, and it is refused
 //! too early only if *each* of its cells is shared with a busy source. With `n` other prefixes at
 //! their limit, the probability of that is about `(n / 16,384)⁴`: one in 70,000 for a thousand of
-//! them. A flood of ever new addresses raises all cells alike, and causes refusals of others from
-//! 16,384 times the limit on: 16 million datagrams a second at the limit of 1,000. Nobody can aim
-//! at the cells of another source, because the hash has a random key.
+//! them. A flood from ever new addresses raises all cells equally. It causes refusals of other
+//! sources only above 16,384 times the limit: 16 million datagrams per second at the limit of
+//! 1,000. An attacker cannot aim at the cells of another source, because the hash has a random key.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -30,7 +30,8 @@ const ROWS: usize = 4;
 const WIDTH: usize = 1 << WIDTH_BITS;
 const WIDTH_BITS: usize = 14;
 
-/// The depth of a bucket in time: a burst may have the size of the limit for a second.
+/// The depth of a bucket in time: a burst may have as many requests as the limit admits in one
+/// second.
 const DEPTH: Duration = Duration::from_secs(1);
 
 /// Admits datagrams of each source prefix up to a rate. Threads share it without a lock.
@@ -77,7 +78,7 @@ impl<S: BuildHasher> Limiter<S> {
     pub(super) fn admit(&self, source: IpAddr, now: Mono) -> bool {
         let now = now.as_nanos();
         let cells = self.cells_of(Source::of(source));
-        // Terminates: an iteration fails only if one of another thread has succeeded.
+        // This terminates: an iteration fails only if an iteration of another thread has succeeded.
         loop {
             let seen = cells.map(|cell| cell.load(Ordering::Acquire));
             let (lowest, earliest) =

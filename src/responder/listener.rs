@@ -93,7 +93,7 @@ impl Listener {
         let mut drops = self.drops;
         for datagram in self.inbox.iter() {
             drops = datagram.drops.unwrap_or(drops);
-            // The clock is read for each: the last reply must not carry the t3 of the first.
+            // Reads the clock for each request: the last reply must not carry the t3 of the first.
             let now = net::now();
             reflector.handle(&datagram, self.index, now, |reply| self.sender.push(reply));
         }

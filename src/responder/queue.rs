@@ -88,8 +88,8 @@ impl DelayQueue {
         true
     }
 
-    /// Records that another reply to `peer` leaves at `at`. Replies that enough others have now
-    /// overtaken leave right after it. Returns whether any reply leaves earlier for it.
+    /// Records that another reply to `peer` leaves at `at`. Held replies that have now been
+    /// overtaken often enough leave right after it. Returns whether there is such a reply.
     pub(super) fn overtake(&mut self, peer: SocketAddr, at: Mono) -> bool {
         if self.waiting.is_empty() {
             return false;

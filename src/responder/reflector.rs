@@ -1,20 +1,21 @@
-//! The responder without its sockets: recognises requests, and makes and impairs the replies.
+//! The responder without its sockets: recognises requests, and writes and impairs the replies.
 //!
 //! The order is: let in → recognise → authenticate → charge → impair → reflect → count → send or
-//! hold. A request that must be authenticated and is not neither counts against the source it
-//! claims to come from nor takes a step in the sequence of a seed. A request that the impairments
-//! lose on the way in is never reflected and not counted in its session. All other impairments
-//! change the reply, as a network behind the responder would: an injected delay comes after t3 is
-//! stamped and shows as round-trip delay, not as turnaround.
+//! hold. A request that fails authentication is neither charged to the source that it claims to
+//! come from, nor does it advance the random sequence. A request that an impairment drops on the
+//! way in is not reflected and does not count in its session. All other impairments change the
+//! reply, as a network behind the responder would: an injected delay comes after t3 is stamped and
+//! shows as round-trip delay, not as turnaround.
 //!
 //! These datagrams never get an answer:
 //!
 //! - replies ([`DropReason::Reflection`]);
 //! - datagrams of no protocol, or longer than [`MAX_DATAGRAM`] octets ([`DropReason::Malformed`]);
-//! - datagrams whose answer could go to nobody, to many hosts or back to the responder, and
-//!   datagrams from a source that may not ask ([`DropReason::Denied`]);
-//! - requests from a source that asks too often ([`DropReason::RateLimited`]);
-//! - requests that no key authenticates although one must ([`DropReason::Unauthenticated`]).
+//! - datagrams whose answer would go to no host, to many hosts or back to the responder, and
+//!   datagrams from a source that is not allowed ([`DropReason::Denied`]);
+//! - requests from a source that exceeds its rate limit ([`DropReason::RateLimited`]);
+//! - requests that must be authenticated, and that no key authenticates
+//!   ([`DropReason::Unauthenticated`]).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,44 +37,44 @@ use crate::wire::{
 
 /// Recognises requests, and makes and impairs the replies.
 ///
-/// At all times, over everything that `handle` was given, `received = replied + dropped + held`.
-/// Datagrams dropped as malformed, as reflections or as denied are not part of `dropped` here. The
-/// caller counts a reply as sent, by [`ReplyRoute::protocol`], unless it is a [`ReplyRoute::duplicate`]. A
-/// reply that finds the delay queue full is dropped as `overflow`.
+/// At all times, for all datagrams passed to `handle`, `received = replied + dropped + held`. Here,
+/// `dropped` excludes datagrams dropped as malformed, reflection or denied. The caller counts a
+/// reply as sent, by [`ReplyRoute::protocol`], unless it is a [`ReplyRoute::duplicate`]. A reply
+/// that finds the delay queue full is dropped as `overflow`.
 #[derive(Debug)]
 pub struct Reflector {
-    /// Where requests come in.
+    /// The addresses of the listeners.
     listeners: Vec<SocketAddr>,
     gate: Arc<Gate>,
     links: Links,
     held: DelayQueue,
     /// Requests refused since [`take_refused`](Self::take_refused).
     refused: u64,
-    /// None where no state is kept.
+    /// `None` if the reflector is stateless.
     sessions: Option<Sessions>,
-    /// Who may vouch for requests, and whether somebody must.
+    /// The keys that can authenticate requests.
     keys: Arc<[Key]>,
     require_auth: bool,
     metrics: ResponderMetrics,
-    /// The reply at hand; kept for its memory.
+    /// The current reply; a buffer that is reused.
     reply: Vec<u8>,
 }
 
 /// A reply that is to be sent now.
 #[derive(Debug, Clone, Copy)]
 pub struct OutgoingReply<'a> {
-    /// Where to.
+    /// Its destination.
     pub route: ReplyRoute,
     /// Its octets.
     pub payload: &'a [u8],
 }
 
 impl Reflector {
-    /// How many held replies one call of [`release`](Self::release) lets go at most.
+    /// Maximum number of held replies that one call of [`release`](Self::release) sends.
     pub const RELEASES: usize = 1024;
 
-    /// A reflector for requests that come in at `listeners` and pass the `gate`, impaired from
-    /// `start` on.
+    /// A reflector for requests that arrive at `listeners` and pass the `gate`. Its impairments
+    /// start at `start`.
     #[must_use]
     pub fn new(
         listeners: Vec<SocketAddr>,
@@ -96,31 +97,31 @@ impl Reflector {
         }
     }
 
-    /// The same, but as one of several that share this room.
+    /// The same reflector, as one of several that share this room.
     pub(super) fn in_room(self, room: &Room) -> Self {
         let sessions = self.sessions.map(|_| Sessions::in_room(room.clone()));
         Self { sessions, ..self }
     }
 
-    /// The same, but without any state of sessions: STAMP replies repeat the number of their
-    /// request (RFC 8762 section 4.3.1).
+    /// The same reflector, stateless: STAMP replies repeat the sequence number of their request
+    /// (RFC 8762 section 4.3.1).
     #[must_use]
     pub fn stateless(self) -> Self {
         Self { sessions: None, ..self }
     }
 
-    /// The same, but one that answers authenticated requests, too, where one of `keys` vouches for
-    /// them; and no others where that is `required`.
+    /// The same reflector, which also answers requests that one of `keys` authenticates; if
+    /// `required`, it answers no others.
     #[must_use]
     pub fn authenticating(self, keys: Arc<[Key]>, required: bool) -> Self {
         Self { keys, require_auth: required, ..self }
     }
 
-    /// Takes a datagram that came in at the listener with this index and is looked at `now`, and
-    /// gives to `send` what is to be sent at once: none, one or two copies of its reply.
+    /// Handles a datagram that arrived at the listener with this index. Passes the copies of its
+    /// reply that leave at once to `send`: none, one or two.
     ///
-    /// t2 is the kernel's receive timestamp, or `now` where there is none; t3 is `now`, which
-    /// should thus be read for each datagram.
+    /// t2 is the kernel's receive timestamp, or `now` if there is none. t3 is `now`, so read the
+    /// clock for each datagram.
     pub fn handle(
         &mut self,
         datagram: &Datagram<'_>,
@@ -157,8 +158,8 @@ impl Reflector {
         self.links.change(impairments);
     }
 
-    /// Gives to `send` the held replies that are due, at most [`RELEASES`](Self::RELEASES) of
-    /// them; more are left where [`next_due`](Self::next_due) is not after `now`.
+    /// Passes the held replies that are due to `send`, at most [`RELEASES`](Self::RELEASES). More
+    /// are due if [`next_due`](Self::next_due) is then not after `now`.
     pub fn release(&mut self, now: Mono, mut send: impl FnMut(OutgoingReply<'_>)) {
         for _ in 0..Self::RELEASES {
             let Some((route, payload)) = self.held.pop(now) else {
@@ -174,19 +175,19 @@ impl Reflector {
         self.held.next_due()
     }
 
-    /// How many requests the rate limit has refused since this was last asked.
+    /// How many requests the rate limit has refused since the last call.
     pub fn take_refused(&mut self) -> u64 {
         std::mem::take(&mut self.refused)
     }
 
-    /// How many copies of replies are held.
+    /// How many copies of replies are held back.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.len()
     }
 
-    /// Decides about a datagram. The reply to one that is answered is the reply at hand then;
-    /// nothing has left and nothing is counted in the metrics.
+    /// Decides about a datagram. If it is answered, `self.reply` is its reply afterwards. Sends
+    /// nothing and changes no metric.
     fn judge(&mut self, datagram: &Datagram<'_>, listener: usize, now: Moment) -> Verdict {
         let Datagram { peer, local, .. } = *datagram;
         if !self.gate.lets_in(datagram, &self.listeners) {
@@ -225,7 +226,8 @@ impl Reflector {
         recognised.reflect(arrived, now.wall, &mut self.reply);
         debug_assert!(self.reply.len() <= datagram.payload.len());
         match fate {
-            // A request that no reply fits is not a request of the protocol.
+            // If every possible reply is longer than the request, it is not a request of the
+            // protocol.
             _ if self.reply.is_empty() => Verdict::NoRequest(DropReason::Malformed),
             Fate::Deliver { first, duplicate } => {
                 Verdict::Answered { protocol, first, second: duplicate }
@@ -234,7 +236,8 @@ impl Reflector {
         }
     }
 
-    /// Sends the reply at hand, once or twice; whether the bad network had room for the first copy.
+    /// Sends the current reply once or twice. Returns whether the impairments had room for the
+    /// first copy.
     fn reply(
         &mut self,
         route: ReplyRoute,
@@ -254,7 +257,8 @@ impl Reflector {
         true
     }
 
-    /// Sends one copy of the reply at hand through the bad network; whether it had room for it.
+    /// Sends one copy of the current reply through the impairments. Returns whether they had room
+    /// for it.
     fn pass(
         &mut self,
         route: ReplyRoute,
@@ -285,12 +289,12 @@ impl Reflector {
         if passed && passage.hold.is_zero() && !route.duplicate {
             let overtakes = self.held.overtake(route.peer, now.mono + held);
             if overtakes && held.is_zero() {
-                // What it was the last to overtake follows it before any other reply does.
+                // Replies that this one was the last to overtake leave before any other reply.
                 self.release(now.mono, &mut *send);
             }
         }
 
-        // The other copy is damaged on its own.
+        // Restores the reply: the other copy is damaged independently.
         if let Some(bit) = flipped {
             impair::flip(&mut self.reply, bit);
         }
@@ -298,20 +302,20 @@ impl Reflector {
     }
 }
 
-/// What is decided about a datagram before anything leaves.
+/// The decision about a datagram, before a reply is sent.
 #[derive(Debug)]
 enum Verdict {
-    /// The datagram is not a request that the responder can answer: no protocol has received one.
+    /// Not a request that the responder answers; counted for no protocol.
     NoRequest(DropReason),
     /// A request of this protocol gets no reply.
     Unanswered { protocol: Protocol, reason: DropReason },
-    /// A request of this protocol gets one copy of its reply, or two, as far as the bad network has
-    /// room for them.
+    /// A request of this protocol gets one or two copies of its reply, if the impairments have room
+    /// for them.
     Answered { protocol: Protocol, first: Passage, second: Option<Passage> },
 }
 
 impl Verdict {
-    /// The protocol that has received a request.
+    /// The protocol for which a request is counted as received.
     const fn protocol(&self) -> Option<Protocol> {
         match *self {
             Self::NoRequest(_) => None,
@@ -320,7 +324,7 @@ impl Verdict {
     }
 }
 
-/// Reads a datagram; why it is not a request, where it is not.
+/// Recognises a request. Returns the reason if the datagram is not one.
 fn recognise<'d>(datagram: &Datagram<'d>, now: Wall) -> Result<Recognised<'d>, DropReason> {
     if datagram.truncated {
         return Err(DropReason::Malformed);
@@ -337,9 +341,9 @@ fn headers(peer: SocketAddr) -> usize {
     ip + 8
 }
 
-/// Flips the drawn bit of a reply, or the next one whose flip makes no request of it: even a
-/// damaged reply must not set two responders to answering each other. The bit, unless there is
-/// none.
+/// Flips the drawn bit of a reply, or the next bit whose flip does not turn the reply into a
+/// request, because two responders must not answer each other even if replies are damaged. Returns
+/// the bit, or `None` if there is no such bit.
 fn damage(reply: &mut [u8], drawn: BitFlip, now: Wall) -> Option<usize> {
     let bits = reply.len() * 8;
     let first = drawn.position(reply.len())?;

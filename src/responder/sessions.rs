@@ -1,7 +1,8 @@
 //! Numbers the replies to each session of a stateful reflector (RFC 8762 section 4.3.1).
 //!
-//! Memory is bounded: sessions that have been quiet for a long time are forgotten; if there are too
-//! many, those that have been quiet for longest. A forgotten session starts again from 0.
+//! Memory is bounded: sessions that have been quiet for a long time are forgotten. If there are too
+//! many sessions, those that have been quiet for longest are forgotten. A forgotten session starts
+//! again from 0.
 //!
 //! There are two generations. A session that is used moves to the newer one. When the newer one is
 //! full or old, it becomes the older one, and the sessions left in the older one are forgotten. So
@@ -23,11 +24,11 @@ pub(super) const REMEMBERED: Duration = Duration::from_secs(900);
 /// are forged. The smaller tables that growth frees may stay in the heap.
 const MANY: usize = 229_376;
 
-/// The maximum without [`Room`] for [`MANY`]: tables of 4,096 places.
+/// The maximum for a thread without [`Room`] for [`MANY`]: tables of 4,096 places.
 const FEW: usize = 7_168;
 
-/// How many of a responder's threads may remember [`MANY`]; of more threads, those that need it
-/// first.
+/// How many threads of a responder may remember [`MANY`] sessions. If there are more threads, the
+/// first ones that need it.
 const THREADS_WITH_MANY: usize = 16;
 
 const _: () = assert!(size_of::<(Identity, u32)>() <= 88);

@@ -84,8 +84,8 @@ struct Position {
     pending: u32,
     /// Newer heartbeats whose requests overtook the anchor's. They are not processed yet.
     overtaking: u32,
-    /// Numbers below the anchor that no reply carried and no lost heartbeat explains. The request
-    /// of a heartbeat lost later may have overtaken the anchor.
+    /// Numbers below the anchor that no reply carried and no lost heartbeat explains. They may
+    /// belong to requests that overtook the anchor and whose heartbeats are found lost later.
     spare: u32,
 }
 

@@ -128,7 +128,7 @@ impl Liveness {
         }
     }
 
-    /// The longest run of misses beyond `run_end`. Takes time in proportion to the heartbeats in
+    /// The longest run of misses beyond `run_end`. Its cost is proportional to the heartbeats in
     /// flight.
     fn longest_stray_run(&self, ledger: &Ledger) -> u64 {
         let mut longest = 0;

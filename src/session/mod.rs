@@ -128,7 +128,7 @@ pub enum Answered {
     InTime {
         /// The heartbeat's number.
         sequence: u64,
-        /// The round-trip delay, without the responder's turnaround where it is known.
+        /// The round-trip delay, without the responder's turnaround if it is known.
         rtt: Duration,
     },
     /// The first answer to a heartbeat, after the timeout.
@@ -259,7 +259,7 @@ impl Session {
             Ok(sent) => sent,
             Err(unknown) => {
                 let reason = match unknown {
-                    // A number of few bits wraps too often to show its age.
+                    // A number with few bits wraps too often to show how old it is.
                     _ if self.prober.sequence_bits() < u32::BITS => InvalidReason::Mismatch,
                     Unknown::NeverSent => InvalidReason::UnknownSequence,
                     Unknown::Forgotten => InvalidReason::Expired,
@@ -574,7 +574,7 @@ impl Session {
         self.news = verdict;
     }
 
-    /// Time since the target went down, if it is down.
+    /// Time since the target went down; zero if it is not down.
     fn down_since_change(&self, now: Mono) -> Duration {
         match (self.liveness.state(), self.changed) {
             (Some(State::Down), Some(since)) => now.since(since.mono),

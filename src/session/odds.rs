@@ -7,8 +7,8 @@
 
 /// The mean number of heartbeats until the first `misses` losses in a row; infinite if `loss` is 0.
 ///
-/// E₁ = 1/q and Eₖ = (Eₖ₋₁ + 1)/q: after a run of k − 1, the next heartbeat either completes the
-/// run or everything starts again.
+/// E₁ = 1/q and Eₖ = (Eₖ₋₁ + 1)/q: after k − 1 losses in a row, the next heartbeat is either lost,
+/// which completes the run, or answered, which starts again from 0.
 #[must_use]
 pub fn expected(loss: f64, misses: u32) -> f64 {
     if loss <= 0.0 {

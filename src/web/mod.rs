@@ -10,9 +10,9 @@
 //! as the client reads them (`stream`).
 //!
 //! No client is trusted. Connections are bounded in number; a header is bounded in size and time;
-//! an answer is bounded in time, and in time without progress; a request body is read only where a
-//! route asks for one, and is bounded there; long answers are bounded in number, each holding a few
-//! chunks. A large probe or a slow client delays no other client.
+//! an answer is bounded in time, and in time without progress; a request body is read only if the
+//! route needs one, and is bounded in size; long answers are bounded in number, and each keeps only
+//! a few chunks in memory. A large probe or a slow client delays no other client.
 
 mod answer;
 mod connection;

@@ -15,7 +15,8 @@ pub(super) const ROWS: usize = 50;
 /// The contents of a list, as the query of its URL asks for them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct View {
-    /// Words that a target's name, address, protocol or labels must all contain, in any case.
+    /// Words, in any case. A target matches if its name, address, protocol or labels contain each
+    /// of them.
     pub(super) words: String,
     /// The state that the targets must be in.
     pub(super) state: Option<Standing>,
@@ -34,7 +35,7 @@ pub(super) enum Standing {
     Up,
 }
 
-/// What the targets are sorted by. A target without the value is last in either order.
+/// The sort key. A target without the value is last in either order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Sort {
     /// Down, the latest change first; then unknown; then up. Otherwise as configured.

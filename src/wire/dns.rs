@@ -3,8 +3,8 @@
 //!
 //! A request is a header and one question: recursion is desired, and there is no EDNS, so that an
 //! answer has at most 512 octets (RFC 1035 section 4.2.1). A reply repeats the ID and the question
-//! (RFC 5452 section 9.1); what it answers is not read. A server that answers is alive: the response
-//! code and the truncation bit are results, not misses.
+//! (RFC 5452 section 9.1); the answer itself is not read. A server that answers is alive: the
+//! response code and the truncation bit are results, not misses.
 //!
 //! | octets | request | reply |
 //! | --- | --- | --- |
@@ -17,7 +17,7 @@
 //!
 //! The ID is all that distinguishes the replies of one target, and has 16 bits. It is a permutation
 //! of the low 16 bits of the heartbeat's number, drawn for each target: 65,536 consecutive
-//! heartbeats have different IDs, and nobody off the path can guess one.
+//! heartbeats have different IDs, and an attacker off the path cannot guess them.
 
 #[cfg(test)]
 mod tests;
@@ -43,7 +43,7 @@ pub(super) static PROTOCOL: Description = Description {
     is_reply: Some(is_reply),
     ..Description::new(
         "dns",
-        "RFC 1035, answered by any name server; tells the round trip and the response code",
+        "RFC 1035, answered by any name server; reports the round trip and the response code",
     )
 };
 
@@ -53,12 +53,11 @@ const QUERY: &str = "query";
 /// The option with the type of record that is asked for.
 const QUERY_TYPE: &str = "query_type";
 
-/// Response codes (RFC 1035 section 4.1.1) by their numbers, then what has none of these.
+/// Response codes (RFC 1035 section 4.1.1) by number, then the results without a code.
 const RESULTS: [&str; 8] =
     ["noerror", "formerr", "servfail", "nxdomain", "notimp", "refused", "truncated", "other"];
 
-/// The places among [`RESULTS`] of an answer without an error that does not fit in a datagram, and
-/// of any other response code.
+/// Indices into [`RESULTS`]: a truncated answer without an error, and any other response code.
 const TRUNCATED: u8 = 6;
 const OTHER: u8 = 7;
 
@@ -80,7 +79,7 @@ const IN: [u8; 2] = [0, 1];
 /// The longest name on the wire, in octets (RFC 1035 section 2.3.4).
 const MAX_NAME: usize = 255;
 
-/// What a target sets of `dns`.
+/// The options of a `dns` target.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DnsOptions {
     /// The name that is asked for; the root by default.
@@ -112,7 +111,7 @@ impl TargetOptions for DnsOptions {
 /// One target's sender.
 #[derive(Debug)]
 struct Asker {
-    /// As it is on the wire.
+    /// In wire format.
     question: Box<[u8]>,
     ids: Ids,
 }
@@ -173,8 +172,8 @@ impl Prober for Asker {
     }
 }
 
-/// The header of a reply, and its question, where it has exactly one; `None` where the octets are
-/// not a reply.
+/// The header of a reply, and its question if it has exactly one. `None` if the octets are not a
+/// reply.
 fn reply(datagram: &[u8]) -> Option<(&[u8; HEADER], Option<&[u8]>)> {
     let (header, rest) = datagram.split_first_chunk::<HEADER>()?;
     if header[2] & (QR | OPCODE) != QR {
@@ -192,8 +191,8 @@ fn is_reply(datagram: &[u8]) -> bool {
     matches!(reply(datagram), Some((_, Some([.., high, low]))) if (*high, *low) != (0, 0))
 }
 
-/// The question at the beginning of `octets`: a whole name, which cannot be compressed as nothing
-/// stands before it, a type and a class.
+/// The question at the beginning of `octets`: a name, a type and a class. The name cannot be
+/// compressed, because no name precedes it.
 fn question(octets: &[u8]) -> Option<&[u8]> {
     let mut end = 0;
     loop {
@@ -209,7 +208,7 @@ fn question(octets: &[u8]) -> Option<&[u8]> {
 }
 
 /// Whether two questions are the same: ASCII letters of names in either case (RFC 4343), types and
-/// classes exactly. The lengths of labels are no letters.
+/// classes exactly. The lengths of labels are never letters.
 fn is_same(a: &[u8], b: &[u8]) -> bool {
     let (Some((name, kind)), Some((other_name, other_kind))) =
         (a.split_last_chunk::<4>(), b.split_last_chunk::<4>())
@@ -221,8 +220,8 @@ fn is_same(a: &[u8], b: &[u8]) -> bool {
 
 /// The IDs of one target: a permutation of 16 bits that its secret chooses.
 ///
-/// Four rounds of a Feistel network over the two octets. It keeps the IDs from those who do not see
-/// them; who sees the requests can answer them anyway.
+/// Four rounds of a Feistel network over the two octets. It hides the IDs from attackers who do not
+/// see the requests; an attacker who sees them can answer anyway.
 #[derive(Clone, Copy)]
 struct Ids(u64);
 
@@ -247,7 +246,7 @@ impl Ids {
         u16::from_be_bytes([left, right])
     }
 
-    /// An octet that depends on everything: `SplitMix64` at a place that round and half choose.
+    /// A pseudo-random octet: `SplitMix64` of the secret, the round and the half.
     fn mixed(self, round: u8, half: u8) -> u8 {
         let place = u64::from(u16::from_be_bytes([round, half])) + 1;
         let mut mixed = self.0.wrapping_add(place.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -257,32 +256,32 @@ impl Ids {
     }
 }
 
-/// Nothing of the secret.
+/// Does not show the secret.
 impl fmt::Debug for Ids {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Ids(…)")
     }
 }
 
-/// The name of a domain as it is on the wire: labels with their lengths, and the root's 0.
+/// A domain name in wire format: labels with their lengths, and a final 0 for the root.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DomainName(Box<[u8]>);
 
-/// Why a text is not the name of a domain.
+/// Why a text is not a valid domain name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DomainNameError {
-    /// There is no text.
+    /// The text is empty.
     #[error("must not be empty: the root is \".\"")]
     Empty,
-    /// A character that needs another form.
+    /// An invalid character.
     #[error(
-        "must be ASCII without spaces, quotes, backslashes and control characters, not {0:?}: other names have an ASCII form, such as xn--bcher-kva.example"
+        "invalid character {0:?} in a domain name: must be ASCII without spaces, quotes, backslashes and control characters; write other names in their ASCII form, such as xn--bcher-kva.example"
     )]
     Character(char),
-    /// Nothing between two dots, or too much.
-    #[error("must have 1 to 63 characters between dots, not {0:?}")]
+    /// An empty or too long label.
+    #[error("invalid label {0:?}: must have 1 to 63 characters between dots")]
     Label(String),
-    /// All of it together.
+    /// The whole name is too long.
     #[error("must have at most 253 characters")]
     TooLong,
 }
@@ -355,7 +354,7 @@ impl fmt::Debug for DomainName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordType(u16);
 
-/// A text that names no type of record.
+/// A text is not a record type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be a record type, such as {}, or TYPE and a number, not {text:?}",
@@ -366,7 +365,7 @@ pub struct UnknownRecordType {
 }
 
 impl RecordType {
-    /// Those with names here (RFC 1035, 3596, 2782, 3403, 4034, 9460 and 8659).
+    /// The types that have names here (RFC 1035, 2782, 3403, 3596, 4034, 8659 and 9460).
     const NAMED: [(&str, u16); 15] = [
         ("A", 1),
         ("AAAA", 28),
@@ -397,7 +396,7 @@ impl Default for RecordType {
     }
 }
 
-/// Its name, or the form of RFC 3597 where it has none here.
+/// Its name, or the form of RFC 3597 if it has no name here.
 impl fmt::Display for RecordType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match Self::NAMED.iter().find(|(_, number)| *number == self.0) {

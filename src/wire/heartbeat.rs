@@ -2,12 +2,12 @@
 //!
 //! A request is `SEQ TIMESTAMP`, Unix seconds with a fraction (`44 1726820518.3919091`); its reply
 //! is `SEQ DIFFERENCE`, the responder's receive time − TIMESTAMP in seconds (`44 0.0`). Both ends
-//! print floats as Python does and read what Python's `split` and `float` read, so either can be
-//! a Python program. A double of Unix seconds is good to about 240 ns.
+//! print floats as Python does and read what Python's `split` and `float` read, so either end can
+//! be a Python program. Unix seconds in a double are exact to about 240 ns.
 //!
-//! A request and a reply differ only in the size of their second number. Differences are never
-//! written beyond [`TEN_YEARS`]; timestamps are never read before [`EARLIEST`], twice as far from
-//! zero: no reply is a request, whenever it is read.
+//! A request and a reply differ only in the size of their second number. A written difference is at
+//! most [`TEN_YEARS`]; a timestamp is read only from [`EARLIEST`] on, which is twice as far from
+//! zero. So a reply is never a request, whenever it is read.
 
 use std::fmt::Write as _;
 
@@ -28,12 +28,12 @@ pub(super) static PROTOCOL: Description = Description {
     reflect: Some(&HeartbeatText),
     ..Description::new(
         "heartbeat",
-        "text `SEQ TIMESTAMP`, answered with `SEQ DIFFERENCE`; tells the time difference",
+        "text `SEQ TIMESTAMP`, answered with `SEQ DIFFERENCE`; reports the time difference",
     )
 };
 
-/// How far a timestamp may lie from the responder's clock, and so the largest difference, in
-/// seconds: ten years of 365.25 days.
+/// The largest distance of a timestamp from the responder's clock, and so the largest difference,
+/// in seconds: ten years of 365.25 days.
 const TEN_YEARS: f64 = 315_576_000.0;
 
 /// The earliest timestamp, in Unix seconds: 1990-01-01.
@@ -59,9 +59,10 @@ impl Prober for HeartbeatText {
         write(&head(sequence), &number::text(request.at.as_secs_f64()), out);
     }
 
-    /// A reply has one space, no leading zeros, and its difference as `number::text_within`
-    /// writes it into as many octets: a changed octet that is no digit is noticed. A second number
-    /// as large as a timestamp makes it a request, as an echo server sends it back: no reply.
+    /// A reply must have one space, no leading zeros, and its difference exactly as
+    /// `number::text_within` writes it into the same number of octets. This detects any damage
+    /// except a changed digit. A second number as large as a timestamp is a request that an echo
+    /// server sent back, not a reply.
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
         let (sequence, difference) = fields(datagram).ok_or(Malformed)?;
         if difference >= EARLIEST {
@@ -77,13 +78,13 @@ impl Prober for HeartbeatText {
         Ok(Reply { time_difference, ..Reply::to(Some(session), sequence) })
     }
 
-    /// Always true: the reply repeats nothing of the timestamp.
+    /// Always true: the reply does not repeat the timestamp.
     fn confirms(&self, _reply: &Reply, _sent: Wall) -> bool {
         true
     }
 
     fn quoted_session(&self, request: &[u8]) -> Option<u32> {
-        // A router may pad what it quotes with zeros (RFC 4884 section 5.1).
+        // A router may pad the quote with zeros (RFC 4884 section 5.1).
         let text = request.split(|&octet| octet == 0).next()?;
         let (sequence, _) = fields(text).filter(|&(_, seconds)| seconds >= EARLIEST)?;
         Some(split(sequence).0)
@@ -95,7 +96,7 @@ impl Reflect for HeartbeatText {
         Rank::Distinct
     }
 
-    /// The timestamp that was read is a double of Unix seconds, as its bits.
+    /// The timestamp is stored as the bits of a double of Unix seconds.
     fn recognise<'d>(
         &self,
         datagram: &'d [u8],
@@ -109,8 +110,8 @@ impl Reflect for HeartbeatText {
         Ok(ParsedRequest { sequence, timestamp, ..ParsedRequest::new(datagram) })
     }
 
-    /// The difference is written in full where the timestamp and the space around it left room,
-    /// otherwise with fewer digits.
+    /// The difference is written in full if it fits into the octets of the timestamp and the space
+    /// around it, otherwise with fewer digits.
     fn reflect(
         &self,
         request: &ParsedRequest<'_>,
@@ -134,8 +135,8 @@ fn is_timestamp(seconds: f64, now: Wall) -> bool {
     seconds >= EARLIEST && (seconds - now.as_secs_f64()).abs() <= TEN_YEARS
 }
 
-/// The two numbers of a request or a reply, wherever there is space around them, as Python's
-/// `split` takes it.
+/// The two numbers of a request or a reply, separated and possibly surrounded by white space as
+/// Python's `split` defines it.
 fn fields(datagram: &[u8]) -> Option<(u64, f64)> {
     if datagram.len() > MAX_DATAGRAM || !is_text(datagram) {
         return None;

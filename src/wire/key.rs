@@ -1,7 +1,7 @@
-//! Shared keys: hexadecimal text enters; tags, and whether a tag is right, leave.
+//! Shared keys: parses them from hexadecimal text, and computes and verifies tags.
 //!
-//! HMAC-SHA-256 truncated to 16 octets, as RFC 8762 section 4.4 has it. A key is never shown: not
-//! in logs, not on pages, not by `{:?}`.
+//! A tag is HMAC-SHA-256 truncated to 16 octets (RFC 8762 section 4.4). A key is never shown,
+//! neither in logs nor on pages nor by `{:?}`.
 
 use std::fmt;
 
@@ -12,30 +12,30 @@ use zeroize::Zeroizing;
 /// The length of a tag in octets.
 pub(super) const TAG: usize = 16;
 
-/// The lengths that a key may have, in octets: no weaker than its tags, and no longer than what
-/// the hash takes in at once.
+/// The valid lengths of a key in octets: at least the length of a tag, at most the block size of
+/// the hash.
 const LENGTHS: std::ops::RangeInclusive<usize> = TAG..=64;
 
 /// A key that both ends know. It is erased from memory when it is dropped.
 #[derive(Clone)]
 pub struct Key(Hmac<Sha256>);
 
-/// Why a text is no key. The text itself is never told.
+/// Why a text is not a valid key. The messages never contain the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// There is something else than hexadecimal digits, or half an octet.
-    #[error("is no key: it must be hexadecimal digits, two for each octet, and nothing else")]
+    /// It contains other characters than hexadecimal digits, or an odd number of digits.
+    #[error("is not a valid key: must be hexadecimal digits only, two per octet")]
     NotHexadecimal,
-    /// It has another length than keys have.
-    #[error("holds a key of {0} octets, and a key has 16 to 64")]
+    /// The key is too short or too long.
+    #[error("contains a key of {0} octets: must be 16 to 64")]
     Length(usize),
 }
 
 impl Key {
-    /// Reads a key from its octets in hexadecimal; space around it is passed over.
+    /// Parses a key from hexadecimal text. White space around it is ignored.
     ///
     /// # Errors
-    /// Where it is something else, or has fewer than 16 octets or more than 64.
+    /// If it is not hexadecimal text, or has fewer than 16 or more than 64 octets.
     pub fn from_hex(text: &[u8]) -> Result<Self, KeyError> {
         let text = text.trim_ascii();
         let mut octets = Zeroizing::new(Vec::with_capacity(text.len() / 2));
@@ -57,13 +57,13 @@ impl Key {
         self.verifies(&[], &other.tag(&[]))
     }
 
-    /// The tag of these octets, one part behind the other.
+    /// The tag of the concatenated parts.
     pub(super) fn tag(&self, parts: &[&[u8]]) -> [u8; TAG] {
         let full = self.of(parts).finalize().into_bytes();
         std::array::from_fn(|octet| full[octet])
     }
 
-    /// Whether `tag` is theirs, in a time that does not depend on where it is wrong.
+    /// Whether `tag` is the tag of the concatenated parts, in constant time.
     pub(super) fn verifies(&self, parts: &[&[u8]], tag: &[u8; TAG]) -> bool {
         self.of(parts).verify_truncated_left(tag).is_ok()
     }
@@ -77,7 +77,7 @@ impl Key {
     }
 }
 
-/// Nothing of the key.
+/// Does not show the key.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(…)")
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(key(&"ab".repeat(65)).unwrap_err(), KeyError::Length(65));
         assert_eq!(
             KeyError::Length(15).to_string(),
-            "holds a key of 15 octets, and a key has 16 to 64"
+            "contains a key of 15 octets: must be 16 to 64"
         );
     }
 

@@ -1,18 +1,18 @@
 //! The protocols: how a heartbeat looks on the wire.
 //!
-//! A protocol has two halves. The [`Prober`] sends: a [`Request`] enters and octets leave, octets
-//! enter and a [`Reply`] leaves. Each target has one of its own, built from its
-//! [`ProtocolOptions`]. The [`Reflect`] half, which a protocol may lack, is what a responder answers
-//! with. Nothing here reads a clock or can panic: decoding is total over any octets.
+//! A protocol has two halves. The [`Prober`] is the sending half: it encodes a [`Request`] and
+//! decodes a [`Reply`]. Each target has its own, built from its [`ProtocolOptions`]. The
+//! [`Reflect`] half, which a protocol may lack, answers requests. Nothing here reads a clock or can
+//! panic: decoding is total over any octets.
 //!
 //! A protocol is one file beside this one, and one entry in the registry below. Its file has:
 //!
-//! - a static `PROTOCOL`: a `Description`, which has all that is the same for every target;
+//! - a static `PROTOCOL`: a `Description` of what is the same for every target;
 //! - a type for the options that a target may set, which implements `TargetOptions`; a protocol
 //!   without options implements `WithoutOptions` for its prober instead;
-//! - what implements [`Prober`], and, where responders answer the protocol, [`Reflect`].
+//! - the types that implement [`Prober`] and, if responders answer the protocol, [`Reflect`].
 //!
-//! From its entry, the registry makes a variant of [`Protocol`] and one of [`ProtocolOptions`].
+//! The registry turns each entry into a variant of [`Protocol`] and one of [`ProtocolOptions`].
 //!
 //! Three rules are true for all protocols, and property tests over the registry check them:
 //!
@@ -22,7 +22,7 @@
 //! 3. Decoding what was encoded and reflected gives what was encoded.
 //!
 //! Several protocols share a responder's port. They are asked in the order of their [`Rank`]: STAMP
-//! has no magic number and takes almost anything, so it is asked last.
+//! has no magic number and accepts almost any datagram, so it is asked last.
 
 mod dns;
 mod heartbeat;
@@ -57,7 +57,8 @@ pub use reflect::{
 };
 pub use stamp::StampOptions;
 
-/// Declares the registry: for each protocol, a variant of [`Protocol`] and one of its options.
+/// Declares the registry: for each protocol, a variant of [`Protocol`] and one of
+/// [`ProtocolOptions`].
 macro_rules! protocols {
     ($($variant:ident($module:ident::$options:ident),)+) => {
         /// A protocol.
@@ -79,7 +80,7 @@ macro_rules! protocols {
                 }
             }
 
-            /// The options that `source` sets; what is wrong there is reported to it.
+            /// Reads the options from `source`, and reports invalid options to it.
             pub fn options(self, source: &mut dyn OptionSource) -> ProtocolOptions {
                 match self {
                     $(Self::$variant => $module::$options::read(source).into(),)+
@@ -87,7 +88,7 @@ macro_rules! protocols {
             }
         }
 
-        /// A protocol with the options that one target sets of it.
+        /// A protocol with the options of one target.
         #[derive(Debug, Clone, PartialEq)]
         pub enum ProtocolOptions {
             $(
@@ -97,7 +98,7 @@ macro_rules! protocols {
         }
 
         impl ProtocolOptions {
-            /// The protocol that they are options of.
+            /// The protocol that these options belong to.
             #[must_use]
             pub const fn protocol(&self) -> Protocol {
                 match self {
@@ -105,8 +106,8 @@ macro_rules! protocols {
                 }
             }
 
-            /// The keys that are of the protocol alone, with the values in force, as they are
-            /// written in configuration; files by their absolute paths.
+            /// The keys of the protocol with their values in force, in the form of the
+            /// configuration file; files are absolute paths.
             #[must_use]
             pub fn written(&self) -> Vec<(&'static str, String)> {
                 match self {
@@ -114,8 +115,8 @@ macro_rules! protocols {
                 }
             }
 
-            /// The sending half of the protocol for one target; `secret` is drawn for it alone, and
-            /// cannot be guessed by others.
+            /// The sending half of the protocol for one target. `secret` is random, and different
+            /// for each target.
             #[must_use]
             pub fn prober(&self, secret: u64) -> Arc<dyn Prober> {
                 match self {
@@ -141,7 +142,7 @@ protocols! {
     Dns(dns::DnsOptions),
 }
 
-/// The protocol of targets that name none.
+/// The default protocol of targets.
 pub const DEFAULT_PROTOCOL: Protocol = Protocol::Heartbeat;
 
 impl Protocol {
@@ -151,19 +152,19 @@ impl Protocol {
         self.description().name
     }
 
-    /// One line for help texts: what speaks it, what it reports.
+    /// One line for help texts: who supports it, and what it reports.
     #[must_use]
     pub fn summary(self) -> &'static str {
         self.description().summary
     }
 
-    /// The port that servers of the protocol listen on by convention, where there is one.
+    /// The port on which servers of the protocol listen by convention, if there is one.
     #[must_use]
     pub fn port(self) -> Option<u16> {
         self.description().port
     }
 
-    /// The keys that a target may set, beside those of every protocol.
+    /// The keys of its options, in addition to the keys that every protocol has.
     #[must_use]
     pub fn keys(self) -> &'static [&'static str] {
         self.description().keys
@@ -175,14 +176,14 @@ impl Protocol {
         self.options(&mut NothingSet)
     }
 
-    /// The results that a reply can report, as label values; none where replies report nothing of
-    /// the kind. At most [`MAX_RESULTS`].
+    /// The results that a reply can report, as label values; empty if replies report no result. At
+    /// most [`MAX_RESULTS`].
     #[must_use]
     pub fn results(self) -> &'static [&'static str] {
         self.description().results
     }
 
-    /// The half that responders answer with, where they do.
+    /// The reflecting half; `None` if responders do not answer the protocol.
     #[must_use]
     pub fn reflect(self) -> Option<&'static dyn Reflect> {
         self.description().reflect
@@ -204,25 +205,25 @@ impl From<Protocol> for ProtocolOptions {
     }
 }
 
-/// The protocol called `name`, as it is written in configuration and in `PROTOCOL://HOST`.
+/// The protocol with this `name`, as in the configuration and in `PROTOCOL://HOST`.
 #[must_use]
 pub fn by_name(name: &str) -> Option<Protocol> {
     PROTOCOLS.iter().copied().find(|protocol| protocol.name() == name)
 }
 
-/// The protocols that responders answer, with the half that answers.
+/// The protocols that responders answer, with their reflecting halves.
 pub fn reflecting() -> impl Iterator<Item = (Protocol, &'static dyn Reflect)> {
     PROTOCOLS.iter().filter_map(|&protocol| Some((protocol, protocol.reflect()?)))
 }
 
-/// A request, and the protocol that it is of.
+/// A request and its protocol.
 #[derive(Debug, Clone, Copy)]
 pub struct Recognised<'d> {
     /// The protocol.
     pub protocol: Protocol,
-    /// What was read of the request.
+    /// The parsed request.
     pub request: ParsedRequest<'d>,
-    /// The half of the protocol that answers it.
+    /// The reflecting half of the protocol.
     half: &'static dyn Reflect,
 }
 
@@ -230,7 +231,7 @@ impl Recognised<'_> {
     /// See [`Reflect::authenticate`].
     ///
     /// # Errors
-    /// Where the request is of the authenticated mode, and none of the keys is its sender's.
+    /// If the request is in authenticated mode and none of the keys authenticates it.
     pub fn authenticate<'k>(&self, keys: &'k [Key]) -> Result<Authenticity<'k>, Unauthenticated> {
         self.half.authenticate(&self.request, keys)
     }
@@ -241,12 +242,11 @@ impl Recognised<'_> {
     }
 }
 
-/// Reads a datagram that came to a responder at `now`, where the responder serves all protocols on
-/// one port.
+/// Reads a datagram that arrived at a responder at `now`, on a port that all protocols share.
 ///
 /// # Errors
-/// [`NotRequest::Reply`] where it is a reply of any protocol, [`NotRequest::Foreign`] where it is
-/// of none.
+/// [`NotRequest::Reply`] if it is a reply of any protocol, [`NotRequest::Foreign`] if it belongs to
+/// no protocol.
 pub fn recognise(datagram: &[u8], now: Wall) -> Result<Recognised<'_>, NotRequest> {
     let mut is_reply = PROTOCOLS.iter().filter_map(|protocol| protocol.description().is_reply);
     if is_reply.any(|is_reply| is_reply(datagram)) {

@@ -1,14 +1,13 @@
 //! Numbers as text, the way Python prints and reads them.
 //!
-//! A float enters and the text of Python's `repr` leaves ([`text`]), or the most exact text that fits
-//! into so many octets ([`text_within`]); text enters and a finite float leaves ([`parse`]).
-//! Total: no text and no float makes any of it panic; and nothing is allocated.
+//! [`text`] formats a float as Python's `repr` does, [`text_within`] as exactly as fits into a
+//! number of octets, and [`parse`] reads a finite float. None of them panics or allocates.
 
 use std::fmt::{self, Write as _};
 
 use arrayvec::ArrayString;
 
-/// More significant digits than this never help to tell one double from another.
+/// More significant digits are never needed to distinguish two doubles.
 const MOST_DIGITS: usize = 17;
 
 /// A number as text: the longest, `-2.2250738585072014e-308`, has 24 octets.
@@ -21,13 +20,13 @@ pub(super) fn text(number: f64) -> Text {
     Decimal::shortest(number).repr()
 }
 
-/// A finite `number` in at most `room` octets, as exactly as fits; `None` where it does not fit at
+/// A finite `number` in at most `room` octets, as exactly as fits; `None` if it does not fit at
 /// all.
 ///
-/// That is, in this order of preference: [`text`]'s form, with fewer digits where it must be; the
-/// same without Python's embellishments (`12` for `12.0`, `3e8`); the nearest whole number. Python's
-/// `float()` reads each of them. What was read from such a text, written into the room of that text,
-/// is the same text again, so that a reader can insist on it.
+/// In this order of preference: the form of [`text`], with fewer digits if necessary; the same in a
+/// shorter notation (`12` for `12.0`, `3e8`); the nearest whole number. Python's `float()` reads
+/// each of them. Reading such a text and writing the number into the same room gives the same text
+/// again, so that a reader can require this form.
 pub(super) fn text_within(number: f64, room: usize) -> Option<Text> {
     let fits = |text: &Text| text.len() <= room;
     let roundings = || {
@@ -46,9 +45,9 @@ pub(super) fn text_within(number: f64, room: usize) -> Option<Text> {
         })
 }
 
-/// Reads a decimal number: a sign or none, digits with or without a fraction, an exponent or none.
+/// Reads a decimal number: digits with optional sign, fraction and exponent.
 ///
-/// `None` for anything else, surrounding space, `inf` and `nan` among it, and for what is too
+/// `None` for anything else, including surrounding space, `inf` and `nan`, and for a number too
 /// large for a double.
 pub(super) fn parse(text: &[u8]) -> Option<f64> {
     let decimal = |octet: &u8| matches!(octet, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
@@ -59,7 +58,7 @@ pub(super) fn parse(text: &[u8]) -> Option<f64> {
     number.is_finite().then_some(number)
 }
 
-/// Reads a whole number: digits and nothing else.
+/// Reads a whole number: digits only.
 pub(super) fn parse_whole(text: &[u8]) -> Option<u128> {
     if !text.iter().all(u8::is_ascii_digit) {
         return None;
@@ -70,14 +69,14 @@ pub(super) fn parse_whole(text: &[u8]) -> Option<u128> {
 /// A finite number as Rust prints it in exponent form.
 type Scientific = ArrayString<24>;
 
-/// The double nearest to `number` among those of so many significant digits; itself where that is
-/// none.
+/// The double nearest to `number` with this number of significant digits; `number` itself if there
+/// is none.
 fn rounded(number: f64, digits: usize) -> f64 {
     let rounded = scientific(format_args!("{number:.*e}", digits - 1)).parse();
     rounded.ok().filter(|rounded: &f64| rounded.is_finite()).unwrap_or(number)
 }
 
-/// What is printed; it has room for every double, of at most [`MOST_DIGITS`] digits.
+/// Formats a number; there is room for every double with at most [`MOST_DIGITS`] digits.
 fn scientific(printed: fmt::Arguments<'_>) -> Scientific {
     let mut text = Scientific::new();
     let fits = text.write_fmt(printed);
@@ -94,12 +93,13 @@ struct Decimal {
 }
 
 impl Decimal {
-    /// The fewest digits that read back as `number`, the nearest of them, and of two as near the
-    /// even ones.
+    /// The fewest digits that read back as `number`; among these, the nearest; if two are equally
+    /// near, the even ones.
     fn shortest(number: f64) -> Self {
         let shortest = scientific(format_args!("{number:e}"));
-        // Of two as near, `{:e}` takes the greater digits and `{:.e}` the even ones. The nearest
-        // may not read back, since a power of two has a nearer neighbour below than above.
+        // If two are equally near, `{:e}` takes the greater and `{:.e}` the even one. The nearest
+        // may not read back, because the neighbour below a power of two is nearer than the one
+        // above.
         let digits = Self::read(&shortest).digits.len();
         let nearest = scientific(format_args!("{number:.*e}", digits.saturating_sub(1)));
         Self::read(if nearest.parse() == Ok(number) { &nearest } else { &shortest })
@@ -142,12 +142,12 @@ impl Decimal {
         }
     }
 
-    /// Without the fraction that `repr` gives to a whole number; `None` for any other.
+    /// A whole number without the fraction that `repr` adds; `None` for other numbers.
     fn whole(&self) -> Option<Text> {
         self.repr().strip_suffix(".0").and_then(|whole| Text::from(whole).ok())
     }
 
-    /// In exponent form, the exponent without sign and padding where it needs none.
+    /// In exponent form, with the shortest exponent: no plus sign and no padding.
     fn brief(&self) -> Text {
         self.scientific(format_args!("e{}", self.exponent))
     }

@@ -1,4 +1,4 @@
-//! What a target may set of its protocol, and the interface through which a protocol reads it.
+//! The protocol options of a target, and the interface from which a protocol reads them.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -6,25 +6,24 @@ use std::sync::Arc;
 
 use super::{Key, Prober};
 
-/// The options of one protocol, as one target has them.
+/// The options of one protocol for one target.
 ///
-/// `Debug` shows no secret; two are equal where probers built from them send the same and
-/// understand the same.
+/// `Debug` shows no secret. Two are equal if probers built from them behave identically.
 pub(super) trait TargetOptions {
-    /// Reads the [keys](super::Protocol::keys) of the protocol. An option that is not set or wrong
-    /// has its default.
+    /// Reads the [keys](super::Protocol::keys) of the protocol. A missing or invalid option has its
+    /// default value.
     fn read(source: &mut dyn OptionSource) -> Self;
 
-    /// The keys of the protocol with the values in force, so that what reads them has these
-    /// options. A key that is not set and has no default is left out.
+    /// The keys of the protocol with their values in force; reading them gives the same options. A
+    /// key without a value and without a default is left out.
     fn written(&self) -> Vec<(&'static str, String)>;
 
-    /// The sending half of the protocol for one target; `secret` is drawn for it alone, and cannot
-    /// be guessed by others.
+    /// The sending half of the protocol for one target. `secret` is random, and different for each
+    /// target.
     fn prober(&self, secret: u64) -> Arc<dyn Prober>;
 }
 
-/// A sending half that is the same for every target, as its protocol has no options.
+/// A sending half without options, which is the same for every target.
 pub(super) trait WithoutOptions: Prober + Copy + Default {}
 
 impl<P: WithoutOptions> TargetOptions for P {
@@ -44,7 +43,7 @@ impl<P: WithoutOptions> TargetOptions for P {
 /// A shared key, and the file that it comes from.
 #[derive(Debug, Clone)]
 pub struct FiledKey {
-    /// The absolute path of the file, where it is UTF-8, otherwise the path as it is written.
+    /// The absolute path of the file if it is UTF-8, otherwise the path as written.
     pub file: String,
     /// The key in it.
     pub key: Arc<Key>,
@@ -62,20 +61,20 @@ impl FiledKey {
 ///
 /// It knows the place of each option, so that problems are reported there.
 pub trait OptionSource {
-    /// The text that is set for `key`; `None` where nothing is. What is not text is reported, and
+    /// The text of `key`; `None` if it is not set. Reports a value that is not text and returns
     /// `None`.
     fn text(&mut self, key: &'static str) -> Option<String>;
 
-    /// The shared key in the file that is set for `key`; `None` where none is. What goes wrong is
-    /// reported, and `None`.
+    /// The shared key in the file that `key` names; `None` if it is not set. Reports an error and
+    /// returns `None` if there is no valid key in the file.
     fn key(&mut self, key: &'static str) -> Option<FiledKey>;
 
-    /// Reports that the value of `key` is wrong; the message follows on the place of the value.
+    /// Reports that the value of `key` is invalid. The place of the value precedes the message.
     fn report(&mut self, key: &'static str, message: String);
 }
 
 impl dyn OptionSource + '_ {
-    /// The value that is set for `key`, read from its text; `None` where none is, or it is wrong.
+    /// The parsed value of `key`; `None` if it is not set or invalid.
     pub fn parsed<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
         let read = self.text(key)?.parse();
         read.map_err(|error: T::Err| self.report(key, error.to_string())).ok()

@@ -2,10 +2,10 @@
 //!
 //! A request is `Ping N DATE`, N from 1 and DATE as C's `ctime` prints it, in UTC
 //! (`Ping 5 Fri Sep 20 13:12:19 2024`); its reply is the request with every ASCII letter in upper
-//! case. That is what keeps the two apart: a request begins with `Ping`, a reply with `PING`.
+//! case. This distinguishes the two: a request begins with `Ping`, a reply with `PING`.
 //!
-//! A responder answers whatever date a client writes in ASCII, as `ctime` does, in local time or
-//! not; only the sender, which wrote the date itself, reads it.
+//! A responder does not read the date: it answers any ASCII text there. Only the sender, which
+//! wrote the date, reads it.
 
 use std::fmt::Write as _;
 
@@ -29,7 +29,7 @@ pub(super) static PROTOCOL: Description = Description {
     reflect: Some(&PingText),
     ..Description::new(
         "ping",
-        "text `Ping N DATE`, answered in upper case; tells the round trip alone",
+        "text `Ping N DATE`, answered in upper case; reports only the round trip",
     )
 };
 
@@ -67,7 +67,7 @@ impl Prober for PingText {
         Ok(Reply { echo: seconds, ..Reply::to(Some(session), sequence) })
     }
 
-    /// Whether the reply's date is the second of `sent`.
+    /// Whether the reply repeats the second of `sent` as its date.
     fn confirms(&self, reply: &Reply, sent: Wall) -> bool {
         reply.echo == seconds(sent)
     }
@@ -132,7 +132,7 @@ fn text(number: u64, seconds: u64) -> ArrayString<50> {
         .and_then(|seconds| Timestamp::from_second(seconds).ok())
         .unwrap_or(Timestamp::MAX);
     let date = TimeZone::UTC.to_datetime(moment);
-    // The count is from 1, so the largest has 65 bits.
+    // The count starts at 1, so the largest needs 65 bits.
     let count = u128::from(number) + 1;
     let mut text = ArrayString::new();
     let fits = write!(text, "Ping {count} {}", date.strftime(CTIME));
@@ -140,7 +140,8 @@ fn text(number: u64, seconds: u64) -> ArrayString<50> {
     text
 }
 
-/// The number and the Unix second of a reply, leniently: `text` gives the strict form.
+/// The number and the Unix second of a reply, parsed leniently: the caller compares the reply with
+/// the strict form of `text`.
 fn read(reply: &[u8]) -> Option<(u64, u64)> {
     let text = std::str::from_utf8(reply).ok()?;
     let (count, date) = text.strip_prefix("PING ")?.split_once(' ')?;

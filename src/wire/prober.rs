@@ -1,5 +1,4 @@
-//! The sending half of a protocol: what a target's session encodes with, and what it reads replies
-//! with.
+//! The sending half of a protocol: encodes a target's requests and decodes its replies.
 
 use std::any::Any;
 use std::fmt;
@@ -9,8 +8,8 @@ use crate::model::Wall;
 /// The sending half of a protocol, built for one target from its own
 /// [options](super::ProtocolOptions). For STAMP, this is the Session-Sender (RFC 8762 section 4.2).
 ///
-/// It owns what it needs beyond them: its key, and what is drawn for this target alone. Everything
-/// here is total and deterministic: no method reads a clock, draws a random number or panics.
+/// It also owns its key and the secret of this target. All methods are total and deterministic:
+/// none reads a clock, draws a random number or panics.
 pub trait Prober: Any + Send + Sync + fmt::Debug {
     /// The largest [`Request::session`] that the format can carry: one less than the number of
     /// targets that [share replies](Self::shares_replies_with) at one address and can be
@@ -43,32 +42,32 @@ pub trait Prober: Any + Send + Sync + fmt::Debug {
     /// Reads a reply (STAMP: RFC 8762 sections 4.3.1 and 4.3.2; DNS: RFC 5452 section 9.1).
     ///
     /// # Errors
-    /// [`Unreadable`] where the octets are not a reply that this prober can expect.
+    /// [`Unreadable`] if the octets are not a reply that this prober can expect.
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable>;
 
     /// Whether `reply` repeats what was sent at `sent` (t1): false for a corrupted or invented
-    /// reply. True where the format repeats nothing that could be compared. STAMP repeats t1 as the
+    /// reply. True if the format repeats nothing that can be compared. STAMP repeats t1 as the
     /// Session-Sender Timestamp (RFC 8762 section 4.3.1).
     fn confirms(&self, reply: &Reply, sent: Wall) -> bool;
 
-    /// The session of a request of this prober's target, or of one that it shares replies with, of
-    /// which an ICMP error quotes as much as its sender chose (RFC 1812 section 4.3.2.3, RFC 4443
-    /// section 2.4). `None` where the quote is too short, or of another protocol.
+    /// The session of a quoted request, sent by this prober's target or by one that shares replies
+    /// with it. An ICMP error quotes as much of the request as its sender chose (RFC 1812 section
+    /// 4.3.2.3, RFC 4443 section 2.4). `None` if the quote is too short or of another protocol.
     fn quoted_session(&self, request: &[u8]) -> Option<u32>;
 }
 
 impl dyn Prober {
-    /// This prober as one of type `P`, where it is one.
+    /// This prober as type `P`, if it has this type.
     pub(super) fn as_a<P: Prober>(&self) -> Option<&P> {
         (self as &dyn Any).downcast_ref()
     }
 }
 
-/// What the Session-Sender says in one heartbeat.
+/// The contents of one heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
-    /// Which of the targets at one address this is for: 0 for the first, so that a target alone at
-    /// its address looks on the wire just as a client that knows of no sessions does. At most
+    /// The session: which of the targets at one address the heartbeat belongs to. The first target
+    /// has 0, so that a single target looks like a client without sessions. At most
     /// [`Prober::max_session`].
     pub session: u32,
     /// The heartbeat's number, from 0; the low 32 bits of the schedule's count.
@@ -78,35 +77,35 @@ pub struct Request {
 }
 
 impl Request {
-    /// A heartbeat of a session, with its number, that is sent at `at`.
+    /// A heartbeat of this session, with this number, sent at `at`.
     #[must_use]
     pub const fn new(session: u32, sequence: u32, at: Wall) -> Self {
         Self { session, sequence, at }
     }
 }
 
-/// What the Session-Sender learns from one reply.
+/// The contents of one reply.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reply {
-    /// Which of the targets at the address it is for; `None` where the reflector does not say
-    /// (a STAMP reflector without RFC 8972).
+    /// The session: which of the targets at the address it is for. `None` if the reflector does not
+    /// report it (a STAMP reflector without RFC 8972).
     pub session: Option<u32>,
-    /// The low bits of the number of the heartbeat that it answers, as many as
-    /// [`Prober::sequence_bits`] says; the other bits are 0.
+    /// The low [`Prober::sequence_bits`] bits of the number of the heartbeat that it answers; the
+    /// other bits are 0.
     pub sequence: u32,
-    /// What the reply repeats of the request's t1, for [`Prober::confirms`]; 0 where the protocol
-    /// repeats nothing.
+    /// The request's t1 as the reply repeats it, for [`Prober::confirms`]; 0 if the protocol does
+    /// not repeat it.
     pub echo: u64,
-    /// Responder's receive time − sender's send time (t2 − t1), in nanoseconds, as answered:
-    /// forward delay plus clock offset, so it may be negative.
+    /// Responder's receive time − sender's send time (t2 − t1), in nanoseconds: forward delay plus
+    /// clock offset; may be negative.
     pub time_difference: Option<i64>,
     /// The responder's turnaround (t3 − t2), in nanoseconds; never negative.
     pub turnaround: Option<u64>,
-    /// The reply's own number, where the protocol has one: a stateful reflector counts the replies
-    /// of each session, a stateless one repeats `sequence`.
+    /// The reply's own number, if the protocol has one. A stateful reflector counts the replies of
+    /// each session; a stateless reflector repeats `sequence`.
     pub number: Option<u32>,
-    /// The result that it reports, where the protocol has [results](super::Protocol::results): the
-    /// place among them.
+    /// The reported result as an index into the protocol's [results](super::Protocol::results), if
+    /// it has results.
     pub result: Option<u8>,
 }
 
@@ -114,7 +113,7 @@ pub struct Reply {
 const _: () = assert!(size_of::<Reply>() <= 64);
 
 impl Reply {
-    /// The reply to heartbeat `sequence` of a session that says nothing more.
+    /// A reply to heartbeat `sequence` of a session, without further contents.
     #[must_use]
     pub const fn to(session: Option<u32>, sequence: u32) -> Self {
         Self {
@@ -135,7 +134,7 @@ pub enum Unreadable {
     /// The octets are not a reply of the protocol.
     #[error("not a reply of the protocol")]
     Malformed,
-    /// The octets may be a reply, but their tag is not by the target's key.
+    /// The octets may be a reply, but the tag does not match the target's key.
     #[error("not authenticated by the key")]
     Unauthenticated,
     /// A well-formed reply to something other than what the target asks.

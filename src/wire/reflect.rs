@@ -12,18 +12,18 @@ pub trait Reflect: Send + Sync + fmt::Debug {
     /// When this protocol is asked whether a datagram is its own.
     fn rank(&self) -> Rank;
 
-    /// Reads a datagram that came to a responder at `now`: all that the other methods need to know
-    /// of a request, so that its octets are read once.
+    /// Parses a datagram that arrived at a responder at `now`. The result has everything that the
+    /// other methods need, so that the octets are parsed once.
     ///
     /// # Errors
-    /// [`NotRequest`] where the datagram is not a request of this protocol.
+    /// [`NotRequest`] if the datagram is not a request of this protocol.
     fn recognise<'d>(&self, datagram: &'d [u8], now: Wall)
     -> Result<ParsedRequest<'d>, NotRequest>;
 
     /// Which of `keys` authenticates a request that this protocol recognised (RFC 8762 section 4.4).
     ///
     /// # Errors
-    /// Where the request is of the authenticated mode, and none of the keys is its sender's.
+    /// If the request is in authenticated mode and none of the keys authenticates it.
     fn authenticate<'k>(
         &self,
         request: &ParsedRequest<'_>,
@@ -37,7 +37,7 @@ pub trait Reflect: Send + Sync + fmt::Debug {
     /// room for [`MAX_DATAGRAM`](super::MAX_DATAGRAM) octets; `now` is when the reply leaves (t3).
     /// STAMP replies are those of RFC 8762 sections 4.3.1 and 4.3.2.
     ///
-    /// `out` stays empty where every possible reply is longer than the request.
+    /// `out` stays empty if every possible reply is longer than the request.
     fn reflect(
         &self,
         request: &ParsedRequest<'_>,
@@ -47,21 +47,19 @@ pub trait Reflect: Send + Sync + fmt::Debug {
     );
 }
 
-/// What the Session-Reflector reads of one request. It borrows the datagram and copies nothing else.
+/// A parsed request. It borrows the datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParsedRequest<'d> {
     /// The octets of the whole datagram.
     pub payload: &'d [u8],
-    /// The heartbeat's number (STAMP: the Sequence Number); 0 where a protocol's reply is written
-    /// without it.
+    /// The heartbeat's number (STAMP: the Sequence Number); 0 if the reply does not need it.
     pub sequence: u64,
-    /// The Timestamp (t1) as it was read, in the protocol's own format; 0 where a protocol's reply
-    /// is written without it.
+    /// The Timestamp (t1) in the protocol's own format; 0 if the reply does not need it.
     pub timestamp: u64,
-    /// The session of the sender that it belongs to, where replies are numbered by session (RFC 8762
-    /// section 4.3.1; the session is the SSID of RFC 8972 section 3); `None` where they are not.
+    /// The sender's session, if the protocol numbers replies by session (RFC 8762 section 4.3.1;
+    /// the session is the SSID of RFC 8972 section 3); otherwise `None`.
     pub counted_session: Option<u16>,
-    /// Whether it is of the authenticated mode, so that a key has to
+    /// Whether it is in authenticated mode, so that a key must
     /// [authenticate](Reflect::authenticate) it.
     pub is_authenticated: bool,
 }
@@ -70,7 +68,7 @@ pub struct ParsedRequest<'d> {
 const _: () = assert!(size_of::<ParsedRequest<'_>>() <= 40);
 
 impl<'d> ParsedRequest<'d> {
-    /// A request with these octets, of the open mode, whose reply is written from them alone.
+    /// An unauthenticated request with these octets, whose reply needs nothing else.
     #[must_use]
     pub const fn new(payload: &'d [u8]) -> Self {
         Self { payload, sequence: 0, timestamp: 0, counted_session: None, is_authenticated: false }
@@ -82,22 +80,21 @@ impl<'d> ParsedRequest<'d> {
 /// Protocols of one rank never claim the same datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
-    /// Requests have a form that other datagrams have only on purpose: a keyword, or text that
-    /// parses.
+    /// Requests have a distinctive form: a keyword, or text that can be parsed.
     Distinct,
     /// Almost any datagram that is long enough can be a request.
     Indistinct,
 }
 
 impl Rank {
-    /// All, in order.
+    /// All ranks, in order.
     pub(super) const ALL: [Self; 2] = [Self::Distinct, Self::Indistinct];
 }
 
-/// Why a datagram that came to a responder is not a request of a protocol.
+/// Why a datagram that arrived at a responder is not a request of a protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotRequest {
-    /// A reply of the protocol: answering it could go on for ever.
+    /// A reply of the protocol. Answering replies could cause an endless exchange.
     #[error("a reply of the protocol")]
     Reply,
     /// Not of the protocol.
@@ -105,7 +102,7 @@ pub enum NotRequest {
     Foreign,
 }
 
-/// A request of the authenticated mode that none of the keys authenticates.
+/// A request in authenticated mode that none of the keys authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not authenticated by any of the keys")]
 pub struct Unauthenticated;
@@ -113,28 +110,28 @@ pub struct Unauthenticated;
 /// What authenticates a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Authenticity<'k> {
-    /// Nothing: it is of the open mode, or of a protocol that has no other.
+    /// Nothing: it is in unauthenticated mode, or its protocol has no other mode.
     Open,
     /// This key.
     By {
-        /// The place of the key among those that were given.
+        /// The index of the key.
         place: usize,
         /// The key.
         key: &'k Key,
     },
 }
 
-/// What the Session-Reflector knows of a request beside its octets.
+/// What the reflector knows about a request besides its octets.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrived<'k> {
     /// When the request was received (t2).
     pub at: Wall,
-    /// The hop limit it arrived with, where the kernel reports it.
+    /// The hop limit with which it arrived, if the kernel reports it.
     pub ttl: Option<u8>,
-    /// The number that the reply is to carry, of a stateful reflector; `None` of a stateless one
-    /// (RFC 8762 section 4.3.1).
+    /// The number for the reply of a stateful reflector; `None` for a stateless reflector (RFC 8762
+    /// section 4.3.1).
     pub number: Option<u32>,
-    /// The key that authenticates the request, and is to authenticate the reply.
+    /// The key that authenticates the request and the reply.
     pub key: Option<&'k Key>,
 }
 
@@ -142,8 +139,8 @@ pub struct Arrived<'k> {
 const _: () = assert!(size_of::<Arrived<'_>>() <= 32);
 
 impl Arrived<'_> {
-    /// A request that arrived at `at` with this hop limit at a reflector that keeps no state, and
-    /// that no key authenticates.
+    /// An unauthenticated request that arrived at `at` with this hop limit, at a stateless
+    /// reflector.
     #[must_use]
     pub const fn new(at: Wall, ttl: Option<u8>) -> Self {
         Self { at, ttl, number: None, key: None }

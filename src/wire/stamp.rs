@@ -1,9 +1,9 @@
-//! `stamp`: the Simple Two-way Active Measurement Protocol (RFC 8762), open and authenticated, with
-//! the session identifiers and the TLVs of RFC 8972.
+//! `stamp`: the Simple Two-way Active Measurement Protocol (RFC 8762), in unauthenticated and
+//! authenticated mode, with the session identifiers and TLVs of RFC 8972.
 //!
-//! A test packet of 44 octets leaves as a request; a packet of the same length, with the
-//! reflector's three stamps and a copy of the sender's, comes back. Octets in both directions, all
-//! numbers big-endian (RFC 8762 sections 4.2.1 and 4.3.1, RFC 8972 section 3):
+//! A request is a test packet of 44 octets. The reply has the same length, with the reflector's
+//! timestamps and a copy of the sender's fields. All numbers are big-endian (RFC 8762 sections
+//! 4.2.1 and 4.3.1, RFC 8972 section 3):
 //!
 //! | octets | Session-Sender | Session-Reflector |
 //! | --- | --- | --- |
@@ -21,13 +21,13 @@
 //! | 44– | TLVs | TLVs |
 //!
 //! With a key, packets have 112 octets: the same fields with more zeros between them, and at the
-//! end the first 16 octets of their HMAC-SHA-256 (RFC 8762 sections 4.2.2, 4.3.2 and 4.4). Which of
-//! the two a packet is, it says itself: where the open one has its timestamp, which is never zero,
-//! the authenticated one has zeros.
+//! end the first 16 octets of their HMAC-SHA-256 (RFC 8762 sections 4.2.2, 4.3.2 and 4.4). The
+//! packet itself shows its mode: an unauthenticated packet has its timestamp, which is never zero,
+//! where an authenticated packet has zeros.
 //!
-//! The reflector's own Sequence Number counts the replies of a session from 0 where it keeps
-//! state, and is the sender's where it keeps none (RFC 8762 section 4.3.1). The SSID is the
-//! session + 1, because 0 is what a reflector without RFC 8972 answers.
+//! A stateful reflector's Sequence Number counts the replies of a session from 0; a stateless
+//! reflector repeats the sender's (RFC 8762 section 4.3.1). The SSID is the session + 1, because a
+//! reflector without RFC 8972 answers with 0.
 
 mod tlv;
 
@@ -49,13 +49,14 @@ use crate::model::Wall;
 
 /// The protocol `stamp`.
 pub(super) static PROTOCOL: Description = Description {
-    // Targets speak to our responder's port unless they name 862 (RFC 8762 section 4.1).
+    // No port of its own: targets use our responder's port unless they set 862 (RFC 8762 section
+    // 4.1).
     port: None,
     keys: &[KEY_FILE],
     reflect: Some(&StampReflector),
     ..Description::new(
         "stamp",
-        "RFC 8762, spoken by routers; tells the time difference and the turnaround",
+        "RFC 8762, supported by routers; reports the time difference and the turnaround",
     )
 };
 
@@ -65,10 +66,10 @@ const KEY_FILE: &str = "key_file";
 /// The largest session: the SSID has 16 bits and is not zero (RFC 8972 section 3).
 const MAX_SESSION: u32 = u16::MAX as u32 - 1;
 
-/// Where the fields of a packet stand, in either of the two modes.
+/// The offsets of the fields of a packet in one of the two modes.
 #[derive(Debug)]
 struct Layout {
-    /// How long it is without TLVs, in both directions.
+    /// The length without TLVs, of requests and replies.
     length: usize,
     timestamp: usize,
     error_estimate: usize,
@@ -80,10 +81,10 @@ struct Layout {
     sender_ttl: usize,
 }
 
-/// Where the Sequence Number stands, in both modes.
+/// The offset of the Sequence Number in both modes.
 const SEQUENCE: usize = 0;
 
-/// Of the authenticated mode alone: what its tag covers, and what stands before the timestamp.
+/// Authenticated mode only: the octets that the tag covers, and the octets before the timestamp.
 const COVERED: usize = 96;
 const ZERO: std::ops::Range<usize> = 4..16;
 
@@ -113,18 +114,18 @@ static AUTHENTICATED: Layout = Layout {
     sender_ttl: 80,
 };
 
-/// What this end says of its clock (RFC 4656 section 4.1.2): not known to be synchronised to UTC
-/// (S = 0), NTP format (Z = 0, RFC 8186), and 1 × 2³⁶ × 2⁻³² = 16 s off: that is the error at
-/// which NTP itself calls a clock unsynchronised (MAXDISP, RFC 5905 section 7.2).
+/// The Error Estimate of this end (RFC 4656 section 4.1.2): not known to be synchronised to UTC
+/// (S=0), NTP format (Z=0, RFC 8186), and an error of 1 × 2³⁶ × 2⁻³² = 16 s, at which NTP calls a
+/// clock unsynchronised (MAXDISP, RFC 5905 section 7.2).
 const ERROR_ESTIMATE: [u8; 2] = [36, 1];
 
-/// The bit of the Error Estimate's first octet that says PTP format (RFC 8186 section 2.3).
+/// The bit for PTP format in the first octet of the Error Estimate (RFC 8186 section 2.3).
 const PTP: u8 = 0x40;
 
-/// What a target sets of `stamp`.
+/// The options of a `stamp` target.
 #[derive(Debug, Clone, Default)]
 pub struct StampOptions {
-    /// The key that authenticates packets there and back; open packets without one.
+    /// The key that authenticates requests and replies; without it, packets are unauthenticated.
     pub key: Option<FiledKey>,
 }
 
@@ -145,7 +146,7 @@ impl TargetOptions for StampOptions {
     }
 }
 
-/// Keys are compared by what they do: two files may hold the same one.
+/// Compares the keys, not their files: two files may contain the same key.
 impl PartialEq for StampOptions {
     fn eq(&self, other: &Self) -> bool {
         match (&self.key, &other.key) {
@@ -156,7 +157,7 @@ impl PartialEq for StampOptions {
     }
 }
 
-/// The sender of open packets.
+/// The sender of unauthenticated packets.
 #[derive(Debug, Clone, Copy)]
 struct OpenStamp;
 
@@ -177,8 +178,8 @@ impl Prober for OpenStamp {
         encode(&OPEN, request, out);
     }
 
-    /// A reply must be of this mode, repeat our Error Estimate and have left after it was received;
-    /// TLVs and zeros are not looked at.
+    /// A reply must be in this mode, repeat our Error Estimate, and have t3 not before t2. TLVs and
+    /// zero fields are ignored.
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
         match layout(datagram) {
             Some(mode) if !mode.is_authenticated() => decode(mode, datagram),
@@ -191,7 +192,7 @@ impl Prober for OpenStamp {
     }
 
     fn quoted_session(&self, request: &[u8]) -> Option<u32> {
-        // As far as to the SSID, where it is no text and not of the other mode.
+        // Needs the octets up to the SSID; the packet must be neither text nor in the other mode.
         let head = request.get(..OPEN.receive_timestamp).filter(|head| !is_text(head))?;
         let is_open = head.get(ZERO)?.iter().any(|&octet| octet != 0);
         is_open.then(|| session(take(head, OPEN.ssid))).flatten()
@@ -215,7 +216,7 @@ impl Prober for AuthenticatedStamp {
         }
     }
 
-    /// Nothing is read of a reply before its tag is known to be right.
+    /// Verifies the tag before it reads anything else of a reply.
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
         if datagram.len() < AUTHENTICATED.length {
             return Err(Malformed);
@@ -231,13 +232,13 @@ impl Prober for AuthenticatedStamp {
     }
 
     fn quoted_session(&self, request: &[u8]) -> Option<u32> {
-        // The SSIDs of another key's packets are counted apart.
+        // Targets with another key have SSIDs of their own.
         let is_ours = request.len() >= AUTHENTICATED.length && is_tagged(request, &self.0);
         is_ours.then(|| session(take(request, AUTHENTICATED.ssid))).flatten()
     }
 }
 
-/// The reflector, of both modes.
+/// The reflector for both modes.
 #[derive(Debug, Clone, Copy)]
 struct StampReflector;
 
@@ -246,12 +247,12 @@ impl Reflect for StampReflector {
         Rank::Indistinct
     }
 
-    /// A reflected packet has a Receive Timestamp of now, by the reflector's clock; if that is
-    /// wrong, or counts in PTP format, or the packet was mangled by a server that upper-cases it,
-    /// then one close to the packet's own Timestamp. A sender leaves it zero.
+    /// A reply has a Receive Timestamp, which a request leaves zero. A datagram is a reply if that
+    /// timestamp is within a day of now, or of the packet's own Timestamp. The second test covers a
+    /// wrong reflector clock, PTP format, and a server that converts the packet to upper case.
     ///
-    /// Sessions are distinguished by their SSIDs (RFC 8972 section 3). 0 is a session as well: the
-    /// one of a sender without RFC 8972.
+    /// Sessions are distinguished by their SSIDs (RFC 8972 section 3). SSID 0 is a session as well:
+    /// that of a sender without RFC 8972.
     fn recognise<'d>(
         &self,
         datagram: &'d [u8],
@@ -290,9 +291,9 @@ impl Reflect for StampReflector {
         Ok(Authenticity::By { place, key: &keys[place] })
     }
 
-    /// The reply is as long as the request, and of the same mode. The Session-Sender TTL is 0 where
-    /// the kernel reports none: no packet arrives with that. `out` stays empty where an authenticated
-    /// request would have to be answered without its key.
+    /// The reply has the length and the mode of the request. The Session-Sender TTL is 0 if the
+    /// kernel reports none; no packet arrives with a TTL of 0. `out` stays empty if an
+    /// authenticated request has no key to answer with.
     fn reflect(
         &self,
         request: &ParsedRequest<'_>,
@@ -340,7 +341,7 @@ impl Layout {
     }
 }
 
-/// Of which mode a packet is; `None` where it is too short for either.
+/// The layout of a packet by its mode; `None` if it is too short for either mode.
 fn layout(packet: &[u8]) -> Option<&'static Layout> {
     let is_zero = |octets: &[u8]| octets.iter().all(|&octet| octet == 0);
     if packet.len() >= AUTHENTICATED.length && packet.get(ZERO).is_some_and(is_zero) {
@@ -349,7 +350,7 @@ fn layout(packet: &[u8]) -> Option<&'static Layout> {
     (packet.len() >= OPEN.length).then_some(&OPEN)
 }
 
-/// The session that an SSID stands for.
+/// The session of an SSID.
 fn session(ssid: [u8; 2]) -> Option<u32> {
     u32::from(u16::from_be_bytes(ssid)).checked_sub(1)
 }
@@ -380,7 +381,7 @@ fn decode(layout: &Layout, datagram: &[u8]) -> Result<Reply, Unreadable> {
         let (received, replied) = (Ntp::from_octets(received), Ntp::from_octets(replied));
         (Some(received.nanos_since(sent)), replied.nanos_since(received))
     } else {
-        // PTP counts TAI or UTC, as its domain likes: no difference to our clock is sure.
+        // PTP uses TAI or UTC, depending on its domain, so the difference to our clock is unknown.
         (None, ptp_nanos_between(received, replied).ok_or(Malformed)?)
     };
     Ok(Reply {
@@ -408,14 +409,14 @@ fn tag(packet: &mut [u8], key: &Key) {
     }
 }
 
-/// Whether the tag of an authenticated packet is right.
+/// Whether the tag of an authenticated packet is valid.
 fn is_tagged(packet: &[u8], key: &Key) -> bool {
     packet.split_at_checked(COVERED).is_some_and(|(covered, rest)| {
         rest.first_chunk().is_some_and(|tag| key.verifies(&[covered], tag))
     })
 }
 
-/// A field of a packet; `offset` is one of the packet's layout, so that the field lies in it.
+/// Reads a field. `offset` is from the packet's layout, so the field is within the packet.
 fn take<const N: usize>(packet: &[u8], offset: usize) -> [u8; N] {
     std::array::from_fn(|octet| packet[offset + octet])
 }
@@ -427,19 +428,20 @@ fn put<const N: usize>(packet: &mut [u8], offset: usize, field: [u8; N]) {
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
 
-/// From the Unix epoch back to the first of NTP, 1900-01-01, in seconds (RFC 5905 section 6).
+/// Seconds from the NTP epoch, 1900-01-01, to the Unix epoch (RFC 5905 section 6).
 const NTP_TO_UNIX: u64 = 2_208_988_800;
 
 /// A timestamp in NTP's 64-bit format: 32 bits of seconds, 32 bits of fraction (RFC 5905 section
 /// 6).
 ///
-/// The seconds wrap every 136 years, next in 2036. Only differences are ever taken, modulo 2⁶⁴ and
-/// signed: they are right across a wrap where the two moments are within 68 years.
+/// The seconds wrap every 136 years, next in 2036. Only signed differences modulo 2⁶⁴ are used.
+/// They are correct across a wrap if the two moments are within 68 years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ntp(u64);
 
 impl Ntp {
-    /// No time (RFC 5905 section 6): never written, although it is a moment of 2036-02-07.
+    /// Means unknown (RFC 5905 section 6). Never written, although it is also a moment on
+    /// 2036-02-07.
     const NONE: Self = Self(0);
 
     const fn from_octets(octets: [u8; 8]) -> Self {
@@ -455,7 +457,7 @@ impl Ntp {
         self.0.wrapping_sub(earlier.0).cast_signed()
     }
 
-    /// To the second, this holds for PTP's format as well: it has its seconds in the same place.
+    /// Also correct, to the second, for PTP format, which has its seconds in the same place.
     const fn is_within_a_day_of(self, other: Self) -> bool {
         self.units_since(other).unsigned_abs() <= 86_400 << 32
     }
@@ -477,8 +479,8 @@ impl From<Wall> for Ntp {
     }
 }
 
-/// `later − earlier` in nanoseconds, both in PTP's truncated format: 32 bits of seconds, 32 bits
-/// of nanoseconds (RFC 8186 section 2.1). `None` where the nanoseconds are a second or more.
+/// `later − earlier` in nanoseconds, both in PTP's truncated format: 32 bits of seconds, 32 bits of
+/// nanoseconds (RFC 8186 section 2.1). `None` if the nanoseconds are a second or more.
 fn ptp_nanos_between(earlier: [u8; 8], later: [u8; 8]) -> Option<i64> {
     let ((earlier, before), (later, after)) = (halves(earlier), halves(later));
     if u64::from(before.max(after)) >= SECOND {

@@ -1,13 +1,14 @@
-//! What the text protocols have in common: which datagrams are text, and the one number that stands
-//! for session and sequence.
+//! Common parts of the text protocols: the test whether a datagram is text, and the number that
+//! combines session and sequence.
 
-/// Whether `datagram` is printable ASCII with tabs and line ends: of a text protocol, if of any.
+/// Whether `datagram` consists of printable ASCII, tabs and line ends. If so, only a text protocol
+/// can recognise it.
 pub(super) fn is_text(datagram: &[u8]) -> bool {
     datagram.iter().all(|octet| matches!(octet, b' '..=b'~' | b'\t' | b'\r' | b'\n'))
 }
 
 /// The number of a heartbeat in the text protocols: `session · 2³² + sequence`, so that session 0
-/// counts 0, 1, 2, … like a client that knows of no sessions.
+/// counts 0, 1, 2, … like a client without sessions.
 pub(super) const fn join(session: u32, sequence: u32) -> u64 {
     (session as u64) << 32 | sequence as u64
 }

@@ -18,7 +18,7 @@ fn invalid_arguments_exit_with_2_before_a_socket_is_opened() {
     // Opening this address would fail with another error.
     let taken = format!("--web.listen-address={}", holder.local_addr().unwrap());
     for (arguments, message) in [
-        (vec!["run", &taken], "no targets: give a TARGET, or a file with targets by --config.file"),
+        (vec!["run", &taken], "no targets: pass a TARGET or --config.file FILE"),
         (vec!["run", &taken, "a:0"], "target \"a:0\": invalid port \"0\": must be from 1 to 65535"),
         (vec!["run", &taken, "a", "a"], "duplicate target names: a"),
         (
@@ -55,7 +55,7 @@ fn invalid_arguments_exit_with_2_before_a_socket_is_opened() {
         (vec!["ping", "a:0"], "invalid port \"0\": must be from 1 to 65535"),
         (
             vec!["ping", "224.0.0.1"],
-            "224.0.0.1 is a multicast or broadcast address: replies come from other addresses, so name each host",
+            "224.0.0.1 is a multicast or broadcast address, from which no reply comes: write the address of each host",
         ),
         (
             vec!["ping", "a", "-i", "0s"],

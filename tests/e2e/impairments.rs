@@ -120,7 +120,7 @@ fn a_source_may_have_impairments_of_its_own() {
     put(&responder, &json!({"all": {"loss": 1}, "sources": {"127.0.0.8/29": {}}}));
     assert_eq!(fates(&responder, &one), "x".repeat(40));
     assert_eq!(fates(&responder, &other), ".".repeat(40));
-    let words = "Impaired on purpose: loss 100%, for 127.0.0.8/29: nothing.";
+    let words = "Impaired on purpose: loss 100%, for 127.0.0.8/29: none.";
     assert!(responder.get("/").body.contains(words));
 }
 

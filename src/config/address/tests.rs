@@ -117,8 +117,8 @@ fn invalid_literal_addresses_are_explained() {
         assert_eq!(
             error(group),
             format!(
-                "{group} is a multicast or broadcast address: replies come from other addresses, \
-                 so name each host"
+                "{group} is a multicast or broadcast address, from which no reply comes: write the \
+                 address of each host"
             )
         );
     }

@@ -163,7 +163,7 @@ fn the_number_of_values_is_bounded() {
 #[test]
 fn a_file_is_one_document() {
     assert_eq!(tree("---\na: 1\n...\n"), r#"{"a": 1}"#);
-    assert_eq!(fault("a: 1\n---\nb: 2\n"), "2:1: must be one document, a second begins here");
+    assert_eq!(fault("a: 1\n---\nb: 2\n"), "2:1: must be one document; a second one begins here");
     for text in ["", "\n", "# nothing\n", "---\n", "~", "null\n"] {
         assert_eq!(fault(text), "1:1: is empty", "{text:?}");
     }

@@ -21,7 +21,7 @@ impl Inbox {
     /// The maximum number of octets kept of each datagram.
     pub const ROOM: usize = 1024;
 
-    /// An empty outbox.
+    /// An empty inbox.
     #[must_use]
     pub fn new() -> Self {
         Self {

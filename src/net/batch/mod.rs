@@ -1,4 +1,4 @@
-//! Datagrams in batches: an [`Outbox`] has those to be sent, an [`Inbox`] the received ones as
+//! Batches of datagrams: an [`Outbox`] contains datagrams to send, an [`Inbox`] received
 //! [`Datagram`]s. All memory is allocated when they are made.
 
 mod inbox;

@@ -26,7 +26,7 @@ impl Outbox {
     /// The maximum number of datagrams.
     pub const CAPACITY: usize = BATCH;
 
-    /// An empty inbox.
+    /// An empty outbox.
     #[must_use]
     pub fn new() -> Self {
         let empty = || Outgoing {

@@ -303,7 +303,7 @@ fn the_text_of_a_diagnosis() {
         diagnosis.evidence,
         [
             "the newest heartbeats: 10 received, 2 lost",
-            "30 of 100 heartbeats were missed lately",
+            "30 of 100 heartbeats were missed in the last minutes",
             "28 lost forward and 1 lost backward since the probe started",
         ]
     );

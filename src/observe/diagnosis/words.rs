@@ -37,7 +37,7 @@ impl Case<'_> {
             }
             Cause::AdminProhibited => "prohibited by a firewall on the path".to_owned(),
             Cause::TtlExceeded => "hop limit exceeded: a routing loop on the path".to_owned(),
-            Cause::TooBig => "heartbeats are too big for a link of the path".to_owned(),
+            Cause::TooBig => "heartbeats exceed the MTU of a link on the path".to_owned(),
             Cause::IcmpError => "an ICMP error comes back".to_owned(),
             Cause::LateAnswers => {
                 let timeout = format_duration(self.target.timeout);
@@ -206,7 +206,8 @@ impl Case<'_> {
         }
         if self.loss().is_some_and(|loss| loss > 0.0) {
             let Misses { missed, settled } = self.symptoms.usual;
-            let when = if state == Some(State::Up) { "lately" } else { "before the outage" };
+            let when =
+                if state == Some(State::Up) { "in the last minutes" } else { "before the outage" };
             facts.push(format!("{missed} of {settled} heartbeats were missed {when}"));
         }
         if state == Some(State::Down)

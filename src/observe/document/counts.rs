@@ -1,4 +1,4 @@
-//! How many heartbeats of one target came to what: the part that documents about targets share.
+//! Counts of a target's heartbeats by outcome, which several documents contain.
 
 use serde::{Deserialize, Serialize};
 

@@ -16,7 +16,7 @@ pub struct PingDocument {
     pub address: Option<String>,
     /// The protocol of the heartbeats.
     pub protocol: Word,
-    /// What its heartbeats came to, as keys of this document.
+    /// The counts of its heartbeats, as keys of this document.
     #[serde(flatten)]
     pub counts: CountsDocument,
     /// Lost over sent; null if nothing was sent.

@@ -61,7 +61,7 @@ pub struct TargetDocument<'a> {
     pub resolved: bool,
     /// How often the address of the name has changed.
     pub address_changes: u64,
-    /// What its heartbeats came to, as keys of this document.
+    /// The counts of its heartbeats, as keys of this document.
     #[serde(flatten)]
     pub counts: CountsDocument,
     /// Heartbeats in flight: sent and not settled.

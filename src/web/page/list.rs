@@ -161,7 +161,7 @@ impl List {
                 .push("The probe itself is late or drops datagrams: its figures are not reliable.");
         }
         if !self.overview.config_loaded {
-            notices.push("The configuration could not be reloaded: an older one is in use.");
+            notices.push("The last reload failed: the previous configuration is in use.");
         }
         notices
     }

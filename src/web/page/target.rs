@@ -168,7 +168,7 @@ fn figures(look: &TargetLook) -> Vec<Figure> {
     let one_way = Direction::ALL.iter().zip(&record.one_way_lost).filter(|(_, lost)| **lost > 0);
     let one_way = one_way.map(|(way, &lost)| figure(format!("lost {}", way.label()), count(lost)));
     let mut figures = vec![
-        figure("missed lately", percent(glance.misses.ratio())),
+        figure("missed in the last minutes", percent(glance.misses.ratio())),
         figure("lost since the probe started", percent(lost)),
         figure("last delay", nanos(record.last_rtt)),
         figure("mean delay", milliseconds(record.rtt.mean())),

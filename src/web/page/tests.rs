@@ -207,7 +207,7 @@ fn the_list_warns_of_an_impaired_probe_and_an_old_configuration() {
     let impaired = list_of(&samples(1), "", |overview| overview.impaired = true);
     assert!(text(&impaired).contains("its figures are not reliable"));
     let outdated = list_of(&samples(1), "", |overview| overview.config_loaded = false);
-    assert!(text(&outdated).contains("an older one is in use"));
+    assert!(text(&outdated).contains("the previous configuration is in use"));
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn the_page_of_a_target_shows_all_that_is_known() {
         "#4294967299 answered after 0.733 ms",
         "#4294967300 in flight",
         "Declared down at 2025-01-02 03:04:05 , 3 min 12 s ago.",
-        "missed lately 62.5 %",
+        "missed in the last minutes 62.5 %",
         "time difference -2568.025 ms",
         "port unreachable 9",
         "skipped 4",

@@ -1,32 +1,33 @@
-//! What follows a packet (RFC 8972 section 4): a request's TLVs enter, those of its reply leave.
+//! The TLVs after a packet (RFC 8972 section 4): turns those of a request into those of its reply.
 //!
-//! A TLV is an octet of flags, one of type and two of the length of what follows.
+//! A TLV has one octet of flags, one octet of type, two octets of length, and a value of that
+//! length.
 
 use super::super::key::{Key, TAG};
 
-/// The type of an Extra Padding TLV, the one that is understood here (section 4.1).
+/// The type of an Extra Padding TLV, the only type that is interpreted here (section 4.1).
 const EXTRA_PADDING: u8 = 1;
 
 /// The type of an HMAC TLV (section 4.8).
 const HMAC: u8 = 8;
 
-/// The flag of a TLV that was not understood.
+/// The flag U: an unrecognised TLV.
 const UNRECOGNISED: u8 = 0x80;
 
-/// The flag of a TLV that reaches beyond the packet.
+/// The flag M: a malformed TLV, which extends beyond the packet.
 const MALFORMED: u8 = 0x40;
 
-/// The flag of TLVs that no key vouches for.
+/// The flag I: the integrity check of the TLVs failed.
 const INTEGRITY: u8 = 0x20;
 
 /// The octets before a TLV's value.
 const HEADER: usize = 4;
 
-/// Turns a request's TLVs into its reply's: all as they came, but for the flags.
+/// Turns the TLVs of a request into those of its reply: unchanged except for the flags.
 ///
-/// Nothing can be told apart behind a malformed one, so that what follows it stays untouched. So do
-/// zeros to the end: they are no TLV (type 0 is reserved) but the padding of TWAMP Light (RFC 8762
-/// section 4.6).
+/// Octets after a malformed TLV cannot be parsed and stay unchanged. Zeros up to the end also stay
+/// unchanged: they are the padding of TWAMP Light (RFC 8762 section 4.6), not a TLV (type 0 is
+/// reserved).
 pub(super) fn answer(mut rest: &mut [u8]) {
     while let Some(tlv) = split(rest) {
         let (flags, kind) = (tlv.flags, tlv.kind);
@@ -39,11 +40,11 @@ pub(super) fn answer(mut rest: &mut [u8]) {
     }
 }
 
-/// The same, of an authenticated request, whose TLVs an HMAC TLV vouches for, with one for the
-/// reply. `request` and `reply` are the Sequence Numbers that they cover as well.
+/// The same for an authenticated request, whose TLVs an HMAC TLV authenticates. Writes the HMAC TLV
+/// of the reply. `request` and `reply` are the Sequence Numbers, which the HMACs cover as well.
 ///
-/// Where it is wrong, missing, or not the last but for Extra Padding, all are flagged, and nothing
-/// else is done to them. A single Extra Padding needs none.
+/// If the HMAC TLV is wrong or missing, or if a TLV other than Extra Padding follows it, all TLVs
+/// are flagged and otherwise unchanged. A single Extra Padding needs no HMAC TLV.
 pub(super) fn answer_authenticated(tlvs: &mut [u8], key: &Key, request: [u8; 4], reply: [u8; 4]) {
     let Some(place) = hmac(tlvs) else {
         if is_padding_alone(tlvs) {
@@ -71,7 +72,7 @@ pub(super) fn answer_authenticated(tlvs: &mut [u8], key: &Key, request: [u8; 4],
     }
 }
 
-/// One TLV, and what follows it: none where it reaches beyond the packet.
+/// One TLV, and the octets after it; `None` if it extends beyond the packet.
 struct Tlv<'p> {
     flags: &'p mut u8,
     kind: u8,
@@ -79,7 +80,7 @@ struct Tlv<'p> {
     rest: Option<&'p mut [u8]>,
 }
 
-/// The first TLV; none where there are but zeros.
+/// The first TLV; `None` if there are only zeros.
 fn split(octets: &mut [u8]) -> Option<Tlv<'_>> {
     if octets.iter().all(|&octet| octet == 0) {
         return None;
@@ -91,13 +92,13 @@ fn split(octets: &mut [u8]) -> Option<Tlv<'_>> {
             let rest = rest.get_mut(length..);
             Some(Tlv { flags, kind: *kind, length, rest })
         }
-        // Too short for a header: of no type that is known.
+        // Too short for a header, so its type is unknown.
         [flags, ..] => Some(Tlv { flags, kind: 0, length, rest: None }),
         [] => None,
     }
 }
 
-/// Flags every TLV as one that no key vouches for.
+/// Flags every TLV as failing the integrity check.
 fn flag(mut rest: &mut [u8]) {
     while let Some(tlv) = split(rest) {
         *tlv.flags = INTEGRITY;
@@ -109,7 +110,7 @@ fn flag(mut rest: &mut [u8]) {
     }
 }
 
-/// Where the HMAC TLV stands, if it stands where it must.
+/// The offset of the HMAC TLV, if it is in the required position.
 fn hmac(tlvs: &mut [u8]) -> Option<usize> {
     let (mut rest, mut place, mut found) = (&mut *tlvs, 0, None);
     while let Some(Tlv { kind, length, rest: next, .. }) = split(rest) {
@@ -125,7 +126,7 @@ fn hmac(tlvs: &mut [u8]) -> Option<usize> {
     found
 }
 
-/// Whether there is nothing, or one Extra Padding.
+/// Whether there is no TLV, or only one Extra Padding.
 fn is_padding_alone(tlvs: &mut [u8]) -> bool {
     split(tlvs).is_none_or(|Tlv { kind, rest, .. }| {
         kind == EXTRA_PADDING && rest.is_some_and(|rest| split(rest).is_none())
