@@ -225,7 +225,8 @@ impl Fleet {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Mono> {
         let due = self.due.front().map(|&(at, _)| at);
-        due.or_else(|| self.agenda.peek().map(|Reverse((at, _))| *at))
+        let due = due.or_else(|| self.agenda.peek().map(|Reverse((at, _))| *at));
+        due.into_iter().chain(self.routes.poll_timeout()).min()
     }
 
     /// Settles heartbeats whose timeout has expired at `now`, and finds the targets that have a

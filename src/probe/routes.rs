@@ -196,6 +196,12 @@ impl Routes {
         self.retired.len()
     }
 
+    /// When to call [`advance`](Self::advance) at the latest; `None` while no number is retired. The
+    /// prober of a target that is gone, with its key, is kept until then.
+    pub(super) fn poll_timeout(&self) -> Option<Mono> {
+        self.retired.first_key_value().map(|(&(until, _), _)| until)
+    }
+
     /// Frees the numbers that have been retired for long enough at `now`.
     pub(super) fn advance(&mut self, now: Mono) {
         self.now = now;

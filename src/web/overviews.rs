@@ -1,6 +1,9 @@
 //! One overview for all requests for the list: the probe is asked at most once a second.
+//!
+//! An overview is forgotten after that second, so that it does not keep what belongs to a removed
+//! target, such as its key.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -14,7 +17,9 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// The last overview.
 #[derive(Debug, Default)]
-pub(super) struct Overviews(Mutex<Option<(Mono, Arc<Overview>)>>);
+pub(super) struct Overviews(Arc<Last>);
+
+type Last = Mutex<Option<(Mono, Arc<Overview>)>>;
 
 impl Overviews {
     /// An overview that is at most a second old. Requests that come while one is being gathered
@@ -30,7 +35,17 @@ impl Overviews {
             return Ok(overview.clone());
         }
         let overview = Arc::new(source.glance().await?);
-        *last = Some((net::now().mono, overview.clone()));
+        let at = net::now().mono;
+        *last = Some((at, overview.clone()));
+        tokio::spawn(forget(Arc::downgrade(&self.0), at));
         Ok(overview)
+    }
+}
+
+/// Forgets the overview that was gathered at `at` once it is too old to be used.
+async fn forget(last: Weak<Last>, at: Mono) {
+    tokio::time::sleep(FRESH).await;
+    if let Some(last) = last.upgrade() {
+        last.lock().await.take_if(|(gathered, _)| *gathered == at);
     }
 }

@@ -8,6 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::session::Snapshot;
+use crate::wire::{FiledKey, Key, ProtocolOptions, StampOptions};
 
 impl Driven {
     fn add(&mut self, id: TargetId, text: &str, millis: u64) {
@@ -26,6 +27,25 @@ impl Driven {
     fn unmatched(&self, reason: UnmatchedReason) -> u64 {
         self.fleet.unmatched()[reason.index()]
     }
+}
+
+#[test]
+fn a_key_is_erased_once_the_session_number_of_its_last_user_is_free() {
+    let key = Key::from_hex("ab".repeat(16).as_bytes()).unwrap();
+    let filed = FiledKey::new("key", key);
+    let erased = Arc::downgrade(&filed.key);
+    let protocol = ProtocolOptions::Stamp(StampOptions { key: Some(filed) });
+    let mut driven = Driven::new(&[]);
+    let keyed = Target { protocol, ..target("stamp://192.0.2.1") };
+    driven.fleet.add(id(0), Arc::new(keyed), at(0).mono);
+    driven.run_to(999);
+    driven.fleet.remove(id(0), at(1_000).mono);
+    // Nobody has to ask: the fleet itself says when it has to be called next.
+    driven.run_to(60_999);
+    assert!(erased.upgrade().is_some(), "late answers are still recognised");
+    driven.run_to(61_000);
+    assert!(erased.upgrade().is_none());
+    assert_eq!(driven.fleet.poll_timeout(), None);
 }
 
 /// The same target with another address.
