@@ -45,6 +45,47 @@
 //! - No reply is longer than its request, and no reply is a request ([`wire`], [`responder`]).
 //! - Each worker owns its sockets and sessions. The packet path takes no lock and, once warm,
 //!   allocates nothing (`tests/allocation.rs`) except for replies that are held back.
+//!
+//! # Examples
+//!
+//! A responder and a probe in one process; `src/cli/demo.rs` is a longer example.
+//!
+//! ```
+//! use std::num::NonZeroUsize;
+//!
+//! use udp_heartbeat::config::{Config, parse_target};
+//! use udp_heartbeat::exposition::ResponderMetrics;
+//! use udp_heartbeat::probe::{Begin, Detail, Probe, RunOptions};
+//! use udp_heartbeat::responder::{self, Responder, Terms};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let metrics = ResponderMetrics::new();
+//! let any_port = ["127.0.0.1:0".parse()?];
+//! let responder =
+//!     Responder::bind(&any_port, &Terms::default(), NonZeroUsize::MIN, &metrics)?;
+//! let address = responder.local_addrs()[0];
+//! let _running = responder::spawn(responder)?;
+//!
+//! let config = Config::default();
+//! let target = parse_target(&format!("stamp://{address}"), &config.defaults)?;
+//! let config = config.with_targets([target])?;
+//! let options = RunOptions {
+//!     detail: Detail::Changes,
+//!     begin: Begin::AtOnce,
+//!     limit: Some(1),
+//!     workers: NonZeroUsize::MIN,
+//! };
+//! let (probe, _events) = Probe::start(config, options).await?;
+//! probe.settled().await;
+//!
+//! let sample = probe.sample().await?;
+//! let record = &sample.targets[0].session.record;
+//! assert_eq!((record.sent, record.received, record.lost), (1, 1, 0));
+//! # Ok(())
+//! # })
+//! # }
+//! ```
 
 // On other systems the crate is empty, so that this is the only compiler error.
 #[cfg(not(target_os = "linux"))]

@@ -74,6 +74,20 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
 ///
 /// # Errors
 /// The problems of the text, in the order of its lines.
+///
+/// # Examples
+/// ```
+/// use udp_heartbeat::config;
+///
+/// let text = "targets:\n  - {name: fra-edge, address: \"192.0.2.1:862\", protocol: stamp}\n";
+/// let config = config::parse("probe.yml", text)?;
+/// assert_eq!(config.targets[0].name, "fra-edge");
+/// assert_eq!(config.targets[0].interval.as_secs(), 1);
+///
+/// let problems = config::parse("probe.yml", "targets:\n  - {adress: fra}\n").unwrap_err();
+/// assert!(problems.to_string().contains("did you mean address?"));
+/// # Ok::<(), config::Problems>(())
+/// ```
 pub fn parse(file: &str, text: &str) -> Result<Config, Problems> {
     if text.len() > MAX_OCTETS {
         return Err(Problems::of_file(file, FileError::TooLarge.to_string()));

@@ -23,6 +23,24 @@
 //!
 //! Several protocols share a responder's port. They are asked in the order of their [`Rank`]: STAMP
 //! has no magic number and accepts almost any datagram, so it is asked last.
+//!
+//! # Examples
+//! ```
+//! use udp_heartbeat::model::Wall;
+//! use udp_heartbeat::wire::{self, Arrived, Request};
+//!
+//! let now = Wall::from_nanos(1_767_225_600_000_000_000);
+//! let prober = wire::by_name("ping").unwrap().default_options().prober(0);
+//! let mut request = Vec::new();
+//! prober.encode(&Request::new(0, 4, now), &mut request);
+//! assert_eq!(request, b"Ping 5 Thu Jan  1 00:00:00 2026");
+//!
+//! let recognised = wire::recognise(&request, now).unwrap();
+//! let mut reply = Vec::new();
+//! recognised.reflect(Arrived::new(now, None), now, &mut reply);
+//! assert_eq!(reply, b"PING 5 THU JAN  1 00:00:00 2026");
+//! assert_eq!(prober.decode(&reply).unwrap().sequence, 4);
+//! ```
 
 mod dns;
 mod heartbeat;
