@@ -257,8 +257,11 @@ impl<'t> Tree<'t> {
     fn add(&mut self, anchor: usize, part: Part<'t>) -> Result<(), Finding> {
         self.values += 1;
         if self.values > self.max_values {
-            let message = format_args!("has more than {} values", self.max_values);
-            return Err(Finding::of_file(part.node.at, message));
+            let at = part.node.at;
+            return Err(Finding::of_file(
+                at,
+                format_args!("has more than {} values", self.max_values),
+            ));
         }
         if anchor != 0 {
             self.anchors.insert(anchor, part.clone());
