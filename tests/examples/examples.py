@@ -248,7 +248,7 @@ def units(lab, block):
         (system / f"{name}.service").write_text(unit.replace("/usr/local/bin", f"{TOP}/target/debug"))
 
     page = re.sub(r"\s+", " ", (TOP / block.page).read_text())
-    rated = re.search(r"rates the probe's unit ([\d.]+) and the responder's ([\d.]+), of 10", page)
+    rated = re.search(r"exposure levels of ([\d.]+) for the probe's unit and ([\d.]+) for the responder's", page)
     check(rated, "deployment.md does not say how systemd rates the units")
     for span in lab.spans:
         if span.text == "systemd-analyze security":

@@ -59,7 +59,7 @@ def queries(lab, prometheus_yml, impairments, ledger, promql):
         return states == dict.fromkeys(DOWN, "down") | dict.fromkeys({*UP, *IMPAIRED}, "up")
     wait_for("every target is up or down as it must be", settled)
     # A late heartbeat makes the figures unreliable for a minute, hence two.
-    down = asked["Down, and the probe's figures are reliable."]
+    down = asked["Targets that are down according to a reliable probe."]
     wait_for(f"{down} shows what is down", lambda: lab.by_target(down) == dict.fromkeys(DOWN, 0),
              patience=2 * PATIENCE)
 
@@ -148,7 +148,7 @@ class Comparison:
             "Mean delay variation between consecutive heartbeats.": self.variation,
             "Availability over 30 days, from 0 to 1.": self.availability,
             "Seconds of downtime in the last 30 days.": self.downtime,
-            "Down, and the probe's figures are reliable.": lambda text: None,
+            "Targets that are down according to a reliable probe.": lambda text: None,
             "The host is up, and nothing listens on the port.": self.closed,
             "Offset of the far clock, if both directions take equally long.": self.offset,
         }
