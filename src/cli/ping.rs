@@ -286,7 +286,7 @@ pub(super) fn summarize(report: &PingDocument, mut out: impl Write) -> io::Resul
     Ok(())
 }
 
-/// Statistics of these round-trip delays, or `None` if there are none.
+/// Statistics of these round-trip delays; `None` for an empty slice.
 fn delays(mut rtts: Vec<Duration>) -> Option<DelaysDocument> {
     rtts.sort_unstable();
     let (min, max) = (rtts.first()?, rtts.last()?);

@@ -63,7 +63,7 @@ impl<W: io::Write> FamilyWriter<W> {
         Self { out, text, labels: String::new(), bounds: Vec::new() }
     }
 
-    /// Writes a family with the series that `each` pushes; writes nothing if there are none.
+    /// Writes a family with the series that `each` pushes, and nothing if `each` pushes no series.
     pub(super) fn family(
         &mut self,
         family: &Family,

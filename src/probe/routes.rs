@@ -103,15 +103,15 @@ impl Routes {
         Some(Route { peer, session })
     }
 
-    /// Target `id`, which sends by `prober`, waits for a session number at `peer`, where there is none
-    /// for it.
+    /// Lets target `id` wait for a session number at `peer`. All numbers that replies to `prober` can
+    /// distinguish are in use there.
     pub(super) fn wait(&mut self, id: TargetId, peer: SocketAddr, prober: &Arc<dyn Prober>) {
         if let Some(group) = self.group(peer, prober) {
             group.waiting.insert(id);
         }
     }
 
-    /// Target `id` does not [wait](Self::wait) at `peer` any more.
+    /// Ends the [wait](Self::wait) of target `id` at `peer`.
     pub(super) fn stop_waiting(
         &mut self,
         id: TargetId,

@@ -30,8 +30,7 @@ const ROWS: usize = 4;
 const WIDTH: usize = 1 << WIDTH_BITS;
 const WIDTH_BITS: usize = 14;
 
-/// The depth of a bucket in time: a burst may have as many requests as the limit admits in one
-/// second.
+/// The depth of a bucket in time: a burst may contain the requests of one second at the limit.
 const DEPTH: Duration = Duration::from_secs(1);
 
 /// Admits datagrams of each source prefix up to a rate. Threads share it without a lock.

@@ -87,7 +87,7 @@ struct Share {
 }
 
 impl Responder {
-    /// Binds to all of `addresses`, or to the [`DEFAULT_ADDRESSES`] if there are none. On a host
+    /// Binds to all of `addresses`, or to the [`DEFAULT_ADDRESSES`] if the list is empty. On a host
     /// without IPv6, it leaves out the default IPv6 address and logs a warning.
     ///
     /// The kernel spreads requests over `threads` by their addresses and ports (`SO_REUSEPORT`,

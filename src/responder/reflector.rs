@@ -120,8 +120,8 @@ impl Reflector {
     /// Handles a datagram that arrived at the listener with this index. Passes the copies of its
     /// reply that leave at once to `send`: none, one or two.
     ///
-    /// t2 is the kernel's receive timestamp, or `now` if there is none. t3 is `now`, so read the
-    /// clock for each datagram.
+    /// t2 is the kernel's receive timestamp, or `now` without one. t3 is `now`, so read
+    /// the clock for each datagram.
     pub fn handle(
         &mut self,
         datagram: &Datagram<'_>,

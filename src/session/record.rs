@@ -219,7 +219,7 @@ impl Histogram {
         self.sum
     }
 
-    /// The mean of values in nanoseconds; `None` if there are none.
+    /// The mean of values in nanoseconds; `None` without values.
     #[must_use]
     pub fn mean(&self) -> Option<Duration> {
         self.sum.checked_div(self.count()).map(Duration::from_nanos)

@@ -24,7 +24,7 @@ pub trait ImpairmentControl: Send + Sync {
     /// What is wrong with the JSON, for the person who wrote it. Nothing is changed then.
     fn change(&self, json: &str) -> Result<(), String>;
 
-    /// Each impairment in words; empty if there are none.
+    /// Each impairment in words; empty without impairments.
     fn in_words(&self) -> Vec<String>;
 }
 

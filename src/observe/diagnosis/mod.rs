@@ -45,7 +45,8 @@ pub struct Evidence {
     pub at: Wall,
     /// The evidence from its session.
     pub symptoms: Symptoms,
-    /// The address to which heartbeats go; `None` while there is none.
+    /// The address to which heartbeats go; `None` if the name is unresolved, or if no session
+    /// number is free at its address.
     pub endpoint: Option<SocketAddr>,
     /// Whether the last lookup of the name succeeded; always true for a literal address.
     pub resolved: bool,
