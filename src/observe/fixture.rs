@@ -172,11 +172,7 @@ pub(crate) fn overview(sample: &ProbeSample) -> Overview {
         target: sample.target.clone(),
         glance: glance(sample),
     };
-    Overview {
-        targets: sample.targets.iter().map(glance).collect(),
-        impaired: sample.impaired,
-        config_loaded: sample.config_loaded,
-    }
+    Overview { targets: sample.targets.iter().map(glance).collect(), impaired: sample.impaired }
 }
 
 fn glance(sample: &TargetSample) -> Glance {
@@ -216,7 +212,6 @@ pub(crate) fn probe(targets: Vec<TargetSample>) -> ProbeSample {
         timestamps: [3, 1],
         unmatched: [12, 13],
         impaired: false,
-        config_loaded: true,
         at: NOW + Duration::from_secs(192),
         config_loaded_at: NOW,
     }

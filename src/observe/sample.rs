@@ -27,8 +27,6 @@ pub struct ProbeSample {
     pub unmatched: [u64; UnmatchedReason::COUNT],
     /// Whether the probe is impaired: its figures are unreliable at present.
     pub impaired: bool,
-    /// Whether the last (re)load of the configuration succeeded.
-    pub config_loaded: bool,
     /// When the figures were gathered.
     pub at: Wall,
     /// When the configuration in force was loaded.
@@ -94,8 +92,6 @@ pub struct Overview {
     pub targets: Vec<TargetGlance>,
     /// Whether the probe is impaired: its figures are unreliable at present.
     pub impaired: bool,
-    /// Whether the last (re)load of the configuration succeeded.
-    pub config_loaded: bool,
 }
 
 /// The figures of one target in a list.

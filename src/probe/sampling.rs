@@ -39,7 +39,7 @@ impl Probe {
         let impaired = answers.iter().any(|answer| answer.impaired);
         let glances = answers.into_iter().map(|answer| answer.targets);
         let targets = self.state().roster.arrange(glances);
-        Ok(Overview { targets, impaired, config_loaded: true })
+        Ok(Overview { targets, impaired })
     }
 
     /// The details of the targets of these names, in this order; unknown names are left out.
@@ -114,7 +114,6 @@ fn whole(state: &State, samples: Vec<WorkerSample>) -> Option<ProbeSample> {
         timestamps: first.timestamps,
         unmatched: first.unmatched,
         impaired: first.impaired,
-        config_loaded: true,
         at: net::now().wall,
         config_loaded_at: *loaded_at,
     };

@@ -293,7 +293,6 @@ impl Stream {
             timestamps: [0; 2],
             unmatched: self.fleet.unmatched(),
             impaired: false,
-            config_loaded: true,
             at: self.now.wall,
             config_loaded_at: START.wall,
         }

@@ -160,9 +160,6 @@ impl List {
             notices
                 .push("The probe itself is late or drops datagrams: its figures are not reliable.");
         }
-        if !self.overview.config_loaded {
-            notices.push("The last reload failed: the previous configuration is in use.");
-        }
         notices
     }
 

@@ -206,8 +206,6 @@ fn the_list_warns_of_an_impaired_probe_and_an_old_configuration() {
     assert_eq!(of_class(&list(&samples(1), ""), "notice"), 0);
     let impaired = list_of(&samples(1), "", |overview| overview.impaired = true);
     assert!(text(&impaired).contains("its figures are not reliable"));
-    let outdated = list_of(&samples(1), "", |overview| overview.config_loaded = false);
-    assert!(text(&outdated).contains("the previous configuration is in use"));
 }
 
 #[test]
