@@ -49,12 +49,20 @@ struct Sharers {
     /// The prober of the first target, which decodes for all of them.
     prober: Arc<dyn Prober>,
     places: Vec<Place>,
-    /// How many of `places` are free.
-    free: usize,
-    /// How many of `places` are retired.
-    retired: usize,
-    /// How many of `places` are former.
-    former: usize,
+    /// How many of `places` a target has.
+    owned: usize,
+    /// The sum of the numbers of these places. With one, this is its number.
+    owned_sum: u64,
+    /// Most groups never need it.
+    spare: Option<Box<Spare>>,
+}
+
+/// The session numbers that a new target can have, and the targets that wait for one.
+#[derive(Debug, Default)]
+struct Spare {
+    free: BTreeSet<u32>,
+    retired: BTreeSet<u32>,
+    former: BTreeSet<u32>,
     /// Targets without a place, because none was spare.
     waiting: BTreeSet<TargetId>,
 }
@@ -107,7 +115,7 @@ impl Routes {
     /// distinguish are in use there.
     pub(super) fn wait(&mut self, id: TargetId, peer: SocketAddr, prober: &Arc<dyn Prober>) {
         if let Some(group) = self.group(peer, prober) {
-            group.waiting.insert(id);
+            group.spare_mut().waiting.insert(id);
         }
     }
 
@@ -119,7 +127,7 @@ impl Routes {
         prober: &Arc<dyn Prober>,
     ) {
         if let Some(group) = self.group(peer, prober) {
-            group.waiting.remove(&id);
+            group.spare_mut().waiting.remove(&id);
             self.tidy(peer);
         }
     }
@@ -130,7 +138,7 @@ impl Routes {
         while let Some(&peer) = self.vacancies.first() {
             let groups = self.peers.get_mut(&peer).into_iter().flatten();
             let mut vacant = groups.filter(|group| group.has_spare());
-            if let Some(id) = vacant.find_map(|group| group.waiting.pop_first()) {
+            if let Some(id) = vacant.find_map(Sharers::pop_waiting) {
                 return Some((id, peer));
             }
             self.vacancies.remove(&peer);
@@ -143,7 +151,7 @@ impl Routes {
     pub(super) fn has_vacancy(&mut self) -> bool {
         while let Some(peer) = self.vacancies.first() {
             let groups = self.peers.get(peer).map_or(&[][..], Vec::as_slice);
-            if groups.iter().any(|group| group.has_spare() && !group.waiting.is_empty()) {
+            if groups.iter().any(|group| group.has_spare() && group.has_waiting()) {
                 return true;
             }
             self.vacancies.pop_first();
@@ -221,12 +229,11 @@ impl Routes {
     /// Changes the place of `route` from `from` to `to`; false if it is not `from`.
     fn change(&mut self, route: Route, prober: &Arc<dyn Prober>, from: Place, to: Place) -> bool {
         let Some(group) = self.group(route.peer, prober) else { return false };
-        let place = route.session as usize;
-        if group.places.get(place) != Some(&from) {
+        if group.places.get(route.session as usize) != Some(&from) {
             return false;
         }
-        group.set(place, to);
-        if !group.waiting.is_empty() && group.has_spare() {
+        group.set(route.session, to);
+        if group.has_waiting() && group.has_spare() {
             self.vacancies.insert(route.peer);
         }
         self.tidy(route.peer);
@@ -241,7 +248,7 @@ impl Routes {
     /// Forgets the groups at an address that no target needs any more.
     fn tidy(&mut self, peer: SocketAddr) {
         let Some(groups) = self.peers.get_mut(&peer) else { return };
-        groups.retain(|group| group.free < group.places.len() || !group.waiting.is_empty());
+        groups.retain(Sharers::is_needed);
         if groups.is_empty() {
             self.peers.remove(&peer);
         }
@@ -250,7 +257,7 @@ impl Routes {
     /// The groups of targets at an address, if there are any.
     fn probed(&self, peer: SocketAddr) -> Option<&[Sharers]> {
         let groups = self.peers.get(&peer)?;
-        groups.iter().any(|group| !group.is_deserted()).then_some(groups)
+        groups.iter().any(|group| group.owned > 0).then_some(groups)
     }
 
     /// The target of `datagram` from `peer`.
@@ -300,7 +307,7 @@ impl Routes {
         let groups = self.probed(peer).ok_or(UnmatchedReason::UnknownAddress)?;
         let session = |group: &Sharers| group.prober.quoted_session(quote);
         let is_retired = |group: &Sharers| {
-            group.retired > 0 && session(group).is_some_and(|session| group.is_retired(session))
+            group.has_retired() && session(group).is_some_and(|session| group.is_retired(session))
         };
         if groups.iter().any(is_retired) {
             return Err(UnmatchedReason::UnknownSession);
@@ -313,68 +320,97 @@ impl Routes {
 
 impl Sharers {
     fn new(prober: Arc<dyn Prober>) -> Self {
-        Self {
-            prober,
-            places: Vec::with_capacity(1),
-            free: 0,
-            retired: 0,
-            former: 0,
-            waiting: BTreeSet::new(),
-        }
+        Self { prober, places: Vec::with_capacity(1), owned: 0, owned_sum: 0, spare: None }
     }
 
     fn is_shared_with(&self, prober: &Arc<dyn Prober>) -> bool {
         self.prober.shares_replies_with(&**prober)
     }
 
+    fn spare_mut(&mut self) -> &mut Spare {
+        self.spare.get_or_insert_default()
+    }
+
     /// Takes a session number for target `id`, which sends with `prober`: a free number, a new one,
     /// or, if there are no more, a retired number or the former number of another target. A
     /// misattributed late answer is better than a target that sends nothing.
     fn take_place(&mut self, id: TargetId, prober: &Arc<dyn Prober>) -> Option<u32> {
-        let is_spare = if self.free > 0 {
-            |place: &Place| matches!(place, Place::Free)
-        } else if self.places.len() <= self.prober.max_session() as usize {
+        let spare = self.spare.as_deref();
+        let first = |numbers: fn(&Spare) -> &BTreeSet<u32>| numbers(spare?).first().copied();
+        let session = first(|spare| &spare.free)
+            .or_else(|| self.next_session())
+            .or_else(|| first(|spare| &spare.retired))
+            .or_else(|| first(|spare| &spare.former))?;
+        if session as usize == self.places.len() {
             self.places.push(Place::Taken(id));
-            return u32::try_from(self.places.len() - 1).ok();
-        } else if self.retired > 0 {
-            |place: &Place| matches!(place, Place::Retired)
-        } else if self.former > 0 {
-            |place: &Place| matches!(place, Place::Former(_))
+            self.own(session);
         } else {
-            return None;
-        };
-        let place = self.places.iter().position(is_spare)?;
-        self.set(place, Place::Taken(id));
+            self.set(session, Place::Taken(id));
+        }
         if self.places.len() == 1 {
             // This is the only target of the group, and its prober may have another secret.
             self.prober = prober.clone();
         }
-        u32::try_from(place).ok()
+        Some(session)
+    }
+
+    /// The session number after all present ones, if replies can carry it.
+    fn next_session(&self) -> Option<u32> {
+        let next = u32::try_from(self.places.len()).ok()?;
+        (next <= self.prober.max_session()).then_some(next)
     }
 
     /// Whether a target that comes gets a session number.
     fn has_spare(&self) -> bool {
-        self.free + self.retired + self.former > 0
-            || self.places.len() <= self.prober.max_session() as usize
+        self.spare.as_deref().is_some_and(Spare::has_session) || self.next_session().is_some()
     }
 
-    fn set(&mut self, place: usize, to: Place) {
-        let from = std::mem::replace(&mut self.places[place], to);
-        if let Some(count) = self.count(from) {
-            *count -= 1;
+    fn has_waiting(&self) -> bool {
+        self.spare.as_deref().is_some_and(|spare| !spare.waiting.is_empty())
+    }
+
+    fn pop_waiting(&mut self) -> Option<TargetId> {
+        self.spare.as_deref_mut()?.waiting.pop_first()
+    }
+
+    fn has_retired(&self) -> bool {
+        self.spare.as_deref().is_some_and(|spare| !spare.retired.is_empty())
+    }
+
+    /// Whether a target has a number or waits for one, or a number is retired.
+    fn is_needed(&self) -> bool {
+        self.owned > 0 || self.has_retired() || self.has_waiting()
+    }
+
+    fn set(&mut self, session: u32, to: Place) {
+        let from = std::mem::replace(&mut self.places[session as usize], to);
+        if from.target().is_some() {
+            self.owned -= 1;
+            self.owned_sum -= u64::from(session);
         }
-        if let Some(count) = self.count(to) {
-            *count += 1;
+        if let Some(sessions) = self.spares_of(from) {
+            sessions.remove(&session);
+        }
+        if to.target().is_some() {
+            self.own(session);
+        }
+        if let Some(sessions) = self.spares_of(to) {
+            sessions.insert(session);
         }
     }
 
-    /// The counter of places like this one, if there is one.
-    fn count(&mut self, place: Place) -> Option<&mut usize> {
+    fn own(&mut self, session: u32) {
+        self.owned += 1;
+        self.owned_sum += u64::from(session);
+    }
+
+    /// The spare session numbers in the same state as `place`; `None` if it is not spare.
+    fn spares_of(&mut self, place: Place) -> Option<&mut BTreeSet<u32>> {
         match place {
-            Place::Free => Some(&mut self.free),
             Place::Taken(_) => None,
-            Place::Former(_) => Some(&mut self.former),
-            Place::Retired => Some(&mut self.retired),
+            Place::Free => Some(&mut self.spare_mut().free),
+            Place::Former(_) => Some(&mut self.spare_mut().former),
+            Place::Retired => Some(&mut self.spare_mut().retired),
         }
     }
 
@@ -386,15 +422,19 @@ impl Sharers {
         self.places.get(session as usize).and_then(Place::target)
     }
 
+    /// The target of the group, if it has exactly one.
     fn only(&self) -> Option<TargetId> {
-        if self.places.len() - self.free - self.retired != 1 {
+        if self.owned != 1 {
             return None;
         }
-        self.places.iter().find_map(Place::target)
+        self.target(u32::try_from(self.owned_sum).ok()?)
     }
+}
 
-    fn is_deserted(&self) -> bool {
-        self.places.len() == self.free + self.retired
+impl Spare {
+    fn has_session(&self) -> bool {
+        let Self { free, retired, former, waiting: _ } = self;
+        [free, retired, former].into_iter().any(|sessions| !sessions.is_empty())
     }
 }
 
@@ -409,7 +449,7 @@ impl Place {
 
 /// The target at an address that only one target has.
 fn sole(groups: &[Sharers]) -> Option<TargetId> {
-    let mut shared = groups.iter().filter(|group| !group.is_deserted());
+    let mut shared = groups.iter().filter(|group| group.owned > 0);
     let group = shared.next()?;
     if shared.next().is_some() { None } else { group.only() }
 }
