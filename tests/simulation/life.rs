@@ -64,7 +64,7 @@ pub(crate) struct Life {
 
 #[derive(Debug, Clone, Copy)]
 struct Beat {
-    fate: Fate,
+    outcome: BeatOutcome,
     /// When it left, for one that did, and in which stay at an address.
     at: Moment,
     stay: u64,
@@ -74,7 +74,7 @@ struct Beat {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum BeatOutcome {
     Unsent(UnsentReason),
     InFlight,
     Received,
@@ -200,12 +200,12 @@ impl Life {
         conditions: &Conditions,
         rtt_buckets: &[f64],
     ) -> Figures {
-        let unsent = std::array::from_fn(|n| self.count(Fate::Unsent(UnsentReason::ALL[n])));
-        let lost = self.count(Fate::Lost) + self.count(Fate::Late);
-        let in_flight = self.count(Fate::InFlight);
+        let unsent = std::array::from_fn(|n| self.count(BeatOutcome::Unsent(UnsentReason::ALL[n])));
+        let lost = self.count(BeatOutcome::Lost) + self.count(BeatOutcome::Late);
+        let in_flight = self.count(BeatOutcome::InFlight);
         let unsent_in_all: u64 = unsent.iter().sum();
         let bounds: Vec<u64> = rtt_buckets.iter().map(|&bound| nanoseconds(bound)).collect();
-        let received = self.count(Fate::Received);
+        let received = self.count(BeatOutcome::Received);
         let tells_turnaround = self.target.protocol.name() == "stamp";
         let turnarounds = if tells_turnaround { received } else { 0 };
         let changes_to =
@@ -215,7 +215,7 @@ impl Life {
             received,
             lost,
             in_flight,
-            late: self.count(Fate::Late),
+            late: self.count(BeatOutcome::Late),
             duplicates: self.duplicates,
             reordered: self.reordered,
             unsent,
@@ -250,11 +250,11 @@ impl Life {
         let mut bursts = Vec::new();
         let mut lost = 0;
         for beat in &self.beats {
-            match beat.fate {
-                Fate::InFlight => break,
-                Fate::Unsent(_) => {}
-                Fate::Lost | Fate::Late => lost += 1,
-                Fate::Received => {
+            match beat.outcome {
+                BeatOutcome::InFlight => break,
+                BeatOutcome::Unsent(_) => {}
+                BeatOutcome::Lost | BeatOutcome::Late => lost += 1,
+                BeatOutcome::Received => {
                     bursts.extend((lost > 0).then_some(lost));
                     lost = 0;
                 }
@@ -267,13 +267,14 @@ impl Life {
     /// `came` tells which came there. None while those answered have the numbers that they would
     /// have been given by their sender.
     pub(crate) fn one_way_lost(&self, came: impl Fn(u64) -> bool) -> [u64; Direction::COUNT] {
-        let is_answered = |beat: &Beat| matches!(beat.fate, Fate::Received | Fate::Late);
+        let is_answered =
+            |beat: &Beat| matches!(beat.outcome, BeatOutcome::Received | BeatOutcome::Late);
         let Some(first) = self.beats.iter().position(is_answered) else { return [0; 2] };
         let end = self.beats.iter().rposition(is_answered).unwrap_or(first);
         if (0..end).all(|n| came(n as u64)) {
             return [0; 2];
         }
-        let between = (first..end).filter(|&n| self.beats[n].fate == Fate::Lost);
+        let between = (first..end).filter(|&n| self.beats[n].outcome == BeatOutcome::Lost);
         let mut lost = [0; Direction::COUNT];
         for n in between {
             let way = if came(n as u64) { Direction::Backward } else { Direction::Forward };
@@ -290,8 +291,8 @@ impl Life {
         down.map(|(verdict, end)| end.since(verdict.at)).sum()
     }
 
-    fn count(&self, fate: Fate) -> u64 {
-        self.beats.iter().filter(|beat| beat.fate == fate).count() as u64
+    fn count(&self, outcome: BeatOutcome) -> u64 {
+        self.beats.iter().filter(|beat| beat.outcome == outcome).count() as u64
     }
 
     fn state(&self) -> Option<State> {
@@ -305,11 +306,13 @@ impl Life {
 
     /// Whether it has gone, its name cannot be resolved, or a heartbeat has been settled that had an address.
     pub(crate) fn has_shown_itself(&self) -> bool {
-        let has_settled = |beat: &Beat| match beat.fate {
-            Fate::Unsent(UnsentReason::Skipped | UnsentReason::Unresolved) | Fate::InFlight => {
-                false
-            }
-            Fate::Unsent(_) | Fate::Received | Fate::Lost | Fate::Late => true,
+        let has_settled = |beat: &Beat| match beat.outcome {
+            BeatOutcome::Unsent(UnsentReason::Skipped | UnsentReason::Unresolved)
+            | BeatOutcome::InFlight => false,
+            BeatOutcome::Unsent(_)
+            | BeatOutcome::Received
+            | BeatOutcome::Lost
+            | BeatOutcome::Late => true,
         };
         self.has_gone
             || self.whereabouts.lookup == Lookup::Failed
@@ -318,7 +321,7 @@ impl Life {
 
     /// Whether no answer is waited for.
     pub(crate) fn is_settled(&self) -> bool {
-        self.has_gone || self.count(Fate::InFlight) == 0
+        self.has_gone || self.count(BeatOutcome::InFlight) == 0
     }
 
     /// The transmit timestamp of a heartbeat has come, which counts where the answer has not.
@@ -375,8 +378,8 @@ impl Life {
         }
         let (skipped, at) = (newest - self.beats.len(), due(newest));
         let stay = self.whereabouts.present.map_or(0, |place| place.stay);
-        let beat = |fate, at| Beat { fate, at, stay, is_stamped: false, rtt: 0 };
-        self.beats.resize(newest, beat(Fate::Unsent(UnsentReason::Skipped), now));
+        let beat = |outcome, at| Beat { outcome, at, stay, is_stamped: false, rtt: 0 };
+        self.beats.resize(newest, beat(BeatOutcome::Unsent(UnsentReason::Skipped), now));
         let (handed_over, leaving, refused) = match self.whereabouts.present {
             None => (false, now, Some(UnsentReason::Unresolved)),
             Some(place) if !conditions.has(Family::of(place.address)) => {
@@ -384,7 +387,7 @@ impl Life {
             }
             Some(_) => (true, outcome.leaving, outcome.refused),
         };
-        self.beats.push(beat(refused.map_or(Fate::InFlight, Fate::Unsent), leaving));
+        self.beats.push(beat(refused.map_or(BeatOutcome::InFlight, BeatOutcome::Unsent), leaving));
         if let Some(reason) = refused {
             let (sequence, verdicts) = (self.newest(), self.verdicts.len());
             told.push((leaving.wall, Happening::Unsent { sequence, reason }));
@@ -428,13 +431,13 @@ impl Life {
             assert!(is_forgotten, "no scenario may ask what is remembered of {behind} back");
             return self.refuse(InvalidReason::Expired);
         }
-        if matches!(beat.fate, Fate::Unsent(_)) {
+        if matches!(beat.outcome, BeatOutcome::Unsent(_)) {
             return self.refuse(InvalidReason::UnknownSequence);
         }
         if second.is_some_and(|second| second != beat.at.wall.as_nanos() / 1_000_000_000) {
             return self.refuse(InvalidReason::Mismatch);
         }
-        if matches!(beat.fate, Fate::Received | Fate::Late) {
+        if matches!(beat.outcome, BeatOutcome::Received | BeatOutcome::Late) {
             self.duplicates += 1;
             return Answered::Duplicate { sequence };
         }
@@ -448,12 +451,12 @@ impl Life {
         // Without the kernel's word, it arrived when it was read.
         let at = if conditions.has_receive_stamps { seen.arrival.at } else { seen.read.mono };
         let after = at.since(beat.at.mono);
-        if beat.fate == Fate::InFlight && after <= self.target.timeout {
+        if beat.outcome == BeatOutcome::InFlight && after <= self.target.timeout {
             let rtt = self.receive(sequence, travelled, at, seen, conditions);
             return Answered::InTime { sequence, rtt: Duration::from_nanos(rtt) };
         }
-        self.beats[index(sequence)].fate = Fate::Late;
-        if beat.fate == Fate::InFlight {
+        self.beats[index(sequence)].outcome = BeatOutcome::Late;
+        if beat.outcome == BeatOutcome::InFlight {
             self.judge(index(sequence), false, seen.read.mono, seen.read.wall);
         }
         Answered::Late { sequence, after }
@@ -485,7 +488,7 @@ impl Life {
         {
             self.ipdvs.push(rtt.abs_diff(self.beats[index(before)].rtt));
         }
-        self.beats[index(sequence)].fate = Fate::Received;
+        self.beats[index(sequence)].outcome = BeatOutcome::Received;
         self.beats[index(sequence)].rtt = rtt;
         self.newest_in_time = self.newest_in_time.max(Some(sequence));
         // A stamp of a round in or before which the clock jumped places the datagram and tells no time.
@@ -502,15 +505,16 @@ impl Life {
     pub(crate) fn expire(&mut self, now: Moment, told: &mut Vec<Told>) -> Option<Mono> {
         let verdicts = self.verdicts.len();
         let mut first = None;
-        while self.beats.get(self.settled).is_some_and(|beat| beat.fate != Fate::InFlight) {
+        while self.beats.get(self.settled).is_some_and(|beat| beat.outcome != BeatOutcome::InFlight)
+        {
             self.settled += 1;
         }
         for n in self.settled..self.beats.len() {
-            let Beat { fate, at, .. } = self.beats[n];
+            let Beat { outcome, at, .. } = self.beats[n];
             let deadline = at.mono + self.target.timeout;
-            if fate == Fate::InFlight && now.mono >= deadline {
+            if outcome == BeatOutcome::InFlight && now.mono >= deadline {
                 first = first.or(Some(deadline.max(self.retuned)));
-                self.beats[n].fate = Fate::Lost;
+                self.beats[n].outcome = BeatOutcome::Lost;
                 told.push((now.wall, Happening::Lost { sequence: n as u64 }));
                 self.judge(n, false, now.mono, now.wall);
             }
@@ -525,10 +529,10 @@ impl Life {
         let newer = self.newest_in_time.map_or(0, |newest| index(newest) + 1);
         let (mut longest, mut run) = (0, 0);
         for beat in &self.beats[newer..] {
-            match beat.fate {
-                Fate::Unsent(UnsentReason::Skipped) => {}
-                Fate::InFlight | Fate::Received => run = 0,
-                Fate::Unsent(_) | Fate::Lost | Fate::Late => run += 1,
+            match beat.outcome {
+                BeatOutcome::Unsent(UnsentReason::Skipped) => {}
+                BeatOutcome::InFlight | BeatOutcome::Received => run = 0,
+                BeatOutcome::Unsent(_) | BeatOutcome::Lost | BeatOutcome::Late => run += 1,
             }
             longest = longest.max(run);
         }
