@@ -387,7 +387,7 @@ proptest! {
         let fits = |name: &String| ![".", ".."].contains(&name.as_str()) && !name.trim().is_empty() && !name.contains(char::is_control);
         let valid = names.iter().all(fits)
             && !names.iter().chain(labels.values()).any(|text| text.contains(separator))
-            && config::in_flight(Duration::from_nanos(interval), Duration::from_nanos(timeout)).is_ok();
+            && config::in_flight(udp_heartbeat::wire::DEFAULT_PROTOCOL, Duration::from_nanos(interval), Duration::from_nanos(timeout)).is_ok();
         // JSON may contain characters that YAML does not allow.
         let file = file.to_string();
         let foreign = |c: char| c.is_control() || matches!(c, '\u{feff}' | '\u{fffe}' | '\u{ffff}');

@@ -69,7 +69,7 @@ fn target(args: &Args) -> anyhow::Result<Target> {
     target.interval = args.interval.duration();
     target.timeout = args.timeout.duration();
     target.misses = args.misses;
-    config::in_flight(target.interval, target.timeout)?;
+    config::in_flight(target.protocol.protocol(), target.interval, target.timeout)?;
     Ok(target)
 }
 

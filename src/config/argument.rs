@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::address::{self, Address, AddressError};
 use super::key::{KeyFile, absolute};
 use super::scalars::{UnknownProtocol, foreign_option, protocol};
-use super::target::{Defaults, Target};
+use super::target::{Defaults, Target, TooManyInFlight, in_flight};
 use crate::wire::{FiledKey, OptionSource};
 
 /// Why a text does not describe a target.
@@ -21,6 +21,9 @@ pub enum TargetError {
     /// The protocol does not have an option, or its value is invalid; the message.
     #[error("{0}")]
     Option(String),
+    /// The timeout of the defaults is too long for the protocol.
+    #[error(transparent)]
+    InFlight(#[from] TooManyInFlight),
 }
 
 /// Reads a target of the command line, `[PROTOCOL://]HOST[:PORT]`.
@@ -28,7 +31,7 @@ pub enum TargetError {
 /// Its name is `text`; settings that are not in the text come from `defaults`.
 ///
 /// # Errors
-/// If the protocol is unknown or the address is invalid.
+/// If the protocol is unknown, the address is invalid, or the timeout is too long for the protocol.
 pub fn parse_target(text: &str, defaults: &Defaults) -> Result<Target, TargetError> {
     parse_target_with(text, &[], defaults)
 }
@@ -51,6 +54,7 @@ pub fn parse_target_with(
     if let Some((key, _)) = options.iter().find(|(key, _)| !protocol.keys().contains(key)) {
         return Err(TargetError::Option(foreign_option(key, protocol)));
     }
+    in_flight(protocol, defaults.interval, defaults.timeout)?;
     let mut source = Arguments { options, wrong: None };
     let protocol = protocol.options(&mut source);
     match source.wrong {
@@ -94,6 +98,8 @@ impl OptionSource for Arguments<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -127,6 +133,18 @@ mod tests {
             r#"unknown protocol "http" (known: heartbeat, ping, stamp, dns)"#
         );
         assert_eq!(error("stamp://"), r#"no host in """#);
+    }
+
+    #[test]
+    fn a_timeout_that_is_too_long_for_the_protocol_is_refused() {
+        let interval = Duration::from_millis(1);
+        let defaults = Defaults { interval, timeout: 40_000 * interval, ..Defaults::default() };
+        assert!(parse_target("stamp://a", &defaults).is_ok());
+        assert_eq!(
+            parse_target("dns://a", &defaults).unwrap_err().to_string(),
+            "a timeout of 40s at an interval of 1ms keeps 40000 heartbeats in flight: \
+             the limit of protocol dns is 32768"
+        );
     }
 
     #[test]

@@ -244,8 +244,9 @@ impl Checker<'_> {
         settings
     }
 
-    /// Reports a timeout that is too long for the interval, if at least one of the two is set here.
-    /// A pair from `defaults` is thus reported there, and not on each target.
+    /// Reports a timeout that is too long for the interval and the protocol, if at least one of the
+    /// three is set here. Settings of `defaults` that are wrong together are thus reported there, and
+    /// not on each target.
     fn check_in_flight(
         &mut self,
         path: &Path<'_>,
@@ -253,14 +254,20 @@ impl Checker<'_> {
         settings: &CommonKeys,
         fallback: &Defaults,
     ) {
-        let [interval, timeout] = ["interval", "timeout"].map(|key| fields.entry(path, key));
+        let [interval, timeout, protocol] =
+            ["interval", "timeout", "protocol"].map(|key| fields.entry(path, key));
         let wrong = (interval.is_some() && settings.interval.is_none())
-            || (timeout.is_some() && settings.timeout.is_none());
-        let Some((path, _)) = timeout.or(interval).filter(|_| !wrong) else {
+            || (timeout.is_some() && settings.timeout.is_none())
+            || (protocol.is_some() && settings.protocol.is_none());
+        let check = |Defaults { protocol, interval, timeout, .. }: Defaults| {
+            in_flight(protocol, interval, timeout)
+        };
+        // A protocol alone is wrong only if it is what makes the difference.
+        let protocol = protocol.filter(|_| check(*fallback).is_ok());
+        let Some((path, _)) = timeout.or(interval).or(protocol).filter(|_| !wrong) else {
             return;
         };
-        let both = settings.or(fallback);
-        if let Err(error) = in_flight(both.interval, both.timeout) {
+        if let Err(error) = check(settings.or(fallback)) {
             self.report(&path, || error);
         }
     }

@@ -79,29 +79,40 @@ pub struct Defaults {
 /// A timeout that keeps more heartbeats in flight than the ledger has room for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a timeout of {} at an interval of {} keeps {count} heartbeats in flight: the limit is {MAX_IN_FLIGHT}",
+    "a timeout of {} at an interval of {} keeps {count} heartbeats in flight: the limit{} is {limit}",
     format_duration(*timeout),
-    format_duration(*interval)
+    format_duration(*interval),
+    if *limit < MAX_IN_FLIGHT { format!(" of protocol {}", protocol.name()) } else { String::new() }
 )]
 pub struct TooManyInFlight {
+    /// The protocol, which can have a lower limit than the ledger.
+    pub protocol: Protocol,
     /// Time from one heartbeat to the next.
     pub interval: Duration,
     /// Time to wait for an answer.
     pub timeout: Duration,
     /// How many heartbeats would be in flight.
     pub count: u128,
+    /// How many may be in flight.
+    pub limit: u32,
 }
 
 /// How many heartbeats are in flight when none is answered.
 ///
 /// # Errors
-/// If they are more than [`MAX_IN_FLIGHT`], or the interval is zero.
-pub fn in_flight(interval: Duration, timeout: Duration) -> Result<u32, TooManyInFlight> {
+/// If they are more than [`MAX_IN_FLIGHT`] or the [limit of the protocol](Protocol::max_in_flight),
+/// or the interval is zero.
+pub fn in_flight(
+    protocol: Protocol,
+    interval: Duration,
+    timeout: Duration,
+) -> Result<u32, TooManyInFlight> {
     let count = timeout.as_nanos().div_ceil(interval.as_nanos().max(1));
+    let limit = protocol.max_in_flight().min(MAX_IN_FLIGHT);
     u32::try_from(count)
         .ok()
-        .filter(|&count| count <= MAX_IN_FLIGHT && !interval.is_zero())
-        .ok_or(TooManyInFlight { interval, timeout, count })
+        .filter(|&count| count <= limit && !interval.is_zero())
+        .ok_or(TooManyInFlight { protocol, interval, timeout, count, limit })
 }
 
 /// 20 bounds in seconds, from 50 µs to 26.2 s, each twice the one before. They cover a local link
@@ -158,6 +169,8 @@ impl Default for Defaults {
 mod tests {
     use super::*;
 
+    use crate::wire::PROTOCOLS;
+
     #[test]
     fn defaults_are_the_documented_ones() {
         let Defaults { protocol, port, interval, timeout, misses, recoveries, recorder } =
@@ -177,15 +190,29 @@ mod tests {
     #[test]
     fn heartbeats_in_flight_are_limited() {
         let (ms, s) = (Duration::from_millis(1), Duration::from_secs(1));
-        assert_eq!(in_flight(s, s), Ok(1));
-        assert_eq!(in_flight(s, ms), Ok(1));
-        assert_eq!(in_flight(s, s + ms), Ok(2));
-        assert_eq!(in_flight(ms, 65_536 * ms), Ok(65_536));
+        let heartbeat = |interval, timeout| in_flight(DEFAULT_PROTOCOL, interval, timeout);
+        assert_eq!(heartbeat(s, s), Ok(1));
+        assert_eq!(heartbeat(s, ms), Ok(1));
+        assert_eq!(heartbeat(s, s + ms), Ok(2));
+        assert_eq!(heartbeat(ms, 65_536 * ms), Ok(65_536));
         assert_eq!(
-            in_flight(ms, 65_537 * ms).unwrap_err().to_string(),
+            heartbeat(ms, 65_537 * ms).unwrap_err().to_string(),
             "a timeout of 1m5s537ms at an interval of 1ms keeps 65537 heartbeats in flight: \
              the limit is 65536"
         );
-        assert!(in_flight(Duration::ZERO, s).is_err());
+        assert!(heartbeat(Duration::ZERO, s).is_err());
+    }
+
+    #[test]
+    fn a_protocol_with_short_numbers_has_a_lower_limit() {
+        let ms = Duration::from_millis(1);
+        for &protocol in PROTOCOLS {
+            let prober = protocol.default_options().prober(0);
+            let half = (1_u64 << prober.sequence_bits()) / 2;
+            let limit = u32::try_from(half.min(u64::from(MAX_IN_FLIGHT))).unwrap();
+            assert_eq!(in_flight(protocol, ms, limit * ms), Ok(limit));
+            let error = in_flight(protocol, ms, (limit + 1) * ms).unwrap_err();
+            assert_eq!((error.count, error.limit), (u128::from(limit) + 1, limit));
+        }
     }
 }

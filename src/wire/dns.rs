@@ -39,6 +39,7 @@ use crate::model::Wall;
 pub(super) static PROTOCOL: Description = Description {
     port: Some(53),
     keys: &[QUERY, QUERY_TYPE],
+    sequence_bits: ID_BITS,
     results: &RESULTS,
     is_reply: Some(is_reply),
     ..Description::new(
@@ -46,6 +47,9 @@ pub(super) static PROTOCOL: Description = Description {
         "RFC 1035, answered by any name server; reports the round trip and the response code",
     )
 };
+
+/// The length of an ID in bits (RFC 1035 section 4.1.1).
+const ID_BITS: u32 = u16::BITS;
 
 /// The option with the name that is asked for.
 const QUERY: &str = "query";
@@ -123,7 +127,7 @@ impl Prober for Asker {
     }
 
     fn sequence_bits(&self) -> u32 {
-        u16::BITS
+        ID_BITS
     }
 
     fn shares_replies_with(&self, other: &dyn Prober) -> bool {

@@ -194,6 +194,14 @@ impl Protocol {
         self.options(&mut NothingSet)
     }
 
+    /// The maximum number of heartbeats of one target in flight, of which a reply shows which one it
+    /// answers: half of all the numbers that a reply can carry, so that those answered late are not
+    /// taken for newer ones.
+    #[must_use]
+    pub fn max_in_flight(self) -> u32 {
+        1 << (self.description().sequence_bits - 1)
+    }
+
     /// The results that a reply can report, as label values; empty if replies report no result. At
     /// most [`MAX_RESULTS`].
     #[must_use]

@@ -23,6 +23,9 @@ pub(super) struct Description {
     pub(super) port: Option<u16>,
     /// The keys of its options, in addition to the keys that every protocol has.
     pub(super) keys: &'static [&'static str],
+    /// How many low bits of a heartbeat's number a reply carries; see
+    /// [`Prober::sequence_bits`](super::Prober::sequence_bits).
+    pub(super) sequence_bits: u32,
     /// The results that a reply can report, as label values; at most [`MAX_RESULTS`].
     pub(super) results: &'static [&'static str],
     /// The reflecting half; `None` if responders do not answer the protocol.
@@ -35,6 +38,15 @@ pub(super) struct Description {
 impl Description {
     /// A protocol with this name and summary, and nothing optional.
     pub(super) const fn new(name: &'static str, summary: &'static str) -> Self {
-        Self { name, summary, port: None, keys: &[], results: &[], reflect: None, is_reply: None }
+        Self {
+            name,
+            summary,
+            port: None,
+            keys: &[],
+            sequence_bits: u32::BITS,
+            results: &[],
+            reflect: None,
+            is_reply: None,
+        }
     }
 }
