@@ -1,7 +1,7 @@
 //! Heartbeats do not allocate. After a warm-up, each is scheduled, encoded, reflected, decoded and
 //! counted without an allocation, in every protocol, answered or lost.
 //!
-//! This is the only test of its process, since the allocator counts for the whole process.
+//! The counting allocator is that of the whole process, so this is the only test of its process.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dhat::HeapStats;
 use udp_heartbeat::config::{Defaults, default_rtt_buckets, parse_target};
 use udp_heartbeat::exposition::ResponderMetrics;
 use udp_heartbeat::impair::LinkSettings;
@@ -18,9 +17,6 @@ use udp_heartbeat::net::Datagram;
 use udp_heartbeat::probe::{Detail, Fleet, Timeline};
 use udp_heartbeat::responder::Reflector;
 use udp_heartbeat::wire::{self, MAX_DATAGRAM};
-
-#[global_allocator]
-static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
 const START: Moment = Moment {
     mono: Mono::from_nanos(1_000_000_000_000),
@@ -77,7 +73,10 @@ impl Loop {
 
     /// Runs until `heartbeats` more are sent, and returns the number of allocations.
     fn run(&mut self, heartbeats: u64) -> u64 {
-        let before = HeapStats::get().total_blocks;
+        allocation_counter::measure(|| self.send(heartbeats)).count_total
+    }
+
+    fn send(&mut self, heartbeats: u64) {
         let end = self.sent + heartbeats;
         while self.sent < end {
             let next = self.fleet.poll_timeout().unwrap();
@@ -87,7 +86,6 @@ impl Loop {
             self.round();
             while self.fleet.poll_event().is_some() {}
         }
-        HeapStats::get().total_blocks - before
     }
 
     /// Sends the heartbeats that are due, and delivers the answers.
@@ -128,7 +126,6 @@ impl Loop {
 
 #[test]
 fn no_heartbeat_allocates() {
-    let _profiler = dhat::Profiler::builder().testing().build();
     let mut whole = Loop::new();
     // Warm-up: heaps and tables grow to their sizes, and the history begins a new minute.
     assert!(whole.run(20_000) > 0);

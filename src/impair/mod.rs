@@ -18,8 +18,8 @@ mod shape;
 
 use std::time::Duration;
 
+use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 use crate::model::{DropReason, ImpairmentKind, Mono};
 
@@ -29,7 +29,7 @@ pub use settings::{Bandwidth, Burst, LinkSettings, LossyWay, Outage};
 pub use shape::Shape;
 
 /// A link with impairments, and the state of its random sequence.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Impairment {
     settings: LinkSettings,
     /// The start of the first outage period.
@@ -89,7 +89,7 @@ impl Impairment {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&settings.seed.to_le_bytes());
         let draws = ChaCha8Rng::from_seed(key);
-        let mut return_draws = draws.clone();
+        let mut return_draws = ChaCha8Rng::from_seed(key);
         return_draws.set_stream(1);
         Self { settings, start, draws, return_draws, bad: false, return_bad: false, free: start }
     }

@@ -15,8 +15,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::rngs::ChaCha12Rng;
 use rand::{Rng as _, SeedableRng};
-use rand_chacha::ChaCha12Rng;
 
 use crate::config::{Host, Target};
 use crate::model::{

@@ -3,8 +3,8 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 
+use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 use crate::program::{Killed, PATIENCE, RESPONDER, Running, message, run, until};
 

@@ -8,8 +8,8 @@
 
 use std::fmt::{Display, Write};
 
+use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 /// The text of the scenario that a seed draws.
 pub(crate) fn draw(seed: u64) -> String {

@@ -10,8 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::rngs::ChaCha8Rng;
 use rand::{Rng, RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use tokio::sync::mpsc::UnboundedSender;
 use udp_heartbeat::config::{self, Target};
 use udp_heartbeat::model::{Moment, Mono, Wall};
