@@ -23,7 +23,7 @@ macro_rules! labels {
             /// The number of values.
             pub const COUNT: usize = [$(Self::$variant),+].len();
 
-            /// The value as `/metrics` shows it, for constants.
+            /// The same as [`Label::label`](crate::model::Label::label), usable in constants.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }

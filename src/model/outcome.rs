@@ -3,8 +3,8 @@
 use super::labels::labels;
 
 labels! {
-    /// The labels of target metrics beside `target` and the configured labels. The catalogue of
-    /// metrics uses these names, and a configured label must not have one of them.
+    /// The labels that target metrics have in addition to `target` and the configured labels. The
+    /// catalogue of metrics uses these names, and a configured label must not have one of them.
     pub enum TargetLabel {
         /// The address as configured.
         Address => "address",
@@ -95,8 +95,8 @@ labels! {
     pub enum StampSource {
         /// Both timestamps are from the kernel: the delay excludes the probe's machine.
         Kernel => "kernel",
-        /// The monotonic clock around the system calls, because a kernel timestamp was missing or
-        /// contradicted it.
+        /// At least one is from the monotonic clock, because a kernel timestamp was missing or
+        /// contradicted that clock.
         User => "user",
     }
 }
@@ -139,7 +139,7 @@ labels! {
         /// The queue of the bandwidth limit (`--bandwidth`), or the queue of held-back replies, was
         /// full.
         Overflow => "overflow",
-        /// It is not authenticated with any key, and must be (`--stamp.key-file`).
+        /// No key authenticates the request, and the responder requires one (`--stamp.key-file`).
         Unauthenticated => "unauthenticated",
         /// The source is not allowed, or its address cannot be answered.
         Denied => "denied",

@@ -134,14 +134,15 @@ pub fn nanos(span: Duration) -> u64 {
 }
 
 impl Moment {
-    /// Both clocks `span` later, without a step.
+    /// The moment `span` later, if civil time is not stepped until then.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
         Self { mono: self.mono + span, wall: self.wall + span }
     }
 
-    /// Whether civil time was stepped between `earlier` and `self`: the clocks differ by more than
-    /// 1 ms plus 0.1 % of the elapsed time. Time daemons slew by at most 500 ppm (adjtimex(2)).
+    /// Whether civil time was stepped between `earlier` and `self`: the times that elapsed on the
+    /// two clocks differ by more than 1 ms plus 0.1 % of the monotonic one. Time daemons slew by at
+    /// most 500 ppm (adjtimex(2)).
     #[must_use]
     pub fn stepped_since(self, earlier: Self) -> bool {
         const STEP: Duration = Duration::from_millis(1);
