@@ -1,5 +1,5 @@
-//! `dns`: a query that any name server answers (RFC 1035), over UDP. It is sent only: our responder
-//! is not a name server.
+//! `dns`: a query that any name server answers (RFC 1035), over UDP. Only the probe implements it:
+//! our responder is not a name server.
 //!
 //! A request is a header and one question: recursion is desired, and there is no EDNS, so that an
 //! answer has at most 512 octets (RFC 1035 section 4.2.1). A reply repeats the ID and the question
@@ -9,7 +9,7 @@
 //! | octets | request | reply |
 //! | --- | --- | --- |
 //! | 0–1 | ID | ID |
-//! | 2 | RD | QR, Opcode 0, TC, whatever the server sets |
+//! | 2 | RD | QR, Opcode 0, TC; the other bits as the server sets them |
 //! | 3 | 0 | RCODE in the low four bits |
 //! | 4–5 | 1: QDCOUNT | 1 |
 //! | 6–11 | 0: ANCOUNT, NSCOUNT, ARCOUNT | any |
@@ -112,7 +112,7 @@ impl TargetOptions for DnsOptions {
     }
 }
 
-/// One target's sender.
+/// The sending half for one target.
 #[derive(Debug)]
 struct Asker {
     /// In wire format.
@@ -121,7 +121,8 @@ struct Asker {
 }
 
 impl Prober for Asker {
-    /// The ID distinguishes heartbeats; nothing is left to distinguish targets with one question.
+    /// The ID distinguishes heartbeats. No other field could distinguish targets that ask the same
+    /// question.
     fn max_session(&self) -> u32 {
         0
     }
@@ -136,7 +137,8 @@ impl Prober for Asker {
 
     fn replies_hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        // Types that differ in this bit only have the same hash, and are compared by `is_same`.
+        // This also changes types: two types that differ only in the bit of the case may have the
+        // same hash, and `is_same` distinguishes them.
         self.question.to_ascii_lowercase().hash(&mut hasher);
         hasher.finish()
     }

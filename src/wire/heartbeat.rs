@@ -6,8 +6,8 @@
 //! be a Python program. Unix seconds in a double are exact to about 240 ns.
 //!
 //! A request and a reply differ only in the size of their second number. A written difference is at
-//! most [`TEN_YEARS`]; a timestamp is read only from [`EARLIEST`] on, which is twice as far from
-//! zero. So a reply is never a request, whenever it is read.
+//! most [`TEN_YEARS`]; a timestamp is valid only from [`EARLIEST`] on, which is twice as far from
+//! zero. So a reply is never a request, at whatever time it is read.
 
 use std::fmt::Write as _;
 
@@ -110,8 +110,8 @@ impl Reflect for HeartbeatText {
         Ok(ParsedRequest { sequence, timestamp, ..ParsedRequest::new(datagram) })
     }
 
-    /// The difference is written in full if it fits into the octets of the timestamp and the space
-    /// around it, otherwise with fewer digits.
+    /// The difference is written in full if the reply is then no longer than the request, otherwise
+    /// with fewer digits.
     fn reflect(
         &self,
         request: &ParsedRequest<'_>,
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn a_request_that_is_echoed_is_no_reply() {
         assert_eq!(HeartbeatText.decode(b"44 1726820518.3919091"), Err(Malformed));
-        // A server whose clock stands at the epoch is far off, and alive.
+        // The reply of a server whose clock is at the epoch: wrong by decades, but valid.
         assert!(HeartbeatText.decode(b"44 -1726820518.3919091").is_ok());
     }
 
@@ -351,7 +351,7 @@ mod tests {
                 assert_eq!(verdict, Err(NotRequest::Reply));
             }
         }
-        // The kernel's stamp may be by a clock that was set meanwhile.
+        // The kernel's timestamp may be from before the clock was set.
         let mut out = Vec::new();
         let request = HeartbeatText.recognise(b"1 1726820518.0", AT).unwrap();
         HeartbeatText.reflect(&request, Arrived::new(Wall::default(), None), AT, &mut out);

@@ -69,8 +69,8 @@ pub(super) fn parse_whole(text: &[u8]) -> Option<u128> {
 /// A finite number as Rust prints it in exponent form.
 type Scientific = ArrayString<24>;
 
-/// The double nearest to `number` with this number of significant digits; `number` itself if there
-/// is none.
+/// The double nearest to `number` rounded to this number of significant digits; `number` itself if
+/// rounding up makes it infinite.
 fn rounded(number: f64, digits: usize) -> f64 {
     let rounded = scientific(format_args!("{number:.*e}", digits - 1)).parse();
     rounded.ok().filter(|rounded: &f64| rounded.is_finite()).unwrap_or(number)
@@ -158,7 +158,7 @@ impl Decimal {
         self.written(format_args!("{first}{point}{rest}{exponent}"))
     }
 
-    /// With its sign.
+    /// `magnitude` with the sign of the number.
     fn written(&self, magnitude: fmt::Arguments<'_>) -> Text {
         let mut text = Text::new();
         let sign = if self.negative { "-" } else { "" };

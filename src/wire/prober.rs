@@ -16,20 +16,20 @@ pub trait Prober: Any + Send + Sync + fmt::Debug {
     /// distinguished there. For STAMP, the SSID has 16 bits (RFC 8972 section 3).
     fn max_session(&self) -> u32;
 
-    /// How many low bits of a heartbeat's number a reply carries, at most 32. The session takes a
-    /// reply for the heartbeat nearest to the newest one that has these bits. For DNS, the ID has 16
-    /// bits (RFC 1035 section 4.1.1).
+    /// How many low bits of a heartbeat's number a reply carries, at most 32. Several heartbeats
+    /// have the same low bits; the session assigns the reply to the one nearest to the newest
+    /// heartbeat. For DNS, the ID has 16 bits (RFC 1035 section 4.1.1).
     fn sequence_bits(&self) -> u32 {
         u32::BITS
     }
 
-    /// Whether the two read each other's replies, so that only the session number distinguishes
-    /// their targets at one address. This is an equivalence relation.
+    /// Whether this prober and `other` accept each other's replies, so that only the session number
+    /// distinguishes their targets at one address. This is an equivalence relation.
     fn shares_replies_with(&self, other: &dyn Prober) -> bool;
 
-    /// The same number for two probers that [share replies](Self::shares_replies_with), and usually
-    /// another one for others, as a hash is to equality. Where the protocol has sessions, nothing
-    /// needs it.
+    /// A hash that agrees with [`shares_replies_with`](Self::shares_replies_with): equal for two
+    /// probers that share replies, and usually different for others. It is used only for protocols
+    /// without session numbers (`max_session` is 0).
     fn replies_hash(&self) -> u64 {
         0
     }
@@ -50,9 +50,10 @@ pub trait Prober: Any + Send + Sync + fmt::Debug {
     /// Session-Sender Timestamp (RFC 8762 section 4.3.1).
     fn confirms(&self, reply: &Reply, sent: Wall) -> bool;
 
-    /// The session of a quoted request, sent by this prober's target or by one that shares replies
-    /// with it. An ICMP error quotes as much of the request as its sender chose (RFC 1812 section
-    /// 4.3.2.3, RFC 4443 section 2.4). `None` if the quote is too short or of another protocol.
+    /// The session of a quoted request of this prober or of a prober that shares replies with it.
+    /// An ICMP error quotes as much of the request as the host that sent the error chose (RFC 1812
+    /// section 4.3.2.3, RFC 4443 section 2.4). `None` if the quote is too short or of another
+    /// protocol.
     fn quoted_session(&self, request: &[u8]) -> Option<u32>;
 }
 

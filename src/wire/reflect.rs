@@ -9,7 +9,8 @@ use crate::model::Wall;
 /// The reflecting half of a protocol. For STAMP, this is the Session-Reflector (RFC 8762 section
 /// 4.3). It keeps no state and reads no clock; decoding is total over any octets.
 pub trait Reflect: Send + Sync + fmt::Debug {
-    /// When this protocol is asked whether a datagram is its own.
+    /// The position of this protocol in the order in which protocols are asked whether a datagram
+    /// is their own.
     fn rank(&self) -> Rank;
 
     /// Parses a datagram that arrived at a responder at `now`. The result has everything that the
@@ -20,7 +21,8 @@ pub trait Reflect: Send + Sync + fmt::Debug {
     fn recognise<'d>(&self, datagram: &'d [u8], now: Wall)
     -> Result<ParsedRequest<'d>, NotRequest>;
 
-    /// Which of `keys` authenticates a request that this protocol recognised (RFC 8762 section 4.4).
+    /// Which of `keys` authenticates a request that this protocol recognised (RFC 8762 section
+    /// 4.4).
     ///
     /// # Errors
     /// If the request is in authenticated mode and none of the keys authenticates it.

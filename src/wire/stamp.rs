@@ -400,7 +400,7 @@ fn confirms(reply: &Reply, sent: Wall) -> bool {
     reply.echo == Ntp::from(sent).0
 }
 
-/// Writes the tag of an authenticated packet to its end.
+/// Writes the tag of an authenticated packet after the octets that the tag covers.
 fn tag(packet: &mut [u8], key: &Key) {
     if let Some((covered, rest)) = packet.split_at_mut_checked(COVERED)
         && let Some(place) = rest.first_chunk_mut::<TAG>()

@@ -1,4 +1,4 @@
-//! The rules that hold over every protocol of the registry, on octets of any kind.
+//! Tests the three rules of [`crate::wire`] on every protocol of the registry, with any octets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,12 +40,12 @@ fn spoken() -> impl Strategy<Value = Spoken> {
 }
 
 fn wall() -> impl Strategy<Value = Wall> {
-    // The turns of the year 2036 and the moments around them as often as any other time.
+    // Half of the moments are within seconds of 2036-02-07T06:28:16Z, when NTP's seconds wrap.
     prop_oneof![YEARS, 2_085_978_490_000_000_000..2_085_978_500_000_000_000u64]
         .prop_map(Wall::from_nanos)
 }
 
-/// A protocol and a request of it, of any session that it can carry.
+/// A protocol, and a request of any session that the protocol can carry.
 fn request() -> impl Strategy<Value = (Spoken, Request)> {
     (spoken(), any::<u32>(), any::<u32>(), wall()).prop_flat_map(
         |(spoken, session, sequence, at)| {
@@ -60,7 +60,7 @@ fn request() -> impl Strategy<Value = (Spoken, Request)> {
     )
 }
 
-/// Octets with a resemblance to requests, and octets without.
+/// Octets that resemble requests, and arbitrary octets.
 fn datagram() -> impl Strategy<Value = (Vec<u8>, Wall)> {
     let edits = vec((any::<Index>(), any::<u8>(), 0..4u8), 0..4);
     let tail = prop_oneof![
@@ -97,7 +97,7 @@ fn encoded(prober: &dyn Prober, request: &Request) -> Vec<u8> {
     out
 }
 
-/// The reply of a reflector that has the key, if it gives one.
+/// The reply of a reflector that has the key; empty if it sends none.
 fn reflected(request: &Recognised<'_>, arrived: Arrived<'_>, now: Wall) -> Vec<u8> {
     let keys = [key()];
     let key = match request.authenticate(&keys) {
@@ -153,7 +153,7 @@ fn the_courses_programs_are_understood() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
-    /// Rule 3, and that every request is recognised as its own protocol's.
+    /// Rule 3. Also, every request is recognised as a request of its own protocol.
     #[test]
     fn a_reflected_request_says_what_was_sent(
         (spoken, request) in request(),
@@ -182,7 +182,8 @@ proptest! {
         }
         if let Some(difference) = reply.time_difference {
             let actual = at.nanos_since(request.at);
-            // STAMP is exact to its unit; text to a double's, and to the digits that there is room for.
+            // The error of STAMP is at most 1 ns. The error of text is that of a double, and of the
+            // digits for which there is no room.
             let error = if protocol.name() == "stamp" { 1 } else { 1_000 + actual.unsigned_abs() / 100_000 };
             prop_assert!(difference.abs_diff(actual) <= error, "{difference} for {actual}");
         }
@@ -206,7 +207,7 @@ proptest! {
         }
     }
 
-    /// Nor does a server that upper-cases whatever it gets make requests of replies.
+    /// Rule 2 also for a server that returns every datagram in upper case.
     #[test]
     fn no_reply_in_capitals_is_a_request((octets, at) in datagram()) {
         let Ok(request) = recognise(&octets, at) else {
@@ -254,7 +255,8 @@ proptest! {
         }
     }
 
-    /// Rule 1, and total, for any fields, also those that no protocol reads.
+    /// Rule 1 for parsed requests with arbitrary fields, including values that no protocol parses.
+    /// Reflecting them does not panic.
     #[test]
     fn no_reply_is_longer_than_a_request_whatever_its_fields(
         (octets, at) in datagram(),
@@ -286,8 +288,8 @@ proptest! {
         prop_assert!(claims == 0 || octets.len() <= MAX_DATAGRAM);
     }
 
-    /// The number is all that a ping reply says but once: another digit there is another
-    /// heartbeat's answer, and everything else is noticed.
+    /// A changed digit of the number makes the reply a valid answer to another heartbeat. Every
+    /// other change is noticed.
     #[test]
     fn a_changed_octet_of_a_ping_reply_is_noticed(
         session in prop_oneof![Just(0), any::<u32>()],

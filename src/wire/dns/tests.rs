@@ -1,4 +1,4 @@
-//! Queries octet by octet, and what servers may make of them.
+//! Queries octet by octet, and the replies that servers may send to them.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -22,7 +22,7 @@ fn encoded(prober: &dyn Prober, sequence: u32) -> Vec<u8> {
     out
 }
 
-/// What a server makes of a request: QR and these bits of the flags, and these records.
+/// The reply of a server: the request with QR, these further flags, and these records.
 fn answered(request: &[u8], flags: [u8; 2], records: &[u8]) -> Vec<u8> {
     let mut reply = [request, records].concat();
     reply[2] |= QR | flags[0];
@@ -87,7 +87,7 @@ fn a_reply_repeats_the_question_in_either_case_and_to_the_octet() {
     let mut shouted = reply.clone();
     shouted[HEADER..].make_ascii_uppercase();
     assert_eq!(prober.decode(&shouted), prober.decode(&reply));
-    // 65 and 97 are the two cases of a letter, and two types.
+    // 65 and 97 are `A` and `a`, and also two record types, which must not be taken as equal.
     let kind = reply.len() - 3;
     assert_eq!((reply[kind], u8::to_ascii_lowercase(&reply[kind])), (65, 97));
     for (octet, other) in [(kind, 97), (reply.len() - 1, 3), (HEADER + 1, b'f')] {
@@ -208,7 +208,7 @@ fn options_are_written_as_they_are_read() {
 }
 
 proptest! {
-    /// Rule 2, for what other servers answer.
+    /// Rule 2 of [`crate::wire`], for the replies of other servers.
     #[test]
     fn no_answer_of_a_server_is_a_request_to_a_responder(
         label in "[A-Za-z0-9-]{1,20}",

@@ -1,4 +1,4 @@
-//! STAMP packets octet by octet, as the RFCs lay them out, and what becomes of their TLVs.
+//! STAMP packets octet by octet, as in the RFCs, and how the reflector changes their TLVs.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ fn with<const N: usize>(packet: [u8; N], offset: usize, field: &[u8]) -> [u8; N]
     packet
 }
 
-/// What becomes of `tlvs` on reflection.
+/// The TLVs of the reply to a request with `tlvs`.
 fn answered(tlvs: &[u8]) -> Vec<u8> {
     let reply = reflected(&[&REQUEST, tlvs].concat(), after(AT, 500), Some(61));
     assert_eq!(reply[..OPEN.length], REPLY);
@@ -151,7 +151,7 @@ fn what_no_reflector_writes_is_no_reply() {
     assert_eq!(OpenStamp.decode(&REPLY[..43]), Err(Malformed));
     assert_eq!(OpenStamp.decode(&REQUEST), Err(Malformed));
     assert_eq!(OpenStamp.decode(&with(REPLY, 36, &[0x24, 0x02])), Err(Malformed));
-    // It left before it came.
+    // t3 is before t2.
     assert_eq!(OpenStamp.decode(&with(REPLY, 7, &[0x26])), Err(Malformed));
 }
 
@@ -292,7 +292,7 @@ const AUTHENTICATED_REQUEST: [u8; 112] = [
     0xD7, 0x53, 0xB2, 0xD9, 0xAF, 0x92, 0xD6, 0x65, 0xA9, 0x6E, 0xA7, 0x66, 0x2F, 0xD2, 0xB0, 0x3E, // HMAC
 ];
 
-/// What a stateful reflector answers to it.
+/// The reply of a stateful reflector to this request.
 #[rustfmt::skip]
 const AUTHENTICATED_REPLY: [u8; 112] = [
     0, 0, 0, 5,                                             // Sequence Number
@@ -317,7 +317,7 @@ fn key(first: u8) -> Key {
     Key::from_hex(format!("{first:02x}0102030405060708090a0b0c0d0e0f").as_bytes()).unwrap()
 }
 
-/// What a reflector with this key answers.
+/// The reply of a stateful reflector with this key.
 fn reflected_with(key: &Key, request: &[u8]) -> Vec<u8> {
     let arrived = Arrived { number: Some(5), ..Arrived::new(after(AT, 500), Some(61)) };
     reply_to(request, Arrived { key: Some(key), ..arrived }, after(AT, 750))
@@ -388,19 +388,20 @@ fn a_reply_without_the_right_tag_is_not_read() {
     assert_eq!(sender.decode(&AUTHENTICATED_REPLY[..111]), Err(Malformed));
     assert_eq!(sender.decode(&REPLY), Err(Malformed));
     assert_eq!(OpenStamp.decode(&AUTHENTICATED_REPLY), Err(Malformed));
-    // Once in 65,536, what stands where open packets have our Error Estimate looks like it.
+    // One authenticated reply in 65,536 happens to have our Error Estimate at the offset at which
+    // unauthenticated replies repeat it.
     let alike = with(AUTHENTICATED_REPLY, OPEN.sender_error_estimate, &ERROR_ESTIMATE);
     assert_eq!(OpenStamp.decode(&alike), Err(Malformed));
 }
 
-/// What becomes of the TLVs of an authenticated request.
+/// The TLVs of the reply to an authenticated request with `tlvs`.
 fn answered_with(tlvs: &[u8]) -> Vec<u8> {
     let reply = reflected_with(&key(0), &[&AUTHENTICATED_REQUEST, tlvs].concat());
     assert_eq!(reply[..112], AUTHENTICATED_REPLY);
     reply[112..].to_vec()
 }
 
-/// An HMAC TLV behind `tlvs`, of a packet with this Sequence Number.
+/// The HMAC TLV that follows `tlvs` in a packet with this Sequence Number.
 fn hmac_tlv(flags: u8, sequence: u8, tlvs: &[u8]) -> Vec<u8> {
     [&[flags, 8, 0, 16][..], &key(0).tag(&[&[0, 0, 0, sequence], tlvs])].concat()
 }
@@ -409,15 +410,15 @@ fn hmac_tlv(flags: u8, sequence: u8, tlvs: &[u8]) -> Vec<u8> {
 fn tlvs_of_an_authenticated_packet_are_vouched_for_there_and_back() {
     let (padding, unknown) = ([0x80, 1, 0, 1, 7], [0x80, 200, 0, 1, 9]);
     let (padded, known) = ([0, 1, 0, 1, 7], [0x80, 200, 0, 1, 9]);
-    // A single Extra Padding needs no tag of its own.
+    // A single Extra Padding TLV needs no HMAC TLV.
     assert_eq!(answered_with(&padding), padded);
     assert!(answered_with(&[]).is_empty());
     assert_eq!(answered_with(&[0; 9]), [0; 9]);
-    // Everything else does, and padding may follow it.
+    // All other TLVs need one, and Extra Padding may follow the HMAC TLV.
     let sent = [&unknown[..], &hmac_tlv(0x80, 44, &unknown), &padding].concat();
     let back = [&known[..], &hmac_tlv(0, 5, &known), &padded].concat();
     assert_eq!(answered_with(&sent), back);
-    // Without it, with a wrong one, and where it stands elsewhere, all are flagged.
+    // If the HMAC TLV is missing, wrong or in another position, all TLVs are flagged.
     let flagged = |tlvs: &[&[u8]]| {
         let answer = answered_with(&tlvs.concat());
         let mut expected = tlvs.iter().map(|tlv| tlv.to_vec()).collect::<Vec<_>>();
@@ -431,7 +432,7 @@ fn tlvs_of_an_authenticated_packet_are_vouched_for_there_and_back() {
     flagged(&[&unknown, &hmac_tlv(0x80, 45, &unknown)]);
     flagged(&[&unknown, &hmac_tlv(0x80, 44, &unknown), &unknown]);
     flagged(&[&unknown, &hmac_tlv(0x80, 44, &unknown), &hmac_tlv(0x80, 44, &unknown)]);
-    // One that reaches beyond the packet is malformed as well.
+    // An HMAC TLV that extends beyond the packet is flagged as malformed as well.
     assert_eq!(answered_with(&[0x80, 8, 0, 16, 1]), [0x60, 8, 0, 16, 1]);
 }
 

@@ -40,8 +40,9 @@ pub(super) fn answer(mut rest: &mut [u8]) {
     }
 }
 
-/// The same for an authenticated request, whose TLVs an HMAC TLV authenticates. Writes the HMAC TLV
-/// of the reply. `request` and `reply` are the Sequence Numbers, which the HMACs cover as well.
+/// Like [`answer`], for an authenticated request, whose TLVs an HMAC TLV authenticates. Writes the
+/// HMAC TLV of the reply. `request` and `reply` are the Sequence Numbers, which the HMACs cover as
+/// well.
 ///
 /// If the HMAC TLV is wrong or missing, or if a TLV other than Extra Padding follows it, all TLVs
 /// are flagged and otherwise unchanged. A single Extra Padding needs no HMAC TLV.
