@@ -41,7 +41,7 @@ impl Alarm {
         Ok(())
     }
 
-    /// Ready when the alarm has gone off; it is unset then.
+    /// Ready when the alarm has gone off. After that, the alarm is no longer set.
     ///
     /// # Errors
     /// Those of the kernel or the runtime; none is expected.

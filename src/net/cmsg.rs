@@ -1,5 +1,5 @@
-//! Decodes the control messages (cmsg(3)) of received datagrams into [`Facts`], and encodes those
-//! of datagrams to be sent with [`Control`]. No IO; any octets can be decoded.
+//! Decodes the control messages (cmsg(3)) of received datagrams into [`Facts`]. [`Control`] encodes
+//! the control messages of datagrams to be sent. No IO; any octets can be decoded.
 //!
 //! A control message consists of a length (`size_t`, including the header), a level and a type (two
 //! `int`s), and data. Each message starts at a multiple of the size of `size_t`. All fields are in

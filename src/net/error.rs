@@ -17,7 +17,7 @@ pub struct BindError {
 }
 
 impl BindError {
-    /// Whether the system does not support the address family, as a kernel without IPv6.
+    /// Whether the system does not support the address family, such as IPv6 on a kernel without it.
     #[must_use]
     pub fn is_unsupported_family(&self) -> bool {
         self.source.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32)

@@ -3,7 +3,7 @@
 //! Datagrams are sent ([`Outbox`], sendmmsg(2)) and received ([`Inbox`], recvmmsg(2)) in batches. A
 //! received datagram comes with its receive timestamp, source, local address and hop limit.
 //! Transmit timestamps and ICMP errors arrive later, as [`Notice`]s from the error queue. Nothing
-//! here depends on heartbeats.
+//! here reads the contents of datagrams.
 //!
 //! Code without system calls is in files of its own and is tested on octets: `cmsg` (control
 //! messages), `name` (socket addresses), `notice` (messages of the error queue) and `numbering`

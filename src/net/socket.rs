@@ -230,8 +230,8 @@ impl Socket {
         }
     }
 
-    /// Resets the kernel's count to 0, if it counts datagrams, as it may have counted one that
-    /// failed.
+    /// If the kernel counts the datagrams, resets its count to 0, because it may have counted a
+    /// datagram that failed.
     fn recount(&mut self) {
         if !matches!(self.numbering, Numbering::Counted(_)) {
             return;
