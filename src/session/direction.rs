@@ -205,8 +205,9 @@ impl Position {
             if is_between(self.anchor, number, step) {
                 found += 1;
             } else if steps(self.anchor, number) <= 0 {
-                // A request known to have been overtaken. Any further such number, and all that
-                // follow, come from a reflector that has restarted.
+                // A number at or below the anchor. If a request that overtook the anchor's is still
+                // expected, this is its number. Otherwise the reflector has restarted, and this
+                // number and all that follow belong to its new count.
                 if expected == 0 {
                     break;
                 }
@@ -341,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_restart_after_the_last_overtaken_request_is_not_taken_for_reordering() {
-        // 10 was overtaken and arrived; 0 comes from the restarted reflector.
+        // Request 10 overtook request 11; 0 comes from the restarted reflector.
         let replies = [Some(9), Some(11), Some(10), Some(0), LOST, Some(1)];
         assert_eq!(losses(&replies), [1, 0]);
         let replies = [Some(9), Some(12), Some(11), Some(10), Some(0), LOST, Some(1)];

@@ -134,8 +134,8 @@ impl History {
         })
     }
 
-    /// The misses in the columns between `from` and `until`, at `now`: the sum of all columns, and
-    /// the column with the median ratio.
+    /// The misses in the columns that lie entirely between `from` and `until`, as of `now`: the sum
+    /// over these columns, and the misses in the column with the median ratio.
     pub(super) fn between(&self, now: Mono, from: Mono, until: Mono) -> (Misses, Misses) {
         let passed = u32::try_from(self.over_at(now)).unwrap_or(u32::MAX);
         let present_ends = self.ends + self.width().saturating_mul(passed);
@@ -164,8 +164,8 @@ impl History {
         (sum, each[(len - 1) / 2])
     }
 
-    /// Completes the columns that end up to `at`. A heartbeat settled earlier than the current
-    /// column is counted in the current one.
+    /// Completes the columns that end at or before `at`. A heartbeat settled earlier than the
+    /// current column is counted in the current one.
     fn advance(&mut self, at: Mono) {
         if at < self.ends {
             return;
@@ -179,7 +179,7 @@ impl History {
         self.ends = self.ends + self.width().saturating_mul(passed);
     }
 
-    /// How many columns end up to `at`, from the current one on.
+    /// How many columns end at or before `at`, beginning with the current one.
     fn over_at(&self, at: Mono) -> u64 {
         match at.as_nanos().checked_sub(self.ends.as_nanos()) {
             Some(late) => late / nanos(self.width()) + 1,

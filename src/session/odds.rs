@@ -6,6 +6,7 @@
 //! probabilities are summed directly, not computed as 1 minus a large one.
 
 /// The mean number of heartbeats until the first `misses` losses in a row; infinite if `loss` is 0.
+/// `loss` is the probability of a loss, from 0 to 1.
 ///
 /// E₁ = 1/q and Eₖ = (Eₖ₋₁ + 1)/q: after k − 1 losses in a row, the next heartbeat is either lost,
 /// which completes the run, or answered, which starts again from 0.
@@ -24,7 +25,8 @@ pub fn expected(loss: f64, misses: u32) -> f64 {
     expected
 }
 
-/// The probability that `misses` losses in a row occur within the first `heartbeats`.
+/// The probability that `misses` losses in a row occur within the first `heartbeats`. `loss` is the
+/// probability of a loss, from 0 to 1.
 ///
 /// Takes time in proportion to `misses`³ × log `heartbeats`. With `misses` = 0 the result is 1.
 #[must_use]

@@ -29,14 +29,16 @@ pub struct Symptoms {
     /// When the last answer in time arrived.
     pub last_reply: Option<Wall>,
     /// The fates of the newest heartbeats. While the target is not up, only those newer than the
-    /// newest answered heartbeat are counted.
+    /// newest answered heartbeat are counted. While it is up, all fates are 0 if nothing was missed
+    /// in [`usual`](Self::usual).
     pub newest: Fates,
     /// The last ICMP error.
     pub last_icmp: Option<Last<IcmpKind>>,
     /// The last invalid reply.
     pub last_invalid: Option<Last<InvalidReason>>,
-    /// The misses of the last minutes: since it came up for a target that is up, before the current
-    /// run of misses for a target that is down.
+    /// The misses of the last minutes. For a target that is up, only those since it came up; for a
+    /// target that is down, only those before the current run of misses; none before the first
+    /// verdict.
     pub usual: Misses,
     /// The misses in the median column of these minutes, so that a few outages do not count as
     /// loss.
@@ -124,7 +126,7 @@ impl Parts<'_> {
 }
 
 impl Fates {
-    /// The fates of the heartbeats from `first` on, of at most the newest 64.
+    /// The fates of the heartbeats from `first` on, but of at most the newest 64.
     fn since(first: u64, ledger: &Ledger) -> Self {
         let remembered = ledger.first_remembered();
         let first = first.max(remembered).max(ledger.next().saturating_sub(NEWEST));
@@ -164,7 +166,8 @@ impl<T> Last<T> {
     }
 }
 
-/// The minimum length of a run of misses when the target goes down.
+/// The longest time from the last answered heartbeat until the target goes down, if the misses
+/// follow it directly.
 fn run_length(interval: Duration, timeout: Duration, misses: u64) -> Duration {
     let misses = u32::try_from(misses).unwrap_or(u32::MAX);
     interval.saturating_mul(misses).saturating_add(timeout)
@@ -197,8 +200,8 @@ mod tests {
         Session::new(&settings, prober, Record::new(buckets.clone(), buckets), at(0).mono)
     }
 
-    /// Sends the next heartbeat at `millis`; it is answered `after` that many milliseconds, if at
-    /// all.
+    /// Sends the next heartbeat at `millis`. It is answered `after` milliseconds later; `None`
+    /// means that it is not answered.
     fn beat(session: &mut Session, millis: u64, after: Option<u64>) {
         session.handle_timeout(at(millis), |_| {});
         let due = session.poll_transmit(at(millis)).unwrap();
@@ -228,7 +231,8 @@ mod tests {
         assert_eq!(symptoms.last_reply, Some(at(29_010).wall));
         assert_eq!((symptoms.misses, symptoms.answers), (9, 0));
         assert_eq!(symptoms.newest, Fates { lost: 9, ..Fates::default() });
-        // Only columns that end before 29.5 s count: the run began by then.
+        // Only columns that end at or before 29.5 s count: down at 33 s, less 3 intervals and the
+        // timeout.
         assert_eq!(symptoms.usual, Misses { missed: 4, settled: 20 });
         assert_eq!(symptoms.typical, Misses { missed: 2, settled: 10 });
     }
@@ -269,7 +273,7 @@ mod tests {
         }
         let symptoms = session.symptoms(at(59_900).mono);
         assert_eq!(symptoms.state, Some(State::Up));
-        // It came up at 21 s, within the column up to 30 s.
+        // It came up at 21 s, within the column that ends at 30 s, so later columns count.
         assert_eq!(symptoms.usual, Misses { missed: 1, settled: 30 });
         assert_eq!((symptoms.newest.received, symptoms.newest.lost), (15, 1));
     }

@@ -137,7 +137,8 @@ proptest! {
         let mut now = 0;
         let mut timeout = 100;
         let mut session = Session::new(&settings(10, timeout, 3, 1), prober(), record(), at(0).mono);
-        // When each heartbeat was sent, and the same for those in flight; how many were received.
+        // The time of sending of every heartbeat and of those in flight, and the number of answers
+        // in time.
         let mut sent: BTreeMap<u64, u64> = BTreeMap::new();
         let mut in_flight: BTreeMap<u64, u64> = BTreeMap::new();
         let mut received = 0;
