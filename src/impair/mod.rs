@@ -37,10 +37,12 @@ pub struct Impairment {
     draws: ChaCha8Rng,
     /// Random numbers for losses on the way out, used if both directions lose packets.
     return_draws: ChaCha8Rng,
-    /// Whether the direction is in the bad state of the Gilbert–Elliott model.
+    /// Whether the lossy direction is in the bad state of the Gilbert–Elliott model; the way in if
+    /// both directions lose packets.
     bad: bool,
+    /// The same for the way out, used if both directions lose packets.
     return_bad: bool,
-    /// When the last packet has left the bandwidth limit.
+    /// When the last queued packet leaves the bandwidth limit.
     free: Mono,
 }
 
@@ -169,8 +171,8 @@ impl Impairment {
 }
 
 impl LinkSettings {
-    /// Why a packet is lost in one direction, if it is. Advances `bad`, the state of that
-    /// direction's Gilbert–Elliott chain, by one step.
+    /// Why a packet is lost in one direction; `None` if it is not lost. Advances `bad`, the state
+    /// of that direction's Gilbert–Elliott chain, by one step.
     fn lose(&self, loss: u64, burst: u64, bad: &mut bool) -> Option<DropReason> {
         if let Some(Burst { p, r }) = self.burst_loss {
             *bad = if *bad { !happens(burst, r) } else { happens(burst, p) };
