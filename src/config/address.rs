@@ -40,7 +40,7 @@ pub enum AddressError {
     /// Several colons, or brackets, without an IPv6 address.
     #[error("invalid IPv6 address {0:?}; with a port, write [2001:db8::1]:12000")]
     Ipv6(String),
-    /// Ends in a number, as only IPv4 addresses do, and is not one.
+    /// Ends in a number, as only IPv4 addresses do, but is not a valid IPv4 address.
     #[error("invalid IPv4 address {0:?}; host names do not end in a number")]
     Ipv4(String),
     /// A link-local address without a zone.

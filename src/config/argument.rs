@@ -18,7 +18,8 @@ pub enum TargetError {
     /// The rest is not an address.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// The protocol does not have an option, or its value is invalid; the message.
+    /// The protocol does not have a given option, or the value of an option is invalid. Contains
+    /// the message.
     #[error("{0}")]
     Option(String),
     /// The timeout of the defaults is too long for the protocol.
@@ -39,7 +40,8 @@ pub fn parse_target(text: &str, defaults: &Defaults) -> Result<Target, TargetErr
 /// Like [`parse_target`], with `options` of the protocol: keys and their values.
 ///
 /// # Errors
-/// Also if the protocol does not have an option, or its value is invalid.
+/// Those of [`parse_target`]. Also if the protocol does not have one of the options, or the value
+/// of an option is invalid.
 pub fn parse_target_with(
     text: &str,
     options: &[(&str, &str)],
@@ -84,7 +86,7 @@ impl OptionSource for Arguments<'_> {
                 Some(FiledKey { file: absolute(Path::new(&file)), key })
             }
             Err(error) => {
-                // The message names the file, so the key is not needed.
+                // The message names the file, so it does not need the name of the option.
                 self.wrong.get_or_insert(error.to_string());
                 None
             }

@@ -84,7 +84,8 @@ pub fn unique_names(targets: &[Arc<Target>]) -> Result<(), DuplicateNames> {
     Err(DuplicateNames(names))
 }
 
-/// The positions of each name that an earlier target has, and of the first target that has it.
+/// For each name that an earlier target has as well: its position, and the position of the first
+/// target with this name.
 pub(super) fn duplicate_names<'t>(
     names: impl IntoIterator<Item = Option<&'t str>>,
 ) -> Vec<(usize, usize)> {

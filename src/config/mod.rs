@@ -7,8 +7,8 @@
 //! A file passes through three stages:
 //!
 //! 1. `file` reads the octets, up to a bound. They must be UTF-8.
-//! 2. `node` reads the text into a tree of plain values, each with its place. It refuses what is
-//!    not YAML, and what would take too much work.
+//! 2. `node` reads the text into a tree of plain values, each with its place. It refuses a text
+//!    that is not YAML or would take too much work.
 //! 3. `schema` checks the tree against the known keys and their ranges, and collects all problems.
 //!
 //! [`Config::to_yaml`] prints a configuration that reads back as the same one. No other module

@@ -1,8 +1,8 @@
 //! Reads YAML into a tree of plain values, each with its place in the text.
 //!
 //! `granit_parser` parses the YAML, and [`super::core_schema`] gives plain scalars their types. The
-//! work is linear in the length of any text: depth, number of values and what aliases repeat are
-//! bounded during parsing.
+//! work is linear in the length of any text: the depth, the number of values and the amount of data
+//! that aliases repeat are bounded during parsing.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -145,7 +145,7 @@ struct Part<'t> {
 struct Open<'t> {
     at: At,
     anchor: usize,
-    /// A tag other than that of the core schema for it.
+    /// Its tag, unless it is the core schema's tag for a list or a mapping.
     tag: Option<Rc<str>>,
     children: Children<'t>,
     weight: usize,
@@ -311,7 +311,7 @@ fn tagged_scalar<'t>(tag: &Tag, text: Cow<'t, str>) -> Value<'t> {
     Some(plain(text)).filter(fits).unwrap_or_else(|| Value::Tagged(as_written(tag)))
 }
 
-/// The tag of a list or a mapping, unless it is `own`, that of the core schema for it.
+/// The tag of a list or a mapping, unless it is `own`, the core schema's tag for that kind.
 fn other_tag(tag: Option<Cow<'_, Tag>>, own: &str) -> Option<Rc<str>> {
     let tag = tag.filter(|tag| tag.core_suffix() != Some(own) && !is_non_specific(tag))?;
     Some(as_written(&tag))

@@ -13,7 +13,7 @@ impl At {
         Self(u32::try_from(octets).unwrap_or(u32::MAX))
     }
 
-    /// The nearest place in `text` that is not inside a character.
+    /// The last place in `text`, at or before this one, that is not inside a character.
     fn within(self, text: &str) -> usize {
         let mut octets = text.len().min(self.0 as usize);
         while !text.is_char_boundary(octets) {
@@ -74,8 +74,8 @@ impl Path<'_> {
     }
 }
 
-/// Shows a path as `targets[1].labels.site`. Keys with other than letters, digits, `_` and `-` are
-/// quoted.
+/// Shows a path as `targets[1].labels.site`. Keys that contain characters other than letters,
+/// digits, `_` and `-` are quoted.
 impl std::fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match *self {

@@ -186,8 +186,8 @@ pub(crate) fn format_duration(duration: Duration) -> String {
 
 /// Reads a duration as humantime does, with messages that say what to write instead.
 fn parse_duration(text: &str) -> Result<Duration, ScalarError> {
-    // humantime panics if its sum reaches 2^64 seconds. Five numbers of ten digits, of any unit,
-    // stay below.
+    // humantime panics if its sum reaches 2^64 seconds. At most five numbers of ten digits fit into
+    // 64 octets, and their sum stays below in every unit.
     const MAX_DIGITS: usize = 10;
     const MAX_LENGTH: usize = 64;
 

@@ -69,7 +69,8 @@ struct Checker<'f> {
     findings: Findings,
     /// The folder that paths of other files are relative to.
     folder: &'f Folder,
-    /// The keys that have been read, or the messages why not, by the paths of their files.
+    /// The shared keys that have been read, by the path of the key file; for an invalid file, the
+    /// message.
     keys: HashMap<String, Result<Arc<Key>, String>>,
 }
 
@@ -272,8 +273,8 @@ impl Checker<'_> {
         }
     }
 
-    /// The address of a target. `own` is the value of its key `port`. If neither it nor the address
-    /// has a port, `default` is used.
+    /// The address of a target. `own` is the value of its key `port`. If neither that key nor the
+    /// address gives a port, `default` is used.
     fn address(
         &mut self,
         path: &Path<'_>,
@@ -337,7 +338,8 @@ impl Checker<'_> {
         for (again, first) in conflict::duplicate_names(texts) {
             let (Some(name), Some(of_first)) = (names[again], names[first]) else { continue };
             let first_at = of_first.at.max(items[first].at);
-            // A target that an alias repeats has its name before its own place: at the anchor.
+            // If an alias repeats a target, the name is written at the anchor, which is before the
+            // place of the target.
             let target = path.item(again, items[again].at);
             let entry = target.entry(name.key, name.at.max(items[again].at));
             self.duplicate(&entry, first_at, || {

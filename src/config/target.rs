@@ -16,8 +16,8 @@ pub const MAX_IN_FLIGHT: u32 = 1 << 16;
 /// Maximum number of heartbeats that a flight recorder keeps: the size of the ledger's ring.
 pub const MAX_RECORDER: u32 = MAX_IN_FLIGHT;
 
-/// The port of targets whose protocol has no port of its own. The responder and the course's
-/// servers listen on it.
+/// The port of targets whose protocol has no port of its own. The responder listens on it, and so
+/// do the servers of the course with which the probe interoperates (`tests/e2e/course.rs`).
 const DEFAULT_PORT: u16 = 12000;
 
 /// A whole configuration, without contradictions. The default has no targets.
@@ -150,7 +150,7 @@ impl Defaults {
     }
 }
 
-/// The settings without a file: those of the course's programs.
+/// The settings without a file: those of the course's programs (`tests/e2e/course.rs`).
 impl Default for Defaults {
     fn default() -> Self {
         Self {

@@ -32,7 +32,7 @@ pub(super) fn mismatch(expected: &str, node: &Node<'_>) -> String {
 /// Any text. Numbers and truth values are refused, since YAML may have changed them (1.10 is 1.1).
 pub(super) fn text<'n>(node: &'n Node<'_>) -> Read<&'n str> {
     if let Value::Text(text) = &node.value {
-        // YAML 1.1 breaks lines there, so a printed text could read back differently.
+        // YAML 1.1 breaks lines at these characters, so a printed text could read back differently.
         let separator = text.chars().find(|c| matches!(c, '\u{2028}' | '\u{2029}'));
         return match separator {
             Some(c) => Err(format!("must not contain line separators, such as {c:?}")),

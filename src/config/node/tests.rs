@@ -93,7 +93,8 @@ fn aliases_repeat_values_up_to_a_bound() {
     let root = read(&text).unwrap();
     let items = root.items().unwrap();
     assert_eq!((items.len(), items[100].word().len()), (101, 1000));
-    // Aliases may repeat 1 MiB more than the length of the text: eleven of these hundred.
+    // Aliases may repeat 1 MiB more than the length of the text. The first eleven of these hundred
+    // aliases do not exceed this.
     assert_eq!(fault(&repeated(100_000)), "13:3: aliases expand to too much data");
 
     let mut bomb = "a0: &a0 [x]\n".to_owned();
