@@ -111,7 +111,7 @@ pub(crate) fn dead(name: &str) -> TargetSample {
     sample
 }
 
-/// A target's page with a heartbeat of every outcome, and those before the last outage.
+/// The data of a target's page: a heartbeat of every outcome, and the heartbeats before an outage.
 pub(crate) fn look(mut sample: TargetSample) -> TargetLook {
     sample.session.symptoms = symptoms(&sample.session);
     let outcomes = [

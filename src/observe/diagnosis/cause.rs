@@ -37,7 +37,7 @@ labels! {
         Unauthenticated => "unauthenticated",
         /// Something answers, but not with valid replies.
         InvalidReplies => "invalid_replies",
-        /// The target answers again, not yet often enough to be up.
+        /// The target answers again, but not yet often enough to be up.
         Recovering => "recovering",
         /// The name no longer resolves; heartbeats go to its last address.
         LookupFailed => "lookup_failed",

@@ -2,9 +2,9 @@
 //! page, JSON, the command line and the log.
 //!
 //! [`diagnose`] is a pure function. Only recent evidence from the current trouble counts: since the
-//! last answer, or since the target came up. Certain causes come first: heartbeats that do not
-//! leave, then ICMP errors, then late and invalid replies, then the state of the probe itself, then
-//! chance.
+//! last answer, or since the target came up. While a target is not up, the first of these explains
+//! the misses: heartbeats that do not leave, ICMP errors, late replies, invalid replies, a failed
+//! lookup, the state of the probe itself, chance.
 
 mod cause;
 mod words;

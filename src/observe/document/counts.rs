@@ -7,7 +7,7 @@ use crate::observe::TargetSample;
 
 use super::{ByLabel, by_label};
 
-/// Counts of heartbeats and of what came back.
+/// Counts of heartbeats, replies and ICMP errors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CountsDocument {
     /// Heartbeats that left.

@@ -2,8 +2,8 @@
 //!
 //! Every type can be serialised and deserialised. Durations are in seconds, moments in RFC 3339
 //! (UTC); unknown values are `null`. Keys are stable: new ones may be added, none is renamed. Label
-//! values of `/metrics` and causes are read as text, so that an older client can read the document of a newer
-//! probe.
+//! values of `/metrics` and causes are read as text, so that an older client can read the document
+//! of a newer probe.
 
 mod counts;
 mod diagnosis;

@@ -29,7 +29,7 @@ pub struct PingDocument {
     pub diagnosis: Option<DiagnosisDocument>,
 }
 
-/// Round-trip delays.
+/// Round-trip delays, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DelaysDocument {
     /// The minimum.
