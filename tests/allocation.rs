@@ -39,7 +39,7 @@ struct Loop {
 }
 
 impl Loop {
-    /// Three targets of each protocol, so that they share addresses.
+    /// Three targets of each protocol, all at one address.
     fn new() -> Self {
         let server: SocketAddr = "192.0.2.1:862".parse().unwrap();
         let mut fleet = Fleet::new(&default_rtt_buckets(), Detail::Changes, 0);
@@ -127,7 +127,7 @@ impl Loop {
 #[test]
 fn no_heartbeat_allocates() {
     let mut whole = Loop::new();
-    // Warm-up: heaps and tables grow to their sizes, and the history begins a new minute.
+    // Warm-up: heaps and tables grow to their sizes, and the columns of the history are filled.
     assert!(whole.run(20_000) > 0);
     assert_eq!(whole.run(20_000), 0);
 

@@ -41,7 +41,7 @@ const HTTP: &str = "deploy/docs/http.md";
 const METRICS: &str = "deploy/docs/metrics.md";
 const PROTOCOL: &str = "deploy/docs/protocols.md";
 
-/// README.md is a first look: what is longer belongs in the manual.
+/// The maximum length of README.md, which is a first look. Longer texts belong in the manual.
 const README_LINES: usize = 250;
 
 /// Every page, by its path from the top of the repository.
@@ -121,7 +121,7 @@ fn code(text: &str) -> Vec<String> {
     text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// All that the first cells name.
+/// The texts in backticks in the first cell of each row.
 fn named(rows: &[Row]) -> BTreeSet<String> {
     rows.iter().flat_map(|row| code(&row[0])).collect()
 }
@@ -239,7 +239,8 @@ fn keys<'de, D: Deserialize<'de>>() -> BTreeSet<String> {
     keys.into_iter().map(str::to_owned).collect()
 }
 
-/// The keys of a document that consists of parts: those that are written.
+/// The keys that are written for a document. [`keys`] cannot list them if the document contains
+/// flattened parts.
 fn written_keys(document: &impl Serialize) -> BTreeSet<String> {
     serde_json::to_value(document).unwrap().as_object().unwrap().keys().cloned().collect()
 }
@@ -511,7 +512,7 @@ fn options_and_their_defaults_are_those_of_the_help_texts() {
         for (option, default) in options {
             let documented = &documented[&option];
             match default {
-                // A sentence, such as that of --seed.
+                // The default is a sentence, as for --seed.
                 Some(default) if default.contains(", ") => assert!(!documented.is_empty()),
                 Some(default) => assert_eq!(documented, &default, "{titles:?} {option}"),
                 None => assert!(["", "required"].contains(&&**documented), "{titles:?} {option}"),

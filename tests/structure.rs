@@ -309,7 +309,7 @@ type Room = BTreeMap<String, BTreeSet<String>>;
 struct Facade<'a> {
     /// The other files and the subfolders.
     children: BTreeSet<&'a str>,
-    /// The child of each name that it imports from its children.
+    /// The names that it imports from its children, each with the child that it comes from.
     taken: BTreeMap<&'a str, &'a str>,
     /// The children that it uses itself. A `pub use` alone is not a use.
     uses: BTreeSet<&'a str>,
@@ -422,7 +422,7 @@ fn circles(room: &Room) -> Vec<&str> {
     room.keys().map(String::as_str).filter(is_circle).collect()
 }
 
-/// The files of a room that use definitions in `mod` although `mod` uses them, directly or
+/// The files of a room that use definitions in `mod` although `mod` uses the files, directly or
 /// indirectly, so that neither can be read first.
 fn entangled(room: &Room) -> Vec<&str> {
     let used = reached(room, "mod");
@@ -519,7 +519,7 @@ fn imports_that_violate_the_layers_are_found() {
     assert_eq!(caught("use super::super::super::cli;", "net::batch::mmsg"), "cli");
     assert_eq!(caught("use super::web;", "probe"), "web");
     assert_eq!(caught("use udp_heartbeat::cli;", "net"), "cli");
-    // Not downwards, within a module, in comments and in tests.
+    // No violation: downwards, within a module, in comments, in tests.
     assert_eq!(caught("use crate::net::{self, cli}; use crate::model;", "probe"), "");
     assert_eq!(caught("use super::cli; use super::super::net;", "probe::worker"), "");
     assert_eq!(caught("use udp_heartbeat::cli;", "bin::probe"), "");

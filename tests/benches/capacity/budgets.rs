@@ -34,7 +34,7 @@ struct Budget {
     measured: Option<(String, bool)>,
 }
 
-/// All the budgets, beside what was measured; `sizes` ascend.
+/// The table of all budgets with their measurements. `sizes` are in ascending order.
 pub(crate) fn table(sizes: &[Measured], truth: Option<&Truth>) -> Table {
     let mut table = Table::default();
     table.row(["budget", "bound", "measured", "verdict"]);

@@ -1,9 +1,9 @@
-//! The floor: the cost of a round trip by nothing but sendmmsg(2) and recvmmsg(2).
+//! The floor: the cost of a round trip that uses only sendmmsg(2) and recvmmsg(2).
 //!
 //! One thread sends batches of 64 datagrams of 44 octets (the size of STAMP) to an echo thread over
 //! loopback and reads them back. Only the CPU time of the sending thread is measured, because a
-//! probe is only one end. The socket is not connected, like a probe's: each datagram has its
-//! address.
+//! probe is only one end. The socket is not connected, like a probe's: each datagram has its own
+//! destination address.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};

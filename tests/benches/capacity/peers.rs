@@ -102,7 +102,8 @@ fn fping(run: &Run<'_>) -> anyhow::Result<Ping> {
     let hosts: Vec<_> = run.hosts().map(|ip| ip.to_string()).collect();
     let file = run.directory.join("hosts");
     fs::write(&file, hosts.join("\n"))?;
-    // It waits longer between pings than it is set to, and all have to fit in a second.
+    // fping waits longer between pings than `-i` says, and the pings of all targets must fit into
+    // one second.
     let spacing = (125.0 / run.targets as f64).clamp(0.01, 10.0);
     let mut command = Command::new("fping");
     command.args(["-q", "-p", "1000", "-t", "1000", "-i", &format!("{spacing:.2}")]);
@@ -122,7 +123,7 @@ fn fping(run: &Run<'_>) -> anyhow::Result<Ping> {
         let mean = mean.and_then(|mean| mean.parse::<f64>().ok()).unwrap_or_default() / 1e3;
         tally.add(sent.context("fping reports no counts")?, received.unwrap_or_default(), mean);
     }
-    // The last line reports if there are more targets than sequence numbers.
+    // If there are more targets than sequence numbers, the last line reports this error.
     tally.ping(cpu).with_context(|| lines.last().cloned().unwrap_or_default())
 }
 

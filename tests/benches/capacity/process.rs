@@ -1,8 +1,8 @@
 //! Child processes: their logs, CPU time and memory.
 //!
 //! No child outlives the benchmark: a [`Process`] is killed by its number and reaped when it is
-//! dropped, and all are when a signal ends the benchmark ([`end_all_on_signals`]). With setpriv(1),
-//! they also die if the benchmark is killed.
+//! dropped. If a signal ends the benchmark, all children are killed and reaped
+//! ([`end_all_on_signals`]). With setpriv(1), they also die if the benchmark is killed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,7 +39,8 @@ impl Process {
         let name = command.get_program().to_string_lossy().into_owned();
         let mut command = tied(command);
         command.stdin(Stdio::null()).stdout(out).stderr(Stdio::piped());
-        // Locked across the start, so that no signal comes between the start and the entry.
+        // Locked until the child is in the map, so that a signal between the two cannot miss the
+        // child.
         let mut running = running();
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let errors = child.stderr.take();

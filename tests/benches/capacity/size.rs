@@ -135,7 +135,7 @@ impl Measured {
         received as f64 / (sent + unsent - in_flight) as f64
     }
 
-    /// Whether every heartbeat was answered in time and accounted for, at the rate it should be.
+    /// Whether every heartbeat was answered in time and accounted for, at the expected rate.
     pub(crate) fn is_whole(&self) -> bool {
         let Figures { lost, late, unsent, targets, .. } = self.last;
         let due = self.targets as f64;

@@ -220,7 +220,7 @@ struct Stream {
     pace: Duration,
     /// Sent and not answered yet.
     under_way: Vec<(Transmit, Moment)>,
-    /// The heartbeats that were under way before; kept to reuse its memory.
+    /// The previous batch while it is answered, otherwise empty; kept so that its memory is reused.
     arriving: Vec<(Transmit, Moment)>,
     request: Vec<u8>,
     reply: Vec<u8>,

@@ -48,12 +48,13 @@ impl Bench {
         }
     }
 
-    /// Gives it the key. If `required`, only requests with the key are answered.
+    /// Gives the reflector the key. If `required`, only requests with the key are answered.
     fn authenticating(self, required: bool) -> Self {
         Self { reflector: self.reflector.authenticating(Arc::new([key()]), required), ..self }
     }
 
-    /// Datagrams that are not requests or not allowed, requests, and requests that get no answer.
+    /// The number of datagrams that are not requests or not allowed, of requests, and of requests
+    /// that get no answer.
     fn counts(&self) -> (u64, u64, u64) {
         let dropped = |reasons: &[DropReason]| {
             reasons.iter().map(|&reason| self.metrics.dropped_count(reason)).sum()
@@ -109,7 +110,7 @@ thread_local! {
     });
 }
 
-/// How many of them damage nothing; these are first.
+/// How many of `BENCHES` damage nothing; these come first.
 const HONEST: usize = 4;
 
 fuzz_target!(|input: Input| {
@@ -151,7 +152,8 @@ fuzz_target!(|input: Input| {
             assert!(payload.len() <= datagram.payload.len());
             for nanos in [at, at.saturating_sub(DAY), at.saturating_add(DAY)] {
                 let is_damaged = usize::from(which) % count >= HONEST;
-                // For a reply that was damaged on purpose, this is true only at its moment.
+                // A reply that was damaged on purpose may be a request at another time, so it is
+                // checked only at the time of its request.
                 if nanos == at || !is_damaged {
                     assert!(recognise(payload, Wall::from_nanos(nanos)).is_err());
                 }
