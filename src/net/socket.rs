@@ -19,7 +19,8 @@ use super::name::KernelAddress;
 use super::notice::{self, Notice};
 use super::numbering::{Counted, Numbering};
 
-/// The kernel stamps received datagrams and reports the timestamps.
+/// The kernel stamps received datagrams and reports the timestamps
+/// (Documentation/networking/timestamping.rst of Linux).
 const RECEIVE_STAMPS: TimestampingFlag = TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE
     .union(TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE);
 

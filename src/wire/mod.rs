@@ -7,7 +7,7 @@
 //!
 //! A protocol is one file beside this one, and one entry in the registry below. Its file has:
 //!
-//! - a static `PROTOCOL`: a `Description` of what is the same for every target;
+//! - a static `PROTOCOL`: a `Description` of the properties that are the same for every target;
 //! - a type for the options that a target may set, which implements `TargetOptions`; a protocol
 //!   without options implements `WithoutOptions` for its prober instead;
 //! - the types that implement [`Prober`] and, if responders answer the protocol, [`Reflect`].

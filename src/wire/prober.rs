@@ -45,9 +45,9 @@ pub trait Prober: Any + Send + Sync + fmt::Debug {
     /// [`Unreadable`] if the octets are not a reply that this prober can expect.
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable>;
 
-    /// Whether `reply` repeats what was sent at `sent` (t1): false for a corrupted or invented
-    /// reply. True if the format repeats nothing that can be compared. STAMP repeats t1 as the
-    /// Session-Sender Timestamp (RFC 8762 section 4.3.1).
+    /// Whether `reply` repeats the time `sent` (t1) that its request carried: false for a corrupted
+    /// or invented reply. True if the format repeats nothing that can be compared. STAMP repeats t1
+    /// as the Session-Sender Timestamp (RFC 8762 section 4.3.1).
     fn confirms(&self, reply: &Reply, sent: Wall) -> bool;
 
     /// The session of a quoted request of this prober or of a prober that shares replies with it.

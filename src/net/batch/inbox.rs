@@ -89,6 +89,6 @@ pub struct Datagram<'a> {
     /// The hop limit with which it arrived.
     pub ttl: Option<u8>,
     /// How many datagrams the kernel had dropped on this socket when it queued this one, modulo 2³²
-    /// (`SO_RXQ_OVFL`); `None` before the first drop.
+    /// (`SO_RXQ_OVFL`, socket(7)); `None` before the first drop.
     pub drops: Option<u32>,
 }
