@@ -135,7 +135,7 @@ struct Tree<'t> {
 #[derive(Clone)]
 struct Part<'t> {
     node: Node<'t>,
-    /// Its values plus octets of text, including what its aliases repeat.
+    /// Its number of values plus its octets of text, including those that its aliases repeat.
     weight: usize,
     /// How deep lists and mappings are nested in it.
     height: usize,

@@ -223,7 +223,8 @@ impl Checker<'_> {
         key.clone()
     }
 
-    /// The settings of a target or of `defaults`. Missing ones are in `fallback`.
+    /// The settings of a target or of `defaults`; `None` where they are missing. `fallback` has the
+    /// missing ones for the check of the timeout.
     fn settings(
         &mut self,
         path: &Path<'_>,

@@ -72,8 +72,8 @@ pub struct Passage {
     pub queued: Duration,
     /// How much longer the packet is held back so that later packets overtake it.
     pub hold: Duration,
-    /// How many later packets shall overtake it. It leaves after the last of them, or at the end of
-    /// `hold` if that is earlier. With 0, only `hold` counts.
+    /// The number of later packets that overtake it: it leaves after the last of them, or at the
+    /// end of `hold` if that is earlier. With 0, only `hold` counts.
     pub overtaken_by: u32,
     /// The bit that flips on the way.
     pub corrupt: Option<BitFlip>,

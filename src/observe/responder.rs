@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 pub struct ResponderStatus {
     /// Where it listens for heartbeats.
     pub listeners: Vec<SocketAddr>,
-    /// Its impairments as text; empty in production. A responder whose impairments can change at
-    /// run time shows the current ones instead.
+    /// Its impairments as text; empty in production. Not shown if the impairments can change at run
+    /// time: the page then shows the current ones.
     pub impairments: Vec<String>,
 }

@@ -307,7 +307,7 @@ impl Session {
         Answered::Invalid(reason)
     }
 
-    /// Counts an ICMP error about a heartbeat. It settles nothing; it only serves the diagnosis.
+    /// Counts an ICMP error about a heartbeat. It settles nothing and does not change the verdict.
     pub fn handle_icmp(&mut self, kind: IcmpKind, at: Wall) {
         self.record.icmp_errors[kind.index()] += 1;
         self.record.last_icmp = Some((kind, at));

@@ -50,7 +50,8 @@ pub struct Record {
     pub loss_bursts: Histogram,
     /// The responder's turnaround, in nanoseconds.
     pub turnaround: Summary,
-    /// Absolute delay variation between consecutive answered heartbeats (RFC 3393), in nanoseconds.
+    /// Absolute differences between the round-trip delays of consecutive heartbeats, both answered
+    /// in time, in nanoseconds. RFC 3393 defines another value: a signed one-way difference.
     pub ipdv: Summary,
     /// The last round-trip delay, in nanoseconds.
     pub last_rtt: Option<u64>,
