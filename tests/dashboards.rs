@@ -24,7 +24,7 @@ use promql::{Query, Selector};
 #[path = "dashboards/promql.rs"]
 mod promql;
 
-/// The metrics of every process that the prometheus crate exposes on Linux.
+/// The metrics of the process that the prometheus crate exposes on Linux.
 const PROCESS: [&str; 7] = [
     "process_cpu_seconds_total",
     "process_max_fds",

@@ -19,7 +19,7 @@ use super::http;
 use super::process::{self, Process};
 use super::programs::{Responder, loopback};
 
-/// Time before the window, in which all start and each target is pinged.
+/// Time before the window, in which all processes start and each target is pinged.
 const WARM: Duration = Duration::from_secs(2);
 
 /// Time after the window, in which the last answers come and the summary is written.
@@ -80,7 +80,7 @@ struct Run<'a> {
     directory: &'a Path,
 }
 
-/// Runs all that are installed, each size for about `window`.
+/// Runs every installed peer at each of its sizes, and measures it within `window`.
 pub(crate) fn measure(window: Duration) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for Peer { program, about, sizes, run } in PEERS {
