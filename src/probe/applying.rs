@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_done_in_a_round_than_may_be_and_no_heartbeat_is_due_before_all_is() {
+    fn changes_per_round_are_limited_and_no_heartbeat_is_due_before_the_last_change() {
         let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
         let mut applying = Applying::new(Begin::AtOnce);
         assert!(!applying.is_done(), "nothing has been asked for yet");
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_done_once_all_have_the_addresses_that_they_passed_on() {
+    fn changes_are_done_once_all_targets_have_the_addresses_that_others_left() {
         let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
         let mut applying = Applying::new(Begin::Spread);
         let asking = |n: u32| addressed(&format!("dns://192.0.2.{}", n % 3), None);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn no_changes_are_done_at_once() {
+    fn an_empty_batch_of_changes_is_done_at_once() {
         let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
         let mut applying = Applying::new(Begin::Spread);
         applying.begin(Vec::new(), oneshot::channel().0, &mut fleet, NOW);

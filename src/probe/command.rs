@@ -70,11 +70,12 @@ pub struct WorkerSample {
     pub targets: Vec<(TargetId, TargetSample)>,
     /// How late heartbeats left, in nanoseconds.
     pub schedule_lag: Histogram,
-    /// Round-trip delays by the source of their timestamps, of removed targets as well.
+    /// Numbers of round-trip delays by the source of their timestamps; those of removed targets are
+    /// included.
     pub timestamps: [u64; StampSource::COUNT],
     /// Datagrams that the kernel dropped on the worker's sockets.
     pub receive_drops: u64,
-    /// Datagrams that belong to no target.
+    /// Numbers of datagrams that belong to no target, by reason.
     pub unmatched: [u64; UnmatchedReason::COUNT],
     /// Whether the probe itself is impaired at present.
     pub impaired: bool,

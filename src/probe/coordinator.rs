@@ -86,7 +86,7 @@ impl Probe {
     /// effect, and socket buffers keep their sizes.
     ///
     /// # Errors
-    /// If the names of the targets are not unique; nothing has been changed then. If a worker has
+    /// If the names of the targets are not unique (nothing has been changed then), or a worker has
     /// ended.
     pub async fn apply(&self, wanted: Config) -> Result<Applied, ApplyError> {
         let (applied, done) = self.prepare(&wanted).await?;
@@ -156,7 +156,8 @@ impl Probe {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether every target of the start that can be resolved has had its first heartbeat settled.
+    /// Whether the first heartbeat of every target that can be resolved has been settled. Once
+    /// true, it stays true when targets are added.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.crew.iter().all(Hand::is_ready)

@@ -63,7 +63,8 @@ pub struct Fleet {
     limit: Option<u64>,
     buckets: FleetBuckets,
     lag: Histogram,
-    /// Round-trip delays by the source of their timestamps, of removed targets as well.
+    /// Numbers of round-trip delays by the source of their timestamps; those of removed targets are
+    /// included.
     timestamps: [u64; StampSource::COUNT],
     unmatched: [u64; UnmatchedReason::COUNT],
     impaired_until: Option<Mono>,
@@ -163,9 +164,9 @@ impl Fleet {
     /// Gives a target new settings from `now` on. `target` must have the same name and the same
     /// options of its protocol as before. Counters and heartbeats in flight stay.
     ///
-    /// `found` are the addresses of its host name: empty if the lookup failed, `None` if no lookup has
-    /// ended yet. Without an address, a target with a new host name has none until
-    /// [`handle_resolved`](Self::handle_resolved) gives one.
+    /// `found` are the addresses of the new host name: empty if the lookup failed, `None` if no
+    /// lookup has ended yet. If `found` gives no address, a target with a new host name has no
+    /// address until [`handle_resolved`](Self::handle_resolved) gives one.
     ///
     /// Must not be called between [`poll_transmit`](Self::poll_transmit) and
     /// [`handle_sent`](Self::handle_sent).
@@ -194,8 +195,8 @@ impl Fleet {
         self.tidy_agenda();
     }
 
-    /// Stops every target when this many of its heartbeats have fallen due, also targets that are
-    /// added later.
+    /// Stops every target when this many of its heartbeats have fallen due. This applies to targets
+    /// that are added later as well.
     pub fn limit(&mut self, heartbeats: u64) {
         self.limit = Some(heartbeats);
         for (_, watched) in self.targets.iter_mut() {
@@ -371,7 +372,9 @@ impl Fleet {
     }
 
     /// An ICMP error about a heartbeat to `peer` came back. `quote` is the part of the heartbeat
-    /// that it quotes, which may be empty: the error counts for the target of that heartbeat.
+    /// that the error quotes; it may be empty. If only one target has the address, the error counts
+    /// for it, unless it quotes a retired session; otherwise it counts for the target whose
+    /// heartbeat it quotes.
     pub fn handle_icmp(&mut self, peer: SocketAddr, quote: &[u8], kind: IcmpKind, now: Moment) {
         match self.routes.return_to(peer, quote) {
             Ok(id) => {
@@ -442,13 +445,13 @@ impl Fleet {
         self.targets.user(slot)
     }
 
-    /// The address in use for a target.
+    /// The address in use for a target; `None` if it has no route or has been removed.
     #[must_use]
     pub fn address(&self, id: TargetId) -> Option<SocketAddr> {
         self.targets.get(id)?.route.map(|route| route.peer)
     }
 
-    /// The figures of a target at `now`.
+    /// The figures of a target at `now`; `None` if it has been removed.
     #[must_use]
     pub fn sample(&self, id: TargetId, now: Mono) -> Option<TargetSample> {
         let watched = self.targets.get(id)?;
@@ -462,14 +465,14 @@ impl Fleet {
         })
     }
 
-    /// A target at a glance at `now`.
+    /// A target at a glance at `now`; `None` if it has been removed.
     #[must_use]
     pub fn glance(&self, id: TargetId, now: Mono) -> Option<TargetGlance> {
         let Watched { target, session, .. } = self.targets.get(id)?;
         Some(TargetGlance { target: target.clone(), glance: session.glance(now) })
     }
 
-    /// The details of a target at `now`.
+    /// The details of a target at `now`; `None` if it has been removed.
     #[must_use]
     pub fn look(&self, id: TargetId, now: Moment) -> Option<TargetLook> {
         let session = &self.targets.get(id)?.session;
@@ -489,13 +492,14 @@ impl Fleet {
         &self.lag
     }
 
-    /// Round-trip delays by the source of their timestamps. A removed target takes nothing away.
+    /// Numbers of round-trip delays by the source of their timestamps; those of removed targets are
+    /// included.
     #[must_use]
     pub fn timestamps(&self) -> [u64; StampSource::COUNT] {
         self.timestamps
     }
 
-    /// Datagrams that belong to no target.
+    /// Numbers of datagrams that belong to no target, by reason.
     #[must_use]
     pub fn unmatched(&self) -> [u64; UnmatchedReason::COUNT] {
         self.unmatched

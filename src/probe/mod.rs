@@ -36,7 +36,7 @@
 //! - `crew`, `command`: the workers, and the commands to them;
 //! - `error`: why a probe cannot start or be changed;
 //! - `applying`: changes, some of which are carried out in each round;
-//! - `named`: the targets of a worker by name.
+//! - `named`: the targets of a worker by host name.
 //!
 //! In the order of a query:
 //!

@@ -1,7 +1,8 @@
-//! The targets of a worker by name, and which of them have not received its newest addresses yet.
+//! The targets of a worker by host name, and which of them have not received the newest addresses
+//! of their host name yet.
 //!
-//! Every target of a worker may have the same name, so an answer is passed on to some targets at a
-//! time. A newer answer replaces one that is still being passed on.
+//! All targets of a worker may have the same host name, so an answer is passed on to some targets
+//! at a time. A newer answer replaces one that is still being passed on.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use crate::model::TargetId;
 
-/// The names of one worker's targets.
+/// The host names of one worker's targets.
 #[derive(Debug, Default)]
 pub(super) struct Named {
     names: HashMap<Arc<str>, Sharers>,
@@ -18,7 +19,7 @@ pub(super) struct Named {
     waiting: VecDeque<Arc<str>>,
 }
 
-/// The targets that have a name.
+/// The targets that have a host name.
 #[derive(Debug, Default)]
 struct Sharers {
     ids: BTreeSet<TargetId>,
@@ -34,7 +35,7 @@ struct News {
 }
 
 impl Named {
-    /// Target `id` has this name from now on.
+    /// Target `id` has this host name from now on.
     pub(super) fn add(&mut self, name: &str, id: TargetId) {
         if let Some(sharers) = self.names.get_mut(name) {
             sharers.ids.insert(id);
@@ -44,7 +45,7 @@ impl Named {
         }
     }
 
-    /// Target `id` does not have this name any more.
+    /// Target `id` no longer has this host name.
     pub(super) fn remove(&mut self, name: &str, id: TargetId) {
         if let Some(sharers) = self.names.get_mut(name) {
             sharers.ids.remove(&id);

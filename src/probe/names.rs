@@ -85,9 +85,9 @@ impl Names {
 
     /// Starts to look up all `names`, and waits for their first answers, at most for `patience`.
     ///
-    /// The lookups continue until the answer is dropped; a name that has been
-    /// [joined](Book::join) by then is looked up for as long as it has users. There must be one
-    /// answer at a time.
+    /// The lookups continue until the returned value is dropped; a name that has been
+    /// [joined](Book::join) by then is looked up for as long as it has users. There must be only
+    /// one such value at a time.
     pub(super) async fn look_up(
         &self,
         names: impl IntoIterator<Item = &str>,

@@ -11,7 +11,7 @@ pub struct RunOptions {
     pub detail: Detail,
     /// When each target's first heartbeat is due.
     pub begin: Begin,
-    /// Every target stops after this many heartbeats.
+    /// Every target stops after this many heartbeats; `None` for no limit.
     pub limit: Option<u64>,
     /// The number of threads; each has its own sockets and its share of the targets.
     pub workers: NonZeroUsize,

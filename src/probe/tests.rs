@@ -214,8 +214,8 @@ async fn targets_come_go_and_change_while_the_others_go_on() {
         assert!(received(of(&turned, &target.target.name)) >= received(target));
     }
 
-    // Target 0 goes, 1 has another interval and a label, 2 another address, 3 another protocol,
-    // and 9 comes.
+    // Target 0 is removed, 1 gets another interval and a label, 2 another address, 3 another
+    // protocol, and 9 is added.
     let mut changed = config(10, reflector.address);
     let edit = |config: &mut Config, n: usize, change: &dyn Fn(&mut Target)| {
         change(Arc::make_mut(&mut config.targets[n]));
@@ -257,7 +257,7 @@ async fn targets_come_go_and_change_while_the_others_go_on() {
     assert_eq!(of(&later, "target 2").address.map(|address| address.port()), {
         silent.local_addr().ok().map(|address| address.port())
     });
-    // It has started anew with another protocol.
+    // With another protocol, target 3 has started anew.
     let anew = &of(&later, "target 3").session.record;
     assert!(anew.sent > 0 && anew.invalid.iter().sum::<u64>() == 0);
 
@@ -377,7 +377,7 @@ async fn a_target_that_gets_a_new_name_misses_nothing() {
 
 #[tokio::test]
 async fn targets_of_one_question_can_swap_their_addresses() {
-    // As many as take several rounds to change, in pairs that swap.
+    // So many targets that a change takes several rounds; they swap addresses in pairs.
     let ports = |n: u16| 20_000 + n;
     let config = |port_of: &dyn Fn(u16) -> u16| {
         let targets = (0..200).map(|n| {
@@ -395,7 +395,7 @@ async fn targets_of_one_question_can_swap_their_addresses() {
     };
     let (probe, _events) = Probe::start(config(&ports), options).await.unwrap();
     let swapped = |n: u16| ports(n ^ 1);
-    // As a ring, each takes the address of the next.
+    // In a ring, each target takes the address of the next.
     let rotated = |n: u16| ports((n + 1) % 200);
     for port_of in [&swapped as &dyn Fn(u16) -> u16, &ports, &rotated] {
         probe.apply(config(port_of)).await.unwrap();

@@ -14,7 +14,7 @@ use super::routes::Routes;
 pub(super) struct Unrouted {
     /// The address of each target.
     peers: BTreeMap<TargetId, SocketAddr>,
-    /// Targets that have not been reported yet.
+    /// Targets whose waiting has not been logged yet.
     news: BTreeSet<TargetId>,
 }
 
@@ -35,7 +35,7 @@ impl Unrouted {
         routes.wait(id, peer, prober);
     }
 
-    /// Target `id` waits no more.
+    /// Target `id` no longer waits.
     pub(super) fn remove(&mut self, id: TargetId, prober: &Arc<dyn Prober>, routes: &mut Routes) {
         if let Some(peer) = self.peers.remove(&id) {
             self.news.remove(&id);
@@ -43,12 +43,12 @@ impl Unrouted {
         }
     }
 
-    /// The next target that has not been reported yet.
+    /// The next target whose waiting has not been logged yet.
     pub(super) fn next_news(&mut self) -> Option<TargetId> {
         self.news.pop_first()
     }
 
-    /// Whether there are targets that have not been reported yet.
+    /// Whether there are targets whose waiting has not been logged yet.
     pub(super) fn has_news(&self) -> bool {
         !self.news.is_empty()
     }

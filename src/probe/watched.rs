@@ -58,8 +58,8 @@ impl Watched {
     }
 
     /// Its name was looked up. `found` are its addresses in order of preference, without regard to
-    /// their ports; none if the lookup failed. The error is its address if it has no route there
-    /// because too many targets at the address expect the same replies.
+    /// their ports; none if the lookup failed. The error is the address at which it gets no route,
+    /// because too many targets there expect the same replies.
     ///
     /// The address in use stays in use while it is among `found`, and while lookups fail.
     pub(super) fn resolved(

@@ -1,5 +1,5 @@
-//! Where the heartbeats of a fleet's targets go: addresses of names, changes of address, and targets
-//! that wait for a place at their address.
+//! Where the heartbeats of a fleet's targets go: addresses of names, changes of address, and
+//! targets that wait for a session number at their address.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,9 +42,9 @@ impl Fleet {
         }
     }
 
-    /// Routes targets that wait for a session number at an address that other targets have left, and
-    /// reports targets that have begun to wait: at most `most` of both. Returns true while there are
-    /// more. Call it after all address changes are applied.
+    /// Routes targets that wait for a session number at an address that other targets have left,
+    /// and logs targets that have begun to wait: at most `most` targets in all. Returns true while
+    /// there are more. Call it after all address changes are applied.
     pub fn retry_routes(&mut self, most: usize) -> bool {
         for _ in 0..most {
             if let Some((id, peer)) = self.routes.next_waiting() {

@@ -1,4 +1,4 @@
-//! Who gets what, at addresses of one target and of several.
+//! Which target gets a datagram, at addresses of one target and of several.
 
 use super::*;
 
@@ -14,12 +14,12 @@ use crate::wire::{
 
 const AT: Wall = Wall::from_nanos(1_767_225_600_000_000_000);
 
-/// What a target that sets no options of this protocol sends by.
+/// The prober of a target that sets no options of this protocol.
 fn prober(name: &str) -> Arc<dyn Prober> {
     wire::by_name(name).unwrap().default_options().prober(0)
 }
 
-/// What a target with a key sends by; each call reads the key anew.
+/// The prober of a target with a key; each call reads the key anew.
 fn keyed(digit: &str) -> Arc<dyn Prober> {
     let key = Some(FiledKey::new("key", key(digit)));
     ProtocolOptions::Stamp(StampOptions { key }).prober(0)
@@ -141,7 +141,7 @@ fn another_port_is_another_peer() {
 }
 
 #[test]
-fn a_session_that_nobody_has_is_the_only_targets_or_nobodys() {
+fn a_reply_of_an_unknown_session_is_for_the_only_target_or_for_none() {
     let there = peer("192.0.2.1:12000");
     for name in ["heartbeat", "ping", "stamp"] {
         let stray = answer(name, 5, 1);
@@ -173,7 +173,7 @@ fn a_reflector_that_names_no_session_can_serve_one_target() {
 }
 
 #[test]
-fn what_is_no_reply_is_the_only_targets_or_nobodys() {
+fn an_invalid_reply_is_for_the_only_target_or_for_none() {
     let there = peer("192.0.2.1:12000");
     for garbage in [&b"garbage"[..], b"", &[0; 44]] {
         let (routes, _) = routes_at(there, &["ping"]);
@@ -235,7 +235,7 @@ fn a_route_is_taken_back_once_and_an_address_goes_with_its_last() {
 }
 
 #[test]
-fn a_retired_number_is_nobodys_until_it_is_taken_back() {
+fn a_retired_number_belongs_to_no_target_until_it_is_taken_back() {
     let there = peer("192.0.2.1:12000");
     let unmatched = Delivery::Unmatched(UnmatchedReason::UnknownSession);
     for name in ["heartbeat", "ping", "stamp"] {
@@ -293,7 +293,7 @@ fn a_retired_number_is_given_again_where_there_is_no_other() {
     assert_eq!(routes.add(id(1), there, &next), Some(route));
     assert_eq!(replied(routes.deliver(there, &answer(&next))), Some((1, 7)), "by its own secret");
     assert_ne!(replied(routes.deliver(there, &answer(&gone))), Some((1, 7)));
-    // The time of the one that is gone is over, and the number stays with the next.
+    // The retirement of the former session is over, and the number stays with the next target.
     routes.advance(routes.now + RETIRED_FOR);
     assert_eq!(routes.add(id(2), there, &third), None);
     assert_eq!(replied(routes.deliver(there, &answer(&next))), Some((1, 7)));
@@ -308,7 +308,7 @@ fn a_reflector_that_names_no_session_serves_the_target_beside_a_retired_one() {
 }
 
 #[test]
-fn an_error_returns_to_whose_request_it_quotes() {
+fn an_error_is_for_the_target_whose_request_it_quotes() {
     let there = peer("192.0.2.1:862");
     let mut speaking = vec![keyed("1"), keyed("2")];
     speaking.extend(["stamp", "stamp", "heartbeat", "ping"].map(prober));
@@ -319,7 +319,7 @@ fn an_error_returns_to_whose_request_it_quotes() {
         let mut quote = Vec::new();
         spoken.encode(&Request::new(route.session, 7, AT), &mut quote);
         assert_eq!(routes.return_to(there, &quote), Ok(id(number)));
-        // What a router adds.
+        // Padding, as a router adds it.
         quote.resize(128, 0);
         assert_eq!(routes.return_to(there, &quote), Ok(id(number)), "{spoken:?}");
         let nowhere = routes.return_to(peer("192.0.2.1:863"), &quote);

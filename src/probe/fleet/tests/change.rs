@@ -40,7 +40,7 @@ fn a_key_is_erased_once_the_session_number_of_its_last_user_is_free() {
     driven.fleet.add(id(0), Arc::new(keyed), at(0).mono);
     driven.run_to(999);
     driven.fleet.remove(id(0), at(1_000).mono);
-    // Nobody has to ask: the fleet itself says when it has to be called next.
+    // The fleet itself reports when it has to be called next.
     driven.run_to(60_999);
     assert!(erased.upgrade().is_some(), "late answers are still recognised");
     driven.run_to(61_000);
@@ -91,7 +91,7 @@ fn datagrams_for_a_removed_target_never_touch_the_next_user_of_its_slot() {
         assert_eq!(record.unsent.iter().sum::<u64>(), 0);
         assert_eq!(sample.address, Some(peer("192.0.2.1:862")));
         assert_eq!(driven.unmatched(UnmatchedReason::UnknownSession), 2, "reply and ICMP error");
-        // Its own answer arrives, and its delay is its own.
+        // The answer to its own heartbeat arrives, and its delay is that of this heartbeat.
         driven.answer(1, 2_010);
         let record = driven.fleet.sample(new, at(2_010).mono).unwrap().session.record;
         let rtt = at(2_010).mono.since(driven.sent[1].1.mono);
@@ -193,7 +193,7 @@ fn a_removed_target_takes_nothing_from_the_counters_of_the_probe() {
 }
 
 #[test]
-fn a_place_goes_to_a_target_that_still_waits() {
+fn a_session_number_goes_to_a_target_that_still_waits() {
     let mut driven = Driven::new(&["dns://192.0.2.1"]);
     let there = driven.fleet.address(id(0));
     for slot in 1..=4 {
@@ -202,11 +202,11 @@ fn a_place_goes_to_a_target_that_still_waits() {
     assert!(!driven.fleet.retry_routes(9));
     driven.fleet.remove(id(1), at(1).mono);
     driven.fleet.remove(id(0), at(1).mono);
-    // Two targets that wait are gone before the place is given.
+    // Two waiting targets are removed before the session number is given.
     driven.fleet.remove(id(2), at(1).mono);
     assert!(!driven.fleet.retry_routes(9));
     assert_eq!([3, 4].map(|slot| driven.fleet.address(id(slot))), [there, None]);
-    // The place becomes free, with a target that waits for it.
+    // The session number becomes free while a target waits for it.
     driven.fleet.remove(id(3), at(2).mono);
     driven.fleet.handle_timeout(at(90_000));
     assert!(!driven.fleet.retry_routes(9));
