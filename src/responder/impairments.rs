@@ -1,8 +1,8 @@
 //! Impairments by source, and how they change while the responder runs.
 //!
-//! A [`ImpairmentSwitch`] accepts new settings at any time. A thread takes them over between two batches
-//! ([`Follower`]), so that no datagram needs a lock. A datagram that arrives after a change meets
-//! the new impairments, because the switch is read after a batch has been received.
+//! An [`ImpairmentSwitch`] accepts new settings at any time. A thread takes them over between two
+//! batches ([`Follower`]), so that no datagram needs a lock. A datagram that arrives after a change
+//! meets the new impairments, because the switch is read after a batch has been received.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -117,7 +117,7 @@ impl ImpairmentSwitch {
     }
 }
 
-/// Follows a [`ImpairmentSwitch`].
+/// Follows an [`ImpairmentSwitch`].
 #[derive(Debug)]
 pub(super) struct Follower {
     switch: Arc<ImpairmentSwitch>,

@@ -91,8 +91,8 @@ impl Responder {
     /// without IPv6, it leaves out the default IPv6 address and logs a warning.
     ///
     /// The kernel spreads requests over `threads` by their addresses and ports (`SO_REUSEPORT`,
-    /// socket(7)). If there are impairments, or may be later, there is one thread in any case: one
-    /// seed decides about all packets, in their order.
+    /// socket(7)). If there are impairments, or may be later, there is always one thread, so that
+    /// one seed decides about all packets, in their order.
     ///
     /// Outage periods start at this moment.
     ///
@@ -140,7 +140,7 @@ impl Responder {
         Ok(Self { shares: shares.collect::<Result<_, _>>()?, switch })
     }
 
-    /// Changes its impairments while it runs. Only for a responder that is
+    /// The switch that changes its impairments while it runs. Only for a responder that is
     /// [`changeable`](Terms::changeable): otherwise, each thread has links of its own.
     #[must_use]
     pub fn impairments(&self) -> Arc<ImpairmentSwitch> {

@@ -1,11 +1,11 @@
 //! The responder without its sockets: recognises requests, and writes and impairs the replies.
 //!
 //! The order is: let in → recognise → authenticate → charge → impair → reflect → count → send or
-//! hold. A request that fails authentication is neither charged to the source that it claims to
-//! come from, nor does it advance the random sequence. A request that an impairment drops on the
-//! way in is not reflected and does not count in its session. All other impairments change the
-//! reply, as a network behind the responder would: an injected delay comes after t3 is stamped and
-//! shows as round-trip delay, not as turnaround.
+//! hold. A request that fails authentication is not charged to the source that it claims to come
+//! from, and does not advance the random sequence. A request that an impairment drops on the way in
+//! is not reflected and does not count in its session. All other impairments change the reply, as a
+//! network behind the responder would: an injected delay comes after t3 is stamped and shows as
+//! round-trip delay, not as turnaround.
 //!
 //! These datagrams never get an answer:
 //!
@@ -153,7 +153,8 @@ impl Reflector {
         }
     }
 
-    /// Has requests meet these impairments; what is held already leaves when it is due.
+    /// Applies these impairments to requests from now on; replies that are already held leave when
+    /// they are due.
     pub(super) fn change_impairments(&mut self, impairments: &Dated) {
         self.links.change(impairments);
     }

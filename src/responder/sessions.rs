@@ -28,7 +28,7 @@ const MANY: usize = 229_376;
 const FEW: usize = 7_168;
 
 /// How many threads of a responder may remember [`MANY`] sessions. If there are more threads, the
-/// first ones that need it.
+/// first ones that need more than [`FEW`] may.
 const THREADS_WITH_MANY: usize = 16;
 
 const _: () = assert!(size_of::<(Identity, u32)>() <= 88);
@@ -112,7 +112,7 @@ impl Sessions {
         number
     }
 
-    /// The newer generation becomes the older one. The memory of the other is reused.
+    /// The newer generation becomes the older one. The memory of the former older one is reused.
     fn turn(&mut self, now: Mono) {
         self.older.clear();
         std::mem::swap(&mut self.newer, &mut self.older);

@@ -177,7 +177,8 @@ fn replies_and_malformed_datagrams_are_not_answered() {
     client.send(b"?").unwrap();
     client.send(b"").unwrap();
     client.send(&[b'a'; 1025]).unwrap();
-    // Datagrams of one socket arrive in order: an answer to one of those would come first.
+    // Datagrams of one socket arrive in order: an answer to one of the datagrams above would come
+    // first.
     assert_eq!(ask(&client, b"Ping 2 x"), b"PING 2 X");
     assert_eq!(metrics.dropped_count(DropReason::Reflection), 1);
     assert_eq!(metrics.dropped_count(DropReason::Malformed), 3);
@@ -375,7 +376,7 @@ fn an_exchange_with_an_echo_server_ends_with_our_answer() {
         for (protocol, _) in reflecting() {
             let (handle, metrics) = start(&[address("127.0.0.1:0")], LinkSettings::default());
             let theirs = client(handle.local_addrs()[0]);
-            // To our responder, this is the same as a datagram forged in their name.
+            // For our responder, this is the same as a datagram with a forged source.
             theirs.send(&encoded(protocol, 5, net::now().wall)).unwrap();
             let mut answers = 0;
             // Each turn sends the server's answer and then a last request. The loop ends when only
@@ -396,7 +397,7 @@ fn an_exchange_with_an_echo_server_ends_with_our_answer() {
     }
 }
 
-/// The heartbeat server of the course takes every answer for a request, and its own answers are
+/// The heartbeat server of the course treats every answer as a request, and its own answers are
 /// requests. Only its loss of 30 % ends the exchange; until then, the rate limit bounds it.
 #[test]
 fn an_exchange_with_the_heartbeat_server_of_the_course_ends_by_its_loss() {
@@ -437,7 +438,7 @@ fn two_responders_do_not_answer_each_other() {
                 &others,
             )
             .unwrap();
-            // A forged request to one of them in the name of the other.
+            // A request to one of them, with the other as its forged source.
             let mut outbox = net::Outbox::new();
             let request = encoded(protocol, 5, net::now().wall);
             outbox.push(one.local_addrs()[0], None, |out| out.extend_from_slice(&request));

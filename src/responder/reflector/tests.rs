@@ -1,4 +1,4 @@
-//! Datagrams in, replies out: no socket, and time as it is told.
+//! Datagrams in, replies out: without sockets, and at given times.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::num::{NonZeroU32, NonZeroU64};
@@ -153,7 +153,7 @@ fn every_protocol_is_answered_where_it_asked_and_counted_as_itself() {
     }
 }
 
-/// The numbers that replies carry to these requests: who asks, by port, and as which session.
+/// The numbers in the replies to these requests; a request is given by its source port and session.
 fn numbers(reflector: Reflector, requests: &[(u16, u32)]) -> Vec<u32> {
     let stamp = by_name("stamp").unwrap();
     let mut bench = Bench { reflector, ..Bench::new(LinkSettings::default()) };
@@ -175,7 +175,7 @@ fn replies_are_counted_by_session_unless_no_state_is_kept() {
 }
 
 #[test]
-fn a_request_that_is_lost_takes_no_number_and_one_that_is_answered_twice_takes_one() {
+fn a_lost_request_takes_no_number_and_a_request_answered_twice_takes_one() {
     let stamp = by_name("stamp").unwrap();
     let settings = LinkSettings { loss: 0.5, duplicate: 0.5, seed: 5, ..LinkSettings::default() };
     let mut bench = Bench::new(settings);
@@ -191,7 +191,7 @@ fn a_request_that_is_lost_takes_no_number_and_one_that_is_answered_twice_takes_o
 }
 
 #[test]
-fn an_injected_delay_is_the_networks_and_no_turnaround() {
+fn an_injected_delay_is_not_part_of_the_turnaround() {
     let stamp = by_name("stamp").unwrap();
     let delay = 20 * MILLISECOND;
     let mut bench = Bench::new(LinkSettings { delay, ..LinkSettings::default() });
@@ -234,7 +234,7 @@ fn replies_are_reflections_and_never_answered() {
 }
 
 #[test]
-fn what_is_of_no_protocol_or_too_long_is_malformed() {
+fn a_datagram_of_no_protocol_or_too_long_is_malformed() {
     let mut bench = Bench::new(LinkSettings::default());
     let garbage: [&[u8]; 4] = [b"", b"garbage", b"44", &[0xff; 43]];
     for (payload, count) in garbage.into_iter().zip(1..) {
@@ -272,7 +272,7 @@ fn a_damaged_reply_differs_in_one_bit_and_each_copy_in_its_own() {
 }
 
 #[test]
-fn damage_never_makes_a_request_of_a_reply() {
+fn damage_never_turns_a_reply_into_a_request() {
     let mut requests = 0;
     for (protocol, _) in reflecting() {
         let clean = reply_to(&request(protocol, 7, NOW.wall)).unwrap();
@@ -289,7 +289,7 @@ fn damage_never_makes_a_request_of_a_reply() {
             assert!(wire::recognise(&reply, NOW.wall).is_err(), "{reply:?}");
         }
     }
-    // Else there was nothing to avoid.
+    // Otherwise, the test would show nothing.
     assert!(requests > 0);
 }
 
@@ -318,7 +318,7 @@ fn a_reordered_reply_is_overtaken_by_those_within_its_hold() {
     sorted.sort_unstable();
     assert_eq!(sorted, (0..40).collect::<Vec<_>>());
     let held = bench.metrics.impaired_count(ImpairmentKind::Reorder);
-    // Held for 5 ms in a stream of 2 ms: the second next one overtakes, the third does not.
+    // Held for 5 ms in a stream of 2 ms: at most the next two replies overtake.
     for (place, &sequence) in (0_u32..).zip(&order) {
         assert!(place <= sequence + 2, "{order:?}");
     }
@@ -326,7 +326,7 @@ fn a_reordered_reply_is_overtaken_by_those_within_its_hold() {
 }
 
 #[test]
-fn a_reply_is_overtaken_by_exactly_as_many_as_were_asked_for() {
+fn a_reply_is_overtaken_by_exactly_the_configured_number() {
     for (extent, delay) in [(1, 0), (3, 0), (3, 5)] {
         let settings = LinkSettings {
             reorder: 0.2,
@@ -340,7 +340,7 @@ fn a_reply_is_overtaken_by_exactly_as_many_as_were_asked_for() {
         let ping = by_name("ping").unwrap();
         let mut now = NOW;
         let mut held = Vec::new();
-        // By the definition: those that are held leave behind the last of those that overtake.
+        // By definition, a held reply leaves right after the last of the replies that overtake it.
         let mut expected = Vec::new();
         for sequence in 0..200 {
             let before = bench.metrics.impaired_count(ImpairmentKind::Reorder);
@@ -366,7 +366,7 @@ fn a_reply_is_overtaken_by_exactly_as_many_as_were_asked_for() {
 }
 
 #[test]
-fn a_reply_that_is_lost_on_the_way_out_was_made() {
+fn a_request_whose_reply_is_lost_is_received_but_not_answered() {
     let settings =
         LinkSettings { loss: 0.3, direction: LossyWay::Out, seed: 7, ..LinkSettings::default() };
     let mut bench = Bench::new(settings);
@@ -376,21 +376,21 @@ fn a_reply_that_is_lost_on_the_way_out_was_made() {
     let lost = bench.metrics.dropped_count(DropReason::Loss);
     assert!((200..400).contains(&lost), "{lost}");
     assert_eq!((bench.received(), bench.answered()), (1000, 1000 - lost));
-    // What cannot be answered at all is not lost, but malformed.
+    // A datagram that cannot be answered at all is malformed, not lost.
     bench.handle(&datagram(b"garbage"), NOW);
     assert_eq!(bench.metrics.dropped_count(DropReason::Loss), lost);
 }
 
 #[test]
 fn a_narrow_link_delays_and_then_drops_and_headers_count() {
-    // 36 octets with their headers, and so 36 ms each.
+    // Each reply has 36 octets with its headers, which take 36 ms.
     let bandwidth = Bandwidth { rate: NonZeroU64::new(8000).unwrap(), queue: 100 * MILLISECOND };
     let settings = LinkSettings { bandwidth: Some(bandwidth), ..LinkSettings::default() };
     let mut bench = Bench::new(settings);
     for _ in 0..10 {
         assert!(bench.handle(&datagram(b"Ping 1 x"), NOW).is_empty());
     }
-    // The third waits for 72 ms, the fourth would for 108.
+    // The third reply waits for 72 ms; the fourth would wait for 108 ms.
     assert_eq!(bench.dropped(), [(DropReason::Overflow, 7)]);
     assert_eq!(bench.impaired(), [(ImpairmentKind::Bandwidth, 3)]);
     for (at, left) in [(35, 0), (36, 1), (71, 0), (72, 1), (107, 0), (108, 1)] {
@@ -457,7 +457,7 @@ fn any_datagram() -> impl Strategy<Value = Vec<u8>> {
     let text = "[ -~\\t\\r\\n]{0,80}".prop_map(String::into_bytes);
     let protocols: Vec<_> = reflecting().map(|(protocol, _)| protocol).collect();
     let protocols = prop::sample::select(protocols);
-    // Requests that something happened to.
+    // Damaged or padded requests.
     let damaged = (protocols, any::<u32>(), any::<prop::sample::Index>(), any::<u8>(), 0..64_usize)
         .prop_map(|(protocol, sequence, at, octet, padding)| {
             let mut octets = request(protocol, sequence, NOW.wall);
@@ -471,7 +471,7 @@ fn any_datagram() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn whatever_comes_at_most_two_replies_leave_none_longer_and_none_a_request(
+    fn any_datagram_gets_at_most_two_replies_none_longer_and_none_a_request(
         payload in any_datagram(),
         certain in any::<[bool; 4]>(),
         seed in any::<u64>(),

@@ -1,10 +1,11 @@
-//! Who is answered at all: whom the gate lets in, how often, and whom a key vouches for.
+//! Which sources are answered: those that the gate lets in, within their rate limit, and
+//! authenticated if a key is required.
 
 use super::*;
 use crate::wire::{FiledKey, ProtocolOptions, StampOptions};
 
 #[test]
-fn nobody_many_and_the_responder_itself_are_denied() {
+fn peers_that_are_no_host_many_hosts_or_the_responder_itself_are_denied() {
     let peers = [
         "198.51.100.7:0",
         "0.0.0.0:40001",
@@ -26,14 +27,14 @@ fn nobody_many_and_the_responder_itself_are_denied() {
         ..datagram(b"Ping 1 Fri Sep 20 13:12:19 2024")
     };
     assert!(bench.handle(&to_all, NOW).is_empty());
-    // To 192.0.2.255, say: what is told is the address that an answer could leave from.
+    // Sent to 192.0.2.255, for example: `local` is the address that an answer could leave from.
     let to_network = Datagram { to_group: true, ..datagram(b"Ping 1 Fri Sep 20 13:12:19 2024") };
     assert!(bench.handle(&to_network, NOW).is_empty());
     assert_eq!(bench.dropped(), [(DropReason::Denied, 10)]);
 }
 
 #[test]
-fn who_is_not_allowed_is_denied_whatever_he_says() {
+fn a_source_that_is_not_allowed_is_denied_whatever_it_sends() {
     let allow = ["198.51.100.0/29", "2001:db8::/32"].map(|prefix| prefix.parse().unwrap());
     let mut bench = Bench::behind(Gate::new(&allow, None), LinkSettings::default());
     for (peer, answers) in [
@@ -54,7 +55,7 @@ fn who_is_not_allowed_is_denied_whatever_he_says() {
 }
 
 #[test]
-fn who_asks_too_often_is_refused_and_what_is_no_request_costs_nothing() {
+fn a_source_over_its_limit_is_refused_and_only_requests_are_charged() {
     let limit = NonZeroU32::new(10);
     let mut bench =
         Bench::behind(Gate::new(&[], limit), LinkSettings { loss: 0.5, ..LinkSettings::default() });
@@ -85,7 +86,7 @@ fn who_asks_too_often_is_refused_and_what_is_no_request_costs_nothing() {
 }
 
 #[test]
-fn what_no_key_vouches_for_costs_its_source_nothing_and_draws_no_fate() {
+fn an_unauthenticated_request_is_not_charged_and_draws_no_fate() {
     let hex = |octet: &str| Key::from_hex(octet.repeat(32).as_bytes()).unwrap();
     let keyed = |octet| StampOptions { key: Some(FiledKey::new("key", hex(octet))) };
     let [vouched, forged] =
@@ -113,7 +114,7 @@ fn what_no_key_vouches_for_costs_its_source_nothing_and_draws_no_fate() {
 }
 
 #[test]
-fn the_address_that_was_asked_is_the_responders_own_also_behind_the_unspecified_one() {
+fn the_address_that_was_asked_is_the_responders_own_when_bound_to_all_addresses() {
     let metrics = ResponderMetrics::new();
     let listeners =
         [12_000, 12_007].map(|port| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)).into();
