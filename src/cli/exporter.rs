@@ -23,7 +23,7 @@ pub(super) struct Exporter {
     pub(super) workers: NonZeroUsize,
     /// The listener for HTTP.
     pub(super) listener: TcpListener,
-    /// The number of scrapes that are answered at a time.
+    /// The maximum number of long answers, such as scrapes, that are written at a time.
     pub(super) max_requests: usize,
 }
 

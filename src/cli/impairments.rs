@@ -1,4 +1,5 @@
-//! `heartbeat-responder impairments`: shows or changes the impairments of a running responder over HTTP.
+//! `heartbeat-responder impairments`: shows or changes the impairments of a running responder over
+//! HTTP.
 
 use std::io::{self, Write};
 use std::str::FromStr;

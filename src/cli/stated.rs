@@ -38,7 +38,7 @@ impl Stated {
     /// The first invalid key with its path, or why the text is not JSON.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let Unique(document) = serde_json::from_str(text).map_err(|error| {
-            // The syntax is valid where the error is about data: a duplicate key.
+            // An error about data is a duplicate key; any other means that the text is not JSON.
             if error.is_data() { error.to_string() } else { format!("not JSON: {error}") }
         })?;
         let mut stated = Self::default();
@@ -127,7 +127,8 @@ fn read(path: &str, value: &Value) -> Result<ImpairmentArgs, String> {
     Ok(args)
 }
 
-/// A JSON value without duplicate keys, of which [`Value`] would keep the last.
+/// A JSON value without duplicate keys. [`Value`] alone would keep the last duplicate without an
+/// error.
 struct Unique(Value);
 
 impl<'de> Deserialize<'de> for Unique {

@@ -1,8 +1,9 @@
 //! HTTP for both programs: the routes, the pages, and a server that any client may connect to.
 //!
 //! The way of a request: `server` accepts the connection, `connection` reads the request and
-//! follows its phases, `router` finds the handler (`probe`, `responder`, `impairments`) and adds common
-//! headers to its answer, the handler gathers the contents, and `page` or an encoder writes them.
+//! follows its phases, `router` finds the handler (`probe`, `responder`, `impairments`) and adds
+//! common headers to its answer, the handler gathers the contents, and `page` or an encoder writes
+//! them.
 //!
 //! axum routes, hyper speaks HTTP/1.1, askama compiles the templates of the pages. Three things are
 //! written here because no library has them: the time limits of each phase of a connection

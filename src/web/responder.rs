@@ -17,8 +17,8 @@ use crate::observe::{ResponderStatus, Unavailable};
 /// The router of a responder: `/`, `/metrics`, `/-/healthy`, `/-/ready` (it is ready from the
 /// start), `/api/v1/impairments`, and the style of its page under `/assets/`.
 ///
-/// Without `impairments`, requests for `/api/v1/impairments` are refused. At most `max_requests` long answers
-/// are written at a time.
+/// Without `impairments`, requests for `/api/v1/impairments` are refused. At most `max_requests`
+/// long answers are written at a time.
 pub fn responder_router(
     metrics: ResponderMetrics,
     status: ResponderStatus,

@@ -93,7 +93,8 @@ fn header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<Heade
     SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
 }
 
-/// Refuses what RFC 9112 section 3.2 does: HTTP/1.1 without the Host header, and several of them.
+/// Refuses requests without a Host header in HTTP/1.1, and requests with several (RFC 9112 section
+/// 3.2).
 async fn require_host(request: Request, next: Next) -> Result<Response, Refusal> {
     let hosts = request.headers().get_all(HOST).iter().count();
     let needed = request.version() == Version::HTTP_11;

@@ -3,7 +3,8 @@
 //! askama compiles the templates with the program and escapes every value in them. What a template
 //! shows is prepared here as text, so that a template has no logic beyond its structure. Nothing is
 //! loaded from elsewhere, and links are relative: a proxy may serve the pages under another path.
-//! Each page is complete without its script, which fetches the page again and updates what is shown.
+//! Each page is complete without its script, which fetches the page again and updates the elements
+//! that have changed.
 
 mod frame;
 mod graph;

@@ -84,7 +84,7 @@ struct Group {
 #[derive(Debug)]
 struct Bin {
     bound: String,
-    /// Of 100.
+    /// In percent of the highest bin.
     width: String,
     share: String,
     number: String,
