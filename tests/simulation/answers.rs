@@ -1,5 +1,5 @@
-//! What the worker answers, held against the model: every sample, glance and look, and that changes
-//! are said to be carried out in the very round in which they are.
+//! Checks the worker's answers against the model: every sample, glance and look, and that changes
+//! are reported as done in the very round in which they are done.
 
 use tokio::sync::oneshot::error::TryRecvError;
 use udp_heartbeat::model::{Mono, StampSource, TargetId};
@@ -14,21 +14,21 @@ use crate::truth::{Looks, Round};
 /// All figures at one moment.
 #[derive(Debug)]
 pub(crate) struct Shot {
-    /// By the numbers of the targets; nothing of those that have gone.
+    /// By target number; `None` for removed targets.
     figures: Vec<Option<Figures>>,
-    /// Several rounds made this one, and an answer may show any state between.
+    /// Whether this covers several rounds, so that an answer may show any state between them.
     is_blurred: bool,
 }
 
 impl Shot {
-    /// What was shown of a target, if it was there.
+    /// The figures of a target; `None` if it was not present.
     fn of(&self, number: usize) -> Option<&Figures> {
         self.figures.get(number)?.as_ref()
     }
 }
 
 impl Simulation<'_> {
-    /// Holds the answers that have come against the model.
+    /// Checks the answers that have come against the model.
     pub(crate) fn check_answers(&mut self, round: &Round, looks: &Looks, is_blurred: bool) {
         let is_gathered = |(id, asked): (&u64, &Asked)| {
             let is_gathered = matches!(asked, Asked::Sample(_) | Asked::Glance(_));
@@ -74,7 +74,7 @@ impl Simulation<'_> {
         }
     }
 
-    /// What holds of every sample.
+    /// Checks what is true of every sample.
     fn check_balance(&mut self, sample: &WorkerSample, now: Mono) {
         let model = &self.model;
         for (_, sample) in &sample.targets {
@@ -89,7 +89,7 @@ impl Simulation<'_> {
         self.check_counters(sample, now);
     }
 
-    /// No counter of the whole probe decreases, whichever targets come and go.
+    /// Checks that no counter of the whole probe decreases, whichever targets are added or removed.
     fn check_counters(&mut self, sample: &WorkerSample, now: Mono) {
         let mut stamps = [0; StampSource::COUNT];
         for (_, sample) in &sample.targets {
@@ -106,8 +106,8 @@ impl Simulation<'_> {
         self.counters = counters;
     }
 
-    /// A sample shows every target as it was after one of the rounds in which the sample was
-    /// gathered, and those in their order.
+    /// Checks that a sample shows each target as it was after one of the rounds in which the sample
+    /// was gathered, and no target as of an earlier round than the target before it.
     fn check_sample(&mut self, sample: &WorkerSample, now: Mono) {
         self.check_balance(sample, now);
         let model = &self.model;
@@ -156,8 +156,9 @@ impl Simulation<'_> {
         }
     }
 
-    /// Whoever was there in all rounds in which an answer was gathered is in it once, whoever was
-    /// there in none is not; gives the numbers of those in it.
+    /// Checks that an answer has each target once that was present in all rounds in which the
+    /// answer was gathered, and no target that was present in none of them. Returns the numbers of
+    /// the targets in the answer.
     fn check_presence(&self, ids: impl Iterator<Item = TargetId>) -> Vec<usize> {
         let numbers: Vec<usize> = ids.map(|id| self.world.coordinator.number_of(id)).collect();
         let mut shown = vec![false; self.model.lives.len()];
@@ -177,8 +178,8 @@ impl Simulation<'_> {
         numbers
     }
 
-    /// A look shows the targets asked for, in this order, as they were before the round; nothing of
-    /// those that have gone.
+    /// Checks that a look shows the requested targets in this order, as they were before the round,
+    /// and nothing for removed targets.
     fn check_look(&self, shown: &[Option<TargetLook>], expected: &[(usize, Option<Figures>)]) {
         let [nobody, shown @ ..] = shown else { panic!("nothing is looked at") };
         assert!(nobody.is_none(), "the first is not there");
@@ -196,7 +197,8 @@ impl Simulation<'_> {
         }
     }
 
-    /// Doubles of Unix seconds are good to no more than this.
+    /// Accepts a time difference that is off by up to 250 ns: doubles of Unix seconds are no more
+    /// precise.
     fn forgive(&self, number: usize, shown: &Figures, expected: &mut Figures) {
         if let (Some(difference), Some(truth)) = (shown.time_difference, expected.time_difference)
             && self.world.targets[number].protocol.name() == "heartbeat"

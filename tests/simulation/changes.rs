@@ -1,5 +1,5 @@
-//! How the set of targets changes in a scenario: each change is of the file's own text, as if somebody
-//! edited it, and the whole of what stands there then is read by the probe's own code.
+//! Changes of the set of targets in a scenario. Each change edits the scenario's configuration as
+//! text, as a person would, and the probe's own code reads the result.
 //!
 //! ```yaml
 //! changes:
@@ -7,10 +7,10 @@
 //!     remove: [a, b]                               # targets by their names
 //!     change: [{name: c, interval: 2s}]            # other values of some keys
 //!     add: [{name: d, address: 192.0.2.4}]
-//!     defaults: {timeout: 2s}                      # other values of these
-//!     crowd: {count: 300, interval: 1s}            # another one instead
-//!     every: 2s                                    # the same again,
-//!     times: 10                                    # so often in all
+//!     defaults: {timeout: 2s}                      # other defaults
+//!     crowd: {count: 300, interval: 1s}            # replaces the crowd
+//!     every: 2s                                    # repeats the change:
+//!     times: 10                                    # ten times in all
 //! ```
 
 use std::sync::Arc;
@@ -30,7 +30,8 @@ pub(crate) struct Change {
     pub(crate) targets: Vec<Arc<Target>>,
 }
 
-/// A change as it stands in the file. A target is removed before one of its name is added.
+/// A change as written in the file. Removals come before additions, so that a name can be used
+/// again.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Edit {
@@ -49,7 +50,7 @@ struct Edit {
     times: Option<u32>,
 }
 
-/// Reads the changes of a scenario whose configuration is this one at first.
+/// Reads the changes of a scenario; `config` is its configuration at the start.
 pub(crate) fn read(changes: Value, mut config: Value) -> Result<Vec<Change>, Error> {
     let edits: Option<Vec<Edit>> = serde_yaml::from_value(changes)?;
     let repeated = |edit: Edit| {
@@ -92,7 +93,7 @@ impl Edit {
     }
 }
 
-/// Where the target of this name stands.
+/// The index of the target of this name.
 fn place(targets: &[Value], name: Option<&Value>) -> Result<usize, Error> {
     let found = targets.iter().position(|target| target.get("name") == name && name.is_some());
     found.ok_or_else(|| Error::custom(format_args!("{name:?} is no target")))
@@ -104,7 +105,7 @@ fn overlay(keys: &mut Value, changed: Mapping) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads a configuration, and makes a crowd of targets where it says so.
+/// Reads a configuration, and adds the targets of its `crowd`, if it has one.
 pub(crate) fn configuration(mut value: Value) -> Result<Config, Error> {
     if let Some(crowd) = value.as_mapping_mut().and_then(|all| all.remove("crowd")) {
         let crowd: Crowd = serde_yaml::from_value(crowd)?;
@@ -116,7 +117,7 @@ pub(crate) fn configuration(mut value: Value) -> Result<Config, Error> {
     config::parse("config", &text).map_err(Error::custom)
 }
 
-/// Many targets alike, which stand in no list.
+/// Many similar targets, which are not listed one by one.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Crowd {

@@ -1,4 +1,4 @@
-//! The probe machine's two clocks: simulated time enters, stamps leave.
+//! The two clocks of the probe's machine, on simulated time.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ impl Clock {
         Self { steps: steps.iter().map(|step| (START + step.at.0, step.by)).collect() }
     }
 
-    /// A clock that is always so far ahead.
+    /// A clock that is always ahead by `by`.
     pub(crate) fn ahead(by: Offset) -> Self {
         Self { steps: vec![(Mono::default(), by)] }
     }
@@ -34,14 +34,14 @@ impl Clock {
         Moment { mono: at, wall: self.wall(at) }
     }
 
-    /// Civil time at `at`; a step counts from its very moment.
+    /// Civil time at `at`; a step applies from its own moment on.
     pub(crate) fn wall(&self, at: Mono) -> Wall {
         let steps = self.steps.iter().filter(|(since, _)| *since <= at);
         let ahead: i64 = steps.map(|(_, by)| by.0).sum();
         shift(EPOCH + at.since(START), ahead)
     }
 
-    /// Whether civil time jumped after the one moment and not after the other.
+    /// Whether civil time jumped after `after` and not later than `until`.
     pub(crate) fn stepped(&self, after: Mono, until: Mono) -> bool {
         self.steps.iter().any(|(at, _)| after < *at && *at <= until)
     }

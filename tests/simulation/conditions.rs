@@ -18,7 +18,7 @@ pub(crate) struct Conditions {
     pub(crate) has_receive_stamps: bool,
     /// From t1 to the kernel's transmit timestamp.
     pub(crate) send_latency: Duration,
-    /// The responder's dwell.
+    /// The responder's turnaround.
     pub(crate) turnaround: Duration,
     families: [bool; Family::ALL.len()],
     wake_latency: Duration,
@@ -45,12 +45,13 @@ impl Conditions {
         }
     }
 
-    /// When the probe runs if it is to do something at `wanted`.
+    /// When the probe runs if something wakes it at `wanted`: after the wake-up latency and any
+    /// stall.
     pub(crate) fn woken(&self, wanted: Mono) -> Mono {
         self.resumed(wanted + self.wake_latency)
     }
 
-    /// When the probe runs if it runs on at `wanted`: then, or after a stall.
+    /// When the probe runs if it continues at `wanted`: at that moment, or after a stall.
     pub(crate) fn resumed(&self, wanted: Mono) -> Mono {
         let stall = self.stalls.iter().find(|stall| stall.contains(&wanted));
         stall.map_or(wanted, |stall| stall.end)
@@ -61,7 +62,7 @@ impl Conditions {
         self.families[family.index()]
     }
 
-    /// Why the kernel takes no heartbeat of `target` at `now`, if it does not.
+    /// Why the kernel refuses heartbeats of `target` at `now`; `None` if it accepts them.
     pub(crate) fn refusal(&self, target: &Target, now: Mono) -> Option<UnsentReason> {
         let mut refusals = self.refusals.iter();
         let refusal =

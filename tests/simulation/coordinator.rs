@@ -1,6 +1,6 @@
-//! The worker's coordinator: it asks and changes the worker as a probe does, by the product's own
-//! plan, and keeps in plain lists which target has which identity, what is known of names, and which
-//! of its commands the worker must carry out when.
+//! The worker's coordinator. It queries the worker and changes its targets as a probe does, with
+//! the product's own roster. It keeps in plain lists the identity of each target, the known
+//! addresses of host names, and when the worker must carry out each command.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -22,43 +22,44 @@ use crate::truth::{Change, Order};
 /// How many changes of targets a worker carries out in one round.
 pub(crate) const CHANGES_PER_ROUND: usize = 64;
 
-/// How many targets that have gone are looked at, which shows nothing of them.
+/// How many removed targets a look also asks for; the answer must have nothing for them.
 const STALE_LOOKS: usize = 5;
 
-/// What a worker is asked for, and by whom.
+/// The coordinator of one worker: its targets, commands and pending questions.
 #[derive(Debug)]
 pub(crate) struct Coordinator {
     commands: Option<UnboundedSender<Command>>,
     roster: Roster,
     names: BTreeMap<String, Name>,
-    /// Every target that has ever been there, by its number.
+    /// Every target so far, by number, including removed ones.
     targets: Vec<Known>,
     numbers: BTreeMap<TargetId, usize>,
     /// The last user of each slot.
     users: BTreeMap<u32, usize>,
-    /// The most targets that were ever there at once.
+    /// The largest number of targets that were present at once.
     most: usize,
-    /// The number of each target by the place of its settings in memory, which `settings` keeps.
+    /// The number of each target by the address of its settings in memory; `settings` keeps them
+    /// alive.
     by_settings: HashMap<*const Target, usize>,
     settings: Vec<Arc<Target>>,
     /// Commands that the worker has not carried out, in order, and when each was given.
     waiting: VecDeque<(Mono, Given)>,
     /// Changes that the worker is carrying out.
     changing: VecDeque<Change>,
-    /// The question that asks for their end, and in how many rounds they have been carried out.
+    /// The question that waits for the end of `changing`, and the number of rounds so far.
     applying: Option<(u64, usize)>,
     /// Since when the worker has been free to carry out other commands.
     free_since: Mono,
-    /// In how many rounds the changes of each set of targets have been carried out.
+    /// For each set of targets, the number of rounds that its changes have taken.
     pub(crate) rounds: Vec<usize>,
-    /// Answers that are waited for, by the numbers of their questions.
+    /// Pending answers, by the numbers of their questions.
     pub(crate) asked: BTreeMap<u64, Asked>,
-    /// Questions that the worker has come to, or whose changes are all carried out.
+    /// Questions that the worker has reached: queries that it has begun, and changes that are done.
     reached: BTreeSet<u64>,
     questions: u64,
 }
 
-/// A target that is or was there.
+/// A present or removed target.
 #[derive(Debug)]
 struct Known {
     id: TargetId,
@@ -74,7 +75,7 @@ struct Name {
     found: Option<Vec<IpAddr>>,
 }
 
-/// A command, in the words of the truth.
+/// A command, in the types of `truth`.
 #[derive(Debug)]
 enum Given {
     Apply(u64, Vec<Change>),
@@ -84,12 +85,12 @@ enum Given {
     Stop,
 }
 
-/// An answer that is waited for.
+/// A pending answer.
 #[derive(Debug)]
 pub(crate) enum Asked {
     /// That all changes have been carried out.
     Apply(oneshot::Receiver<()>),
-    /// What can be held against little is looked at after every round.
+    /// A sample of which only the ledgers and the counters of the whole probe are checked.
     Balance(oneshot::Receiver<WorkerSample>),
     Sample(oneshot::Receiver<WorkerSample>),
     Glance(oneshot::Receiver<WorkerGlance>),
@@ -121,8 +122,8 @@ impl Coordinator {
         }
     }
 
-    /// These are the targets from now on. What has to be done for that is the product's to say, and
-    /// is held against the definition.
+    /// Changes the targets to `wanted`. The product computes the orders for that, and they are
+    /// checked against the definition.
     pub(crate) fn apply(&mut self, wanted: &[Arc<Target>], now: Mono) {
         let succession = self.roster.succession(wanted).expect("names are unique");
         let before: Vec<_> = self.roster.targets().cloned().collect();
@@ -147,7 +148,8 @@ impl Coordinator {
         self.command(now, Given::Apply(question, changes), Command::Apply(orders, done));
     }
 
-    /// Every target that is wanted is there, in this order, and no other; and slots are used again.
+    /// Checks that exactly the wanted targets are present, in this order, and that slots are
+    /// reused.
     fn check_roster(&mut self, roster: &Roster, wanted: &[Arc<Target>]) {
         let names: Vec<&str> = wanted.iter().map(|target| target.name.as_str()).collect();
         assert!(roster.targets().map(|target| target.name.as_str()).eq(names.iter().copied()));
@@ -165,8 +167,8 @@ impl Coordinator {
         assert!(self.slots() <= self.most, "slots are used again");
     }
 
-    /// Notes a change, whose identity must be that of its target or a new one, and fills in what is
-    /// known of its name.
+    /// Records a change and fills in the known addresses of the target's host name. Checks the
+    /// identity: a new one for an added target, that of the target otherwise.
     fn change(&mut self, order: &mut WorkerOrder) -> Change {
         match order {
             WorkerOrder::Add(id, addressed) => {
@@ -201,7 +203,7 @@ impl Coordinator {
         }
     }
 
-    /// A target has these settings now; gives what is known of its name.
+    /// Records that a target has these settings now. Returns the known addresses of its host name.
     fn join(&mut self, number: usize, target: &Arc<Target>) -> Option<Vec<IpAddr>> {
         let known = self.by_settings.insert(Arc::as_ptr(target), number);
         assert_eq!(known, None, "settings are no two targets'");
@@ -212,7 +214,7 @@ impl Coordinator {
         name.found.clone()
     }
 
-    /// A name was looked up, if any target has it.
+    /// Reports the result of a lookup to the worker, if any target has the name.
     pub(crate) fn look_up(&mut self, name: &str, found: &[IpAddr], now: Mono) {
         let Some(known) = self.names.get_mut(name) else { return };
         known.found = Some(found.to_vec());
@@ -220,7 +222,7 @@ impl Coordinator {
         self.command(now, Given::Resolved(name.to_owned(), found.to_vec()), command);
     }
 
-    /// Asks the worker something, and gives the number of the question.
+    /// Sends a query to the worker, and returns the number of the question.
     pub(crate) fn ask(&mut self, question: Question, now: Mono) -> u64 {
         match question {
             Question::Sample => {
@@ -233,7 +235,8 @@ impl Coordinator {
             }
             Question::Look => {
                 let (to, answer) = oneshot::channel();
-                // Every other one, the last first; some that have gone; and one that never was.
+                // Every other target, newest first; some removed targets; and before them an
+                // identity that no target has had.
                 let newest_first = (0..self.targets.len()).rev();
                 let (there, gone): (Vec<_>, Vec<_>) =
                     newest_first.partition(|&number| self.targets[number].is_there);
@@ -249,25 +252,25 @@ impl Coordinator {
         }
     }
 
-    /// Asks for a sample of which only the sums are looked at.
+    /// Asks for a sample that is checked as [`Asked::Balance`].
     pub(crate) fn ask_balance(&mut self, now: Mono) {
         let (to, answer) = oneshot::channel();
         self.other(Command::Sample(to), Asked::Balance(answer), now);
     }
 
-    /// Nothing more is to be sent.
+    /// Stops the worker, and asks it to report when everything is settled.
     pub(crate) fn stop(&mut self, now: Mono) {
         self.command(now, Given::Stop, Command::Stop);
         let (to, answer) = oneshot::channel();
         self.other(Command::Settle(to), Asked::Settle(answer), now);
     }
 
-    /// Nobody commands the worker any more.
+    /// Closes the command channel.
     pub(crate) fn leave(&mut self) {
         self.commands = None;
     }
 
-    /// Since when a command waits, if one does.
+    /// Since when the oldest command has been waiting; `None` if none waits.
     pub(crate) fn commanded(&self) -> Option<Mono> {
         self.waiting.front().map(|(at, _)| *at)
     }
@@ -277,13 +280,13 @@ impl Coordinator {
         !self.changing.is_empty()
     }
 
-    /// Whether the worker has come to this question by now; of changes, whether all are carried out.
+    /// Whether the worker has reached this question: begun the query, or carried out all changes.
     pub(crate) fn has_reached(&self, question: u64) -> bool {
         self.reached.contains(&question)
     }
 
-    /// What must be carried out in the round that begins at `now`: commands in their order up to a
-    /// change of the targets, so many of its changes as may be, and the newest answers about names.
+    /// What the round that begins at `now` must carry out: commands in order, up to a change of the
+    /// targets; at most [`CHANGES_PER_ROUND`] of its changes; and the newest result of each lookup.
     pub(crate) fn carry_out(&mut self, now: Mono) -> Vec<Order> {
         let mut orders = Vec::new();
         let mut lookups: Vec<Order> = Vec::new();
@@ -336,7 +339,7 @@ impl Coordinator {
         self.free_since = now;
     }
 
-    /// The number of the newest target of this name, wherever it is by now.
+    /// The number of the newest target of this name, present or removed.
     pub(crate) fn newest(&self, name: &str) -> Option<usize> {
         self.targets.iter().rposition(|known| known.name == name)
     }
@@ -380,9 +383,9 @@ impl Coordinator {
     }
 }
 
-/// Targets are known by their names: one that is the same is not touched, one with another protocol
-/// goes and comes again, and any other keeps what was counted. Those that go are first, then those
-/// that change, then those that come.
+/// Checks that targets are identified by name: an unchanged target gets no order, a target with
+/// another protocol is removed and added again, and any other changed target is retuned. Removals
+/// come first, then changed settings, then additions.
 fn check_plan(before: &[Arc<Target>], wanted: &[Arc<Target>], succession: &Succession) {
     let by_name = |targets: &[Arc<Target>]| -> BTreeMap<String, Arc<Target>> {
         targets.iter().map(|target| (target.name.clone(), target.clone())).collect()
@@ -430,7 +433,7 @@ fn check_plan(before: &[Arc<Target>], wanted: &[Arc<Target>], succession: &Succe
     assert_eq!(succession.applied, counts);
 }
 
-/// Addresses as a resolver gives them: whatever their ports.
+/// Addresses as a resolver returns them; their ports have no meaning.
 fn to_sockets<C: FromIterator<SocketAddr>>(found: &[IpAddr]) -> C {
     found.iter().map(|&ip| SocketAddr::new(ip, 0)).collect()
 }

@@ -1,10 +1,10 @@
-//! A scenario from a seed.
+//! Draws a scenario from a seed.
 //!
-//! What is drawn stays within what the model tells exactly: names have addresses of their own,
-//! nothing arrives so late that what is remembered of it is not fixed, only a `ping` is damaged, and
-//! only while it is alone at its address, and civil time jumps in one direction. In half of the
-//! scenarios, the targets change: they come, go, come again in the slots and under the names of
-//! others, and get other settings, several at once and one after the other without a pause.
+//! Scenarios are limited to what the model can predict exactly. Host names have addresses of their
+//! own. No datagram arrives so late that it is undefined whether its heartbeat is remembered. Only
+//! `ping` datagrams are damaged, and only if no other target is at the address. Civil time jumps in
+//! one direction. In half of the scenarios, targets are added, removed and changed, several at once
+//! and in quick succession, and reuse the slots and names of others.
 
 use std::fmt::{Display, Write};
 
@@ -26,7 +26,7 @@ pub(crate) fn draw(seed: u64) -> String {
 
     line(&mut text, "config:");
     if is_crowded {
-        // Of those that change, no more than one round sends.
+        // If targets change, one round must be able to send all heartbeats.
         let count = dice.among(200, if has_changes { 450 } else { 800 });
         line(
             &mut text,
@@ -61,7 +61,7 @@ pub(crate) fn draw(seed: u64) -> String {
     text
 }
 
-/// Targets that come, go and change.
+/// Draws additions, removals and changes of targets.
 fn changes(
     text: &mut String,
     (lasts, is_crowded): (u64, bool),
@@ -75,7 +75,7 @@ fn changes(
         line(text, format!("  - at: {at}ms"));
         let (mut removed, mut changed, mut added) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..dice.among(1, 5) {
-            // Each name is used once in an edit, but for one that is removed and added again.
+            // Each name is used once in an edit, except a name that is removed and added again.
             let place = usize::try_from(dice.among(0, 9)).unwrap_or(0);
             let used = |name: &String| {
                 let mut all = removed.iter().chain(&changed).chain(&added);
@@ -168,7 +168,7 @@ fn probe(
     line(text, format!("  stalls: [{}]", stalls.join(", ")));
     if has_jumps {
         let sign = dice.of(&["", "-"]);
-        // What arrives between two jumps of one stall cannot be placed.
+        // A datagram that arrives between two jumps in one stall cannot be placed in time.
         let most = if stalls.is_empty() { 3 } else { 2 };
         let jumps: Vec<_> = (0..dice.among(1, most))
             .map(|_| {
@@ -207,7 +207,7 @@ fn responder(text: &mut String, dice: &mut Dice) {
     line(text, format!("responder: {{{responder}}}"));
 }
 
-/// What becomes of the names' lookups.
+/// Draws the results of lookups.
 fn names(text: &mut String, lasts: u64, dice: &mut Dice) {
     line(text, "names:");
     for (place, name) in NAMES.iter().enumerate() {
@@ -278,7 +278,7 @@ struct Drawn {
     /// In milliseconds.
     interval: u64,
     timeout: u64,
-    /// Nobody else is at its address, which is a literal one.
+    /// Whether it has a literal address that no other target has.
     is_alone: bool,
     limits: String,
     /// The label `site`.
@@ -302,7 +302,7 @@ impl Drawn {
     }
 
     fn draw_address(name: &str, dice: &mut Dice) -> (String, bool) {
-        // Its own ones end with its number.
+        // The target's own addresses end with its number.
         let own = &name[1..];
         match dice.among(0, 5) {
             0 | 1 => (format!("192.0.2.1{own}"), true),
@@ -312,14 +312,14 @@ impl Drawn {
         }
     }
 
-    /// Where settings change, so much is remembered in any case that nothing is forgotten.
+    /// If settings change, the recorder is so large that no heartbeat is forgotten.
     fn draw_limits(changes: bool, dice: &mut Dice) -> String {
         let (misses, recoveries) = (dice.among(1, 5), dice.among(1, 4));
         let recorder = if changes { dice.of(&[256, 256, 300, 1_000]) } else { 16 };
         format!("misses: {misses}, recoveries: {recoveries}, recorder: {recorder}")
     }
 
-    /// The same target with other settings; sometimes they are the same.
+    /// The same target with settings drawn anew, which may be the same.
     fn changed(&self, dice: &mut Dice) -> Self {
         let mut changed = self.clone();
         if dice.one_in(3) {
@@ -351,7 +351,7 @@ impl Drawn {
         )
     }
 
-    /// The address and port, where they are known.
+    /// The address and port; `None` for a target with a host name.
     fn literal(&self) -> Option<String> {
         if NAMES.contains(&self.address.as_str()) {
             return None;
@@ -371,8 +371,8 @@ impl Drawn {
         format!("  {}: {{forward: {forward}, backward: {backward}}}", self.name)
     }
 
-    /// One direction of the way to it. Both together, with the responder, take less than two
-    /// timeouts: so much is remembered in any case.
+    /// One direction of the path. Both directions and the responder together take less than two
+    /// timeouts, for which every heartbeat is remembered.
     fn link(&self, lasts: u64, may_damage: bool, dice: &mut Dice) -> String {
         let most = self.timeout * 1_000 / 5;
         let mut parts = vec![format!("delay: {}us", dice.among(0, most))];
@@ -414,12 +414,12 @@ impl Drawn {
 struct Dice(ChaCha8Rng);
 
 impl Dice {
-    /// A number from `least` up to, and without, `most`.
+    /// A number from `least` to `most`, exclusive.
     fn among(&mut self, least: u64, most: u64) -> u64 {
         self.0.random_range(least..most)
     }
 
-    /// Nothing as often as not, or a number.
+    /// 0 in half of the draws, otherwise a number from `least` to `most`, exclusive.
     fn sometimes(&mut self, least: u64, most: u64) -> u64 {
         if self.one_in(2) { 0 } else { self.among(least, most) }
     }

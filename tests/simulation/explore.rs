@@ -1,7 +1,7 @@
-//! Scenarios that nobody wrote: each is drawn from a seed, small and of everything something.
+//! Random scenarios: each is drawn from a seed, is small, and combines many conditions.
 //!
 //! `SIMULATION_SEEDS` is how many seeds are tried, from 0 or from `SIMULATION_FROM`;
-//! `SIMULATION_SEED` is the one to replay, which prints its scenario.
+//! `SIMULATION_SEED` is a single seed to replay, whose scenario is printed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,7 +67,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
 }
 
-/// Runs a scenario, and gives how many answers of the probe were checked.
+/// Runs a scenario, and returns how many answers of the probe were checked.
 fn run(text: &str) -> u64 {
     let scenario = Scenario::parse(text).unwrap_or_else(|error| panic!("{error}:\n{text}"));
     let mut simulation = Simulation::new(&scenario);

@@ -46,12 +46,12 @@ pub(crate) struct Figures {
     pub(crate) target: Option<Arc<Target>>,
 }
 
-/// A histogram, counted out.
+/// A histogram as plain counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Tally {
     pub(crate) count: u64,
     pub(crate) sum: u64,
-    /// How many values are at most this much.
+    /// Each bound, and how many values do not exceed it.
     pub(crate) up_to: Vec<(u64, u64)>,
 }
 

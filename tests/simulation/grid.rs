@@ -1,5 +1,5 @@
-//! When heartbeats are due: each name has a phase, a part of the interval that only the product knows
-//! and that is asked of it here; all else follows from that by the definition.
+//! When heartbeats are due. Each name has a phase within the interval, which is asked of the
+//! product, because no definition gives it. Everything else follows from the definition.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use udp_heartbeat::config::Target;
 use udp_heartbeat::model::{Mono, TargetId};
 use udp_heartbeat::probe::{Detail, Fleet};
 
-/// The part of its interval by which the heartbeats of a target are later than those of others.
+/// The phase of a target within its interval, as the product computes it.
 pub(crate) fn phase(target: &Arc<Target>) -> Duration {
     let mut alone = Fleet::new(&[1.0], Detail::Changes, 0);
     alone.add(TargetId::first(0), target.clone(), Mono::default());

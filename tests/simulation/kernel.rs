@@ -18,13 +18,13 @@ pub(crate) struct Port {
     arrivals: VecDeque<Delivered>,
     /// How many datagrams may wait.
     room: usize,
-    /// How many came when there was no room.
+    /// How many datagrams arrived when there was no room.
     drops: u32,
-    /// What waits on the error queue, by the moment at which it comes there.
+    /// The messages of the error queue, by the moment at which they arrive there.
     notices: BTreeMap<(Mono, u64), Pending>,
     noticed: u64,
     next_id: u32,
-    /// Whether the socket is watched; since when something ends a sleep, if anything does.
+    /// Whether the socket is watched, and the arrival that ends the next sleep, if there is one.
     is_watched: bool,
     edge: Option<Mono>,
 }
@@ -63,7 +63,7 @@ impl Port {
         self.arrivals.push_back(delivered);
     }
 
-    /// The oldest datagrams that wait.
+    /// Removes the oldest datagrams that wait, at most [`BATCH`].
     pub(crate) fn read(&mut self) -> Vec<Delivered> {
         let count = self.arrivals.len().min(BATCH);
         self.arrivals.drain(..count).collect()
@@ -82,7 +82,7 @@ impl Port {
         self.noticed += 1;
     }
 
-    /// What has come to the error queue until `now`.
+    /// Removes the messages that have arrived at the error queue until `now`.
     pub(crate) fn read_notices(&mut self, now: Mono) -> Vec<Pending> {
         let later = self.notices.split_off(&(now, u64::MAX));
         std::mem::replace(&mut self.notices, later).into_values().collect()
@@ -101,12 +101,12 @@ impl Port {
         self.edge = None;
     }
 
-    /// Since when something ends a sleep.
+    /// When the datagram arrived that ends the next sleep; `None` if there is none.
     pub(crate) fn edge(&self) -> Option<Mono> {
         self.edge
     }
 
-    /// A sleep has ended, which forgets why.
+    /// A sleep has ended: the datagram that ended it ends no other sleep.
     pub(crate) fn woken(&mut self) {
         self.edge = None;
     }

@@ -28,23 +28,23 @@ const LOSS_BURSTS: [u64; 9] = [1, 2, 3, 5, 10, 20, 50, 100, 1000];
 #[derive(Debug)]
 pub(crate) struct Life {
     target: Arc<Target>,
-    /// Whether it has been removed: nothing becomes of it any more.
+    /// Whether it has been removed; nothing changes it any more.
     pub(crate) has_gone: bool,
     /// When its first heartbeat is due.
     pub(crate) first: Mono,
-    /// The heartbeat of this number is due at this moment, and the others at its interval.
+    /// The number of a heartbeat and when it is due; later heartbeats follow at the interval.
     grid: (usize, Mono),
-    /// When its settings last changed: nothing could be done before by what they say.
+    /// When its settings last changed: nothing that they demand can be done earlier.
     retuned: Mono,
     pub(crate) whereabouts: Whereabouts,
     beats: Vec<Beat>,
     /// All heartbeats before this one are settled.
     settled: usize,
-    /// As settings changed, heartbeats before the first were forgotten, and those from the second on
-    /// were not.
+    /// At changes of settings, heartbeats before `forgotten` were forgotten, and those from `kept`
+    /// on were remembered. No scenario may depend on those between.
     forgotten: usize,
     kept: usize,
-    /// The newest heartbeat answered in time; the newest answered at all.
+    /// The newest heartbeat that was answered in time, and the newest that was answered at all.
     newest_in_time: Option<u64>,
     newest_answered: Option<u64>,
     pub(crate) verdicts: Vec<Verdict>,
@@ -54,7 +54,7 @@ pub(crate) struct Life {
     invalid: [u64; InvalidReason::COUNT],
     icmp: [u64; IcmpKind::COUNT],
     stamps: [u64; StampSource::COUNT],
-    /// In the order in which they were measured.
+    /// In nanoseconds, in the order in which they were measured.
     pub(crate) rtts: Vec<u64>,
     ipdvs: Vec<u64>,
     last_reply: Option<Wall>,
@@ -65,10 +65,10 @@ pub(crate) struct Life {
 #[derive(Debug, Clone, Copy)]
 struct Beat {
     outcome: BeatOutcome,
-    /// When it left, for one that did, and in which stay at an address.
+    /// When it left, if it did, and during which stay at an address.
     at: Moment,
     stay: u64,
-    /// Its transmit timestamp has come.
+    /// Whether its transmit timestamp has come.
     is_stamped: bool,
     rtt: u64,
 }
@@ -90,7 +90,7 @@ pub(crate) struct Verdict {
     shown: Wall,
 }
 
-/// A datagram, when it is read, and when the round before the one that reads it was.
+/// A datagram, when it is read, and when the round before that one began.
 #[derive(Debug)]
 pub(crate) struct Seen<'a> {
     pub(crate) arrival: &'a Delivered,
@@ -98,18 +98,18 @@ pub(crate) struct Seen<'a> {
     pub(crate) last_round: Mono,
 }
 
-/// What fell due.
+/// A heartbeat that fell due.
 #[derive(Debug)]
 pub(crate) struct Due {
     pub(crate) at: Mono,
-    /// How many before it are skipped.
+    /// How many heartbeats before it are skipped.
     pub(crate) skipped: usize,
-    /// It was handed to the kernel, which took it.
+    /// Whether it was handed to the kernel, and whether it left.
     pub(crate) handed_over: bool,
     pub(crate) left: bool,
 }
 
-/// What becomes of a heartbeat that is due and can be handed to the kernel.
+/// The outcome of handing a heartbeat to the kernel.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) refused: Option<UnsentReason>,
@@ -117,8 +117,8 @@ pub(crate) struct Outcome {
 }
 
 impl Life {
-    /// A target that comes, whose first heartbeat is due at `first`; these addresses of its name are
-    /// known, if it has one.
+    /// A new target, whose first heartbeat is due at `first`. `found` are the known addresses of
+    /// its host name, if it has one.
     pub(crate) fn new(
         target: Arc<Target>,
         found: Option<&[IpAddr]>,
@@ -153,8 +153,8 @@ impl Life {
         }
     }
 
-    /// It has these settings from `now` on. What was counted stays, and so does what is in flight;
-    /// the numbers of heartbeats go on, at another interval from the next moment of its grid on.
+    /// Applies new settings from `now` on. Counters, heartbeats in flight and the numbering stay.
+    /// With another interval, the next heartbeat is due at the next moment of the new grid.
     pub(crate) fn retune(
         &mut self,
         target: Arc<Target>,
@@ -175,19 +175,20 @@ impl Life {
         self.target = target;
         self.retuned = now;
         self.kept = self.kept.max(next.saturating_sub(self.remembered()));
-        // What is in flight is remembered in any case.
+        // Heartbeats in flight are always remembered.
         let most = self.remembered().max(next - self.settled + self.remembered() / 2);
         self.forgotten = self.forgotten.max(next.saturating_sub(most.next_power_of_two()));
     }
 
-    /// Its name was looked up, if this is its name.
+    /// Applies the result of a lookup if `name` is the target's host name.
     pub(crate) fn look_up(&mut self, name: &str, found: &[IpAddr], conditions: &Conditions) {
         if matches!(&self.target.address.host, Host::Name(own) if own == name) {
             self.whereabouts.look_up(&self.target, found, conditions);
         }
     }
 
-    /// Whether an answer to this heartbeat is expected from where it was sent to.
+    /// Whether an answer from the address to which this heartbeat was sent still counts for the
+    /// target.
     pub(crate) fn expects(&self, sequence: u64) -> bool {
         let beat = self.beats.get(index(sequence));
         !self.has_gone && beat.is_some_and(|beat| self.whereabouts.knows(beat.stay))
@@ -245,7 +246,7 @@ impl Life {
         }
     }
 
-    /// Lengths of the completed loss periods, as far as all before them is settled.
+    /// Lengths of the completed loss periods before the first heartbeat in flight.
     pub(crate) fn loss_bursts(&self) -> Vec<u64> {
         let mut bursts = Vec::new();
         let mut lost = 0;
@@ -263,9 +264,9 @@ impl Life {
         bursts
     }
 
-    /// Heartbeats lost on the way there and back, of those between two that were answered;
-    /// `came` tells which came there. None while those answered have the numbers that they would
-    /// have been given by their sender.
+    /// Heartbeats lost on the way there and on the way back, between the first and the last
+    /// answered heartbeat; `came` reports which ones reached the reflector. Both are 0 if all
+    /// before the last answered one did: the reflector's numbers then equal the sender's.
     pub(crate) fn one_way_lost(&self, came: impl Fn(u64) -> bool) -> [u64; Direction::COUNT] {
         let is_answered =
             |beat: &Beat| matches!(beat.outcome, BeatOutcome::Received | BeatOutcome::Late);
@@ -304,7 +305,8 @@ impl Life {
         Answered::Invalid(reason)
     }
 
-    /// Whether it has gone, its name cannot be resolved, or a heartbeat has been settled that had an address.
+    /// Whether it has been removed, its name cannot be resolved, or a heartbeat that had an address
+    /// has been settled.
     pub(crate) fn has_shown_itself(&self) -> bool {
         let has_settled = |beat: &Beat| match beat.outcome {
             BeatOutcome::Unsent(UnsentReason::Skipped | UnsentReason::Unresolved)
@@ -319,12 +321,12 @@ impl Life {
             || self.beats.iter().any(has_settled)
     }
 
-    /// Whether no answer is waited for.
+    /// Whether it has been removed or has no heartbeat in flight.
     pub(crate) fn is_settled(&self) -> bool {
         self.has_gone || self.count(BeatOutcome::InFlight) == 0
     }
 
-    /// The transmit timestamp of a heartbeat has come, which counts where the answer has not.
+    /// The transmit timestamp of a heartbeat has come. It matters only if the answer has not.
     pub(crate) fn transmitted(&mut self, sequence: u64) {
         if let Some(beat) = self.beats.get_mut(index(sequence)) {
             beat.is_stamped = true;
@@ -337,7 +339,7 @@ impl Life {
         told.push((now.wall, Happening::Icmp(kind)));
     }
 
-    /// A datagram came from where the target is or was.
+    /// A datagram came from the present or the former address of the target.
     pub(crate) fn hear(&mut self, seen: &Seen<'_>, conditions: &Conditions, told: &mut Vec<Told>) {
         let verdicts = self.verdicts.len();
         let what = match seen.arrival.says {
@@ -354,7 +356,8 @@ impl Life {
         self.tell_change(verdicts, seen.read, told);
     }
 
-    /// What is due at `now`, if anything is: all but the newest are skipped.
+    /// The heartbeat that is due at `now`, if there is one. If several are due, all but the newest
+    /// are skipped.
     pub(crate) fn fall_due(
         &mut self,
         outcome: &Outcome,
@@ -363,7 +366,7 @@ impl Life {
         told: &mut Vec<Told>,
     ) -> Option<Due> {
         if self.beats.is_empty() && now.mono.since(self.grid.1) >= self.target.interval {
-            // The first is never too late: the schedule begins with it.
+            // The first heartbeat is never skipped: if it is late, the schedule begins with it.
             self.first = now.mono;
             self.grid = (0, now.mono);
         }
@@ -402,8 +405,8 @@ impl Life {
         self.beats.len() as u64 - 1
     }
 
-    /// How many of the newest heartbeats are remembered at least: twice as many as can await their
-    /// answers, with some to spare.
+    /// How many of the newest heartbeats are remembered at least: twice as many as can be in
+    /// flight, with some to spare, or as many as the recorder keeps.
     fn remembered(&self) -> usize {
         let (timeout, interval) = (self.target.timeout.as_nanos(), self.target.interval.as_nanos());
         let recorder = usize::try_from(self.target.recorder).unwrap_or(usize::MAX);
@@ -411,8 +414,7 @@ impl Life {
         in_flight.max(recorder)
     }
 
-    /// An answer to heartbeat `sequence`, which repeats this Unix second of it where it was
-    /// damaged.
+    /// An answer to heartbeat `sequence`. A damaged answer repeats the Unix second `second`.
     fn answer(
         &mut self,
         sequence: u64,
@@ -448,7 +450,7 @@ impl Life {
         if self.target.protocol.name() != "ping" {
             self.time_difference = Some(received.nanos_since(beat.at.wall));
         }
-        // Without the kernel's word, it arrived when it was read.
+        // Without a kernel timestamp, it counts from when it was read.
         let at = if conditions.has_receive_stamps { seen.arrival.at } else { seen.read.mono };
         let after = at.since(beat.at.mono);
         if beat.outcome == BeatOutcome::InFlight && after <= self.target.timeout {
@@ -462,7 +464,7 @@ impl Life {
         Answered::Late { sequence, after }
     }
 
-    /// Books an answer in time, and gives its round trip.
+    /// Records an answer that came in time, and returns its round-trip delay in nanoseconds.
     fn receive(
         &mut self,
         sequence: u64,
@@ -491,7 +493,8 @@ impl Life {
         self.beats[index(sequence)].outcome = BeatOutcome::Received;
         self.beats[index(sequence)].rtt = rtt;
         self.newest_in_time = self.newest_in_time.max(Some(sequence));
-        // A stamp of a round in or before which the clock jumped places the datagram and tells no time.
+        // If the clock jumped since the last round, the kernel's stamp gives the arrival on the
+        // monotonic clock only.
         let is_told = conditions.has_receive_stamps
             && !conditions.clock.stepped(seen.last_round, seen.read.mono);
         let shown = if is_told { conditions.clock.wall(seen.arrival.at) } else { seen.read.wall };
@@ -500,8 +503,8 @@ impl Life {
         rtt
     }
 
-    /// Settles what has waited for its whole timeout, and gives the first moment at which anything
-    /// had.
+    /// Settles heartbeats whose timeout has expired. Returns when the first of them was to be
+    /// settled.
     pub(crate) fn expire(&mut self, now: Moment, told: &mut Vec<Told>) -> Option<Mono> {
         let verdicts = self.verdicts.len();
         let mut first = None;
@@ -523,8 +526,8 @@ impl Life {
         first
     }
 
-    /// The longest run of misses newer than the newest answered heartbeat; skipped ones are no
-    /// part of the stream.
+    /// The longest run of misses newer than the newest answered heartbeat; skipped heartbeats are
+    /// not part of the stream.
     fn misses_in_a_row(&self) -> u64 {
         let newer = self.newest_in_time.map_or(0, |newest| index(newest) + 1);
         let (mut longest, mut run) = (0, 0);

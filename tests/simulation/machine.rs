@@ -20,7 +20,7 @@ impl Machine for World<'_> {
         let probe = &self.scenario.probe;
         let reads_clock = |order: &&Order| matches!(order, Order::Apply { .. } | Order::Look(..));
         let mut takes = probe.clock_takes.0;
-        // Changes are carried out after the reading that begins the round.
+        // Changes are carried out after the reading of the clock that begins the round.
         let before = self.notes.orders.iter().filter(reads_clock).count();
         if self.notes.clock.len() == before + 1 {
             let changes = self.notes.orders.iter();

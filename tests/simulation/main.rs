@@ -1,28 +1,29 @@
-//! A worker of the probe, a bad network and the responders on simulated time: hours of heartbeats in
-//! a second, without a socket, a thread or a real clock.
+//! A worker of the probe, a bad network and the responders on simulated time: hours of heartbeats
+//! in a second, without a socket, a thread or a real clock.
 //!
-//! Each file of `tests/scenarios` is a scenario and has a test of its name; `explore` draws thousands
-//! more from seeds. The `world` is the machine that the worker runs on: its clocks, and its sockets
-//! (`machine`, `kernel`). Its `coordinator` gives the worker its targets, at the start and whenever
-//! they change, by the probe's own plan. The `simulation` drives the worker's real rounds, from
-//! command to command and from event to event, and the reflectors of the responders. What is really
-//! done to each datagram is noted (`truth`); the `model` keeps that in plain lists and tells by the
-//! definitions alone what must come of it. What the probe does is held against that, exactly, after
-//! every round: every heartbeat sent, every answer with its round trip to the nanosecond, every
-//! change of state, and the very round in which changes of targets are done; and every figure of
-//! every sample, glance and look that the worker answers with (`answers`), at checkpoints, in the
-//! end, and whenever a scenario asks. Figures that a person can work out stand in the files.
+//! Each file of `tests/scenarios` is a scenario and has a test of its name; `explore` draws
+//! thousands more from seeds. The `world` is the machine that the worker runs on: its clocks, and
+//! its sockets (`machine`, `kernel`). Its `coordinator` gives the worker its targets, at the start
+//! and whenever they change, by the probe's own plan. The `simulation` drives the worker's real
+//! rounds, from command to command and from event to event, and the reflectors of the responders.
+//! What really happens to each datagram is recorded (`truth`). The `model` keeps that in plain
+//! lists, and computes from the definitions alone what the probe must do. After every round, the
+//! probe must have done exactly that: every heartbeat sent, every answer with its round trip to the
+//! nanosecond, every change of state, and the very round in which changes of targets are done.
+//! Every figure of every sample, glance and look is compared as well (`answers`), at checkpoints,
+//! at the end, and whenever a scenario asks. Figures that a person can compute are in the files.
 //!
-//! A target is known by its number here: targets are numbered as they come, and one that goes and
-//! comes again, in the same slot and under the same name, has another number. So what is meant for
-//! the one and reaches the other is found out.
+//! Targets are identified by number here, in the order in which they are added. A target that is
+//! removed and added again, in the same slot and under the same name, gets another number, so the
+//! tests notice anything that is for one of the two and is counted for the other.
 //!
-//! What cannot be exact: damage that a protocol cannot notice. A `heartbeat` reply repeats nothing
-//! of its request but the number, and a `stamp` reply's own timestamps are repeated by nobody, so
-//! that a flipped bit may make another answer of the one, and other delays of the other (which is
-//! what UDP's checksum is for). Of `ping`, every flip is noticed or harmless, where
-//! heartbeats are a second apart. So damage is simulated with `ping` alone. And the time difference
-//! that `heartbeat` tells is a difference of doubles of Unix seconds: it may be 250 ns off.
+//! Two things cannot be exact. The first is damage that a protocol cannot notice: a `heartbeat`
+//! reply repeats only the number of its request, and nothing confirms the timestamps of a `stamp`
+//! reply, so a flipped bit may turn the former into an answer to another heartbeat and change the
+//! delays of the latter (which UDP's checksum prevents on a real network). With `ping`, every flip
+//! is noticed or harmless if heartbeats are a second apart, so only `ping` is damaged. The second
+//! is the time difference of `heartbeat`, which is a difference of doubles of Unix seconds: it may
+//! be 250 ns off.
 
 mod answers;
 mod changes;
@@ -125,7 +126,7 @@ fn every_file_is_a_scenario_that_is_run() {
     assert!(!files.is_empty());
 }
 
-/// Runs a scenario twice: all must be as it should be, and the same again.
+/// Runs a scenario twice: its expectations must be met, and both runs must be the same.
 fn check(name: &str) {
     let path = folder().join(format!("{name}.yml"));
     let text = std::fs::read_to_string(&path).expect("a file of this name");
@@ -136,7 +137,7 @@ fn check(name: &str) {
     assert!(first == second, "{name} is different when it is run again");
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     deeds: Vec<Deeds>,
@@ -159,7 +160,7 @@ fn run(scenario: &Scenario, check_expected: bool) -> Outcome {
     Outcome { deeds: simulation.deeds, figures, responders }
 }
 
-/// The figures that stand in the file.
+/// Checks the expectations in the scenario's file.
 fn check_expectations(
     scenario: &Scenario,
     simulation: &Simulation<'_>,
@@ -257,7 +258,7 @@ fn check_target(
     if let Some(difference) = expected.time_difference {
         assert_eq!(figures.time_difference.map(Offset), Some(difference), "{name}: difference");
     }
-    // Equal to what the probe has shown, by now.
+    // The run has compared the model's figures with the probe's, so the model's are checked.
     let life = &simulation.model.lives[number];
     if let Some(expected) = &expected.one_way_lost {
         let came =
@@ -287,7 +288,7 @@ fn check_target(
     }
 }
 
-/// Over paths that do no harm, the responders' counters and the probe's tell the same story.
+/// Over paths without impairments, the responders' counters must equal the probe's.
 fn check_ground_truth(figures: &BTreeMap<String, Figures>, responders: &[Counts]) {
     let probe = |count: fn(&Figures) -> u64| figures.values().map(count).sum::<u64>();
     let responder = |count: fn(&Counts) -> u64| responders.iter().map(count).sum::<u64>();

@@ -1,9 +1,9 @@
-//! The naive model: what must come of a scenario, told from what was really done and from the
+//! The naive model: computes what the probe must do in a scenario, from the truth and the
 //! definitions alone.
 //!
 //! Every heartbeat of every target is kept in a plain list, and everything is found by looking
-//! through it: no ring, no running sums, no agenda. The model is shown the same rounds as the
-//! probe, and knows of each datagram what the links did to it, rather than what its octets say.
+//! through it: no ring, no running sums, no agenda. The model gets the same rounds as the probe. It
+//! knows what the links did to each datagram, and does not read its octets.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -23,10 +23,10 @@ use crate::truth::{
     Change, Deeds, Delivered, Happenings, Input, Looks, Order, Returned, Round, Says, Told,
 };
 
-/// How long the probe calls itself impaired.
+/// How long the probe counts as impaired after an incident.
 const IMPAIRED_FOR: Duration = Duration::from_secs(60);
 
-/// A heartbeat that leaves later than this is a sign of that.
+/// The probe is impaired if a heartbeat leaves later than this after it was due.
 const IMPAIRING_LAG: Duration = Duration::from_millis(100);
 
 /// How long it takes to carry out a change, by the worker's own estimate: the heartbeats of new
@@ -37,27 +37,27 @@ const CHANGING: Duration = Duration::from_micros(10);
 #[derive(Debug)]
 pub(crate) struct Model {
     conditions: Conditions,
-    /// By the numbers of the targets; those that have gone as well.
+    /// By target number, including removed targets.
     pub(crate) lives: Vec<Life>,
-    /// Those that are there, in order.
+    /// The numbers of the present targets, in order.
     there: BTreeSet<usize>,
-    /// When the heartbeats of targets that come begin, before their phases.
+    /// When the heartbeats of new targets begin; the phase of each is added.
     start: Mono,
-    /// How many changes are left to be carried out; `None` before the first have come.
+    /// How many changes are left to be carried out; `None` before the first batch.
     changes_left: Option<usize>,
     last_round: Mono,
     is_stopped: bool,
     pub(crate) unmatched: [u64; UnmatchedReason::COUNT],
-    /// Dropped datagrams, as the kernel counted them on each socket, and in all.
+    /// Dropped datagrams: the last count of each socket, and the total.
     reported_drops: [u32; Family::ALL.len()],
     pub(crate) receive_drops: u64,
     /// How late heartbeats left, in nanoseconds.
     pub(crate) lags: Vec<u64>,
     /// When the probe is impaired.
     pub(crate) impaired: Vec<Range<Mono>>,
-    /// Targets that have not shown yet whether they answer.
+    /// Targets that may still keep the probe from being ready; see [`Life::has_shown_itself`].
     unready: Vec<usize>,
-    /// Whether all have.
+    /// Whether the probe is ready.
     pub(crate) is_ready: bool,
     rtt_buckets: Vec<f64>,
 }
@@ -83,7 +83,7 @@ impl Model {
         }
     }
 
-    /// What must come of a round, and what must have been seen of each target looked at in it.
+    /// What the probe must do in a round, and what each look in the round must show.
     pub(crate) fn round(&mut self, round: &Round) -> (Deeds, Looks) {
         let mut looks = Looks::new();
         for order in &round.orders {
@@ -131,7 +131,8 @@ impl Model {
                 told.entry(number).or_default().extend(more);
             }
         }
-        // Where several rounds are looked at as one, it may be of a heartbeat that left in it.
+        // If several rounds are checked as one, a timestamp may be of a heartbeat that left in
+        // them.
         for input in &round.inputs {
             if let Input::Transmitted { target, sequence } = input {
                 self.lives[*target].transmitted(*sequence);
@@ -145,26 +146,26 @@ impl Model {
         (Deeds { sent, happenings: told }, looks)
     }
 
-    /// Whether no answer is waited for any more.
+    /// Whether sending has stopped and no heartbeat is in flight.
     pub(crate) fn is_settled(&self) -> bool {
         self.is_stopped && self.lives.iter().all(Life::is_settled)
     }
 
-    /// What is to be done at `wanted` must not have been left to this round, but for a stall or for
-    /// the pause after a busy round.
+    /// Checks that what was to be done at `wanted` was not done late, except for a stall or the
+    /// pause after a busy round.
     fn check_prompt(&self, wanted: Mono, round: &Round) {
         let latest = self.conditions.woken(wanted).max(round.earliest);
         let now = round.began;
         assert!(now <= latest, "the probe was not there at {latest:?} but at {now:?}");
     }
 
-    /// The figures of a target at `now`; nothing of one that has gone.
+    /// The figures of a target at `now`; `None` if it has been removed.
     pub(crate) fn figures(&self, number: usize, now: Mono) -> Option<Figures> {
         let life = &self.lives[number];
         (!life.has_gone).then(|| life.figures(now, &self.conditions, &self.rtt_buckets))
     }
 
-    /// A target comes, goes or has other settings.
+    /// Adds, removes or retunes a target.
     fn change(&mut self, change: &Change, round: &Round) {
         self.changes_left = self.changes_left.map(|left| left - 1);
         let now = round.at.mono;
@@ -188,12 +189,12 @@ impl Model {
         }
     }
 
-    /// The targets whose heartbeats go or went to an address that an answer may come from.
+    /// The present targets to which an answer from `address` may belong.
     fn at(&self, address: SocketAddr) -> Vec<usize> {
         self.there.iter().copied().filter(|&n| self.is_at(n, address)).collect()
     }
 
-    /// Something came from an address that is for no target there.
+    /// Counts a datagram or ICMP error from this address that belongs to no target.
     fn count_unmatched(&mut self, from: SocketAddr) {
         let is_empty = self.at(from).is_empty();
         let reason = if is_empty {
@@ -204,8 +205,9 @@ impl Model {
         self.unmatched[reason.index()] += 1;
     }
 
-    /// An ICMP error explains for the target whose heartbeat it quotes, as long as an answer to that
-    /// would be its as well; one that quotes nothing, for the one target at its address.
+    /// An ICMP error counts for the target whose heartbeat it quotes, as long as an answer to that
+    /// heartbeat would count as well. An error that quotes nothing counts for the only target at
+    /// its address.
     fn explain(&mut self, error: &Returned, now: Moment, told: &mut Happenings) {
         let here = self.at(error.about);
         let target = match (here.as_slice(), error.quoted) {
@@ -245,7 +247,8 @@ impl Model {
                 self.is_at(target, arrival.from).then_some(target)
             }
             Says::Foreign { target, .. } => {
-                // Where the one that is meant is not there any more, it is the only other one's.
+                // If the intended target has left the address, the datagram counts for the only
+                // target there.
                 let here = self.at(arrival.from);
                 let only = if let [only] = here.as_slice() { Some(*only) } else { None };
                 target.filter(|&target| self.is_at(target, arrival.from)).or(only)
@@ -259,13 +262,14 @@ impl Model {
         self.lives[target].hear(&seen, &self.conditions, told.entry(target).or_default());
     }
 
-    /// Whether a target is there and at this address; one that is still to be added is not.
+    /// Whether a target is present and has or had this address; false before it is added.
     fn is_at(&self, target: usize, address: SocketAddr) -> bool {
         let life = self.lives.get(target);
         life.is_some_and(|life| !life.has_gone && life.whereabouts.is_at(address))
     }
 
-    /// What is due in a round, if anything is; whether it is handed to the kernel.
+    /// Handles a target's heartbeat that is due in a round, if there is one. Returns whether the
+    /// heartbeat is handed to the kernel.
     fn fall_due(&mut self, number: usize, round: &Round, told: &mut Vec<Told>) -> bool {
         let mut attempts = round.attempts.iter().filter(|attempt| attempt.target == number);
         let attempt = attempts.next();

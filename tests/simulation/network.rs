@@ -1,5 +1,5 @@
-//! Everything between the probe's socket and the responders: parcels enter, and leave late, twice,
-//! damaged or not at all. Each carries what was really done to it.
+//! Everything between the probe's socket and the responders. A parcel that enters may leave late,
+//! twice, damaged or not at all, and records what was really done to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,7 +27,7 @@ pub(crate) struct Parcel {
     /// The responder's address.
     pub(crate) peer: SocketAddr,
     pub(crate) payload: Vec<u8>,
-    /// A bit of it was flipped.
+    /// Whether a bit of it was flipped.
     pub(crate) damaged: bool,
     /// How long it was under way, without the time at the responder.
     pub(crate) travelled: Duration,
@@ -56,7 +56,7 @@ impl Link {
         }
     }
 
-    /// What comes out at the other end of what goes in at `at`, and when.
+    /// The copies of a parcel sent at `at` that reach the other end, and when.
     pub(crate) fn carry(&mut self, at: Mono, parcel: &Parcel) -> Vec<(Mono, Parcel)> {
         let fate = self.impairment.judge(at);
         let Fate::Deliver { first, duplicate } = fate else { return Vec::new() };
@@ -80,27 +80,28 @@ fn pass(at: Mono, takes: Duration, flip: Option<BitFlip>, parcel: &Parcel) -> (M
     (at + takes, copy)
 }
 
-/// A responder: the real reflector, and what must become of each request.
+/// A responder: the real reflector, and the expected fate of each request.
 #[derive(Debug)]
 pub(crate) struct Host {
     address: SocketAddr,
     clock: Clock,
     reflector: Reflector,
     metrics: ResponderMetrics,
-    /// Draws what the reflector draws.
+    /// Draws the same as the reflector's own impairment.
     twin: Impairment,
-    /// What the reflector must hold, in the order in which it must let go.
+    /// The replies that the reflector must hold, in the order in which they must leave.
     held: BTreeMap<(Mono, u64), Parcel>,
     ever_held: u64,
     truth: Counts,
-    /// Which heartbeats of which target came here and were answered, whatever became of that.
+    /// The target and number of each heartbeat that was reflected here, even if the reply was then
+    /// lost.
     pub(crate) reflected: BTreeSet<(usize, u64)>,
 }
 
 /// What a responder must have counted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
-    /// By the names of protocols, as `replied`.
+    /// By protocol name, like `replied`.
     pub(crate) received: BTreeMap<&'static str, u64>,
     pub(crate) replied: BTreeMap<&'static str, u64>,
     pub(crate) dropped: [u64; DropReason::COUNT],
@@ -130,8 +131,8 @@ impl Host {
         }
     }
 
-    /// Answers a request that was received at `received` and is looked at at `at`; gives what
-    /// leaves at once.
+    /// Answers a request that was received at `received` and is handled at `at`. Returns the
+    /// replies that leave at once.
     pub(crate) fn answer(
         &mut self,
         request: &Parcel,
@@ -185,7 +186,8 @@ impl Host {
         leaving
     }
 
-    /// What must become of a request: how each of the copies of its reply passes.
+    /// The expected passage of both copies of the reply to a request; `None` for a copy that is not
+    /// sent.
     fn judge(&mut self, request: &Parcel, protocol: Protocol, at: Mono) -> [Option<Passage>; 2] {
         if request.damaged && !ping_text::is_request(&request.payload) {
             self.truth.dropped[DropReason::Malformed.index()] += 1;
@@ -202,7 +204,7 @@ impl Host {
                 [None, None]
             }
             Fate::Deliver { first, duplicate } => {
-                // The headers of IP and UDP are limited as well.
+                // The bandwidth limit includes the headers of IP and UDP.
                 let headers = if self.address.is_ipv4() { 28 } else { 48 };
                 let octets = request.payload.len() + headers;
                 let Some(first) = self.twin.queue(first, octets, at) else {
@@ -220,7 +222,7 @@ impl Host {
         }
     }
 
-    /// What leaves at `at` of what is held.
+    /// Releases the held replies that are due at `at`.
     pub(crate) fn release(&mut self, at: Mono) -> Vec<Parcel> {
         let mut left = Vec::new();
         let metrics = &self.metrics;
@@ -238,12 +240,12 @@ impl Host {
         leaving
     }
 
-    /// When something that is held leaves next.
+    /// When the next held reply is due.
     pub(crate) fn next_due(&self) -> Option<Mono> {
         self.reflector.next_due()
     }
 
-    /// What must have been counted, which is what has been.
+    /// Checks the responder's counts against the expected ones, and returns them.
     pub(crate) fn counts(&self) -> &Counts {
         let metrics = &self.metrics;
         let counted = Counts {
@@ -257,7 +259,7 @@ impl Host {
     }
 }
 
-/// What is counted of each protocol of which there is something to count.
+/// A counter by protocol name, without protocols for which it is 0.
 fn by_protocol(
     metrics: &ResponderMetrics,
     count: fn(&ResponderMetrics, Protocol) -> u64,
@@ -267,7 +269,7 @@ fn by_protocol(
     counts.filter(|(_, count)| *count > 0).collect()
 }
 
-/// Counts a reply that leaves, as the sender of the replies does.
+/// Counts a reply that leaves, as the caller of a reflector must.
 fn count_reply(metrics: &ResponderMetrics, route: &ReplyRoute) {
     if !route.duplicate {
         metrics.replied(route.protocol);

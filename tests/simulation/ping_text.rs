@@ -1,5 +1,5 @@
-//! The text of the course's ping, read and written a second time and in the plainest way: what a
-//! damaged datagram says must not be learned from the code under test.
+//! A second, plain implementation of the ping text of the course, so that the code under test does
+//! not decide what a damaged datagram says.
 
 const DAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 const MONTHS: [&str; 12] =
@@ -43,7 +43,7 @@ pub(crate) fn reply(sequence: u64, seconds: u64) -> String {
     format!("PING {count} {weekday} {month} {day:2} {hour:02}:{minute:02}:{second:02} {year:04}")
 }
 
-/// Days from 1970 to the first of a month, counted from 0; none before 1970.
+/// Days from 1970 to the first day of a month, which counts from 0; `None` before 1970.
 fn days_before(year: u64, month: usize) -> Option<u64> {
     let divides = |by: u64| year.is_multiple_of(by);
     let is_leap = divides(4) && (!divides(100) || divides(400));

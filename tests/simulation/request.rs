@@ -1,5 +1,5 @@
-//! Who sends a datagram, from its octets: this program's own reading of the three requests, beside
-//! the code under test.
+//! Identifies the sender of a request by its octets, with decoders of the three protocols that are
+//! independent of the code under test.
 
 /// What a request says about its sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ fn number(octets: &[u8]) -> Option<u64> {
     str::from_utf8(word).ok()?.parse().ok()
 }
 
-/// In the text protocols, one number stands for both: `session · 2³² + sequence`.
+/// The text protocols carry both in one number: `session · 2³² + sequence`.
 #[expect(clippy::cast_possible_truncation, reason = "the low 32 bits are meant")]
 fn joined(protocol: &'static str, number: u64) -> Option<Request> {
     let session = u32::try_from(number >> 32).ok()?;

@@ -1,4 +1,4 @@
-//! Scenarios as they stand in `tests/scenarios/*.yml`: a file's text enters, checked values leave.
+//! Reads and checks the scenarios in `tests/scenarios/*.yml`.
 //!
 //! Moments are written as the time since the scenario's start. The targets are written as in any
 //! configuration file of the probe, and read by the same code.
@@ -25,9 +25,9 @@ use crate::changes::{self, Change};
 pub(crate) struct Scenario {
     /// What it shows.
     pub(crate) about: String,
-    /// When the probe is told to stop; what is in flight is still waited for.
+    /// When the probe is stopped; answers to heartbeats in flight are still awaited.
     pub(crate) lasts: Span,
-    /// What all randomness follows from.
+    /// The seed of all randomness.
     #[serde(default)]
     pub(crate) seed: u64,
     #[serde(deserialize_with = "configuration")]
@@ -36,13 +36,13 @@ pub(crate) struct Scenario {
     pub(crate) probe: Probe,
     #[serde(default)]
     pub(crate) responder: Responder,
-    /// The way to each target by its name, and `all` for those that are not named.
+    /// The path to each target by its name, and `all` for targets that are not named.
     #[serde(default)]
     pub(crate) paths: BTreeMap<String, Path>,
-    /// What becomes of the lookups of each name.
+    /// The lookups of each host name, with their results.
     #[serde(default)]
     pub(crate) names: BTreeMap<String, Vec<Lookup>>,
-    /// Heartbeats that the probe's own kernel does not take.
+    /// When the probe's own kernel refuses heartbeats, and why.
     #[serde(default, deserialize_with = "list")]
     pub(crate) send_failures: Vec<SendFailure>,
     #[serde(default, deserialize_with = "list")]
@@ -53,10 +53,10 @@ pub(crate) struct Scenario {
     /// How the set of targets changes.
     #[serde(skip)]
     pub(crate) changes: Vec<Change>,
-    /// What is asked of the probe, beside the checkpoints.
+    /// Queries to the probe, in addition to those at the checkpoints.
     #[serde(default)]
     pub(crate) scrapes: Vec<Scrape>,
-    /// Figures of the end that a person can work out.
+    /// Final figures that a person can compute.
     #[serde(default)]
     pub(crate) expect: Expect,
 }
@@ -70,10 +70,11 @@ pub(crate) struct Probe {
     pub(crate) wake_latency: Span,
     /// From the moment a heartbeat carries (t1) to the kernel's transmit timestamp.
     pub(crate) send_latency: Span,
-    /// Whether the kernel tells when it sent, and when it received.
+    /// Whether the kernel gives transmit timestamps, and receive timestamps.
     pub(crate) transmit_stamps: bool,
     pub(crate) receive_stamps: bool,
-    /// The probability that a transmit timestamp never comes, or comes later by so much.
+    /// The probability that a transmit timestamp never comes; the probability that it comes late,
+    /// and by how much.
     pub(crate) stamps_lost: f64,
     pub(crate) stamps_late: f64,
     pub(crate) stamps_late_by: Span,
@@ -82,10 +83,9 @@ pub(crate) struct Probe {
     /// Address families that the machine does not have.
     pub(crate) no_ipv4: bool,
     pub(crate) no_ipv6: bool,
-    /// How long it takes to read the clock: beside changes, the only thing that takes time in a
-    /// round.
+    /// How long it takes to read the clock: apart from changes, nothing else takes time in a round.
     pub(crate) clock_takes: Span,
-    /// How long it takes from one round to the next where that follows at once.
+    /// How long it takes from one round to the next if the next follows at once.
     pub(crate) again_takes: Span,
     /// How long it takes to carry out a change of a target.
     pub(crate) change_takes: Span,
@@ -130,11 +130,12 @@ pub(crate) struct Responder {
     pub(crate) clock_offset: Offset,
     /// Its own impairments.
     pub(crate) impairments: Link,
-    /// The paths do no harm of their own, so that the responders' counters must equal the probe's.
+    /// Whether the paths have no impairments, so that the responders' counters must equal the
+    /// probe's.
     pub(crate) is_ground_truth: bool,
 }
 
-/// The way to a target and back.
+/// The path to a target and back.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Path {
@@ -156,11 +157,11 @@ pub(crate) struct Link {
     pub(crate) reorder_hold: Span,
     pub(crate) corrupt: f64,
     pub(crate) outage: Option<Outage>,
-    /// `in`, `out` or `both`; the first unless given.
+    /// `in` (the default), `out` or `both`.
     pub(crate) direction: Option<String>,
-    /// `uniform`, `normal` or `pareto`; the first unless given.
+    /// `uniform` (the default), `normal` or `pareto`.
     pub(crate) jitter_shape: Option<String>,
-    /// Of a responder, and only where its replies are as long as their requests.
+    /// Only for a responder whose replies are as long as their requests.
     pub(crate) bandwidth: Option<Bandwidth>,
     /// When nothing passes.
     pub(crate) cuts: Vec<Window>,
@@ -190,7 +191,7 @@ pub(crate) struct Surge {
     pub(crate) by: Span,
 }
 
-/// From the one moment up to, and without, the other.
+/// From `from` up to `to`, exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Window {
@@ -205,7 +206,7 @@ pub(crate) struct Step {
     pub(crate) by: Offset,
 }
 
-/// A lookup, and what it finds; nothing where it fails.
+/// A lookup, and the addresses that it finds; none if it fails.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Lookup {
@@ -223,17 +224,17 @@ pub(crate) struct SendFailure {
     pub(crate) reason: UnsentReason,
 }
 
-/// Something that is asked of the probe.
+/// A query to the probe.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scrape {
     pub(crate) at: Span,
     pub(crate) asks: Question,
-    /// How long the answer is waited for; however long it takes, unless given.
+    /// How long the client waits for the answer; without a limit if it is not given.
     pub(crate) patience: Option<Span>,
 }
 
-/// What is asked.
+/// What a query asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Question {
@@ -263,11 +264,11 @@ pub(crate) struct Icmp {
 pub(crate) struct Inject {
     pub(crate) at: Span,
     pub(crate) from: SocketAddr,
-    /// Whom it is counted against; nobody for an unmatched one.
+    /// The target that it is counted for; `None` if it must be unmatched.
     pub(crate) target: Option<String>,
     #[serde(default)]
     text: String,
-    /// In hexadecimal, with spaces where they help to read it; used where there is no text.
+    /// In hexadecimal, with spaces where they help to read it; used if `text` is empty.
     #[serde(default)]
     octets: String,
     /// What it must be counted as.
@@ -282,24 +283,24 @@ pub(crate) enum Foreign {
     Unmatched(UnmatchedReason),
 }
 
-/// Figures of the end; what is not given is not looked at.
+/// Final figures; those that are not given are not checked, except `unmatched`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Expect {
     pub(crate) targets: BTreeMap<String, ExpectedTarget>,
     pub(crate) unmatched: BTreeMap<String, u64>,
-    /// Instead, reasons of which there must be some.
+    /// Instead of `unmatched`: exactly the reasons with a count above 0.
     pub(crate) some_unmatched: Vec<String>,
-    /// When the probe calls itself impaired.
+    /// When the probe is impaired.
     pub(crate) impaired: Option<Vec<Window>>,
     /// Datagrams that the probe's own kernel dropped.
     pub(crate) receive_drops: Option<u64>,
     /// Whether the worker was so busy for a while that it ended the watch of its sockets.
     pub(crate) ends_watch: Option<bool>,
-    /// Targets that have gone.
+    /// Names of targets that have been removed.
     pub(crate) absent: Vec<String>,
-    /// In how many rounds the changes of each set of targets are carried out; those of the start are
-    /// the first.
+    /// For each set of targets, the number of rounds in which its changes are carried out; the
+    /// first set is that of the start.
     pub(crate) rounds_of_changes: Option<Vec<usize>>,
     /// No heartbeat leaves later than this after it is due.
     pub(crate) latest: Option<Span>,
@@ -321,18 +322,18 @@ pub(crate) struct ExpectedTarget {
     pub(crate) icmp: Option<BTreeMap<String, u64>>,
     /// Lengths of the completed loss periods, in their order.
     pub(crate) loss_bursts: Option<Vec<u64>>,
-    /// By direction; held against what was really done, too.
+    /// By direction; also compared with what really happened.
     pub(crate) one_way_lost: Option<BTreeMap<String, u64>>,
     /// Changes of state, each with the time since the target's first heartbeat was due.
     pub(crate) changes: Option<Vec<BTreeMap<String, Span>>>,
     pub(crate) down: Option<Span>,
-    /// What every round trip took.
+    /// The delay of every round trip.
     pub(crate) every_rtt: Option<Span>,
     pub(crate) time_difference: Option<Offset>,
     /// How many round trips were not measured by the kernel's stamps.
     pub(crate) user_stamps: Option<u64>,
     pub(crate) address_changes: Option<u64>,
-    /// What must have happened at least once, so that the scenario shows what it is for.
+    /// What must have happened at least once, so that the scenario tests what it is meant to test.
     pub(crate) some: Vec<String>,
 }
 
@@ -353,7 +354,7 @@ impl Scenario {
 }
 
 impl Link {
-    /// What the impairment under test does of all this.
+    /// The settings for the impairment under test.
     pub(crate) fn settings(&self, seed: u64) -> impair::LinkSettings {
         impair::LinkSettings {
             direction: by_name(LossyWay::ALL, LossyWay::name, self.direction.as_ref()),
@@ -378,7 +379,7 @@ impl Link {
     }
 }
 
-/// The one that is called so, or the default where none is named.
+/// The value with this label, or the default if no label is given.
 fn by_name<T: Copy + Default, const N: usize>(
     all: [T; N],
     name_of: fn(T) -> &'static str,

@@ -1,5 +1,5 @@
-//! Which target sends with which session number to which address: targets of one protocol at one
-//! address are told apart by the lowest number that is free when they come there.
+//! Which target sends with which session number to which address. The numbers distinguish targets
+//! of one protocol at one address: each gets the lowest number that is free when it comes there.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -14,13 +14,13 @@ use crate::request::Request;
 use crate::truth::{Change, Order};
 use crate::whereabouts::Whereabouts;
 
-/// How long the number of a target that has left an address is given to no other at least.
+/// Minimum time before the number of a target that has left an address is given to another target.
 const KEPT_BACK: Duration = Duration::from_secs(60);
 
 /// Where every target sends to, as a plain list.
 #[derive(Debug, Default)]
 pub(crate) struct Senders {
-    /// By the numbers of the targets; those that have gone are not there any more.
+    /// By target number, without removed targets.
     senders: BTreeMap<usize, Sender>,
     /// Session numbers of addresses that targets have left, by protocol, and until when each is
     /// kept back.
@@ -31,13 +31,13 @@ pub(crate) struct Senders {
 struct Sender {
     target: Arc<Target>,
     whereabouts: Whereabouts,
-    /// The session number of each stay at an address that answers are expected from.
+    /// The address and session number of each stay from which answers still count.
     sessions: BTreeMap<u64, (SocketAddr, u32)>,
 }
 
 impl Senders {
-    /// Carries out what changes where heartbeats go, at `now`. `slot_of` gives the order in which
-    /// targets of one name get its addresses.
+    /// Applies an order that may change where heartbeats go, at `now`. `slot_of` gives the order in
+    /// which targets of one name get its addresses.
     pub(crate) fn carry_out(
         &mut self,
         order: &Order,

@@ -1,4 +1,4 @@
-//! A worker in a world: the worker's rounds, each held against the model.
+//! Runs a worker in a world, and checks each of its rounds against the model.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,21 +19,21 @@ use crate::world::World;
 /// A round that hands over this many heartbeats may have left some that are due: eight batches.
 const MOST_IN_A_ROUND: usize = 8 * Outbox::CAPACITY;
 
-/// Of the rounds, one in so many is looked at closely.
+/// In one of this many rounds, a sample is requested whose sums are checked.
 const BALANCED: u64 = 7;
 
 /// With no more slots than this, every sample is whole after one round.
 pub(crate) const FEW: usize = 256;
 
-/// A worker, the world around it, and what must come of it all.
+/// A worker, the world around it, and the model.
 pub(crate) struct Simulation<'a> {
     pub(crate) world: World<'a>,
     worker: Worker,
     events: UnboundedReceiver<Event>,
     ready: Arc<AtomicBool>,
     pub(crate) model: Model,
-    /// What the targets' figures should have been after each of the last rounds, from the first in
-    /// which an answer that is still waited for may have been begun.
+    /// The expected figures of the targets after each of the last rounds, from the first round in
+    /// which a pending answer may have been begun.
     pub(crate) shots: VecDeque<Shot>,
     pub(crate) is_settled: bool,
     turns: u64,
@@ -41,7 +41,7 @@ pub(crate) struct Simulation<'a> {
     pub(crate) last: Option<WorkerSample>,
     /// The counters of the whole probe in the last answer that had them.
     pub(crate) counters: Vec<u64>,
-    /// How many answers have been held against the model.
+    /// How many answers have been checked against the model.
     pub(crate) answers: usize,
     /// What the probe did in every round.
     pub(crate) deeds: Vec<Deeds>,
@@ -74,7 +74,7 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// Goes on until nothing happens any more.
+    /// Runs until nothing happens any more.
     pub(crate) fn run(&mut self) {
         let mut next = Next::Again;
         while self.world.wait(next) {
@@ -102,7 +102,7 @@ impl<'a> Simulation<'a> {
         samples.map(|(_, shown)| (shown.target.name.clone(), Figures::shown(shown))).collect()
     }
 
-    /// Heartbeats lost on the one way and on the other, as the probe tells them.
+    /// Lost heartbeats by direction, as reported by the probe.
     pub(crate) fn one_way_lost(&self, name: &str) -> [u64; Direction::COUNT] {
         let mut samples = self.sample().targets.iter();
         let sample = samples.find(|(_, shown)| shown.target.name == name);
@@ -114,7 +114,7 @@ impl<'a> Simulation<'a> {
         self.world.targets[target].protocol.name() == "stamp"
     }
 
-    /// Datagrams for nobody, as the probe counted them.
+    /// Datagrams that belong to no target, as counted by the probe.
     pub(crate) fn unmatched(&self) -> Vec<(&'static str, u64)> {
         Figures::by_label::<UnmatchedReason>(&self.sample().unmatched)
     }
@@ -125,7 +125,7 @@ impl<'a> Simulation<'a> {
 
     /// One round, and those that follow at the same moment to send what is left.
     fn turn(&mut self, after: Next) -> Next {
-        // A look at everything, which wakes nobody.
+        // Requested just before a round, so that the request does not wake the worker.
         self.turns += 1;
         let coordinator = &mut self.world.coordinator;
         let has_time = coordinator.asked.is_empty() && coordinator.slots() <= FEW;

@@ -1,7 +1,7 @@
-//! What was really done, as plain lists: the words that the world and the model share.
+//! What really happened, as plain lists: the types that the world and the model share.
 //!
-//! Targets are numbered in the order in which they come. One that goes and comes again has another
-//! number then; one that is changed keeps its own.
+//! Targets are numbered in the order in which they are added. A target that is removed and added
+//! again gets another number; a changed target keeps its number.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -15,11 +15,11 @@ use udp_heartbeat::probe::Happening;
 use crate::figures::Figures;
 use crate::scenario::Foreign;
 
-/// One round of the probe: everything it was shown, in the order in which it was shown.
+/// One round of the probe: its commands, what it read, and what it sent, each in order.
 #[derive(Debug, Clone)]
 pub(crate) struct Round {
     pub(crate) began: Mono,
-    /// What the clock said first.
+    /// The first reading of the clock.
     pub(crate) at: Moment,
     /// The earliest moment at which this round could begin, as the one before demanded a pause.
     pub(crate) earliest: Mono,
@@ -34,20 +34,20 @@ pub(crate) struct Round {
 /// Something that was carried out before the sockets were read.
 #[derive(Debug, Clone)]
 pub(crate) enum Order {
-    /// So many changes could be begun at `at`, and were at `begun`.
+    /// A batch of `count` changes, which could begin at `at` and began at `begun`.
     Apply {
         at: Mono,
         begun: Mono,
         count: usize,
     },
     Change(Change),
-    /// What a name was found to mean, and when the worker could know it.
+    /// The result of a lookup; the worker could know it at `at`.
     Lookup {
         at: Mono,
         name: String,
         found: Vec<IpAddr>,
     },
-    /// These targets are looked at closely, at this moment; by the number of the question.
+    /// A look: the number of the question, the targets, and when they are looked at.
     Look(u64, Vec<usize>, Moment),
     Stop,
 }
@@ -60,14 +60,14 @@ pub(crate) enum Change {
     Retune { number: usize, target: Arc<Target>, found: Option<Vec<IpAddr>> },
 }
 
-/// What each target looked at must have shown, by the number of the question; nothing where it had
-/// gone.
+/// What each look must show, by the number of the question: each target with its figures, `None` if
+/// it has been removed.
 pub(crate) type Looks = BTreeMap<u64, Vec<(usize, Option<Figures>)>>;
 
 /// Something that waited at a socket and was read.
 #[derive(Debug, Clone)]
 pub(crate) enum Input {
-    /// The transmit timestamp of this target's heartbeat of this number.
+    /// The transmit timestamp of a heartbeat.
     Transmitted {
         target: usize,
         sequence: u64,
@@ -89,7 +89,7 @@ pub(crate) struct Attempt {
     pub(crate) target: usize,
     pub(crate) sequence: u64,
     pub(crate) leaving: Moment,
-    /// Why the kernel did not take it, if it did not.
+    /// Why the kernel refused it; `None` if it did not.
     pub(crate) refused: Option<UnsentReason>,
 }
 
@@ -98,7 +98,7 @@ pub(crate) struct Attempt {
 pub(crate) struct Returned {
     pub(crate) about: SocketAddr,
     pub(crate) kind: IcmpKind,
-    /// The heartbeat that comes back with it, if one does: whose it is, and its number.
+    /// The target and the number of the heartbeat that it quotes, if it quotes one.
     pub(crate) quoted: Option<(usize, u64)>,
     pub(crate) quote: Vec<u8>,
 }
@@ -124,17 +124,17 @@ pub(crate) enum Says {
     Damaged { target: usize, sequence: u64, second: u64, travelled: Duration, received: Wall },
     /// A reply that was damaged beyond reading.
     Unreadable { target: usize },
-    /// Nothing of the kind.
+    /// Not an answer; what it must be counted as.
     Foreign { target: Option<usize>, counts_as: Foreign },
 }
 
 /// Something that happened to a target, and when.
 pub(crate) type Told = (Wall, Happening);
 
-/// What happened to targets, by their numbers; none is there to which nothing did.
+/// What happened to targets, by number, without targets to which nothing happened.
 pub(crate) type Happenings = BTreeMap<usize, Vec<Told>>;
 
-/// What a round came to: as the probe did it, or as the model says.
+/// The results of a round: those of the probe, or those that the model expects.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Deeds {
     /// Heartbeats that were handed to the kernel, by target and number, in that order.

@@ -21,7 +21,8 @@ pub(crate) struct Whereabouts {
     stays: u64,
 }
 
-/// An address, and which stay there this is: who comes back after two other addresses is new there.
+/// An address, and the number of the stay there. A target that returns after two other addresses
+/// begins a new stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) address: SocketAddr,
@@ -38,7 +39,8 @@ pub(crate) enum Lookup {
 }
 
 impl Whereabouts {
-    /// A new target, of whose name these addresses are known, if it has one.
+    /// The whereabouts of a new target. `found` are the known addresses of its host name, if it has
+    /// one.
     pub(crate) fn new(target: &Target, found: Option<&[IpAddr]>, conditions: &Conditions) -> Self {
         let mut whereabouts = Self::default();
         match (&target.address.host, found) {
@@ -63,8 +65,9 @@ impl Whereabouts {
         }
     }
 
-    /// The settings are those of `target` instead of `before`. Another host is nowhere while no
-    /// address of it is known; another port of the same host is at the address in use.
+    /// Replaces the settings `before` by those of `target`. With another host, the target has no
+    /// address until one of that host is known. With another port of the same host, it keeps the IP
+    /// address in use.
     pub(crate) fn retune(
         &mut self,
         before: &Target,

@@ -1,9 +1,8 @@
-//! Simulated time: the network, the responders and whoever commands the worker, and a queue of what
-//! happens when.
+//! Simulated time: the network, the responders, the worker's coordinator, and a queue of events.
 //!
-//! To the worker, the world is a `machine`. [`World::wait`] stands for the driver: it jumps to the
-//! next round, and everything happens that happens by then. What a round was shown is written down,
-//! and given by [`World::finish`].
+//! To the worker, the world is a `machine`. [`World::wait`] takes the place of the driver: it
+//! handles all events up to the next round. What a round reads and does is recorded, and returned
+//! by [`World::finish`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -27,14 +26,14 @@ use crate::scenario::{Question, Scenario, Window};
 use crate::senders::Senders;
 use crate::truth::{Attempt, Change, Delivered, Input, Order, Returned, Round, Says};
 
-/// How often, in the course of a scenario, all figures are held against the model's.
+/// How often in a scenario all figures are compared with the model's.
 const CHECKPOINTS: u32 = 12;
 
 /// Everything but the probe.
 pub(crate) struct World<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) now: Mono,
-    /// What happens when; what happens at one moment, in the order in which it was planned.
+    /// Events by time; events of the same moment in the order in which they were planned.
     queue: BTreeMap<(Mono, u64), Event>,
     planned: u64,
     pub(crate) conditions: Conditions,
@@ -42,10 +41,10 @@ pub(crate) struct World<'a> {
     pub(crate) failing_watch: Vec<Window>,
     /// Whether a watch has ever ended.
     pub(crate) has_ended_watch: bool,
-    /// What the last call read.
+    /// The datagrams that the last `receive` read.
     pub(crate) received: Vec<Delivered>,
     pub(crate) senders: Senders,
-    /// The targets as they came, by their numbers, and the ways to them and back.
+    /// All targets by number, and the links to each and back.
     pub(crate) targets: Vec<Arc<Target>>,
     links: Vec<(Link, Link)>,
     /// The last heartbeat of each target to each address, with its number.
@@ -56,7 +55,7 @@ pub(crate) struct World<'a> {
     pub(crate) notes: Notes,
 }
 
-/// What a round is shown.
+/// The record of the present round.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     began: Mono,
@@ -72,19 +71,20 @@ pub(crate) struct Notes {
 
 #[derive(Debug)]
 enum Event {
-    /// A request arrives at a responder, and is looked at.
+    /// A request arrives at a responder, which answers it after the turnaround; the answer carries
+    /// the moment of arrival.
     Request(Parcel),
     Answer(Parcel, Mono),
-    /// A responder lets go of what it holds.
+    /// A held reply of the responder at this address is due.
     Release(SocketAddr),
     Arrival(Delivered),
     Lookup(String, Vec<IpAddr>),
-    /// The ICMP error, the datagram or the change of this place in the scenario.
+    /// The ICMP error, the datagram or the change of this index in the scenario.
     Icmp(usize),
     Inject(usize),
     Change(usize),
     Ask(Question, Option<Duration>),
-    /// Whoever asked this does not wait any longer.
+    /// The client of this question has gone.
     Leave(u64),
     Stop,
 }
@@ -122,8 +122,8 @@ impl<'a> World<'a> {
         world
     }
 
-    /// Jumps to the next round, after one that said how to go on; false where nothing happens any
-    /// more.
+    /// Jumps to the next round; `next` is what the last round returned. False if nothing more
+    /// happens.
     pub(crate) fn wait(&mut self, next: Next) -> bool {
         let (begin, earliest) = match next {
             Next::End => return false,
@@ -149,13 +149,14 @@ impl<'a> World<'a> {
         true
     }
 
-    /// The round begins, and carries out what has been commanded until now.
+    /// Begins a round, which carries out the commands given until now.
     pub(crate) fn begin(&mut self) {
         let orders = self.coordinator.carry_out(self.now);
         for order in &orders {
             if let Order::Change(Change::Add { number, target, .. }) = order {
                 assert_eq!(*number, self.targets.len());
-                // Of those that are there from the start, whatever order they are added in.
+                // The seeds of the first targets do not depend on the order in which they are
+                // added.
                 let first = &self.scenario.config.targets;
                 let place = first.iter().position(|first| Arc::ptr_eq(first, target));
                 let seed = self.scenario.seed * 1_000 + place.unwrap_or(*number) as u64;
@@ -170,7 +171,7 @@ impl<'a> World<'a> {
         self.notes.orders = orders;
     }
 
-    /// What the round was shown since [`wait`](Self::wait), and whether a watch failed in it.
+    /// The record of the round since [`wait`](Self::wait), and whether a watch failed in it.
     pub(crate) fn finish(&mut self) -> (Round, bool) {
         let notes = std::mem::take(&mut self.notes);
         let Notes { began, earliest, mut orders, clock, unread, inputs, attempts, watch_failed } =
@@ -196,7 +197,7 @@ impl<'a> World<'a> {
         self.notes.attempts.len()
     }
 
-    /// When a sleep until `until` ends; `None` where it never does.
+    /// When a sleep until `until` ends; `None` if it never does.
     fn sleep(&mut self, until: Option<Mono>) -> Option<Mono> {
         loop {
             let edges = self.ports.iter().flatten().filter_map(Port::edge);
@@ -211,7 +212,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Everything happens that happens until `until`.
+    /// Handles all events up to `until`.
     pub(crate) fn advance(&mut self, until: Mono) {
         while let Some(entry) = self.queue.first_entry()
             && entry.key().0 <= until
@@ -295,8 +296,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// An ICMP error comes, which quotes the last heartbeat of a target to the address that it is
-    /// about, or nothing.
+    /// Delivers an ICMP error about an address. It quotes the last heartbeat of a target to that
+    /// address, or nothing.
     fn send_error(&mut self, place: usize) {
         let error = &self.scenario.icmp[place];
         let about = error.about;
@@ -313,7 +314,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A datagram comes that answers nothing.
+    /// Delivers a datagram that answers nothing.
     fn inject(&mut self, place: usize) {
         let inject = &self.scenario.inject[place];
         let target = inject.target.as_ref().map(|name| {
@@ -355,7 +356,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// What a reply says once it has come through.
+    /// What a reply that has reached the probe says.
     fn meaning(&self, reply: &Parcel) -> Says {
         let Parcel { target, sequence, travelled, received, .. } = *reply;
         if !reply.damaged {
@@ -371,7 +372,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A heartbeat leaves; gives the id of its transmit timestamp.
+    /// A heartbeat leaves; returns the id of its transmit timestamp.
     pub(crate) fn depart(
         &mut self,
         peer: SocketAddr,
@@ -407,12 +408,12 @@ impl<'a> World<'a> {
     }
 }
 
-/// Whether something of this probability happens; nothing is drawn where it never does.
+/// Draws whether something of this probability happens; draws nothing if the probability is 0.
 fn draws(rng: &mut impl Rng, probability: f64) -> bool {
     probability > 0.0 && rng.random_bool(probability)
 }
 
-/// Every address at which any target is at any time.
+/// Every address that any target has at any time.
 fn addresses(scenario: &Scenario) -> BTreeSet<SocketAddr> {
     let mut addresses = BTreeSet::new();
     let changed = scenario.changes.iter().flat_map(|change| &change.targets);
