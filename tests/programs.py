@@ -1,5 +1,5 @@
-"""What the tests that drive whole programs share: checks that are counted, programs that run until
-a block of code ends, and waiting for what must come."""
+"""Helpers of the tests that drive whole programs: checks that are counted, programs that run until
+a block of code ends, and waiting for a condition."""
 
 import contextlib
 import pathlib
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-# How long anything may take that must come, in seconds.
+# How long to wait for each condition, in seconds.
 PATIENCE = 60
 
 checks = 0

@@ -1,4 +1,5 @@
-//! Impairments that change while the responder runs, over HTTP and by `heartbeat-responder impairments`.
+//! Impairments that change while the responder runs, over HTTP and by `heartbeat-responder
+//! impairments`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};

@@ -1,4 +1,4 @@
-"""The commands that other tests run, and where they do.
+"""The commands that other tests run, and the files of these tests.
 
 Each entry names files, and lines in them, that together have all words of the command.
 """
@@ -45,7 +45,7 @@ COMMANDS = {
         '>"$units/heartbeat-probe.service.d/key.conf"']},
 }
 
-# Words that no test has, by the beginning of their commands.
+# Words of commands that no test has, by the first words of the command.
 EXCEPTIONS = {
     "cargo doc": {"--open"},  # opens a browser
     "systemctl edit": {"systemctl", "edit"},  # opens an editor

@@ -26,7 +26,7 @@ EVENT = re.compile(r"\d\d:\d\d:\d\d\.\d{3}  (\w+) +(.*)")
 
 
 def all_up(lab, count, what):
-    """Waits until as many targets as the configuration has are up."""
+    """Waits until all targets of the configuration are up."""
     def look():
         targets = lab.targets()
         if len(targets) == count and all(one["state"] == "up" for one in targets.values()):

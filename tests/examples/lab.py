@@ -136,7 +136,7 @@ class Lab:
         return running
 
     def start_router(self):
-        """What answers STAMP at router.example."""
+        """Starts the responder that answers STAMP at router.example."""
         self.start(f"heartbeat-responder --listen {NAMES['router.example']}:{PORT_OF_ROUTER}"
                    " --web.listen-address 127.0.0.1:0").logs("serving HTTP")
 
