@@ -97,7 +97,8 @@ impl From<Unavailable> for Refusal {
 /// The destination of an answer.
 pub(super) type Out<'a> = &'a mut dyn io::Write;
 
-/// Limits the number of long answers written at a time: each contains the figures of all targets.
+/// Limits the number of long answers that are written at a time, because each may contain the
+/// figures of all targets.
 #[derive(Debug, Clone)]
 pub(super) struct Writers(Arc<Semaphore>);
 

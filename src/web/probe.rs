@@ -21,8 +21,9 @@ use crate::observe::{ProbeSample, ProbeSource, TargetLook, Unavailable};
 /// `/api/v1/targets`, `/api/v1/targets/NAME/heartbeats`, and the parts of its pages under
 /// `/assets/`.
 ///
-/// At most `max_requests` long answers are written at a time: each holds the figures of all
-/// targets.
+/// At most `max_requests` pages, JSON documents or metrics are written at a time, because each may
+/// contain the figures of all targets. Further requests wait for at most five seconds and are then
+/// refused with 503.
 pub fn probe_router(source: Arc<dyn ProbeSource>, max_requests: usize) -> Router {
     let probe = Probe { source, overviews: Arc::default(), writers: Writers::new(max_requests) };
     let own = Router::new()

@@ -18,7 +18,8 @@ use crate::observe::{ResponderStatus, Unavailable};
 /// start), `/api/v1/impairments`, and the style of its page under `/assets/`.
 ///
 /// Without `impairments`, requests for `/api/v1/impairments` are refused. At most `max_requests`
-/// long answers are written at a time.
+/// pages or metrics are written at a time; further requests wait for at most five seconds and are
+/// then refused with 503.
 pub fn responder_router(
     metrics: ResponderMetrics,
     status: ResponderStatus,

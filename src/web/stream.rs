@@ -20,7 +20,7 @@ const AHEAD: usize = 4;
 /// A body that `encode` writes on a blocking thread.
 ///
 /// If `encode` fails or panics, the body ends with an error, which the client can distinguish from
-/// its end. If the client leaves, writes fail with `BrokenPipe`.
+/// its end. If the client closes the connection, writes fail with `BrokenPipe`.
 pub(super) fn stream(
     gzip: bool,
     encode: impl FnOnce(&mut dyn io::Write) -> io::Result<()> + Send + 'static,
