@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_a_target_that_is_gone_is_left_out() {
+    fn answers_about_removed_targets_are_left_out() {
         let first = Roster::new(WORKERS).succession(&targets(&[(1, false), (2, false)])).unwrap();
         let (worker, stale) = first.roster.find("target 1").unwrap();
         let second = first.roster.succession(&targets(&[(1, true), (2, false)])).unwrap();

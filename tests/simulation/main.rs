@@ -20,10 +20,10 @@
 //! Two things cannot be exact. The first is damage that a protocol cannot notice: a `heartbeat`
 //! reply repeats only the number of its request, and nothing confirms the timestamps of a `stamp`
 //! reply, so a flipped bit may turn the former into an answer to another heartbeat and change the
-//! delays of the latter (which UDP's checksum prevents on a real network). With `ping`, every flip
-//! is noticed or harmless if heartbeats are a second apart, so only `ping` is damaged. The second
-//! is the time difference of `heartbeat`, which is a difference of doubles of Unix seconds: it may
-//! be 250 ns off.
+//! delays of the latter (on a real network, UDP's checksum detects the flip). With `ping`, every
+//! flip is noticed or harmless if heartbeats are a second apart, so only `ping` is damaged. The
+//! second is the time difference of `heartbeat`, which is a difference of doubles of Unix seconds:
+//! it may be 250 ns off.
 
 mod answers;
 mod changes;

@@ -71,8 +71,8 @@ pub(crate) struct Notes {
 
 #[derive(Debug)]
 enum Event {
-    /// A request arrives at a responder, which answers it after the turnaround; the answer carries
-    /// the moment of arrival.
+    /// A request arrives at a responder, which answers it after the turnaround; `Answer` has the
+    /// moment of arrival.
     Request(Parcel),
     Answer(Parcel, Mono),
     /// A held reply of the responder at this address is due.

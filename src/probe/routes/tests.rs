@@ -108,7 +108,7 @@ fn a_target_alone_looks_like_a_plain_sender() {
 }
 
 #[test]
-fn targets_of_one_address_and_protocol_are_told_apart_by_their_sessions() {
+fn targets_of_one_address_and_protocol_are_distinguished_by_session() {
     for known in reflecting() {
         let there = peer("[2001:db8::1]:862");
         let (routes, added) = routes_at(there, &[known; 3]);
@@ -274,7 +274,7 @@ fn a_retired_number_belongs_to_no_target_until_it_is_taken_back() {
 }
 
 #[test]
-fn a_retired_number_is_given_again_where_there_is_no_other() {
+fn a_retired_number_is_given_again_if_there_is_no_other() {
     let there = peer("192.0.2.53:53");
     let [gone, next, third] = [1, 2, 3].map(|secret| {
         let options = wire::by_name("dns").unwrap().default_options();
@@ -376,7 +376,7 @@ impl Prober for Narrow {
 }
 
 #[test]
-fn no_more_targets_share_an_address_than_the_protocol_can_tell_apart() {
+fn no_more_targets_share_an_address_than_the_protocol_can_distinguish() {
     let there = peer("192.0.2.1:12000");
     let narrow: &Arc<dyn Prober> = &(Arc::new(Narrow) as _);
     let mut routes = Routes::default();
@@ -426,7 +426,7 @@ fn targets_at_one_address_have_keys_of_their_own() {
 }
 
 #[test]
-fn a_key_is_one_group_wherever_it_is_read_and_goes_with_its_last_user() {
+fn equal_keys_of_several_files_are_one_group_and_are_dropped_with_its_last_route() {
     let there = peer("192.0.2.1:862");
     let key = Arc::new(key("a"));
     let alive = Arc::downgrade(&key);
