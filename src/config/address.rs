@@ -32,7 +32,7 @@ pub enum AddressError {
     #[error("no host in {0:?}")]
     NoHost(String),
     /// `PROTOCOL://` where only an address is allowed.
-    #[error("{0:?} begins with a protocol: use the key protocol instead")]
+    #[error("{0:?} begins with a protocol: move it to the key \"protocol\"")]
     Protocol(String),
     /// A port that is not from 1 to 65535.
     #[error("invalid port {0:?}: must be from 1 to 65535")]
@@ -52,9 +52,7 @@ pub enum AddressError {
     )]
     Zone(String),
     /// Multicast or broadcast: replies come from other addresses.
-    #[error(
-        "{0} is a multicast or broadcast address, from which no reply comes: write the address of each host"
-    )]
+    #[error("{0} is a multicast or broadcast address: use the address of one host")]
     Group(IpAddr),
     /// `0.0.0.0` or `::`, on which servers listen and from which no host replies.
     #[error("{0} is not the address of a host: for this machine, write 127.0.0.1 or ::1")]

@@ -159,7 +159,7 @@ mod tests {
         assert_ne!(asking("example.org"), asking("example.com"));
         assert_eq!(asking("").unwrap_err(), "query must not be empty: the root is \".\"");
         let error = target("ping://a", &[("key_file", "none")]).unwrap_err();
-        assert_eq!(error, "ping has no option key_file: the protocol must be stamp");
+        assert_eq!(error, "protocol ping has no option key_file: the protocol must be stamp");
         let error = target("stamp://a", &[("key_file", "none")]).unwrap_err();
         assert_eq!(error, "none cannot be read: No such file or directory (os error 2)");
     }

@@ -100,6 +100,10 @@ fn invalid(text: &str, error: &ScanError) -> Finding {
     if is_tab {
         return Finding::of_file(at, "invalid YAML: tab in indentation, use spaces");
     }
+    if *kind == ErrorKind::SimpleKeyExpected {
+        let message = "invalid YAML: must be \"key: value\", with a space after the colon";
+        return Finding::of_file(at, message);
+    }
     Finding::of_file(at, format_args!("invalid YAML: {kind}"))
 }
 
@@ -365,7 +369,7 @@ impl Node<'_> {
     pub(super) fn kind(&self) -> Cow<'static, str> {
         match &self.value {
             Value::Null => "nothing".into(),
-            Value::Bool(_) => "true or false".into(),
+            Value::Bool(_) => "a boolean".into(),
             Value::Integer(_) | Value::Float(..) => "a number".into(),
             Value::Text(_) => "text".into(),
             Value::List(_) => "a list".into(),

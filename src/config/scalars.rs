@@ -81,7 +81,7 @@ pub enum ScalarError {
     )]
     NoLabelName(String),
     /// A label of the metrics of targets, or one that Prometheus sets.
-    #[error("reserved label name {0:?}: Prometheus or a metric of targets already uses it")]
+    #[error("reserved label name {0:?}: Prometheus or the probe's metrics already use it")]
     ReservedLabel(String),
     /// A label name that begins with `__`, for internal use of Prometheus.
     #[error("reserved label name {0:?}: names that begin with __ belong to Prometheus")]
@@ -102,7 +102,8 @@ fn names() -> Vec<&'static str> {
 pub(super) fn foreign_option(key: &str, protocol: Protocol) -> String {
     let having = PROTOCOLS.iter().filter(|known| known.keys().contains(&key));
     let having: Vec<_> = having.map(|known| known.name()).collect();
-    format!("{} has no option {key}: the protocol must be {}", protocol.name(), having.join(" or "))
+    let (name, having) = (protocol.name(), having.join(" or "));
+    format!("protocol {name} has no option {key}: the protocol must be {having}")
 }
 
 /// `, did you mean WORD?` with the closest of `words`, if the edit distance is at most a third of

@@ -310,7 +310,7 @@ impl Checker<'_> {
     fn labels(&mut self, path: &Path<'_>, node: &Node<'_>) -> BTreeMap<String, String> {
         let mut labels = BTreeMap::new();
         let mut seen = HashMap::new();
-        let entries = self.entries(path, node, || "a mapping of labels".to_owned());
+        let entries = self.entries(path, node, || values::mismatch("a mapping of labels", node));
         for (key, value) in entries.unwrap_or_default() {
             let word = key.word();
             let path = path.entry(&word, key.at);
@@ -407,11 +407,11 @@ impl Checker<'_> {
         &mut self,
         path: &Path<'_>,
         node: &'n Node<'n>,
-        expected: impl FnOnce() -> String,
+        message: impl FnOnce() -> String,
     ) -> Option<&'n [(Node<'n>, Node<'n>)]> {
         let entries = node.entries();
         if entries.is_none() {
-            self.report(path, || values::mismatch(&expected(), node));
+            self.report(path, message);
         }
         entries
     }
@@ -423,8 +423,11 @@ impl Checker<'_> {
         node: &'n Node<'n>,
         level: &'static Level,
     ) -> Option<Fields<'n>> {
-        let expected = || format!("a mapping of {}", level.keys.join(", "));
-        let entries = self.entries(path, node, expected)?;
+        let message = || {
+            let mismatch = values::mismatch("a mapping", node);
+            format!("{mismatch} (keys: {})", level.keys.join(", "))
+        };
+        let entries = self.entries(path, node, message)?;
         let mut found = vec![None; level.keys.len()];
         for (index, (key, _)) in entries.iter().enumerate() {
             let word = key.word();

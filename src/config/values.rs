@@ -51,11 +51,9 @@ pub(super) fn name(node: &Node<'_>) -> Read<String> {
         return Err("must not be empty".to_owned());
     }
     if matches!(name, "." | "..") {
-        return Err(
-            "must not be \".\" or \"..\": web browsers remove them from the address of the \
-                    target's page"
-                .to_owned(),
-        );
+        let message = "must not be \".\" or \"..\": web browsers remove such names from the URL of \
+                       the target's page";
+        return Err(message.to_owned());
     }
     if name.len() > MAX_NAME {
         return Err(format!("has {} octets: must have at most {MAX_NAME}", name.len()));

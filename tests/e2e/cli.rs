@@ -55,7 +55,7 @@ fn invalid_arguments_exit_with_2_before_a_socket_is_opened() {
         (vec!["ping", "a:0"], "invalid port \"0\": must be from 1 to 65535"),
         (
             vec!["ping", "224.0.0.1"],
-            "224.0.0.1 is a multicast or broadcast address, from which no reply comes: write the address of each host",
+            "224.0.0.1 is a multicast or broadcast address: use the address of one host",
         ),
         (
             vec!["ping", "a", "-i", "0s"],

@@ -436,7 +436,7 @@ fn invalid_keys_are_reported_before_anything_is_sent() {
     let ended = run(PROBE, &["ping", "--key-file", &path, "ping://127.0.0.1"]);
     assert_eq!(ended.code, Some(2));
     assert!(
-        ended.err.contains("ping has no option key_file: the protocol must be stamp"),
+        ended.err.contains("protocol ping has no option key_file: the protocol must be stamp"),
         "{}",
         ended.err
     );

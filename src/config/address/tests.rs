@@ -49,7 +49,7 @@ fn invalid_hosts_are_explained() {
     assert_eq!(error(":12000"), r#"no host in ":12000""#);
     assert_eq!(
         error("stamp://a"),
-        r#""stamp://a" begins with a protocol: use the key protocol instead"#
+        r#""stamp://a" begins with a protocol: move it to the key "protocol""#
     );
     assert_eq!(error("a b"), "invalid character ' ' in a host name");
     assert_eq!(error("a\nb"), r"invalid character '\n' in a host name");
