@@ -55,7 +55,7 @@ pub(super) struct ImpairmentArgs {
     /// Send a reordered reply once N later replies to the same client have overtaken it, and after
     /// HOLD at the latest
     #[arg(long, value_name = "N")]
-    reorder_extent: Option<NonZeroU32>,
+    reorder_extent: Option<ExtentArg>,
 
     /// Ratio of replies in which one bit is flipped
     #[arg(long, value_name = "RATIO")]
@@ -69,7 +69,7 @@ pub(super) struct ImpairmentArgs {
     /// Start value of all random decisions: the same seed gives the same impairments [default:
     /// random, and logged]
     #[arg(long, value_name = "N")]
-    pub(super) seed: Option<u64>,
+    pub(super) seed: Option<SeedArg>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -102,6 +102,12 @@ struct OutageArg {
     lasting: Span,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct ExtentArg(NonZeroU32);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct SeedArg(pub(super) u64);
+
 /// Why the value of a flag is invalid.
 #[derive(Debug, thiserror::Error)]
 enum FlagError {
@@ -111,6 +117,10 @@ enum FlagError {
     Direction,
     #[error("must be uniform, normal or pareto")]
     Shape,
+    #[error("must be a whole number from 1 to {}", u32::MAX)]
+    Extent,
+    #[error("must be a whole number from 0 to {}", u64::MAX)]
+    Seed,
     #[error("must be every=PERIOD,for=DURATION, such as every=60s,for=20s")]
     Outage,
     #[error("the outage must be shorter than its period")]
@@ -142,13 +152,13 @@ impl ImpairmentArgs {
                 .reorder
                 .and_then(|reorder| reorder.hold)
                 .map_or(LinkSettings::REORDER_HOLD, Span::duration),
-            reorder_extent: self.reorder_extent.map_or(0, NonZeroU32::get),
+            reorder_extent: self.reorder_extent.map_or(0, |ExtentArg(extent)| extent.get()),
             corrupt: ratio(self.corrupt),
             outage: self.outage.map(|OutageArg { every, lasting }| Outage {
                 every: every.duration(),
                 lasting: lasting.duration(),
             }),
-            seed: self.seed.unwrap_or(seed),
+            seed: self.seed.map_or(seed, |SeedArg(seed)| seed),
         }
     }
 }
@@ -223,6 +233,18 @@ impl fmt::Display for ReorderArg {
     }
 }
 
+impl fmt::Display for ExtentArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for SeedArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl fmt::Display for OutageArg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "every={},for={}", self.every, self.lasting)
@@ -277,6 +299,22 @@ impl FromStr for ReorderArg {
             None => (text, None),
         };
         Ok(Self { share: part("the ratio", share)?, hold })
+    }
+}
+
+impl FromStr for ExtentArg {
+    type Err = FlagError;
+
+    fn from_str(text: &str) -> Result<Self, FlagError> {
+        text.parse().map(Self).map_err(|_| FlagError::Extent)
+    }
+}
+
+impl FromStr for SeedArg {
+    type Err = FlagError;
+
+    fn from_str(text: &str) -> Result<Self, FlagError> {
+        text.parse().map(Self).map_err(|_| FlagError::Seed)
     }
 }
 
@@ -387,14 +425,14 @@ mod tests {
             ("--jitter-shape bell", "must be uniform, normal or pareto"),
             ("--bandwidth 64", "the rate must be from 1bit to 1000Gbit per second"),
             ("--bandwidth 64kbit,1", "the queue needs a unit"),
-            ("--reorder-extent 0", "number would be zero"),
+            ("--reorder-extent 0", "must be a whole number from 1 to 4294967295"),
             ("--reorder 1%,1", "the hold needs a unit"),
             ("--outage 20s", "must be every=PERIOD,for=DURATION"),
             ("--outage every=60s", "must be every=PERIOD,for=DURATION"),
             ("--outage every=60s,every=20s", "must be every=PERIOD,for=DURATION"),
             ("--outage every=60s,for=60s", "shorter than its period"),
             ("--outage every=60,for=20s", "every needs a unit"),
-            ("--seed x", "invalid digit"),
+            ("--seed x", "must be a whole number from 0 to 18446744073709551615"),
         ] {
             let error = parse(arguments).unwrap_err();
             assert!(error.contains(message), "{arguments}: {error}");

@@ -22,7 +22,10 @@ mod web;
 #[cfg(test)]
 mod tests;
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use crate::wire::{PROTOCOLS, Protocol};
 
@@ -33,6 +36,21 @@ pub const USAGE: u8 = 2;
 fn protocols() -> String {
     let line = |protocol: &Protocol| format!("\n  {:<10} {}", protocol.name(), protocol.summary());
     format!("Protocols:{}", PROTOCOLS.iter().map(line).collect::<String>())
+}
+
+/// The parser of a flag whose value is a whole number in `range`.
+fn whole<T>(
+    range: RangeInclusive<T>,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
+where
+    T: FromStr + PartialOrd + Display + Clone + Send + Sync + 'static,
+{
+    move |text: &str| {
+        let number = text.parse::<T>().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| {
+            format!("must be a whole number from {} to {}", range.start(), range.end())
+        })
+    }
 }
 
 /// Prints an error with its causes, and returns `code` as the exit code.

@@ -21,7 +21,7 @@ pub struct Args {
         value_name = "K,...",
         value_delimiter = ',',
         default_value = "3",
-        value_parser = clap::value_parser!(u32).range(1..=100)
+        value_parser = super::whole(1..=100_u32)
     )]
     misses: Vec<u32>,
 
@@ -32,7 +32,7 @@ pub struct Args {
         value_name = "N,...",
         value_delimiter = ',',
         default_value = "10,100,1000",
-        value_parser = clap::value_parser!(u64).range(1..=1_000_000_000)
+        value_parser = super::whole(1..=1_000_000_000_u64)
     )]
     within: Vec<u64>,
 
@@ -228,9 +228,9 @@ on average.
         for (flags, message) in [
             ("--loss 30", "must be from 0% to 100%, or from 0 to 1, not \"30\""),
             ("--loss 0.3 -i 5", "needs a unit, such as 5s or 5ms"),
-            ("--loss 0.3 --misses 0", "0 is not in 1..=100"),
-            ("--loss 0.3 --misses 101", "101 is not in 1..=100"),
-            ("--loss 0.3 -n 0", "0 is not in 1..=1000000000"),
+            ("--loss 0.3 --misses 0", "must be a whole number from 1 to 100"),
+            ("--loss 0.3 --misses 101", "must be a whole number from 1 to 100"),
+            ("--loss 0.3 -n 0", "must be a whole number from 1 to 1000000000"),
         ] {
             let error = odds(flags).unwrap_err();
             assert!(error.contains(message), "{flags}: {error}");

@@ -25,7 +25,8 @@ pub struct Args {
     #[arg(help = "Target to ping: [PROTOCOL://]HOST[:PORT]")]
     target: String,
     /// Number of heartbeats to send
-    #[arg(short = 'c', long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'c', long, value_name = "N", default_value_t = 10,
+        value_parser = super::whole(1..=u64::MAX))]
     count: u64,
     /// Time from one heartbeat to the next
     #[arg(short = 'i', long, value_name = "DURATION", default_value = "1s")]
@@ -40,7 +41,7 @@ pub struct Args {
     #[arg(long)]
     until_down: bool,
     /// Consecutive misses after which the target is down
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = super::whole(1..=u32::MAX))]
     misses: u32,
     /// Print one JSON object instead of lines
     #[arg(long)]

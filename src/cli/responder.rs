@@ -43,7 +43,7 @@ pub struct Args {
     /// Requests answered per second and source (IPv4 address or IPv6 /64); the burst has the same
     /// size; 0 disables the limit
     #[arg(long, value_name = "N", default_value_t = 1000,
-        value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+        value_parser = super::whole(0..=1_000_000_u32))]
     rate_limit: u32,
 
     /// Answer only this network, such as 192.0.2.0/24; repeatable

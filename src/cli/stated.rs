@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 use serde_json::{Map, Value};
 use tracing::warn;
 
-use super::impairment_args::ImpairmentArgs;
+use super::impairment_args::{ImpairmentArgs, SeedArg};
 use crate::config::Prefix;
 use crate::net;
 use crate::observe::document::{ImpairmentsDocument, Setting};
@@ -85,7 +85,7 @@ impl Stated {
     /// The same impairments, with `seed` where no seed is given.
     fn with_seed(mut self, seed: u64) -> Self {
         for args in [&mut self.all].into_iter().chain(self.sources.values_mut()) {
-            args.seed.get_or_insert(seed);
+            args.seed.get_or_insert(SeedArg(seed));
         }
         self
     }
@@ -296,7 +296,7 @@ mod tests {
             (r#"{"all": {"loss": null}}"#, "all.loss: must be a string or a number"),
             (r#"{"all": {"delay": 20}}"#, "all.delay: needs a unit, such as 20s or 20ms"),
             (r#"{"all": {"reorder_extent": 0}}"#, "all.reorder_extent: "),
-            (r#"{"all": {"seed": -1}}"#, "all.seed: invalid digit"),
+            (r#"{"all": {"seed": -1}}"#, "all.seed: must be a whole number from 0 to "),
             (r#"{"all": {"loss": 0.3, "loss": 0.9}}"#, "duplicate key \"loss\" at line 1 "),
             (r#"{"all": {}, "all": {}}"#, "duplicate key \"all\" at line 1 "),
             (r#"{"sources": {"::1": {}, "::1": {}}}"#, "duplicate key \"::1\" at line 1 "),

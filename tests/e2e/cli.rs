@@ -82,7 +82,7 @@ fn invalid_arguments_exit_with_2_before_a_socket_is_opened() {
         ),
         (
             vec!["odds", "--loss=0.3", "--misses=0"],
-            "invalid value '0' for '--misses <K,...>': 0 is not in 1..=100",
+            "invalid value '0' for '--misses <K,...>': must be a whole number from 1 to 100",
         ),
         (vec!["check"], "the following required arguments were not provided:"),
         (vec!["watch"], "unrecognized subcommand 'watch'"),
