@@ -11,11 +11,11 @@ use crate::impair::{Bandwidth, Burst, LinkSettings, LossyWay, Outage, Shape};
 #[derive(Debug, Clone, PartialEq, Default, clap::Args)]
 #[command(next_help_heading = "Impairments (off by default; a ratio is 30% or 0.3)")]
 pub(super) struct ImpairmentArgs {
-    /// Ratio of requests that are lost, each independently
+    /// Ratio of packets that are lost, each independently
     #[arg(long, value_name = "RATIO")]
     loss: Option<Ratio>,
 
-    /// Loss in bursts (Gilbert-Elliott): before each request, a good link turns bad with probability
+    /// Loss in bursts (Gilbert-Elliott): before each packet, a good link turns bad with probability
     /// P, a bad link turns good with probability R; a bad link loses everything
     #[arg(long, value_name = "P,R")]
     burst_loss: Option<BurstArg>,
@@ -29,12 +29,12 @@ pub(super) struct ImpairmentArgs {
     #[arg(long, value_name = "DURATION")]
     delay: Option<Span>,
 
-    /// Additional random delay of every reply, half of this on average
+    /// Additional random delay of every reply, half of DURATION on average
     #[arg(long, value_name = "DURATION")]
     jitter: Option<Span>,
 
-    /// Distribution of the jitter: uniform, normal (most replies close to half of it) or pareto (a
-    /// few replies far beyond it) [default: uniform]
+    /// Distribution of the jitter: uniform, normal (most replies close to the average) or pareto (a
+    /// few replies far above --jitter) [default: uniform]
     #[arg(long, value_name = "SHAPE")]
     jitter_shape: Option<ShapeArg>,
 
@@ -52,8 +52,8 @@ pub(super) struct ImpairmentArgs {
     #[arg(long, value_name = "RATIO[,HOLD]")]
     reorder: Option<ReorderArg>,
 
-    /// Send a reordered reply once N later replies to the same client have overtaken it, and after
-    /// HOLD at the latest
+    /// Send a reordered reply once N later replies to the same client have overtaken it, or after
+    /// the HOLD of --reorder at the latest
     #[arg(long, value_name = "N")]
     reorder_extent: Option<ExtentArg>,
 

@@ -25,7 +25,7 @@ pub struct Args {
     )]
     misses: Vec<u32>,
 
-    /// Numbers of heartbeats for which to print the probability of an outage.
+    /// Print the probability of an outage within N heartbeats; several values are compared.
     #[arg(
         short = 'n',
         long = "within",

@@ -64,11 +64,12 @@ pub struct Args {
     #[arg(long = "stamp.stateless")]
     stateless: bool,
 
-    /// Answer only STAMP requests that the hexadecimal key in this file authenticates; repeatable
+    /// Answer only STAMP requests, and only if they are authenticated with the hexadecimal key in
+    /// this file; repeatable
     #[arg(long = "stamp.key-file", value_name = "FILE", value_parser = key_file)]
     key_files: Vec<KeyFile>,
 
-    /// Also answer requests without a key, of every protocol; for use until all probes have a key
+    /// Also answer unauthenticated requests, of any protocol; for use until all probes have a key
     #[arg(long = "stamp.allow-unauthenticated", requires = "key_files")]
     allow_unauthenticated: bool,
 
