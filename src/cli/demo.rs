@@ -103,9 +103,9 @@ fn introduce(address: SocketAddr) -> anyhow::Result<()> {
         out,
         "Monitoring four servers on loopback, one heartbeat every 500 ms to each:\n\
          \n\
-         \x20 steady   answers everything (STAMP)\n\
-         \x20 lossy    drops 30 % at random (the course's ping)\n\
-         \x20 flaky    is down for 20 s of every 60 s (the course's heartbeat)\n\
+         \x20 steady   answers everything (protocol stamp)\n\
+         \x20 lossy    drops 30 % at random (protocol ping)\n\
+         \x20 flaky    is down for 20 s of every 60 s (protocol heartbeat)\n\
          \x20 absent   does not exist\n\
          \n\
          \x20 page     http://{address}/\n\

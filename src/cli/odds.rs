@@ -86,8 +86,8 @@ fn sentence(args: &Args) -> String {
     });
     let times: Vec<_> = times.collect();
     format!(
-        "At a heartbeat every {interval}, {loss} of random loss alone looks like an outage after {} \
-         on average.",
+        "With a heartbeat every {interval}, random loss of {loss} alone looks like an outage after \
+         {} on average.",
         times.join(", ")
     )
 }
@@ -173,7 +173,7 @@ misses  expected heartbeats  within 10  within 100  within 1,000
      4               174.94    4.200 %    43.263 %      99.699 %
      5               586.46    1.093 %    15.256 %      81.931 %
 
-At a heartbeat every 1s, 30% of random loss alone looks like an outage after 51.5s (3 misses), \
+With a heartbeat every 1s, random loss of 30% alone looks like an outage after 51.5s (3 misses), \
 2m 54s (4 misses), 9m 46s (5 misses) on average.
 "
         );
@@ -194,7 +194,7 @@ misses   expected heartbeats    within 3  within 1,000,000,000
      3  1,000,100,010,000.00  1.00e-10 %               0.100 %
    100            over 2e308         0 %                   0 %
 
-At a heartbeat every 200ms, 0.01% of random loss alone looks like an outage after \
+With a heartbeat every 200ms, random loss of 0.01% alone looks like an outage after \
 33m 20s (1 miss), 6,338 years (3 misses), over 1e300 years (100 misses) on average.
 "
         );
@@ -217,7 +217,7 @@ Without loss, a live target is never down.
 misses  expected heartbeats   within 1
      1                 1.00  100.000 %
 
-At a heartbeat every 1ms, 100% of random loss alone looks like an outage after 1ms (1 miss) \
+With a heartbeat every 1ms, random loss of 100% alone looks like an outage after 1ms (1 miss) \
 on average.
 "
         );

@@ -92,7 +92,7 @@ async fn ping(args: &Args, target: Target) -> anyhow::Result<PingDocument> {
     };
     if !args.json {
         output_closed(println(format_args!(
-            "HEARTBEAT {} ({address}) by {protocol}: {} heartbeats, one every {}",
+            "HEARTBEAT {} ({address}), protocol {protocol}: {} heartbeats, one every {}",
             args.target, args.count, args.interval
         )))?;
     }
@@ -264,7 +264,7 @@ pub(super) fn summarize(report: &PingDocument, mut out: impl Write) -> io::Resul
     )?;
     for (what, counts) in [
         ("answered", &counts.results),
-        ("lost on the way", &counts.one_way_lost),
+        ("lost, by direction", &counts.one_way_lost),
         ("not sent", &counts.unsent),
         ("invalid", &counts.invalid),
         ("ICMP errors", &counts.icmp_errors),

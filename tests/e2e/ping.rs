@@ -37,8 +37,10 @@ fn ping_prints_a_line_for_each_heartbeat_then_statistics() {
     let address = responder.udp[0];
     assert_eq!(
         lines.next(),
-        Some(format!("HEARTBEAT {target} ({address}) by stamp: 30 heartbeats, one every 20ms"))
-            .as_deref()
+        Some(format!(
+            "HEARTBEAT {target} ({address}), protocol stamp: 30 heartbeats, one every 20ms"
+        ))
+        .as_deref()
     );
     let answers: Vec<&str> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
     let mut numbers = Vec::new();
