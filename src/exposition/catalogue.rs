@@ -85,7 +85,7 @@ families! {
         IN_FLIGHT = Gauge "heartbeat_in_flight" []
             "Heartbeats sent that are neither answered nor timed out yet.";
         UNSENT = Counter "heartbeat_unsent_total" [Reason]
-            "Heartbeats that were due but not sent, by reason. Each counts as a miss, except skipped, which means that the probe itself was late.";
+            "Heartbeats that were due but not sent, by reason. All reasons except skipped count as misses; skipped means that the probe itself was late.";
         LATE = Counter "heartbeat_late_total" []
             "First answers that arrived after the timeout. heartbeat_lost_total includes these heartbeats.";
         DUPLICATES = Counter "heartbeat_duplicates_total" []
@@ -99,7 +99,7 @@ families! {
         CONSECUTIVE_MISSES = Gauge "heartbeat_consecutive_misses" []
             "Consecutive misses since the newest answered heartbeat. The target is down when this reaches heartbeat_target_misses.";
         STATE_CHANGES = Counter "heartbeat_state_changes_total" [State]
-            "Changes to this state, including the first verdict.";
+            "Changes of the target's state, by new state, including the first verdict.";
         STATE_CHANGE_TIMESTAMP = Gauge "heartbeat_state_change_timestamp_seconds" []
             "Unix time of the last change of heartbeat_up, in seconds. Absent until the first verdict.";
         LAST_REPLY_TIMESTAMP = Gauge "heartbeat_last_reply_timestamp_seconds" []
@@ -141,7 +141,7 @@ families! {
         RECEIVE_DROPS = Counter "heartbeat_probe_receive_drops_total" []
             "Datagrams that the kernel dropped because the probe's socket buffers were full. Dropped answers count as lost heartbeats.";
         TIMESTAMPS = Counter "heartbeat_probe_timestamps_total" ["source"]
-            "Round-trip delays by the source of their timestamps. Delays with the source user include time spent in the probe's machine.";
+            "Round-trip delays by the source of their timestamps. Delays from user timestamps include time spent in the probe's machine.";
         IMPAIRED = Gauge "heartbeat_probe_impaired" []
             "1 if the probe was late or its sockets dropped datagrams within the last 60 s, otherwise 0. While this is 1, the probe's figures are unreliable.";
         UNMATCHED = Counter "heartbeat_probe_unmatched_total" ["reason"]
@@ -161,7 +161,7 @@ families! {
         RESPONDER_REPLIED = Counter "heartbeat_responder_replied_total" ["protocol"]
             "Replies handed to the kernel, by protocol, without the duplicates that an impairment adds.";
         RESPONDER_DROPPED = Counter "heartbeat_responder_dropped_total" ["reason"]
-            "Datagrams not answered, by reason. loss, burst_loss, outage and overflow are impairments.";
+            "Datagrams not answered, by reason. The reasons loss, burst_loss, outage and overflow are impairments.";
         RESPONDER_IMPAIRED = Counter "heartbeat_responder_impaired_total" ["kind"]
             "Replies changed by an impairment, by kind.";
         RESPONDER_SEND_ERRORS = Counter "heartbeat_responder_send_errors_total" []
