@@ -85,10 +85,10 @@ async fn ping(args: &Args, target: Target) -> anyhow::Result<PingDocument> {
         workers: NonZeroUsize::MIN,
     };
     let (probe, mut events) = Probe::start(config, options).await?;
-    let (at, before) = sample(&probe).await?;
+    let (_, before) = sample(&probe).await?;
     let Some(address) = before.address else {
-        let why = before.diagnosis(at).map_or_else(String::new, |diagnosis| diagnosis.summary);
-        bail!("cannot resolve {}: {why}", before.target.address.host);
+        let host = &before.target.address.host;
+        bail!("cannot resolve {host}: check the spelling and DNS with `getent hosts {host}`");
     };
     if !args.json {
         output_closed(println(format_args!(
@@ -211,7 +211,7 @@ pub(super) fn line(event: &Event) -> Option<String> {
 
 fn unsent(reason: UnsentReason) -> &'static str {
     match reason {
-        UnsentReason::Unresolved => "the name has no address",
+        UnsentReason::Unresolved => "the name cannot be resolved",
         UnsentReason::NoRoute => "no route to the host",
         UnsentReason::Refused => "refused by this machine (a local firewall?)",
         UnsentReason::Buffer => "the socket's buffer is full",

@@ -74,7 +74,10 @@ fn invalid_arguments_exit_with_2_before_a_socket_is_opened() {
             "a timeout of 1m40s at an interval of 1ms keeps 100000 heartbeats in flight: the limit is 65536",
         ),
         (vec!["ping", "a", "--misses", "-1"], "unexpected argument '-1' found"),
-        (vec!["ping", UNRESOLVABLE], "cannot resolve fe80::1%nowhere: the name has no address"),
+        (
+            vec!["ping", UNRESOLVABLE],
+            "cannot resolve fe80::1%nowhere: check the spelling and DNS with `getent hosts fe80::1%nowhere`",
+        ),
         (vec!["odds"], "the following required arguments were not provided:"),
         (
             vec!["odds", "--loss=30"],

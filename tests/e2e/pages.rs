@@ -51,7 +51,7 @@ targets:
         page.body.contains("<title>2 down, 1 up · heartbeat-probe</title>").then_some(page.body)
     });
     assert!(!page.contains("<img") && !page.contains("=<b>"), "{page}");
-    assert!(page.contains("port unreachable") && page.contains("the name has no address"));
+    assert!(page.contains("port unreachable") && page.contains("the name cannot be resolved"));
     assert!(unescaped(&page).contains("site=<b>"));
     assert_eq!(rows(&page).len(), 3);
     assert_eq!(rows(&page)[2], "alive", "targets that are down come first");

@@ -5,7 +5,7 @@ use crate::model::{IcmpKind, UnsentReason, labels};
 labels! {
     /// Why a target is down or loses heartbeats. The words are stable.
     pub enum Cause {
-        /// The name has no address.
+        /// The name cannot be resolved.
         Unresolved => "unresolved",
         /// Too many targets share the address: the protocol cannot distinguish them.
         AddressShared => "address_shared",

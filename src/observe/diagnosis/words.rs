@@ -13,7 +13,7 @@ impl Case<'_> {
     pub(super) fn summary(&self, cause: Cause) -> String {
         let port = self.port();
         match cause {
-            Cause::Unresolved => "the name has no address".to_owned(),
+            Cause::Unresolved => "the name cannot be resolved".to_owned(),
             Cause::AddressShared => {
                 "too many targets share this address: the protocol cannot distinguish them"
                     .to_owned()
@@ -58,16 +58,20 @@ impl Case<'_> {
                 "the probe itself is late or drops datagrams: its figures are unreliable".to_owned()
             }
             Cause::RandomLoss => {
-                format!("random loss alone can explain it: {} were missed before", self.usual())
+                format!(
+                    "random loss alone can explain the misses: {} were missed before",
+                    self.usual()
+                )
             }
             Cause::Lossy => format!("{} are missed", self.usual()),
             Cause::NoAnswer if self.earlier_icmp() => {
-                "no answer, and no recent ICMP error: the host is off, or a firewall drops UDP \
-                 silently"
+                "no answer, and no recent ICMP error: the host is off, a firewall drops UDP \
+                 silently, or the server ignores heartbeats"
                     .to_owned()
             }
             Cause::NoAnswer => {
-                "no answer, and no ICMP error: the host is off, or a firewall drops UDP silently"
+                "no answer, and no ICMP error: the host is off, a firewall drops UDP silently, or \
+                 the server ignores heartbeats"
                     .to_owned()
             }
         }
@@ -140,7 +144,8 @@ impl Case<'_> {
                 percent(self.symptoms.typical).replace(' ', "")
             ),
             Cause::Lossy => "Compare with other targets and other probes to find the lossy \
-                             path; check `dropped` and `receive_drops` of the responder."
+                             path; check the responder's `heartbeat_responder_dropped_total` and \
+                             `heartbeat_responder_receive_drops_total`."
                 .to_owned(),
             Cause::NoAnswer => format!(
                 "Check that the host is on and that UDP port {port} is open in both directions; \

@@ -156,7 +156,7 @@ fn a_row_shows_state_misses_delays_and_changes() {
     let fresh = fixture::fresh("new", ("role", "core"), &Arc::new(Buckets::from_seconds(&[1.0])));
     let row = text(&list(&[fresh], ""));
     assert!(
-        row.contains("unknown new the name has no address heartbeat new.example:12000"),
+        row.contains("unknown new the name cannot be resolved heartbeat new.example:12000"),
         "{row}"
     );
     assert!(row.contains("role=core – – – – –"), "{row}");
@@ -260,7 +260,7 @@ fn a_target_without_heartbeats_has_a_page() {
     look.recording = Recording { newest: Vec::new(), frozen: None };
     look.changes.clear();
     let shown = text(&page_of(&look));
-    assert!(shown.contains("new unknown the name has no address"), "{shown}");
+    assert!(shown.contains("new unknown the name cannot be resolved"), "{shown}");
     assert!(shown.contains("No answer yet."), "{shown}");
     assert!(!shown.contains("Just before it went down"), "{shown}");
 }
