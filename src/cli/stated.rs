@@ -221,7 +221,7 @@ impl ImpairmentControl for Control {
         self.switch.set(&wanted.impairments(self.seed), net::now().mono);
         *stated = wanted;
         match stated.in_words() {
-            words if words.is_empty() => warn!("impairments changed: none"),
+            words if words.is_empty() => warn!("impairments changed: all are off"),
             words => {
                 // The whole document with seeds, to repeat the same impairments from a log.
                 let impairments = stated.clone().with_seed(self.seed).to_json().to_string();

@@ -134,8 +134,8 @@ impl LinkSettings {
             let jitter = self.jitter;
             words.push(match self.jitter_shape {
                 Shape::Uniform => format!("jitter up to {jitter:?}"),
-                Shape::Normal => format!("jitter up to {jitter:?}, normal"),
-                Shape::Pareto => format!("jitter with a mean of {:?}, Pareto", jitter / 2),
+                Shape::Normal => format!("jitter up to {jitter:?} (normal)"),
+                Shape::Pareto => format!("jitter with a mean of {:?} (Pareto)", jitter / 2),
             });
         }
         if let Some(Bandwidth { rate, queue }) = self.bandwidth {
@@ -147,9 +147,9 @@ impl LinkSettings {
         if self.reorder > 0.0 {
             let (share, hold) = (Percent(self.reorder), self.reorder_hold);
             words.push(match self.reorder_extent {
-                0 => format!("reordering {share}, held back for {hold:?}"),
+                0 => format!("reordering {share} (held back for {hold:?})"),
                 extent => format!(
-                    "reordering {share} behind {extent} packets, held back for at most {hold:?}"
+                    "reordering {share} (behind {extent} packets, held back for at most {hold:?})"
                 ),
             });
         }

@@ -408,15 +408,15 @@ fn settings_are_described_as_text() {
     };
     assert_eq!(
         elaborate.to_string(),
-        "loss 30%, delay 20ms, jitter with a mean of 2.5ms, Pareto, \
+        "loss 30%, delay 20ms, jitter with a mean of 2.5ms (Pareto), \
          bandwidth 64000 bit/s with a queue of 100ms, duplicates 1%, \
-         reordering 2% behind 3 packets, held back for at most 1.1s, corruption 0.1%, \
+         reordering 2% (behind 3 packets, held back for at most 1.1s), corruption 0.1%, \
          down for the last 20s of every 60s, losses in both directions"
     );
     assert_eq!(
         settings.to_string(),
         "loss 30%, burst loss (25% in the long run, mean burst 3.33 packets), delay 20ms, \
-         jitter up to 5ms, duplicates 1%, reordering 2%, held back for 1.1s, corruption 0.1%, \
+         jitter up to 5ms, duplicates 1%, reordering 2% (held back for 1.1s), corruption 0.1%, \
          down for the last 20s of every 60s"
     );
 }
