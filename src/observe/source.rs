@@ -49,5 +49,5 @@ pub type Looking<'a> =
 
 /// No figures are available: a worker has ended or does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the probe does not answer")]
+#[error("the probe's workers do not answer")]
 pub struct Unavailable;

@@ -156,7 +156,7 @@ impl Listener {
         if more > 0
             && let Some(requests) = self.refusals.complain(more, net::now().mono)
         {
-            warn!(requests, "requests were refused because a source exceeds the rate limit");
+            warn!(requests, "requests were not answered because a source exceeds --rate-limit");
         }
     }
 }

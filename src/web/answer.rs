@@ -54,11 +54,11 @@ pub(super) enum Refusal {
     Broken(String),
     #[error("{0}")]
     Invalid(String),
-    #[error("impairments can be read and changed only with --web.enable-lifecycle")]
+    #[error("start the responder with --web.enable-lifecycle to read and change its impairments")]
     Lifecycle,
     #[error("too many requests at once; try again in 5 seconds")]
     Busy,
-    #[error("the probe does not answer")]
+    #[error("the probe's workers do not answer")]
     Unavailable,
     #[error("not ready")]
     NotReady,

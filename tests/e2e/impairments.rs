@@ -69,7 +69,8 @@ fn fates(responder: &Running, client: &UdpSocket) -> String {
 const METHODS: &str = "method not allowed; the Allow header lists the allowed methods";
 
 /// The answer without `--web.enable-lifecycle`.
-const REFUSED: &str = "impairments can be read and changed only with --web.enable-lifecycle";
+const REFUSED: &str =
+    "start the responder with --web.enable-lifecycle to read and change its impairments";
 
 /// The losses at 30 % with a seed of 7, the same in every version.
 const SEVEN: &str = "..x....x.xx...x..xxx..x...x.xxx.x.x...x.";

@@ -247,7 +247,8 @@ fn by_default_a_source_gets_a_thousand_answers_per_second() {
         assert!(refused(responder) <= sent - 1000, "{} of {sent}", refused(responder));
     }
     assert_eq!(refused(&free), 0);
-    let warning = limited.logged("requests were refused because a source exceeds the rate limit");
+    let warning =
+        limited.logged("requests were not answered because a source exceeds --rate-limit");
     assert_eq!(warning["level"], "WARN");
 }
 

@@ -74,7 +74,7 @@
     if (before?.dataset.key !== undefined && Number(before.dataset.key) < first - 1) {
       const gap = document.createElement("li");
       gap.className = "gap";
-      gap.title = "not seen";
+      gap.title = "heartbeats not shown: this page was not updated";
       old.insertBefore(gap, at);
     }
     const spare = () => old.childElementCount > Number(old.dataset.keep);

@@ -158,7 +158,7 @@ impl List {
         let mut notices = Vec::new();
         if self.overview.impaired {
             notices
-                .push("The probe itself is late or drops datagrams: its figures are not reliable.");
+                .push("The probe itself is late or drops datagrams: its figures are unreliable.");
         }
         notices
     }

@@ -205,7 +205,7 @@ fn a_list_is_paged_and_its_links_keep_what_is_asked_for() {
 fn the_list_warns_of_an_impaired_probe_and_an_old_configuration() {
     assert_eq!(of_class(&list(&samples(1), ""), "notice"), 0);
     let impaired = list_of(&samples(1), "", |overview| overview.impaired = true);
-    assert!(text(&impaired).contains("its figures are not reliable"));
+    assert!(text(&impaired).contains("its figures are unreliable"));
 }
 
 #[test]
