@@ -111,7 +111,7 @@ fn carry_out(
                 Begin::AtOnce => fleet.add_from(id, target, start),
             }
             if let Some(found) = found {
-                fleet.handle_addresses(id, &reachable_first(&found, carries));
+                fleet.handle_addresses(id, &reachable_first(&found, carries), now);
             }
         }
         Order::Remove(id) => fleet.remove(id, now),

@@ -142,7 +142,7 @@ impl Fleet {
         let Some(watched) = self.targets.get_mut(id) else { return };
         schedule(&mut self.agenda, id, watched);
         match &watched.target.address.host {
-            &Host::Ip(ip) => self.handle_addresses(id, &[SocketAddr::new(ip, 0)]),
+            &Host::Ip(ip) => self.assign(id, &[SocketAddr::new(ip, 0)]),
             Host::Name(name) => self.named.add(name, id),
         }
     }
@@ -189,6 +189,7 @@ impl Fleet {
             self.targets.disturb();
         }
         if is_moved {
+            self.routes.advance(now);
             self.readdress(id, &before, found);
         }
         self.schedule(id);

@@ -212,7 +212,7 @@ impl Routes {
 
     /// Frees the numbers that have been retired for long enough at `now`.
     pub(super) fn advance(&mut self, now: Mono) {
-        self.now = now;
+        self.now = self.now.max(now);
         while self.retired.first_key_value().is_some_and(|((until, _), _)| *until <= now) {
             self.free_oldest();
         }

@@ -185,7 +185,7 @@ impl Worker {
     fn change_targets(&mut self, machine: &impl Machine, now: Mono) -> bool {
         let carries = |address| machine.has(Family::of(address));
         self.applying.proceed(CHANGES_PER_ROUND, &mut self.fleet, now, carries);
-        let more = self.fleet.pass_on_addresses(ADDRESSES_PER_ROUND);
+        let more = self.fleet.pass_on_addresses(ADDRESSES_PER_ROUND, now);
         // Routes come last, after all address changes: names may have swapped their addresses.
         more || self.applying.is_under_way() || self.fleet.retry_routes(CHANGES_PER_ROUND)
     }

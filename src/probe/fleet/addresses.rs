@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::{Host, Target};
-use crate::model::TargetId;
+use crate::model::{Mono, TargetId};
 use crate::probe::watched::Resolution;
 
 use super::Fleet;
@@ -18,21 +18,29 @@ impl Fleet {
         self.named.answer(name, found);
     }
 
-    /// Gives the newest addresses of their names to at most `most` targets; true while more wait.
-    pub fn pass_on_addresses(&mut self, most: usize) -> bool {
+    /// Gives the newest addresses of their names to at most `most` targets at `now`; true while more
+    /// wait.
+    pub fn pass_on_addresses(&mut self, most: usize, now: Mono) -> bool {
         for _ in 0..most {
             let Some((id, found)) = self.named.next() else { break };
-            self.handle_addresses(id, &found);
+            self.handle_addresses(id, &found, now);
         }
         self.named.is_waiting()
     }
 
-    /// Gives a target the addresses of its name; see [`handle_resolved`](Self::handle_resolved).
+    /// Gives a target the addresses of its name at `now`; see [`handle_resolved`](Self::handle_resolved).
     ///
     /// The address in use stays in use while it is among them, and while lookups fail. A target for
     /// which there is no session number at its address gets one as soon as another target leaves the
     /// address; see [`retry_routes`](Self::retry_routes).
-    pub fn handle_addresses(&mut self, id: TargetId, found: &[SocketAddr]) {
+    pub fn handle_addresses(&mut self, id: TargetId, found: &[SocketAddr], now: Mono) {
+        // A number that the target leaves is retired from now on.
+        self.routes.advance(now);
+        self.assign(id, found);
+    }
+
+    /// Gives a target its addresses; the routes know the time.
+    pub(super) fn assign(&mut self, id: TargetId, found: &[SocketAddr]) {
         let Some(watched) = self.targets.get_mut(id) else { return };
         let routed = watched.resolved(id, found, &mut self.routes);
         let prober = watched.session.prober();
@@ -91,23 +99,23 @@ impl Fleet {
             self.named.remove(name, id);
         }
         match &watched.target.address.host {
-            &Host::Ip(ip) => return self.handle_addresses(id, &[SocketAddr::new(ip, 0)]),
+            &Host::Ip(ip) => return self.assign(id, &[SocketAddr::new(ip, 0)]),
             Host::Name(name) => self.named.add(name, id),
         }
         if let Some(found) = found.filter(|found| !found.is_empty()) {
-            return self.handle_addresses(id, found);
+            return self.assign(id, found);
         }
         let is_same_host = watched.target.address.host == before.address.host;
         if let Some(route) = watched.route.filter(|_| is_same_host) {
             // Only the port has changed.
-            self.handle_addresses(id, &[route.peer]);
+            self.assign(id, &[route.peer]);
         } else {
             watched.leave(id, &mut self.routes);
             watched.resolution = Resolution::Pending;
         }
         if found.is_some() {
             // The last lookup failed.
-            self.handle_addresses(id, &[]);
+            self.assign(id, &[]);
         }
     }
 }

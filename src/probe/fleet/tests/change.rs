@@ -21,7 +21,7 @@ impl Driven {
 
     fn resolve(&mut self, name: &str, found: &[&str]) {
         self.fleet.handle_resolved(name, found.iter().map(|text| ip(text)).collect());
-        while self.fleet.pass_on_addresses(2) {}
+        while self.fleet.pass_on_addresses(2, at(0).mono) {}
     }
 
     fn unmatched(&self, reason: UnmatchedReason) -> u64 {
@@ -74,7 +74,7 @@ fn datagrams_for_a_removed_target_never_touch_the_next_user_of_its_slot() {
         driven.fleet.handle_transmitted(transmit.ticket, sent.wall + MILLISECOND * 1_500);
         driven.fleet.handle_sent(transmit.ticket, at(2_000));
         driven.fleet.handle_unsent(transmit.ticket, UnsentReason::Other, at(2_000));
-        driven.fleet.handle_addresses(old, &[ip("192.0.2.9")]);
+        driven.fleet.handle_addresses(old, &[ip("192.0.2.9")], at(0).mono);
         driven.fleet.retune(old, Arc::new(target("ping://192.0.2.9")), None, at(2_000).mono);
         let kind = IcmpKind::PortUnreachable;
         driven.fleet.handle_icmp(transmit.peer, &quote, kind, at(2_000));
@@ -159,7 +159,7 @@ fn a_literal_address_is_retried_when_a_named_target_leaves_it() {
         assert_eq!(taken, Some(peer("192.0.2.1:53")), "it is alone there");
         // Another literal target, which comes too late.
         driven.add(id(2), "dns://192.0.2.1", 0);
-        driven.fleet.handle_addresses(id(0), &[ip("192.0.2.1")]);
+        driven.fleet.handle_addresses(id(0), &[ip("192.0.2.1")], at(0).mono);
         while driven.fleet.retry_routes(1) {}
         assert_eq!([0, 2].map(|slot| driven.fleet.address(id(slot))), [None; 2]);
         if is_removed {
@@ -170,7 +170,7 @@ fn a_literal_address_is_retried_when_a_named_target_leaves_it() {
         assert!(!driven.fleet.retry_routes(9));
         assert_eq!(driven.fleet.address(id(0)), taken, "the first target that waits is first");
         assert_eq!(driven.fleet.address(id(2)), None);
-        driven.fleet.handle_addresses(id(0), &[ip("192.0.2.3")]);
+        driven.fleet.handle_addresses(id(0), &[ip("192.0.2.3")], at(0).mono);
         assert!(!driven.fleet.retry_routes(9));
         assert_eq!(driven.fleet.address(id(2)), taken, "the literal address is retried");
         driven.run_to(12_000);
@@ -382,11 +382,11 @@ fn the_addresses_of_a_name_reach_all_its_targets_some_at_a_time() {
         driven.fleet.ids().filter(at_address).count()
     };
     driven.fleet.handle_resolved("fra.example", [ip("192.0.2.1")].into());
-    assert!(driven.fleet.pass_on_addresses(60));
+    assert!(driven.fleet.pass_on_addresses(60, at(0).mono));
     assert_eq!(count(&driven, "192.0.2.1:12000"), 60);
     driven.fleet.handle_resolved("fra.example", [ip("192.0.2.2")].into());
-    assert!(driven.fleet.pass_on_addresses(60));
-    assert!(!driven.fleet.pass_on_addresses(60));
+    assert!(driven.fleet.pass_on_addresses(60, at(0).mono));
+    assert!(!driven.fleet.pass_on_addresses(60, at(0).mono));
     assert_eq!(count(&driven, "192.0.2.2:12000"), 100);
 }
 
@@ -418,6 +418,21 @@ fn a_removed_target_delays_neither_readiness_nor_settlement() {
     assert!(driven.fleet.poll_ready() && driven.fleet.is_settled());
     driven.add(id(5), "192.0.2.5", 1_000);
     assert!(driven.fleet.poll_ready(), "once ready, new targets change nothing");
+}
+
+#[test]
+fn a_number_is_retired_from_the_moment_when_its_target_leaves() {
+    let mut driven = Driven::new(&["192.0.2.1"]);
+    // Two changes of address before the first heartbeat: the target leaves 192.0.2.1 for good.
+    for address in ["192.0.2.2", "192.0.2.3"] {
+        driven.retune(id(0), moved("192.0.2.1", address), 0);
+    }
+    let wake = driven.fleet.poll_timeout().unwrap();
+    assert!(wake >= at(0).mono, "nothing is overdue");
+    driven.add(id(1), "192.0.2.1", 0);
+    driven.run_to(999);
+    let own = driven.sent.iter().find(|(transmit, _)| transmit.ticket.id == id(1)).unwrap();
+    assert_eq!(own.0.session, 1, "number 0 is retired");
 }
 
 #[derive(Debug, Clone)]
