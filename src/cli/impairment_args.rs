@@ -110,7 +110,7 @@ pub(super) struct SeedArg(pub(super) u64);
 
 /// Why the value of a flag is invalid.
 #[derive(Debug, thiserror::Error)]
-enum FlagError {
+pub(super) enum FlagError {
     #[error("must be two ratios, such as 1%,25%")]
     Burst,
     #[error("must be in, out or both")]

@@ -256,7 +256,7 @@ mod tests {
             ("--web.listen-address=9863", "must be :PORT or HOST:PORT"),
             ("--allow=fra.example", "must be a network, such as 192.0.2.0/24"),
             ("--rate-limit=-1", "invalid value"),
-            ("--rate-limit=1000001", "is not in 0..=1000000"),
+            ("--rate-limit=1000001", "must be a whole number from 0 to 1000000"),
         ] {
             let error = parse(&[argument]).unwrap_err();
             assert!(error.contains(message), "{error}");

@@ -116,10 +116,7 @@ fn invalid_literal_addresses_are_explained() {
     for group in ["224.0.0.1", "255.255.255.255", "ff02::1"] {
         assert_eq!(
             error(group),
-            format!(
-                "{group} is a multicast or broadcast address, from which no reply comes: write the \
-                 address of each host"
-            )
+            format!("{group} is a multicast or broadcast address: use the address of one host")
         );
     }
     for text in ["0.0.0.0", "::"] {

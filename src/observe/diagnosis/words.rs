@@ -65,13 +65,13 @@ impl Case<'_> {
             }
             Cause::Lossy => format!("{} are missed", self.usual()),
             Cause::NoAnswer if self.earlier_icmp() => {
-                "no answer, and no recent ICMP error: the host is off, a firewall drops UDP \
-                 silently, or the server ignores heartbeats"
+                "no answer, and no recent ICMP error: the host is off, or a firewall or the server \
+                 drops heartbeats"
                     .to_owned()
             }
             Cause::NoAnswer => {
-                "no answer, and no ICMP error: the host is off, a firewall drops UDP silently, or \
-                 the server ignores heartbeats"
+                "no answer, and no ICMP error: the host is off, or a firewall or the server \
+                 drops heartbeats"
                     .to_owned()
             }
         }
