@@ -49,3 +49,49 @@ async fn forget(last: Weak<Last>, at: Mono) {
         last.lock().await.take_if(|(gathered, _)| *gathered == at);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::observe::{Glancing, Looking, Sampling, fixture};
+
+    /// A probe without targets.
+    struct Empty;
+
+    impl ProbeSource for Empty {
+        fn sample(&self) -> Sampling<'_> {
+            Box::pin(async { Err(Unavailable) })
+        }
+
+        fn knows(&self, _name: &str) -> bool {
+            false
+        }
+
+        fn glance(&self) -> Glancing<'_> {
+            Box::pin(async { Ok(fixture::overview(&fixture::probe(Vec::new()))) })
+        }
+
+        fn look(&self, _names: Vec<String>) -> Looking<'_> {
+            Box::pin(async { Err(Unavailable) })
+        }
+
+        fn ready(&self) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_overview_does_not_outlive_its_use() {
+        let overviews = Overviews::default();
+        let overview = overviews.recent(&Empty).await.unwrap();
+        let kept = Arc::downgrade(&overview);
+        drop(overview);
+        let forgotten = async {
+            while kept.upgrade().is_some() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), forgotten).await.unwrap();
+    }
+}

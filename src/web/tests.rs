@@ -71,6 +71,11 @@ impl ProbeSource for Source {
     }
 }
 
+/// What `work` returns, unless it takes longer than a minute.
+async fn soon<T>(work: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, work).await.unwrap()
+}
+
 /// A server on loopback, and the channel that stops it.
 struct Running {
     address: SocketAddr,
@@ -140,7 +145,7 @@ impl Answer {
     /// Reads until the server closes.
     async fn read(stream: &mut TcpStream) -> Self {
         let mut raw = Vec::new();
-        timeout(PATIENCE, stream.read_to_end(&mut raw)).await.unwrap().unwrap();
+        soon(stream.read_to_end(&mut raw)).await.unwrap();
         let end = raw.windows(4).position(|four| four == b"\r\n\r\n").expect("a header") + 4;
         let head = String::from_utf8(raw[..end].to_vec()).unwrap().to_ascii_lowercase();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -376,7 +381,7 @@ async fn a_connection_stays_open_after_a_body_that_was_read_and_closes_after_ano
         stream.write_all(put.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         while !answer.ends_with(body.as_bytes()) {
-            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0);
+            assert_ne!(soon(stream.read_buf(&mut answer)).await.unwrap(), 0);
         }
     }
     let get = b"GET /api/v1/impairments HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n";

@@ -35,7 +35,7 @@ async fn one_connection_serves_many_requests() {
         stream.write_all(request).await.unwrap();
         let mut answer = Vec::new();
         while !answer.ends_with(b"ready\n") {
-            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0);
+            assert_ne!(soon(stream.read_buf(&mut answer)).await.unwrap(), 0);
         }
     }
 }
@@ -83,10 +83,13 @@ async fn a_header_that_trickles_is_cut_off_by_its_time() {
         }
     };
     let mut answer = [0];
-    tokio::select! {
-        read = reader.read(&mut answer) => assert!(matches!(read, Ok(0) | Err(_)), "{read:?}"),
-        error = trickle => { let _: std::io::Result<()> = error; }
-    }
+    soon(async {
+        tokio::select! {
+            read = reader.read(&mut answer) => assert!(matches!(read, Ok(0) | Err(_)), "{read:?}"),
+            error = trickle => { let _: std::io::Result<()> = error; }
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -94,7 +97,7 @@ async fn an_idle_connection_is_closed_in_time() {
     let limits = Limits { idle: Duration::from_millis(20), ..Limits::default() };
     let running = Running::start(limits).await;
     let mut stream = running.connect().await;
-    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(soon(stream.read(&mut [0])).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -107,9 +110,12 @@ async fn a_client_that_does_not_read_the_answer_is_dropped() {
     let mut stream = running.connect().await;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     // Nothing is read until the server has given up, which shows in a write.
-    while stream.write_all(b"\r\n").await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    soon(async {
+        while stream.write_all(b"\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
     assert_eq!(running.ask("GET /-/healthy HTTP/1.1").await.status, 200);
 }
 
@@ -122,7 +128,7 @@ async fn idle_connections_give_way_to_a_scrape() {
     }
     assert_eq!(running.ask("GET /metrics HTTP/1.1").await.status, 200);
     // The first connection was evicted; the last is still open and served.
-    assert_eq!(idle[0].read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(soon(idle[0].read(&mut [0])).await.unwrap(), 0);
     let last = idle.last_mut().unwrap();
     last.write_all(b"GET /-/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
     assert_eq!(Answer::read(last).await.status, 200);
@@ -134,8 +140,8 @@ async fn shutdown_closes_idle_connections_and_the_listener() {
     let mut idle = running.connect().await;
     assert_eq!(running.ask("GET /-/ready HTTP/1.1").await.status, 200);
     running.stop.send(()).unwrap();
-    running.server.await.unwrap();
-    assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+    soon(running.server).await.unwrap();
+    assert_eq!(soon(idle.read(&mut [0])).await.unwrap(), 0);
     assert!(TcpStream::connect(running.address).await.is_err());
 }
 
@@ -148,10 +154,10 @@ async fn shutdown_lets_an_answer_under_way_finish() {
     let mut stream = running.connect().await;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut first = [0; 16];
-    stream.read_exact(&mut first).await.unwrap();
+    soon(stream.read_exact(&mut first)).await.unwrap();
     running.stop.send(()).unwrap();
     let mut rest = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+    soon(stream.read_to_end(&mut rest)).await.unwrap();
     assert!(rest.ends_with(b"\r\n0\r\n\r\n"));
-    running.server.await.unwrap();
+    soon(running.server).await.unwrap();
 }
