@@ -1,16 +1,17 @@
-//! Checks that all outputs show the same diagnosis.
+//! Checks that all outputs show the same diagnosis, and the list of protocols in help texts.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use super::{demo, ping, run};
+use super::{demo, ping, protocols, run};
 use crate::exposition::encode_targets;
 use crate::model::State;
 use crate::observe::document::{PingDocument, TargetsDocument};
 use crate::observe::{Diagnosis, fixture};
 use crate::probe::{Event, Happening};
+use crate::wire::PROTOCOLS;
 
 /// A writer that keeps the log.
 #[derive(Debug, Clone, Default)]
@@ -72,4 +73,18 @@ fn json_ping_log_and_demo_show_the_same_diagnosis() {
         (&summary.as_str().into(), &cause.to_string().into())
     );
     assert_eq!(fields["message"], "target down");
+}
+
+#[test]
+fn help_says_what_each_protocol_reports() {
+    let list = protocols();
+    let mut lines = list.lines();
+    assert_eq!(lines.next(), Some("Protocols:"));
+    for protocol in PROTOCOLS {
+        let line = lines.next().unwrap();
+        let (name, summary) = line.trim_start().split_once(' ').unwrap();
+        assert_eq!(name, protocol.name());
+        assert!(summary.contains("; reports "), "{line}");
+    }
+    assert_eq!(lines.next(), None);
 }
