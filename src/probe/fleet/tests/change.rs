@@ -230,6 +230,20 @@ fn the_number_of_retired_session_numbers_is_bounded() {
 }
 
 #[test]
+fn removing_many_targets_keeps_the_wake_ups_of_the_others() {
+    let mut driven = Driven::new(&["192.0.2.1"]);
+    let mut short_lived = id(1);
+    for _ in 0..2 * VOID_ENTRIES {
+        driven.add(short_lived, "192.0.2.2", 0);
+        driven.fleet.remove(short_lived, at(0).mono);
+        short_lived = short_lived.successor();
+    }
+    assert!(driven.fleet.agenda.len() <= 2 + VOID_ENTRIES);
+    driven.run_to(9_999);
+    assert_eq!(driven.sent.len(), 10);
+}
+
+#[test]
 fn removing_targets_disturbs_no_other() {
     let names: Vec<String> = (0..40).map(|n| format!("192.0.2.{n}")).collect();
     let mut driven = Driven::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
