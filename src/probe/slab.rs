@@ -187,6 +187,7 @@ mod tests {
             let mut next: Vec<TargetId> = (0..SLOTS).map(TargetId::first).collect();
             let mut model: BTreeMap<TargetId, u64> = BTreeMap::new();
             let mut gone: Vec<TargetId> = Vec::new();
+            let mut slots = 0;
             for (value, step) in (0_u64..).zip(steps) {
                 match step {
                     Step::Add(n) => {
@@ -194,6 +195,7 @@ mod tests {
                         let id = next[slot];
                         let is_free = slab.user(slot).is_none();
                         prop_assert_eq!(slab.insert(id, value), if is_free { Ok(()) } else { Err(value) });
+                        slots = slots.max(slot + 1);
                         if is_free {
                             model.insert(id, value);
                             next[slot] = id.successor();
@@ -210,7 +212,7 @@ mod tests {
                     }
                     Step::Disturb => slab.disturb(),
                 }
-                prop_assert_eq!(slab.len(), model.len());
+                prop_assert_eq!((slab.len(), slab.slots()), (model.len(), slots));
                 let found: BTreeMap<_, _> = slab.iter().map(|(id, &value)| (id, value)).collect();
                 prop_assert_eq!(&found, &model);
                 for (&id, value) in &model {
