@@ -42,7 +42,7 @@ impl Loop {
     /// Three targets of each protocol, all at one address.
     fn new() -> Self {
         let server: SocketAddr = "192.0.2.1:862".parse().unwrap();
-        let mut fleet = Fleet::new(&default_rtt_buckets(), Detail::Changes, 0);
+        let mut fleet = Fleet::new(&default_rtt_buckets(), Detail::Changes, None);
         let mut slots = 0..;
         for (protocol, _) in wire::reflecting() {
             for id in slots.by_ref().take(3).map(TargetId::first) {

@@ -395,7 +395,7 @@ fn every_key_of_a_document_is_documented() {
         panic!("two tables")
     };
     let (id, target) = (TargetId::first(0), config::parse_target("a", &Defaults::default()));
-    let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
+    let mut fleet = Fleet::new(&[1.0], Detail::Changes, None);
     fleet.add(id, Arc::new(target.unwrap()), Mono::default());
     let sample = fleet.sample(id, Mono::default()).unwrap();
     let target = TargetDocument::new(&sample, Wall::default());

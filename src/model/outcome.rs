@@ -64,9 +64,10 @@ labels! {
     pub enum UnmatchedReason {
         /// It came from an address without targets, or is an ICMP error about such an address.
         UnknownAddress => "unknown_address",
-        /// Several targets share the address, and neither the reply nor the quote of the ICMP error
-        /// identifies one of them.
+        /// Several targets share the address, and the reply identifies none of them.
         UnknownSession => "unknown_session",
+        /// An ICMP error does not quote a heartbeat that a target sent and that is not answered.
+        UnknownHeartbeat => "unknown_heartbeat",
     }
 }
 

@@ -210,7 +210,7 @@ pub(crate) fn probe(targets: Vec<TargetSample>) -> ProbeSample {
         schedule_lag,
         receive_drops: 11,
         timestamps: [3, 1],
-        unmatched: [12, 13],
+        unmatched: [12, 13, 14],
         impaired: false,
         at: NOW + Duration::from_secs(192),
         config_loaded_at: NOW,

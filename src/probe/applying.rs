@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn changes_per_round_are_limited_and_no_heartbeat_is_due_before_the_last_change() {
-        let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
+        let mut fleet = Fleet::new(&[1.0], Detail::Changes, None);
         let mut applying = Applying::new(Begin::AtOnce);
         assert!(!applying.is_done(), "nothing has been asked for yet");
         let (done, mut outcome) = oneshot::channel();
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn changes_are_done_once_all_targets_have_the_addresses_that_others_left() {
-        let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
+        let mut fleet = Fleet::new(&[1.0], Detail::Changes, None);
         let mut applying = Applying::new(Begin::Spread);
         let asking = |n: u32| addressed(&format!("dns://192.0.2.{}", n % 3), None);
         let id = TargetId::first;
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn an_empty_batch_of_changes_is_done_at_once() {
-        let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
+        let mut fleet = Fleet::new(&[1.0], Detail::Changes, None);
         let mut applying = Applying::new(Begin::Spread);
         applying.begin(Vec::new(), oneshot::channel().0, &mut fleet, NOW);
         assert!(applying.is_done());
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_new_target_has_the_known_address_that_can_be_reached() {
-        let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
+        let mut fleet = Fleet::new(&[1.0], Detail::Changes, None);
         let mut applying = Applying::new(Begin::Spread);
         let id = TargetId::first(0);
         let found: &[&str] = &["2001:db8::1", "192.0.2.1", "192.0.2.2"];

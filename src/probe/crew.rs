@@ -33,7 +33,7 @@ impl Hand {
     ) -> Result<Self, StartError> {
         let (commands, orders) = unbounded_channel();
         let ready = Arc::new(AtomicBool::new(false));
-        let mut fleet = Fleet::new(rtt_buckets, options.detail, seed());
+        let mut fleet = Fleet::new(rtt_buckets, options.detail, Some(seed()));
         if let Some(heartbeats) = options.limit {
             fleet.limit(heartbeats);
         }

@@ -25,6 +25,7 @@ use crate::model::{
 };
 use crate::observe::{TargetGlance, TargetLook, TargetSample};
 use crate::session::{Buckets, Histogram, Record};
+use crate::wire::Reply;
 
 use super::event::{Detail, Event, Happening};
 use super::named::Named;
@@ -72,8 +73,8 @@ pub struct Fleet {
     events: VecDeque<Event>,
     /// Targets that may not have had a heartbeat settled yet; `None` once all have.
     unready: Option<Vec<TargetId>>,
-    /// Draws the secrets of probers.
-    secrets: ChaCha12Rng,
+    /// Draws the secrets of targets; `None` if all are 0.
+    secrets: Option<ChaCha12Rng>,
 }
 
 #[derive(Debug, Clone)]
@@ -84,9 +85,11 @@ struct FleetBuckets {
 
 impl Fleet {
     /// A fleet without targets. `rtt_buckets` are the bounds of the buckets for delays, in seconds.
-    /// The secrets of probers are drawn from `seed`, which others must not be able to guess.
+    /// The secrets of targets, from which their first numbers and their IDs come, are drawn from
+    /// `seed`, which others must not be able to guess. Without a seed, all secrets are 0: for tests
+    /// that know the numbers.
     #[must_use]
-    pub fn new(rtt_buckets: &[f64], detail: Detail, seed: u64) -> Self {
+    pub fn new(rtt_buckets: &[f64], detail: Detail, seed: Option<u64>) -> Self {
         let lag = [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 1.0, 10.0];
         Self {
             targets: Slab::default(),
@@ -107,7 +110,7 @@ impl Fleet {
             detail,
             events: VecDeque::new(),
             unready: Some(Vec::new()),
-            secrets: ChaCha12Rng::seed_from_u64(seed),
+            secrets: seed.map(ChaCha12Rng::seed_from_u64),
         }
     }
 
@@ -127,8 +130,10 @@ impl Fleet {
     /// slot.
     pub fn add_from(&mut self, id: TargetId, target: Arc<Target>, first: Mono) {
         let record = Record::new(self.buckets.rtt.clone(), self.buckets.loss_bursts.clone());
-        let prober = target.protocol.prober(self.secrets.next_u64());
-        let mut watched = Watched::new(target, prober, record, first);
+        let secret = self.secrets.as_mut().map_or(0, ChaCha12Rng::next_u64);
+        let prober = target.protocol.prober(secret);
+        let first_number = target.protocol.protocol().first_number(secret);
+        let mut watched = Watched::new(target, prober, first_number, record, first);
         if let Some(heartbeats) = self.limit {
             watched.session.limit(heartbeats);
         }
@@ -286,7 +291,8 @@ impl Fleet {
             };
             let ticket = Ticket { id, sequence: due.sequence, due: due.at };
             if let Some(Route { peer, session }) = watched.route {
-                return Some(Transmit { ticket, peer, session });
+                let number = watched.session.number(due.sequence);
+                return Some(Transmit { ticket, peer, session, number });
             }
             let reason = watched.unsent_without_route();
             self.handle_unsent(ticket, reason, now);
@@ -335,7 +341,11 @@ impl Fleet {
 
     /// A datagram came from `peer`.
     pub fn handle_datagram(&mut self, peer: SocketAddr, datagram: &[u8], arrival: &Arrival) {
-        let delivery = self.routes.deliver(peer, datagram);
+        let targets = &self.targets;
+        let is_awaiting = |id, reply: &Reply| {
+            targets.get(id).is_some_and(|watched| watched.session.is_awaiting(reply))
+        };
+        let delivery = self.routes.deliver(peer, datagram, is_awaiting);
         let (Delivery::Reply(id, _) | Delivery::Invalid(id, _)) = delivery else {
             if let Delivery::Unmatched(reason) = delivery {
                 self.unmatched[reason.index()] += 1;
@@ -373,11 +383,20 @@ impl Fleet {
     }
 
     /// An ICMP error about a heartbeat to `peer` came back. `quote` is the part of the heartbeat
-    /// that the error quotes; it may be empty. If only one target has the address, the error counts
-    /// for it, unless it quotes a retired session; otherwise it counts for the target whose
-    /// heartbeat it quotes.
+    /// that the error quotes. The error counts for the target that has sent this heartbeat and has
+    /// no answer to it, so that a forged error needs a heartbeat to quote.
+    ///
+    /// Some routers quote nothing of the heartbeat (RFC 792 demands only the UDP header). Such an
+    /// error counts if only one target has the address, and its newest heartbeat is not answered.
     pub fn handle_icmp(&mut self, peer: SocketAddr, quote: &[u8], kind: IcmpKind, now: Moment) {
-        match self.routes.return_to(peer, quote) {
+        let targets = &self.targets;
+        let is_awaiting = |id, reply: Option<&Reply>| {
+            targets.get(id).is_some_and(|Watched { session, .. }| match reply {
+                Some(reply) => session.is_awaiting(reply),
+                None => session.is_awaiting_any(),
+            })
+        };
+        match self.routes.return_to(peer, quote, is_awaiting) {
             Ok(id) => {
                 let Some(watched) = self.targets.get_mut(id) else { return };
                 watched.session.handle_icmp(kind, now.wall);

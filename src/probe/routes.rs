@@ -30,6 +30,10 @@ pub(super) struct Route {
 /// attributed to another target.
 const RETIRED_FOR: Duration = Duration::from_secs(60);
 
+/// How many targets of an address are asked whether they are awaiting a reply that names none of
+/// them, so that such replies, which may be forged, cost some microseconds at most.
+const MAX_CANDIDATES: usize = 64;
+
 /// All the addresses that are probed.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
@@ -260,14 +264,20 @@ impl Routes {
         groups.iter().any(|group| group.owned > 0).then_some(groups)
     }
 
-    /// The target of `datagram` from `peer`.
-    pub(super) fn deliver(&self, peer: SocketAddr, datagram: &[u8]) -> Delivery {
+    /// The target of `datagram` from `peer`. `is_awaiting` says whether a target has sent the
+    /// heartbeat that a reply answers, and has no answer to it.
+    pub(super) fn deliver(
+        &self,
+        peer: SocketAddr,
+        datagram: &[u8],
+        is_awaiting: impl Fn(TargetId, &Reply) -> bool,
+    ) -> Delivery {
         let Some(groups) = self.probed(peer) else {
             return Delivery::Unmatched(UnmatchedReason::UnknownAddress);
         };
         let mut invalid = InvalidReason::Malformed;
         for group in groups {
-            let reply = match group.prober.decode(datagram) {
+            let mut reply = match group.prober.decode(datagram) {
                 Ok(reply) => reply,
                 Err(unreadable) => {
                     invalid = match unreadable {
@@ -278,13 +288,21 @@ impl Routes {
                     continue;
                 }
             };
-            let id = match reply.session {
-                Some(session) if group.is_retired(session) => {
-                    return Delivery::Unmatched(UnmatchedReason::UnknownSession);
-                }
-                Some(session) => group.target(session),
-                None => group.only(),
+            let is_retired = reply.session.is_some_and(|session| group.is_retired(session));
+            let named = reply.session.and_then(|session| group.target(session));
+            let id = if group.prober.is_identified_by_echo() {
+                let only = || group.only().filter(|_| !is_retired);
+                group.awaiting(named, |id| is_awaiting(id, &reply)).or(named).or_else(only)
+            } else {
+                named.or_else(|| group.only().filter(|_| reply.session.is_none()))
             };
+            if named.is_none() && group.owned > 1 {
+                // A reflector that does not know the sessions counts the replies of all together.
+                reply.number = None;
+            }
+            if id.is_none() && is_retired {
+                return Delivery::Unmatched(UnmatchedReason::UnknownSession);
+            }
             return match (id, sole(groups)) {
                 (Some(id), _) => Delivery::Reply(id, reply),
                 (None, Some(id)) => Delivery::Invalid(id, InvalidReason::UnknownSequence),
@@ -297,24 +315,28 @@ impl Routes {
         }
     }
 
-    /// The target whose request to `peer` an ICMP error quotes. If only one target has this
-    /// address, it is that target, unless the error quotes a retired session.
+    /// The target whose request to `peer` an ICMP error quotes. `is_awaiting` says whether a target
+    /// has sent the heartbeat that a reply would answer and has no answer to it; without a reply,
+    /// whether its newest heartbeat is not answered.
+    ///
+    /// If the error quotes nothing of the heartbeat, it is the only target of the address.
     pub(super) fn return_to(
         &self,
         peer: SocketAddr,
         quote: &[u8],
+        is_awaiting: impl Fn(TargetId, Option<&Reply>) -> bool,
     ) -> Result<TargetId, UnmatchedReason> {
         let groups = self.probed(peer).ok_or(UnmatchedReason::UnknownAddress)?;
-        let session = |group: &Sharers| group.prober.quoted_session(quote);
-        let is_retired = |group: &Sharers| {
-            group.has_retired() && session(group).is_some_and(|session| group.is_retired(session))
+        let found = if quote.is_empty() {
+            sole(groups).filter(|&id| is_awaiting(id, None))
+        } else {
+            groups.iter().find_map(|group| {
+                let answer = group.prober.quoted(quote)?;
+                let id = group.target(answer.session?)?;
+                is_awaiting(id, Some(&answer)).then_some(id)
+            })
         };
-        if groups.iter().any(is_retired) {
-            return Err(UnmatchedReason::UnknownSession);
-        }
-        let quoted = |group: &Sharers| group.target(session(group)?);
-        let found = sole(groups).or_else(|| groups.iter().find_map(quoted));
-        found.ok_or(UnmatchedReason::UnknownSession)
+        found.ok_or(UnmatchedReason::UnknownHeartbeat)
     }
 }
 
@@ -420,6 +442,20 @@ impl Sharers {
 
     fn target(&self, session: u32) -> Option<TargetId> {
         self.places.get(session as usize).and_then(Place::target)
+    }
+
+    /// The target of the group that is awaiting a reply: `named` if it is, otherwise the first of at
+    /// most [`MAX_CANDIDATES`].
+    fn awaiting(
+        &self,
+        named: Option<TargetId>,
+        is_awaiting: impl Fn(TargetId) -> bool,
+    ) -> Option<TargetId> {
+        if let Some(id) = named.filter(|&id| is_awaiting(id)) {
+            return Some(id);
+        }
+        let candidates = self.places.iter().filter_map(Place::target).take(MAX_CANDIDATES);
+        candidates.filter(|&id| Some(id) != named).find(|&id| is_awaiting(id))
     }
 
     /// The target of the group, if it has exactly one.

@@ -14,6 +14,8 @@ pub struct Transmit {
     /// The destination.
     pub peer: SocketAddr,
     pub(super) session: u32,
+    /// Its number on the wire.
+    pub(super) number: u32,
 }
 
 /// Identifies a heartbeat of a target.
@@ -28,8 +30,7 @@ impl Transmit {
     /// The contents of the heartbeat if it leaves at `at`, as
     /// [`Fleet::encode`](super::Fleet::encode) encodes them.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "the wire carries the low 32 bits")]
     pub fn request(&self, at: Wall) -> Request {
-        Request::new(self.session, self.ticket.sequence as u32, at)
+        Request::new(self.session, self.number, at)
     }
 }

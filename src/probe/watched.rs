@@ -39,15 +39,18 @@ pub(super) enum Resolution {
 }
 
 impl Watched {
-    /// A target without an address, whose heartbeats `prober` encodes, from `first` on.
+    /// A target without an address, whose heartbeats `prober` encodes, from `first` on. The first has
+    /// the number `first_number` on the wire.
     pub(super) fn new(
         target: Arc<Target>,
         prober: Arc<dyn Prober>,
+        first_number: u32,
         record: Record,
         first: Mono,
     ) -> Self {
         Self {
-            session: Session::new(&settings(&target), prober, record, first),
+            session: Session::new(&settings(&target), prober, record, first)
+                .numbered_from(first_number),
             target,
             wake: NEVER,
             route: None,

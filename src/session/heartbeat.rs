@@ -1,8 +1,9 @@
-//! One heartbeat and its outcome, for readers outside the session.
+//! One heartbeat and its outcome, and the classification of its replies, for readers outside the
+//! session.
 
 use std::time::Duration;
 
-use crate::model::{UnsentReason, Wall};
+use crate::model::{InvalidReason, UnsentReason, Wall};
 
 /// One heartbeat and its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,4 +33,30 @@ pub enum Outcome {
     Lost,
     /// Answered after the timeout, with this delay since sending.
     Late(Duration),
+}
+
+/// The classification of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// The first answer to a heartbeat, within the timeout.
+    InTime {
+        /// The heartbeat's number.
+        sequence: u64,
+        /// The round-trip delay, without the responder's turnaround if it is known.
+        rtt: Duration,
+    },
+    /// The first answer to a heartbeat, after the timeout.
+    Late {
+        /// The heartbeat's number.
+        sequence: u64,
+        /// The time from sending to receipt.
+        after: Duration,
+    },
+    /// A further answer to a heartbeat.
+    Duplicate {
+        /// The heartbeat's number.
+        sequence: u64,
+    },
+    /// Not an answer to any heartbeat.
+    Invalid(InvalidReason),
 }

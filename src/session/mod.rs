@@ -34,6 +34,8 @@ mod record;
 
 mod recorder;
 
+mod settings;
+
 mod ring;
 
 mod history;
@@ -64,28 +66,14 @@ use recorder::Recorder;
 use schedule::Schedule;
 use symptoms::Parts;
 
-pub use heartbeat::{Heartbeat, Outcome};
+pub use heartbeat::{Answered, Heartbeat, Outcome};
 pub use history::{Column, Misses, Recent};
 pub use record::{Buckets, Histogram, Rare, Record, Summary};
 pub use recorder::{Frozen, Recording};
 pub use schedule::Due;
+pub use settings::SessionSettings;
 pub use snapshot::{Glance, Snapshot};
 pub use symptoms::{Fates, Last, Symptoms};
-
-/// How a target is probed and judged.
-#[derive(Debug, Clone, Copy)]
-pub struct SessionSettings {
-    /// Time from one heartbeat to the next; more than zero.
-    pub interval: Duration,
-    /// How long an answer may take.
-    pub timeout: Duration,
-    /// Consecutive misses before the target is down; at least 1.
-    pub misses: u32,
-    /// Consecutive answers before it is up again; at least 1.
-    pub recoveries: u32,
-    /// How many of the newest heartbeats the flight recorder keeps; at least 1.
-    pub recorder: u32,
-}
 
 /// The session of one target.
 #[derive(Debug)]
@@ -93,6 +81,8 @@ pub struct Session {
     /// Encodes heartbeats and confirms replies. Shared with the routes, which decode arriving
     /// datagrams with it.
     prober: Arc<dyn Prober>,
+    /// The number of heartbeat 0 on the wire.
+    first_number: u32,
     schedule: Schedule,
     ledger: Ledger,
     liveness: Liveness,
@@ -121,32 +111,6 @@ pub struct Session {
     has_numbers: bool,
 }
 
-/// The classification of a reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answered {
-    /// The first answer to a heartbeat, within the timeout.
-    InTime {
-        /// The heartbeat's number.
-        sequence: u64,
-        /// The round-trip delay, without the responder's turnaround if it is known.
-        rtt: Duration,
-    },
-    /// The first answer to a heartbeat, after the timeout.
-    Late {
-        /// The heartbeat's number.
-        sequence: u64,
-        /// The time from sending to receipt.
-        after: Duration,
-    },
-    /// A further answer to a heartbeat.
-    Duplicate {
-        /// The heartbeat's number.
-        sequence: u64,
-    },
-    /// Not an answer to any heartbeat.
-    Invalid(InvalidReason),
-}
-
 impl Session {
     /// A session that sends with `prober`, whose first heartbeat is due at `first`. All counters
     /// are 0.
@@ -159,6 +123,7 @@ impl Session {
     ) -> Self {
         Self {
             prober,
+            first_number: 0,
             schedule: Schedule::new(settings.interval, first),
             ledger: Ledger::new(settings.interval, settings.timeout, settings.recorder),
             liveness: Liveness::new(settings.misses, settings.recoveries),
@@ -176,6 +141,13 @@ impl Session {
             attributed: 0,
             has_numbers: false,
         }
+    }
+
+    /// The same session, whose first heartbeat has this number on the wire; 0 by default. Call it
+    /// before anything is sent.
+    #[must_use]
+    pub fn numbered_from(self, first_number: u32) -> Self {
+        Self { first_number, ..self }
     }
 
     /// Applies `settings` from now on. If the interval changes, the next heartbeat is due at
@@ -252,9 +224,40 @@ impl Session {
         self.ledger.stamp_transmit(sequence, at);
     }
 
+    /// The number of heartbeat `sequence` on the wire.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the wire carries the low 32 bits")]
+    pub const fn number(&self, sequence: u64) -> u32 {
+        self.first_number.wrapping_add(sequence as u32)
+    }
+
+    /// The heartbeat with this number on the wire, if it has been sent.
+    fn numbered(&self, number: u32) -> u64 {
+        let low = number.wrapping_sub(self.first_number);
+        self.ledger.widen(low, self.prober.sequence_bits())
+    }
+
+    /// Whether `reply` answers a heartbeat that is remembered and has not been answered before. An
+    /// ICMP error is about such a heartbeat if `reply` is the answer to the request that it quotes.
+    #[must_use]
+    pub fn is_awaiting(&self, reply: &Reply) -> bool {
+        let sequence = self.numbered(reply.sequence);
+        // A quote may be cut before the date of a ping.
+        let is_confirmed = |sent: Sent| {
+            !self.prober.is_identified_by_echo() || self.prober.confirms(reply, sent.at.wall)
+        };
+        self.ledger.is_unanswered(sequence) && self.ledger.sent(sequence).is_ok_and(is_confirmed)
+    }
+
+    /// Whether the newest heartbeat that was sent has not been answered.
+    #[must_use]
+    pub fn is_awaiting_any(&self) -> bool {
+        self.ledger.in_flight() > 0 || self.liveness.consecutive_misses(&self.ledger) > 0
+    }
+
     /// Handles a reply from the target and returns its classification.
     pub fn handle_reply(&mut self, reply: &Reply, arrival: &Arrival) -> Answered {
-        let sequence = self.ledger.widen(reply.sequence, self.prober.sequence_bits());
+        let sequence = self.numbered(reply.sequence);
         let sent = match self.ledger.sent(sequence) {
             Ok(sent) => sent,
             Err(unknown) => {

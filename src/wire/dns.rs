@@ -171,10 +171,12 @@ impl Prober for Asker {
         true
     }
 
-    fn quoted_session(&self, request: &[u8]) -> Option<u32> {
-        let rest = request.get(HEADER..).filter(|_| request[2] & QR == 0)?;
-        let quoted = rest.get(..self.question.len())?;
-        is_same(quoted, &self.question).then_some(0)
+    fn quoted(&self, request: &[u8]) -> Option<Reply> {
+        let (header, rest) = request.split_first_chunk::<HEADER>()?;
+        let quoted = rest.get(..self.question.len()).filter(|_| header[2] & QR == 0)?;
+        let id = u16::from_be_bytes([header[0], header[1]]);
+        let reply = Reply::to(Some(0), self.ids.number(id).into());
+        is_same(quoted, &self.question).then_some(reply)
     }
 }
 

@@ -26,6 +26,7 @@ use crate::model::Wall;
 /// The protocol `heartbeat`.
 pub(super) static PROTOCOL: Description = Description {
     reflect: Some(&HeartbeatText),
+    random_start: true,
     ..Description::new(
         "heartbeat",
         "text `SEQ TIMESTAMP`, answered with `SEQ DIFFERENCE`; reports the time difference",
@@ -83,11 +84,12 @@ impl Prober for HeartbeatText {
         true
     }
 
-    fn quoted_session(&self, request: &[u8]) -> Option<u32> {
+    fn quoted(&self, request: &[u8]) -> Option<Reply> {
         // A router may pad the quote with zeros (RFC 4884 section 5.1).
         let text = request.split(|&octet| octet == 0).next()?;
         let (sequence, _) = fields(text).filter(|&(_, seconds)| seconds >= EARLIEST)?;
-        Some(split(sequence).0)
+        let (session, sequence) = split(sequence);
+        Some(Reply::to(Some(session), sequence))
     }
 }
 
@@ -203,10 +205,14 @@ mod tests {
 
     #[test]
     fn a_request_that_comes_back_tells_its_session() {
-        let quoted = |text: &str| HeartbeatText.quoted_session(text.as_bytes());
-        assert_eq!(quoted("44 1726820518.3919091"), Some(0));
-        assert_eq!(quoted(&encoded(u32::MAX, 2, AT)), Some(u32::MAX));
-        assert_eq!(quoted("4294967298 1726820518.3919091\0\0\0\0\x20\0"), Some(1), "padded");
+        let quoted = |text: &str| {
+            HeartbeatText
+                .quoted(text.as_bytes())
+                .map(|reply| (reply.session.unwrap(), reply.sequence))
+        };
+        assert_eq!(quoted("44 1726820518.3919091"), Some((0, 44)));
+        assert_eq!(quoted(&encoded(u32::MAX, 2, AT)), Some((u32::MAX, 2)));
+        assert_eq!(quoted("4294967298 1726820518.3919091\0\0\0\0\x20\0"), Some((1, 2)), "padded");
         for text in ["", "44", "44 ", "44 0.0", "Ping 5 Fri Sep 20 13:12:19 2024"] {
             assert_eq!(quoted(text), None, "{text:?}");
         }

@@ -194,6 +194,18 @@ impl Protocol {
         self.options(&mut NothingSet)
     }
 
+    /// The number of a target's first heartbeat. `secret` is random, and different for each target.
+    ///
+    /// A reply of a text protocol repeats only the number, so the numbers begin at random: an
+    /// attacker off the path must guess one that is in flight. The start has 30 bits, and stays
+    /// below 2³¹ for 34 years at a heartbeat a second: other programs may read a signed integer.
+    /// STAMP begins at 0 (RFC 8762 section 4.2.1).
+    #[must_use]
+    pub fn first_number(self, secret: u64) -> u32 {
+        let [.., a, b, c, d] = secret.to_be_bytes();
+        if self.description().random_start { u32::from_be_bytes([a, b, c, d]) >> 2 } else { 0 }
+    }
+
     /// The maximum number of heartbeats of one target in flight, of which a reply shows which one it
     /// answers: half of all the numbers that a reply can carry, so that those answered late are not
     /// taken for newer ones.

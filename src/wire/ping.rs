@@ -27,6 +27,7 @@ use crate::model::Wall;
 /// The protocol `ping`.
 pub(super) static PROTOCOL: Description = Description {
     reflect: Some(&PingText),
+    random_start: true,
     ..Description::new(
         "ping",
         "text `Ping N DATE`, answered in upper case; reports only the round trip",
@@ -72,11 +73,12 @@ impl Prober for PingText {
         reply.echo == seconds(sent)
     }
 
-    fn quoted_session(&self, request: &[u8]) -> Option<u32> {
+    fn quoted(&self, request: &[u8]) -> Option<Reply> {
         let rest = request.strip_prefix(b"Ping ")?;
         let end = rest.iter().position(|&octet| octet == b' ')?;
         let number = number::parse_whole(&rest[..end])?.checked_sub(1)?;
-        Some(split(u64::try_from(number).ok()?).0)
+        let (session, sequence) = split(u64::try_from(number).ok()?);
+        Some(Reply::to(Some(session), sequence))
     }
 }
 
@@ -183,11 +185,13 @@ mod tests {
 
     #[test]
     fn a_request_that_comes_back_tells_its_session_however_short_it_is_cut() {
-        let quoted = |text: &str| PingText.quoted_session(text.as_bytes());
-        assert_eq!(quoted(&encoded(7, 4, AT)), Some(7));
-        assert_eq!(quoted("Ping 5 Fri"), Some(0));
+        let quoted = |text: &str| {
+            PingText.quoted(text.as_bytes()).map(|reply| (reply.session.unwrap(), reply.sequence))
+        };
+        assert_eq!(quoted(&encoded(7, 4, AT)), Some((7, 4)));
+        assert_eq!(quoted("Ping 5 Fri"), Some((0, 4)));
         let last = encoded(u32::MAX, u32::MAX, AT);
-        assert_eq!(quoted(&last), Some(u32::MAX));
+        assert_eq!(quoted(&last), Some((u32::MAX, u32::MAX)));
         assert_eq!(quoted(&last[..25]), None, "there may be more digits");
         for text in ["", "Ping ", "Ping 0 Fri", "PING 5 FRI", "Ping five", "5 1726820518.3919091"] {
             assert_eq!(quoted(text), None, "{text:?}");

@@ -50,11 +50,18 @@ pub trait Prober: Any + Send + Sync + fmt::Debug {
     /// as the Session-Sender Timestamp (RFC 8762 section 4.3.1).
     fn confirms(&self, reply: &Reply, sent: Wall) -> bool;
 
-    /// The session of a quoted request of this prober or of a prober that shares replies with it.
-    /// An ICMP error quotes as much of the request as the host that sent the error chose (RFC 1812
-    /// section 4.3.2.3, RFC 4443 section 2.4). `None` if the quote is too short or of another
-    /// protocol.
-    fn quoted_session(&self, request: &[u8]) -> Option<u32>;
+    /// Whether [`confirms`](Self::confirms) alone tells whose reply it is. If so, a reply whose
+    /// session is missing or wrong belongs to the target that it confirms. STAMP repeats the whole
+    /// timestamp; a reflector without RFC 8972 repeats no SSID.
+    fn is_identified_by_echo(&self) -> bool {
+        false
+    }
+
+    /// The reply that would answer a quoted request, sent by this prober's target or by one that
+    /// shares replies with it: its session, sequence and echo. An ICMP error quotes as much of the
+    /// request as the host that sent the error chose (RFC 1812 section 4.3.2.3, RFC 4443 section
+    /// 2.4). `None` if the quote is too short or of another protocol.
+    fn quoted(&self, request: &[u8]) -> Option<Reply>;
 }
 
 impl dyn Prober {
@@ -71,7 +78,8 @@ pub struct Request {
     /// has 0, so that a single target looks like a client without sessions. At most
     /// [`Prober::max_session`].
     pub session: u32,
-    /// The heartbeat's number, from 0; the low 32 bits of the schedule's count.
+    /// The heartbeat's number: the low 32 bits of the schedule's count, from 0 or from the
+    /// [first number](super::Protocol::first_number) of the target.
     pub sequence: u32,
     /// When it is sent (t1).
     pub at: Wall,
@@ -91,8 +99,8 @@ pub struct Reply {
     /// The session: which of the targets at the address it is for. `None` if the reflector does not
     /// report it (a STAMP reflector without RFC 8972).
     pub session: Option<u32>,
-    /// The low [`Prober::sequence_bits`] bits of the number of the heartbeat that it answers; the
-    /// other bits are 0.
+    /// The low [`Prober::sequence_bits`] bits of [`Request::sequence`] that it answers; the other
+    /// bits are 0.
     pub sequence: u32,
     /// The request's t1 as the reply repeats it, for [`Prober::confirms`]; 0 if the protocol does
     /// not repeat it.

@@ -26,6 +26,9 @@ pub(super) struct Description {
     /// How many low bits of a heartbeat's number a reply carries; see
     /// [`Prober::sequence_bits`](super::Prober::sequence_bits).
     pub(super) sequence_bits: u32,
+    /// Whether the numbers of a target's heartbeats begin at random, because a reply repeats nothing
+    /// else that an attacker would have to guess.
+    pub(super) random_start: bool,
     /// The results that a reply can report, as label values; at most [`MAX_RESULTS`].
     pub(super) results: &'static [&'static str],
     /// The reflecting half; `None` if responders do not answer the protocol.
@@ -44,6 +47,7 @@ impl Description {
             port: None,
             keys: &[],
             sequence_bits: u32::BITS,
+            random_start: false,
             results: &[],
             reflect: None,
             is_reply: None,

@@ -191,11 +191,15 @@ impl Prober for OpenStamp {
         confirms(reply, sent)
     }
 
-    fn quoted_session(&self, request: &[u8]) -> Option<u32> {
+    fn is_identified_by_echo(&self) -> bool {
+        true
+    }
+
+    fn quoted(&self, request: &[u8]) -> Option<Reply> {
         // Needs the octets up to the SSID; the packet must be neither text nor in the other mode.
         let head = request.get(..OPEN.receive_timestamp).filter(|head| !is_text(head))?;
         let is_open = head.get(ZERO)?.iter().any(|&octet| octet != 0);
-        is_open.then(|| session(take(head, OPEN.ssid))).flatten()
+        is_open.then(|| quoted(&OPEN, head))
     }
 }
 
@@ -231,10 +235,15 @@ impl Prober for AuthenticatedStamp {
         confirms(reply, sent)
     }
 
-    fn quoted_session(&self, request: &[u8]) -> Option<u32> {
-        // Targets with another key have SSIDs of their own.
-        let is_ours = request.len() >= AUTHENTICATED.length && is_tagged(request, &self.0);
-        is_ours.then(|| session(take(request, AUTHENTICATED.ssid))).flatten()
+    fn is_identified_by_echo(&self) -> bool {
+        true
+    }
+
+    fn quoted(&self, request: &[u8]) -> Option<Reply> {
+        // The tag need not be in the quote: the timestamp decides whose heartbeat it is.
+        let head = request.get(..AUTHENTICATED.receive_timestamp)?;
+        let is_authenticated = head[ZERO].iter().all(|&octet| octet == 0);
+        is_authenticated.then(|| quoted(&AUTHENTICATED, head))
     }
 }
 
@@ -393,6 +402,13 @@ fn decode(layout: &Layout, datagram: &[u8]) -> Result<Reply, Unreadable> {
         number: Some(u32::from_be_bytes(take(packet, SEQUENCE))),
         result: None,
     })
+}
+
+/// The reply that would answer a request, of which `head` reaches to the SSID.
+fn quoted(layout: &Layout, head: &[u8]) -> Reply {
+    let sequence = u32::from_be_bytes(take(head, SEQUENCE));
+    let echo = u64::from_be_bytes(take(head, layout.timestamp));
+    Reply { echo, ..Reply::to(session(take(head, layout.ssid)), sequence) }
 }
 
 /// Whether the reply repeats the timestamp to the last bit.

@@ -168,7 +168,7 @@ proptest! {
         prop_assert!(octets.len() <= MAX_DATAGRAM);
         let recognised = recognise(&octets, at);
         prop_assert_eq!(recognised.map(|request| request.protocol.name()), Ok(protocol.name()));
-        prop_assert_eq!(prober.quoted_session(&octets), Some(request.session));
+        prop_assert_eq!(prober.quoted(&octets).map(|reply| (reply.session, u64::from(reply.sequence))), Some((Some(request.session), u64::from(request.sequence) & ((1 << prober.sequence_bits()) - 1))));
 
         let octets = reflected(&recognised.unwrap(), Arrived::new(at, ttl), now);
         let reply = prober.decode(&octets);
@@ -246,7 +246,7 @@ proptest! {
                 let results = protocol.results().len();
                 prop_assert!(reply.result.is_none_or(|result| usize::from(result) < results));
             }
-            prober.quoted_session(&octets);
+            prober.quoted(&octets);
             let Some(half) = protocol.reflect() else { continue };
             let Ok(request) = half.recognise(&octets, now) else { continue };
             let request = Recognised { protocol, request, half };

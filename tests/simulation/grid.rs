@@ -10,7 +10,7 @@ use udp_heartbeat::probe::{Detail, Fleet};
 
 /// The phase of a target within its interval, as the product computes it.
 pub(crate) fn phase(target: &Arc<Target>) -> Duration {
-    let mut alone = Fleet::new(&[1.0], Detail::Changes, 0);
+    let mut alone = Fleet::new(&[1.0], Detail::Changes, None);
     alone.add(TargetId::first(0), target.clone(), Mono::default());
     let first = alone.poll_timeout().expect("a new target has something due");
     let phase = first.since(Mono::default());

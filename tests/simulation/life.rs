@@ -333,6 +333,20 @@ impl Life {
         }
     }
 
+    /// Whether a heartbeat was sent and has no answer.
+    pub(crate) fn is_unanswered(&self, sequence: u64) -> bool {
+        let beat = self.beats.get(index(sequence));
+        beat.is_some_and(|beat| matches!(beat.outcome, BeatOutcome::InFlight | BeatOutcome::Lost))
+    }
+
+    /// Whether a heartbeat is in flight, or the newest that was not skipped is a miss.
+    pub(crate) fn is_newest_unanswered(&self) -> bool {
+        let skipped = BeatOutcome::Unsent(UnsentReason::Skipped);
+        let newest = self.beats.iter().rev().find(|beat| beat.outcome != skipped);
+        self.count(BeatOutcome::InFlight) > 0
+            || newest.is_some_and(|beat| beat.outcome != BeatOutcome::Received)
+    }
+
     /// An ICMP error about one of its heartbeats.
     pub(crate) fn explain(&mut self, kind: IcmpKind, now: Moment, told: &mut Vec<Told>) {
         self.icmp[kind.index()] += 1;

@@ -194,32 +194,32 @@ impl Model {
         self.there.iter().copied().filter(|&n| self.is_at(n, address)).collect()
     }
 
-    /// Counts a datagram or ICMP error from this address that belongs to no target.
-    fn count_unmatched(&mut self, from: SocketAddr) {
+    /// Counts a datagram or ICMP error from this address that belongs to no target: for this reason
+    /// if there are targets.
+    fn count_unmatched(&mut self, from: SocketAddr, reason: UnmatchedReason) {
         let is_empty = self.at(from).is_empty();
-        let reason = if is_empty {
-            UnmatchedReason::UnknownAddress
-        } else {
-            UnmatchedReason::UnknownSession
-        };
+        let reason = if is_empty { UnmatchedReason::UnknownAddress } else { reason };
         self.unmatched[reason.index()] += 1;
     }
 
     /// An ICMP error counts for the target whose heartbeat it quotes, as long as an answer to that
-    /// heartbeat would count as well. An error that quotes nothing counts for the only target at
-    /// its address.
+    /// heartbeat would count as well and has not come. An error that quotes nothing counts for the
+    /// only target at its address, if an answer to its newest heartbeat has not come.
     fn explain(&mut self, error: &Returned, now: Moment, told: &mut Happenings) {
         let here = self.at(error.about);
         let target = match (here.as_slice(), error.quoted) {
-            (_, Some((target, sequence))) => self.lives[target].expects(sequence).then_some(target),
-            (&[target], None) => Some(target),
+            (_, Some((target, sequence))) => {
+                let life = &self.lives[target];
+                (life.expects(sequence) && life.is_unanswered(sequence)).then_some(target)
+            }
+            (&[target], None) => self.lives[target].is_newest_unanswered().then_some(target),
             _ => None,
         };
         match target {
             Some(target) => {
                 self.lives[target].explain(error.kind, now, told.entry(target).or_default());
             }
-            None => self.count_unmatched(error.about),
+            None => self.count_unmatched(error.about, UnmatchedReason::UnknownHeartbeat),
         }
     }
 
@@ -255,7 +255,7 @@ impl Model {
             }
         };
         let Some(target) = target else {
-            self.count_unmatched(arrival.from);
+            self.count_unmatched(arrival.from, UnmatchedReason::UnknownSession);
             return;
         };
         let seen = Seen { arrival, read, last_round: self.last_round };

@@ -51,7 +51,7 @@ impl<'a> Simulation<'a> {
     /// A worker that has not begun.
     pub(crate) fn new(scenario: &'a Scenario) -> Self {
         let buckets = &scenario.config.rtt_buckets;
-        let fleet = Fleet::new(buckets, Detail::Heartbeats, scenario.seed);
+        let fleet = Fleet::new(buckets, Detail::Heartbeats, None);
         let (commands, orders) = unbounded_channel();
         let (happenings, events) = unbounded_channel();
         let ready = Arc::new(AtomicBool::new(false));

@@ -45,7 +45,7 @@ struct Driven {
 
 impl Driven {
     fn new(targets: &[&str]) -> Self {
-        let mut fleet = Fleet::new(&[0.001, 0.1], Detail::Heartbeats, 0);
+        let mut fleet = Fleet::new(&[0.001, 0.1], Detail::Heartbeats, Some(0));
         for (slot, text) in targets.iter().enumerate() {
             fleet.add(id(slot), Arc::new(target(text)), at(0).mono);
         }
@@ -185,10 +185,12 @@ fn without_an_address_heartbeats_fall_due_and_are_misses() {
 fn an_icmp_error_counts_for_the_target_that_it_quotes_and_settles_nothing() {
     let mut driven = Driven::new(&["192.0.2.1", "ping://192.0.2.1", "192.0.2.2"]);
     driven.run_to(999);
-    let quote = b"Ping 1 Thu Jan  1 00:00:00 1970";
+    let of_ping = driven.sent.iter().position(|(transmit, _)| transmit.ticket.id == id(1));
+    let quote = &driven.requests[of_ping.unwrap()].clone()[..];
     for (about, quote) in [
-        ("192.0.2.1:12000", &quote[..]),
-        ("192.0.2.1:12000", &quote[..8]),
+        ("192.0.2.1:12000", quote),
+        ("192.0.2.1:12000", &quote[..quote.len() - 8]),
+        ("192.0.2.1:12000", b"Ping 1 Thu Jan  1 00:00:00 1970"),
         ("192.0.2.1:12000", b""),
         ("192.0.2.1:12001", quote),
         ("192.0.2.2:12000", b""),
@@ -204,9 +206,66 @@ fn an_icmp_error_counts_for_the_target_that_it_quotes_and_settles_nothing() {
     let expected = ["ping://192.0.2.1", "ping://192.0.2.1", "192.0.2.2"];
     assert_eq!(driven.happenings(), expected.map(|target| (target.to_owned(), icmp)));
     let mut unmatched = [0; UnmatchedReason::COUNT];
-    unmatched[UnmatchedReason::UnknownSession.index()] = 1;
+    unmatched[UnmatchedReason::UnknownHeartbeat.index()] = 2;
     unmatched[UnmatchedReason::UnknownAddress.index()] = 1;
     assert_eq!(driven.fleet.unmatched(), unmatched);
+}
+
+#[test]
+fn an_error_about_an_answered_heartbeat_is_no_evidence() {
+    let mut driven = Driven::new(&["192.0.2.1"]);
+    driven.run_to(999);
+    driven.answer(0, 1_000);
+    let quote = driven.requests[0].clone();
+    for quote in [&quote[..], b""] {
+        let about = peer("192.0.2.1:12000");
+        driven.fleet.handle_icmp(about, quote, IcmpKind::PortUnreachable, at(1_000));
+    }
+    assert_eq!(driven.sample(0, 1_000).session.record.icmp_errors.iter().sum::<u64>(), 0);
+    assert_eq!(driven.fleet.unmatched()[UnmatchedReason::UnknownHeartbeat.index()], 2);
+}
+
+#[test]
+fn replies_that_count_from_zero_answer_no_heartbeat_of_a_text_protocol() {
+    let mut driven = Driven::new(&["192.0.2.1", "ping://192.0.2.2"]);
+    driven.run_to(9_999);
+    for sequence in 0..200 {
+        for (from, text) in [
+            ("192.0.2.1:12000", format!("{sequence} 0.0")),
+            ("192.0.2.2:12000", format!("PING {sequence} THU JAN  1 00:00:00 1970")),
+        ] {
+            driven.fleet.handle_datagram(peer(from), text.as_bytes(), &arrival(9_999));
+        }
+    }
+    for number in 0..2 {
+        let session = driven.sample(number, 9_999).session;
+        assert_eq!((session.record.received, session.record.late), (0, 0));
+        assert_eq!(session.state, Some(State::Down));
+        assert_eq!(session.record.invalid.iter().sum::<u64>(), 200);
+    }
+}
+
+#[test]
+fn targets_behind_a_reflector_without_ssids_are_all_up() {
+    let mut driven = Driven::new(&["stamp://192.0.2.1:862"; 3]);
+    for millis in 1..=30 {
+        driven.run_to(millis * 100);
+        for index in 0..driven.sent.len() {
+            let (transmit, sent) = driven.sent[index];
+            if sent.mono + MILLISECOND * 100 > at(millis * 100).mono {
+                let request = wire::recognise(&driven.requests[index], sent.wall).unwrap();
+                let mut reply = Vec::new();
+                request.reflect(Arrived::new(sent.wall, None), sent.wall, &mut reply);
+                reply[14..16].fill(0);
+                driven.fleet.handle_datagram(transmit.peer, &reply, &arrival(millis * 100));
+            }
+        }
+    }
+    for number in 0..3 {
+        let session = driven.sample(number, 3_000).session;
+        assert_eq!((session.record.received, session.state), (3, Some(State::Up)));
+        assert_eq!(session.record.duplicates, 0);
+    }
 }
 
 #[test]
@@ -305,7 +364,7 @@ fn a_transmit_stamp_reaches_its_heartbeat() {
 
 #[test]
 fn a_change_carries_its_evidence() {
-    let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
+    let mut fleet = Fleet::new(&[1.0], Detail::Changes, None);
     fleet.add(id(0), Arc::new(target("192.0.2.1")), at(0).mono);
     let mut driven = Driven { fleet, sent: Vec::new(), requests: Vec::new() };
     driven.run_to(999);
@@ -324,7 +383,7 @@ fn a_change_carries_its_evidence() {
 
 #[test]
 fn a_fleet_reports_only_changes_if_asked_for_only_changes() {
-    let mut fleet = Fleet::new(&[1.0], Detail::Changes, 0);
+    let mut fleet = Fleet::new(&[1.0], Detail::Changes, None);
     fleet.add(id(0), Arc::new(target("192.0.2.1")), at(0).mono);
     let mut driven = Driven { fleet, sent: Vec::new(), requests: Vec::new() };
     driven.run_to(999);

@@ -81,6 +81,11 @@ fn replied(delivery: Delivery) -> Option<(u32, u32)> {
 }
 
 impl Routes {
+    /// The target of a reply, if no target says that it is awaiting it.
+    fn deliver_unasked(&self, peer: SocketAddr, datagram: &[u8]) -> Delivery {
+        self.deliver(peer, datagram, |_, _| false)
+    }
+
     /// Takes a route back from the target that has it.
     fn take_back(&mut self, route: Route, prober: &Arc<dyn Prober>) {
         let groups = self.peers.get(&route.peer).into_iter().flatten();
@@ -103,7 +108,7 @@ fn a_target_alone_looks_like_a_plain_sender() {
         let there = peer("192.0.2.1:12000");
         let (routes, added) = routes_at(there, &[known]);
         assert_eq!(added, [Route { peer: there, session: 0 }]);
-        assert_eq!(replied(routes.deliver(there, &answer(known, 0, 7))), Some((0, 7)));
+        assert_eq!(replied(routes.deliver_unasked(there, &answer(known, 0, 7))), Some((0, 7)));
     }
 }
 
@@ -114,7 +119,7 @@ fn targets_of_one_address_and_protocol_are_distinguished_by_session() {
         let (routes, added) = routes_at(there, &[known; 3]);
         assert_eq!(added.iter().map(|route| route.session).collect::<Vec<_>>(), [0, 1, 2]);
         for (member, session) in [(0, 0), (1, 1), (2, 2)] {
-            let delivery = routes.deliver(there, &answer(known, session, 7));
+            let delivery = routes.deliver_unasked(there, &answer(known, session, 7));
             assert_eq!(replied(delivery), Some((member, 7)));
         }
     }
@@ -126,7 +131,7 @@ fn targets_of_one_address_and_other_protocols_need_no_numbers() {
     let (routes, added) = routes_at(there, &["stamp", "heartbeat", "ping"]);
     assert!(added.iter().all(|route| route.session == 0));
     for (member, name) in [(0, "stamp"), (1, "heartbeat"), (2, "ping")] {
-        let delivery = routes.deliver(there, &answer(name, 0, 9));
+        let delivery = routes.deliver_unasked(there, &answer(name, 0, 9));
         assert_eq!(replied(delivery), Some((member, 9)));
     }
 }
@@ -135,7 +140,7 @@ fn targets_of_one_address_and_other_protocols_need_no_numbers() {
 fn another_port_is_another_peer() {
     let (routes, _) = routes_at(peer("192.0.2.1:12000"), &["heartbeat"]);
     for other in ["192.0.2.1:12001", "192.0.2.2:12000", "[2001:db8::1]:12000"] {
-        let delivery = routes.deliver(peer(other), &answer("heartbeat", 0, 1));
+        let delivery = routes.deliver_unasked(peer(other), &answer("heartbeat", 0, 1));
         assert_eq!(delivery, Delivery::Unmatched(UnmatchedReason::UnknownAddress));
     }
 }
@@ -145,14 +150,22 @@ fn a_reply_of_an_unknown_session_is_for_the_only_target_or_for_none() {
     let there = peer("192.0.2.1:12000");
     for name in ["heartbeat", "ping", "stamp"] {
         let stray = answer(name, 5, 1);
-        let (routes, _) = routes_at(there, &[name]);
-        let invalid = Delivery::Invalid(id(0), InvalidReason::UnknownSequence);
-        assert_eq!(routes.deliver(there, &stray), invalid);
-        for shared in [[name, name], [name, if name == "ping" { "stamp" } else { "ping" }]] {
-            let (routes, _) = routes_at(there, &shared);
-            let unmatched = Delivery::Unmatched(UnmatchedReason::UnknownSession);
-            assert_eq!(routes.deliver(there, &stray), unmatched);
+        let other = if name == "ping" { "heartbeat" } else { "ping" };
+        for (protocols, is_alone) in [([name].as_slice(), true), (&[name, other], false)] {
+            let (routes, _) = routes_at(there, protocols);
+            let delivery = routes.deliver_unasked(there, &stray);
+            if name == "stamp" {
+                // The timestamp decides, not the SSID.
+                assert_eq!(replied(delivery), Some((0, 1)));
+            } else if is_alone {
+                assert_eq!(delivery, Delivery::Invalid(id(0), InvalidReason::UnknownSequence));
+            } else {
+                assert_eq!(delivery, Delivery::Unmatched(UnmatchedReason::UnknownSession));
+            }
         }
+        let (routes, _) = routes_at(there, &[name; 2]);
+        let unmatched = Delivery::Unmatched(UnmatchedReason::UnknownSession);
+        assert_eq!(routes.deliver_unasked(there, &stray), unmatched);
     }
 }
 
@@ -161,15 +174,15 @@ fn a_reflector_that_names_no_session_can_serve_one_target() {
     let there = peer("192.0.2.1:862");
     let reply = answer_without_ssid(3);
     let (routes, _) = routes_at(there, &["stamp"]);
-    assert_eq!(replied(routes.deliver(there, &reply)), Some((0, 3)));
+    assert_eq!(replied(routes.deliver_unasked(there, &reply)), Some((0, 3)));
     let (routes, _) = routes_at(there, &["ping", "stamp"]);
-    assert_eq!(replied(routes.deliver(there, &reply)), Some((1, 3)));
+    assert_eq!(replied(routes.deliver_unasked(there, &reply)), Some((1, 3)));
 
     let (mut routes, added) = routes_at(there, &["stamp", "stamp"]);
     let unmatched = Delivery::Unmatched(UnmatchedReason::UnknownSession);
-    assert_eq!(routes.deliver(there, &reply), unmatched);
+    assert_eq!(routes.deliver_unasked(there, &reply), unmatched);
     routes.remove(added[0], &prober("stamp"));
-    assert_eq!(replied(routes.deliver(there, &reply)), Some((1, 3)));
+    assert_eq!(replied(routes.deliver_unasked(there, &reply)), Some((1, 3)));
 }
 
 #[test]
@@ -178,15 +191,15 @@ fn an_invalid_reply_is_for_the_only_target_or_for_none() {
     for garbage in [&b"garbage"[..], b"", &[0; 44]] {
         let (routes, _) = routes_at(there, &["ping"]);
         let malformed = Delivery::Invalid(id(0), InvalidReason::Malformed);
-        assert_eq!(routes.deliver(there, garbage), malformed);
+        assert_eq!(routes.deliver_unasked(there, garbage), malformed);
         for shared in [["ping", "ping"], ["ping", "heartbeat"]] {
             let (routes, _) = routes_at(there, &shared);
             let unmatched = Delivery::Unmatched(UnmatchedReason::UnknownSession);
-            assert_eq!(routes.deliver(there, garbage), unmatched);
+            assert_eq!(routes.deliver_unasked(there, garbage), unmatched);
         }
     }
     let (routes, _) = routes_at(there, &["ping"]);
-    let other = routes.deliver(there, &answer("heartbeat", 0, 1));
+    let other = routes.deliver_unasked(there, &answer("heartbeat", 0, 1));
     assert_eq!(other, Delivery::Invalid(id(0), InvalidReason::Malformed));
 }
 
@@ -197,13 +210,13 @@ fn numbers_that_became_free_are_given_again() {
     let (mut routes, added) = routes_at(there, &["heartbeat"; 4]);
     routes.remove(added[1], heartbeat);
     routes.remove(added[2], heartbeat);
-    let freed = routes.deliver(there, &answer("heartbeat", 1, 0));
+    let freed = routes.deliver_unasked(there, &answer("heartbeat", 1, 0));
     assert_eq!(freed, Delivery::Unmatched(UnmatchedReason::UnknownSession));
     for (number, session) in [(7, 1), (8, 2), (9, 4)] {
         let route = routes.add(id(number), there, heartbeat);
         assert_eq!(route, Some(Route { peer: there, session }));
         assert_eq!(
-            replied(routes.deliver(there, &answer("heartbeat", session, 0))),
+            replied(routes.deliver_unasked(there, &answer("heartbeat", session, 0))),
             Some((number, 0))
         );
     }
@@ -217,7 +230,9 @@ fn a_route_is_taken_back_once_and_an_address_goes_with_its_last() {
     let at = |routes: &Routes| -> Vec<u32> {
         let answers = added.iter().zip(names);
         let answers = answers.map(|(route, name)| answer(name, route.session, 0));
-        answers.filter_map(|answer| Some(replied(routes.deliver(there, &answer))?.0)).collect()
+        answers
+            .filter_map(|answer| Some(replied(routes.deliver_unasked(there, &answer))?.0))
+            .collect()
     };
     assert_eq!(at(&routes), [0, 1, 2]);
     routes.remove(added[0], &prober("ping"));
@@ -226,11 +241,11 @@ fn a_route_is_taken_back_once_and_an_address_goes_with_its_last() {
     routes.remove(added[2], &prober("stamp"));
     assert_eq!(at(&routes), [1]);
     let malformed = Delivery::Invalid(id(1), InvalidReason::Malformed);
-    assert_eq!(routes.deliver(there, b"garbage"), malformed, "it is alone now");
+    assert_eq!(routes.deliver_unasked(there, b"garbage"), malformed, "it is alone now");
     routes.remove(added[1], &prober("ping"));
     assert_eq!(at(&routes), [0_u32; 0]);
     let unknown = Delivery::Unmatched(UnmatchedReason::UnknownAddress);
-    assert_eq!(routes.deliver(there, b"garbage"), unknown);
+    assert_eq!(routes.deliver_unasked(there, b"garbage"), unknown);
     routes.remove(added[1], &prober("ping"));
 }
 
@@ -247,21 +262,22 @@ fn a_retired_number_belongs_to_no_target_until_it_is_taken_back() {
         routes.take_back(added[0], spoken);
         let deserted = UnmatchedReason::UnknownAddress;
         for datagram in [&answer(name, 0, 7)[..], b"garbage"] {
-            assert_eq!(routes.deliver(there, datagram), Delivery::Unmatched(deserted));
+            assert_eq!(routes.deliver_unasked(there, datagram), Delivery::Unmatched(deserted));
         }
-        assert_eq!(routes.return_to(there, &quote), Err(deserted));
+        assert_eq!(routes.return_to(there, &quote, |_, _| true), Err(deserted));
 
         let next = id(0).successor();
         let route = routes.add(next, there, spoken).unwrap();
         assert_eq!(route.session, 1);
-        assert_eq!(routes.deliver(there, &answer(name, 0, 7)), unmatched, "{name}");
-        let delivered = routes.deliver(there, &answer(name, 1, 7));
+        assert_eq!(routes.deliver_unasked(there, &answer(name, 0, 7)), unmatched, "{name}");
+        let delivered = routes.deliver_unasked(there, &answer(name, 1, 7));
         assert!(matches!(delivered, Delivery::Reply(to, _) if to == next));
         let malformed = Delivery::Invalid(next, InvalidReason::Malformed);
-        assert_eq!(routes.deliver(there, b"garbage"), malformed, "it is alone there");
-        assert_eq!(routes.return_to(there, b""), Ok(next));
-        let unknown = Err(UnmatchedReason::UnknownSession);
-        assert_eq!(routes.return_to(there, &quote), unknown, "another target's heartbeat");
+        assert_eq!(routes.deliver_unasked(there, b"garbage"), malformed, "it is alone there");
+        assert_eq!(routes.return_to(there, b"", |_, _| true), Ok(next));
+        let unknown = Err(UnmatchedReason::UnknownHeartbeat);
+        let found = routes.return_to(there, &quote, |_, _| true);
+        assert_eq!(found, unknown, "another target's heartbeat");
 
         routes.remove(added[0], spoken);
         assert_eq!(routes.add(id(5), there, spoken).unwrap().session, 0);
@@ -269,7 +285,7 @@ fn a_retired_number_belongs_to_no_target_until_it_is_taken_back() {
         routes.remove(route, spoken);
         routes.remove(Route { peer: there, session: 0 }, spoken);
         let unknown = Delivery::Unmatched(UnmatchedReason::UnknownAddress);
-        assert_eq!(routes.deliver(there, b"garbage"), unknown);
+        assert_eq!(routes.deliver_unasked(there, b"garbage"), unknown);
     }
 }
 
@@ -291,12 +307,16 @@ fn a_retired_number_is_given_again_if_there_is_no_other() {
     assert_eq!(routes.add(id(1), there, &next), None, "it is taken");
     routes.take_back(route, &gone);
     assert_eq!(routes.add(id(1), there, &next), Some(route));
-    assert_eq!(replied(routes.deliver(there, &answer(&next))), Some((1, 7)), "by its own secret");
-    assert_ne!(replied(routes.deliver(there, &answer(&gone))), Some((1, 7)));
+    assert_eq!(
+        replied(routes.deliver_unasked(there, &answer(&next))),
+        Some((1, 7)),
+        "by its own secret"
+    );
+    assert_ne!(replied(routes.deliver_unasked(there, &answer(&gone))), Some((1, 7)));
     // The retirement of the former session is over, and the number stays with the next target.
     routes.advance(routes.now + RETIRED_FOR);
     assert_eq!(routes.add(id(2), there, &third), None);
-    assert_eq!(replied(routes.deliver(there, &answer(&next))), Some((1, 7)));
+    assert_eq!(replied(routes.deliver_unasked(there, &answer(&next))), Some((1, 7)));
 }
 
 #[test]
@@ -304,7 +324,43 @@ fn a_reflector_that_names_no_session_serves_the_target_beside_a_retired_one() {
     let there = peer("192.0.2.1:862");
     let (mut routes, added) = routes_at(there, &["stamp", "stamp"]);
     routes.take_back(added[0], &prober("stamp"));
-    assert_eq!(replied(routes.deliver(there, &answer_without_ssid(3))), Some((1, 3)));
+    assert_eq!(replied(routes.deliver_unasked(there, &answer_without_ssid(3))), Some((1, 3)));
+}
+
+#[test]
+fn a_reply_without_its_session_is_for_the_target_that_awaits_it() {
+    let there = peer("192.0.2.1:862");
+    let (routes, _) = routes_at(there, &["stamp"; 5]);
+    for garbled in [answer_without_ssid(3), answer("stamp", 77, 3), answer("stamp", 1, 3)] {
+        for number in 0..5 {
+            let is_awaiting = |asked, reply: &Reply| {
+                asked == id(number) && reply.sequence == 3 && reply.echo != 0
+            };
+            let delivery = routes.deliver(there, &garbled, is_awaiting);
+            assert_eq!(replied(delivery), Some((number, 3)));
+        }
+    }
+    // The reflector counts the replies of all five together.
+    let Delivery::Reply(_, reply) = routes.deliver(there, &answer_without_ssid(3), |_, _| true)
+    else {
+        panic!("not a reply")
+    };
+    assert_eq!(reply.number, None);
+    let unmatched = Delivery::Unmatched(UnmatchedReason::UnknownSession);
+    assert_eq!(routes.deliver_unasked(there, &answer_without_ssid(3)), unmatched);
+}
+
+#[test]
+fn few_targets_are_asked_whether_a_reply_is_theirs() {
+    let there = peer("192.0.2.1:862");
+    let (routes, _) = routes_at(there, &["stamp"; 3 * MAX_CANDIDATES]);
+    let asked = std::cell::Cell::new(0);
+    let is_awaiting = |_, _: &Reply| {
+        asked.set(asked.get() + 1);
+        false
+    };
+    routes.deliver(there, &answer_without_ssid(3), is_awaiting);
+    assert_eq!(asked.get(), MAX_CANDIDATES);
 }
 
 #[test]
@@ -318,17 +374,23 @@ fn an_error_is_for_the_target_whose_request_it_quotes() {
     for ((number, spoken), route) in (0..).zip(&speaking).zip(added) {
         let mut quote = Vec::new();
         spoken.encode(&Request::new(route.session, 7, AT), &mut quote);
-        assert_eq!(routes.return_to(there, &quote), Ok(id(number)));
+        let is_its = |asked, answer: Option<&Reply>| {
+            asked == id(number) && answer.is_some_and(|answer| answer.sequence == 7)
+        };
+        assert_eq!(routes.return_to(there, &quote, is_its), Ok(id(number)));
         // Padding, as a router adds it.
         quote.resize(128, 0);
-        assert_eq!(routes.return_to(there, &quote), Ok(id(number)), "{spoken:?}");
-        let nowhere = routes.return_to(peer("192.0.2.1:863"), &quote);
+        assert_eq!(routes.return_to(there, &quote, is_its), Ok(id(number)), "{spoken:?}");
+        let unknown = Err(UnmatchedReason::UnknownHeartbeat);
+        assert_eq!(routes.return_to(there, &quote, |_, _| false), unknown, "it is answered");
+        let nowhere = routes.return_to(peer("192.0.2.1:863"), &quote, |_, _| true);
         assert_eq!(nowhere, Err(UnmatchedReason::UnknownAddress));
     }
     let mut strange = Vec::new();
     keyed("3").encode(&Request::new(0, 7, AT), &mut strange);
-    for quote in [&b""[..], b"Ping 1", &strange] {
-        assert_eq!(routes.return_to(there, quote), Err(UnmatchedReason::UnknownSession));
+    for quote in [&b""[..], b"Ping", &strange[..16]] {
+        let found = routes.return_to(there, quote, |_, _| true);
+        assert_eq!(found, Err(UnmatchedReason::UnknownHeartbeat));
     }
 }
 
@@ -370,7 +432,7 @@ impl Prober for Narrow {
         true
     }
 
-    fn quoted_session(&self, _request: &[u8]) -> Option<u32> {
+    fn quoted(&self, _request: &[u8]) -> Option<Reply> {
         None
     }
 }
@@ -386,7 +448,7 @@ fn no_more_targets_share_an_address_than_the_protocol_can_distinguish() {
     let elsewhere = peer("192.0.2.2:12000");
     assert!(routes.add(id(2), elsewhere, narrow).is_some());
     let mismatch = Delivery::Invalid(id(2), InvalidReason::Mismatch);
-    assert_eq!(routes.deliver(elsewhere, b"another's"), mismatch);
+    assert_eq!(routes.deliver_unasked(elsewhere, b"another's"), mismatch);
     assert!(routes.add(id(3), there, &prober("ping")).is_some(), "of another protocol");
     routes.remove(first, narrow);
     assert_eq!(routes.add(id(4), there, narrow).map(|route| route.session), Some(0));
@@ -403,26 +465,26 @@ fn targets_at_one_address_have_keys_of_their_own() {
     let there = peer("192.0.2.1:12000");
     let mut routes = Routes::default();
     let first = routes.add(id(0), there, &keyed("a")).unwrap();
-    assert_eq!(replied(routes.deliver(there, &authenticated("a"))), Some((0, 7)));
+    assert_eq!(replied(routes.deliver_unasked(there, &authenticated("a"))), Some((0, 7)));
     for unauthenticated in [&authenticated("b"), &authenticated("c")] {
         assert_eq!(
-            routes.deliver(there, unauthenticated),
+            routes.deliver_unasked(there, unauthenticated),
             Delivery::Invalid(id(0), InvalidReason::Unauthenticated)
         );
     }
     assert_eq!(
-        routes.deliver(there, &answer("stamp", 0, 7)),
+        routes.deliver_unasked(there, &answer("stamp", 0, 7)),
         Delivery::Invalid(id(0), InvalidReason::Malformed)
     );
 
     routes.add(id(1), there, &keyed("b")).unwrap();
     routes.add(id(2), there, &prober("stamp")).unwrap();
-    assert_eq!(replied(routes.deliver(there, &authenticated("a"))), Some((0, 7)));
-    assert_eq!(replied(routes.deliver(there, &authenticated("b"))), Some((1, 7)));
-    assert_eq!(replied(routes.deliver(there, &answer("stamp", 0, 7))), Some((2, 7)));
-    assert_eq!(replied(routes.deliver(there, &authenticated("c"))), None);
+    assert_eq!(replied(routes.deliver_unasked(there, &authenticated("a"))), Some((0, 7)));
+    assert_eq!(replied(routes.deliver_unasked(there, &authenticated("b"))), Some((1, 7)));
+    assert_eq!(replied(routes.deliver_unasked(there, &answer("stamp", 0, 7))), Some((2, 7)));
+    assert_eq!(replied(routes.deliver_unasked(there, &authenticated("c"))), None);
     routes.remove(first, &keyed("a"));
-    assert_eq!(replied(routes.deliver(there, &authenticated("a"))), None);
+    assert_eq!(replied(routes.deliver_unasked(there, &authenticated("a"))), None);
 }
 
 #[test]
@@ -471,11 +533,11 @@ fn answers_to_a_target_that_has_left_are_still_its_own() {
     for name in reflecting() {
         let (mut routes, added) = routes_at(there, &[name]);
         routes.leave(id(0), added[0], &prober(name));
-        assert_eq!(replied(routes.deliver(there, &answer(name, 0, 7))), Some((0, 7)));
+        assert_eq!(replied(routes.deliver_unasked(there, &answer(name, 0, 7))), Some((0, 7)));
         let next = routes.add(id(1), there, &prober(name)).unwrap();
         assert_eq!(next.session, 1);
-        assert_eq!(replied(routes.deliver(there, &answer(name, 0, 7))), Some((0, 7)));
-        assert_eq!(replied(routes.deliver(there, &answer(name, 1, 7))), Some((1, 7)));
+        assert_eq!(replied(routes.deliver_unasked(there, &answer(name, 0, 7))), Some((0, 7)));
+        assert_eq!(replied(routes.deliver_unasked(there, &answer(name, 1, 7))), Some((1, 7)));
     }
 }
 

@@ -122,12 +122,16 @@ fn what_no_server_writes_is_malformed() {
 fn an_error_quotes_the_question_of_the_target() {
     let prober = prober("example.org", "A");
     let request = encoded(&*prober, 1);
-    assert_eq!(prober.quoted_session(&request), Some(0));
-    assert_eq!(prober.quoted_session(&[&request[..], &[0; 90]].concat()), Some(0), "padded");
-    assert_eq!(prober.quoted_session(&request[..request.len() - 1]), None);
-    assert_eq!(prober.quoted_session(&answered(&request, [0, 0], &[])), None);
+    assert_eq!(prober.quoted(&request), Some(Reply::to(Some(0), 1)));
+    assert_eq!(
+        prober.quoted(&[&request[..], &[0; 90]].concat()),
+        Some(Reply::to(Some(0), 1)),
+        "padded"
+    );
+    assert_eq!(prober.quoted(&request[..request.len() - 1]), None);
+    assert_eq!(prober.quoted(&answered(&request, [0, 0], &[])), None);
     let other = encoded(&*self::prober("example.org", "NS"), 1);
-    assert_eq!(prober.quoted_session(&other), None);
+    assert_eq!(prober.quoted(&other), None);
 }
 
 #[test]
@@ -233,6 +237,6 @@ proptest! {
         let prober = prober("a", "A");
         let request = encoded(&*prober, 1);
         let octets = if head { answered(&request[..HEADER], [0, 0], &octets) } else { octets };
-        let _ = (prober.decode(&octets), prober.quoted_session(&octets), is_reply(&octets));
+        let _ = (prober.decode(&octets), prober.quoted(&octets), is_reply(&octets));
     }
 }

@@ -99,11 +99,12 @@ fn a_reflector_that_keeps_state_numbers_its_replies_itself() {
     let out = reply_to(&REQUEST, arrived, after(AT, 750));
     assert_eq!(out, with(REPLY, 0, &[1, 2, 3, 4]));
     assert_eq!(OpenStamp.decode(&out), Ok(Reply { number: Some(0x0102_0304), ..READ }));
-    assert_eq!(OpenStamp.quoted_session(&REQUEST), Some(7));
-    assert_eq!(OpenStamp.quoted_session(&REQUEST[..16]), Some(7), "the SSID is in it");
-    assert_eq!(OpenStamp.quoted_session(&REQUEST[..15]), None);
-    assert_eq!(OpenStamp.quoted_session(b"Ping 1 Thu Jan  1 00:00:00 1970"), None);
-    assert_eq!(OpenStamp.quoted_session(&[0; 44]), None, "no timestamp, and no SSID");
+    let answered = Some(Reply { echo: READ.echo, ..Reply::to(READ.session, READ.sequence) });
+    assert_eq!(OpenStamp.quoted(&REQUEST), answered);
+    assert_eq!(OpenStamp.quoted(&REQUEST[..16]), answered, "the SSID is in it");
+    assert_eq!(OpenStamp.quoted(&REQUEST[..15]), None);
+    assert_eq!(OpenStamp.quoted(b"Ping 1 Thu Jan  1 00:00:00 1970"), None);
+    assert_eq!(OpenStamp.quoted(&[0; 44]), None, "no timestamp, and no SSID");
 }
 
 #[test]
@@ -335,15 +336,12 @@ fn authenticated_packets_are_laid_out_as_the_rfcs_say() {
     let read = Reply { number: Some(5), ..READ };
     assert_eq!(sender.decode(&reply), Ok(read));
     assert!(sender.confirms(&read, AT));
-    assert_eq!(sender.quoted_session(&request), Some(7));
-    assert_eq!(sender.quoted_session(&request[..111]), None, "the tag is not whole");
-    assert_eq!(
-        AuthenticatedStamp(Arc::new(key(1))).quoted_session(&request),
-        None,
-        "another's key"
-    );
-    assert_eq!(sender.quoted_session(&REQUEST), None, "it is open");
-    assert_eq!(OpenStamp.quoted_session(&request), None, "it is not");
+    let answered = Some(Reply { echo: READ.echo, ..Reply::to(READ.session, READ.sequence) });
+    assert_eq!(sender.quoted(&request), answered);
+    assert_eq!(sender.quoted(&request[..32]), answered, "routers cut off the tag");
+    assert_eq!(sender.quoted(&request[..31]), None);
+    assert_eq!(sender.quoted(&REQUEST), None, "it is open");
+    assert_eq!(OpenStamp.quoted(&request), None, "it is not");
     assert_eq!(refused(&request, AT), None);
     assert_eq!(refused(&reply, AT), Some(NotRequest::Reply));
     assert_eq!(refused(&reply, AT + Duration::from_secs(365 * 86_400)), Some(NotRequest::Reply));

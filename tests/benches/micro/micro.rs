@@ -232,7 +232,7 @@ impl Stream {
 
     /// A fleet of this many STAMP targets at four addresses.
     fn new(targets: u32) -> Self {
-        let mut fleet = Fleet::new(&default_rtt_buckets(), Detail::Changes, 0);
+        let mut fleet = Fleet::new(&default_rtt_buckets(), Detail::Changes, None);
         // In the order in which they fall due, as the probe adds them.
         for number in 0..targets {
             let first = START.mono + Duration::from_secs(1) * number / targets;

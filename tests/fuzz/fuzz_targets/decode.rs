@@ -15,7 +15,7 @@ fuzz_target!(|input: (u64, &[u8])| {
     let open = PROTOCOLS.iter().map(|protocol| protocol.default_options());
     for options in open.chain([keyed]) {
         let prober = options.prober(sent);
-        prober.quoted_session(datagram);
+        prober.quoted(datagram);
         let Ok(reply) = prober.decode(datagram) else {
             continue;
         };

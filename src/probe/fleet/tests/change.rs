@@ -90,7 +90,8 @@ fn datagrams_for_a_removed_target_never_touch_the_next_user_of_its_slot() {
         assert_eq!(record.invalid.iter().sum::<u64>(), 0);
         assert_eq!(record.unsent.iter().sum::<u64>(), 0);
         assert_eq!(sample.address, Some(peer("192.0.2.1:862")));
-        assert_eq!(driven.unmatched(UnmatchedReason::UnknownSession), 2, "reply and ICMP error");
+        assert_eq!(driven.unmatched(UnmatchedReason::UnknownSession), 1, "the reply");
+        assert_eq!(driven.unmatched(UnmatchedReason::UnknownHeartbeat), 1, "the ICMP error");
         // The answer to its own heartbeat arrives, and its delay is that of this heartbeat.
         driven.answer(1, 2_010);
         let record = driven.fleet.sample(new, at(2_010).mono).unwrap().session.record;
