@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use udp_heartbeat::config::{self, Config, Defaults, Target};
+use udp_heartbeat::config::{self, Config, Defaults, LineColumn, Target};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config")
@@ -49,7 +49,7 @@ fn each_broken_rule_is_reported_with_the_expected_lines() {
 fn every_other_file_is_accepted() {
     let valid: Vec<_> =
         files(".yml").into_iter().filter(|name| !name.starts_with("invalid-")).collect();
-    assert_eq!(valid, ["aliases", "dns", "full", "keyed", "minimal", "no-targets"]);
+    assert_eq!(valid, ["aliases", "dns", "full", "keyed", "minimal", "no-targets", "prefixes"]);
     for name in valid {
         load(&name).unwrap_or_else(|problems| panic!("{problems}"));
     }
@@ -100,6 +100,22 @@ fn the_port_is_from_the_target_the_defaults_or_the_protocol() {
 }
 
 #[test]
+fn the_protocol_may_be_in_the_address_as_on_the_command_line() {
+    let config = load("prefixes").unwrap();
+    assert_eq!(
+        config.targets.iter().map(|target| shown(target)).collect::<Vec<_>>(),
+        [
+            "stamp://fra.example:862: stamp://fra.example:862 1s 1s 3 1 16",
+            "same: dns://192.0.2.1:53 1s 1s 3 1 16",
+            "keyed: stamp://[2001:db8::1]:862 1s 1s 3 1 16",
+        ]
+    );
+    let text = config.targets[0].name.as_str();
+    let argument = config::parse_target(text, &config.defaults).unwrap();
+    assert_eq!(argument, *config.targets[0]);
+}
+
+#[test]
 fn missing_settings_have_the_documented_defaults() {
     let config = load("minimal").unwrap();
     assert_eq!(config.rtt_buckets, config::default_rtt_buckets());
@@ -130,7 +146,11 @@ fn an_alias_repeats_the_value_of_its_anchor() {
 fn lines_and_columns_are_those_of_an_editor() {
     let places = |text: &str| {
         let problems = config::parse("probe.yml", text).unwrap_err();
-        problems.iter().map(|problem| (problem.line, problem.column)).collect::<Vec<_>>()
+        problems
+            .iter()
+            .filter_map(|problem| problem.place)
+            .map(|LineColumn { line, column }| (line, column))
+            .collect::<Vec<_>>()
     };
     assert_eq!(places("targets:\r\n  - a\r\n  - b\r\n"), [(2, 5), (3, 5)]);
     assert_eq!(places("{é: 1, ü: 2}"), [(1, 2), (1, 8)]);
@@ -208,18 +228,22 @@ fn the_size_of_a_file_is_limited() {
     let text = format!("# {}\n{{}}", "x".repeat(64 << 20));
     assert_eq!(
         reported(&text),
-        ["probe.yml:1:1: file: is larger than 64 MiB, the limit for a configuration file"]
+        ["probe.yml: is larger than 64 MiB, the limit for a configuration file"]
     );
 }
 
 #[test]
-fn files_that_cannot_be_read_are_reported_at_their_beginning() {
+fn files_that_cannot_be_read_are_reported_without_a_line() {
     let loaded = |path: &Path| config::load(path).unwrap_err().to_string();
     let path = folder();
-    assert_eq!(loaded(&path), format!("{}:1:1: file: is a directory, not a file", path.display()));
+    assert_eq!(loaded(&path), format!("{}: is a directory, not a file", path.display()));
     assert_eq!(
         loaded(Path::new("/dev/zero")),
-        "/dev/zero:1:1: file: is larger than 64 MiB, the limit for a configuration file"
+        "/dev/zero: is larger than 64 MiB, the limit for a configuration file"
+    );
+    assert_eq!(
+        loaded(Path::new("/nowhere/probe.yml")),
+        "/nowhere/probe.yml: cannot be read: No such file or directory (os error 2)"
     );
     assert_eq!(loaded(Path::new("/dev/null")), "/dev/null:1:1: file: is empty");
 }
@@ -242,7 +266,7 @@ fn reads_back(config: &Config) -> Result<(), TestCaseError> {
 
 #[test]
 fn a_printed_configuration_reads_back_and_contains_no_secret() {
-    for name in ["aliases", "dns", "full", "keyed", "minimal", "no-targets"] {
+    for name in ["aliases", "dns", "full", "keyed", "minimal", "no-targets", "prefixes"] {
         reads_back(&load(name).unwrap()).unwrap();
     }
     let text = printed(&load("keyed").unwrap());
@@ -300,12 +324,13 @@ fn check_problems(text: &str) -> Result<(), TestCaseError> {
     let lines: Vec<_> = text.split('\n').collect();
     let mut last = (0, 0);
     for problem in &problems {
-        prop_assert!((1..=lines.len()).contains(&problem.line), "{}", problem);
-        let width = lines[problem.line - 1].chars().count();
-        prop_assert!((1..=width + 1).contains(&problem.column), "{}", problem);
-        prop_assert!(last <= (problem.line, problem.column), "{}", problem);
+        let LineColumn { line, column } = problem.place.unwrap();
+        prop_assert!((1..=lines.len()).contains(&line), "{}", problem);
+        let width = lines[line - 1].chars().count();
+        prop_assert!((1..=width + 1).contains(&column), "{}", problem);
+        prop_assert!(last <= (line, column), "{}", problem);
         prop_assert!(!problem.path.is_empty() && !problem.message.is_empty());
-        last = (problem.line, problem.column);
+        last = (line, column);
     }
     Ok(())
 }

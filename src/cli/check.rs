@@ -117,7 +117,8 @@ mod tests {
                 err,
                 format!(
                     "target \"dns://192.0.2.1:53\": cannot be distinguished from {first:?}: same \
-                     address, and identical dns replies\n"
+                     address, and identical dns replies: remove one of the two, or change one of: \
+                     address, port, query, query_type\n"
                 )
             );
         }
@@ -160,7 +161,7 @@ mod tests {
         assert_eq!(report(&args, &mut out, &mut err), ExitCode::FAILURE);
         assert_eq!(
             String::from_utf8(err).unwrap(),
-            "/nowhere/probe.yml:1:1: file: cannot be read: No such file or directory (os error 2)\n"
+            "/nowhere/probe.yml: cannot be read: No such file or directory (os error 2)\n"
         );
     }
 }

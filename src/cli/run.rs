@@ -92,6 +92,9 @@ pub(super) fn configuration(file: Option<&Path>, arguments: &[String]) -> anyhow
     };
     let mut targets = Vec::new();
     for text in arguments {
+        if [".yml", ".yaml"].iter().any(|extension| text.ends_with(extension)) {
+            anyhow::bail!("target {text:?}: is a file: pass it as --config.file={text}");
+        }
         let target = config::parse_target(text, &config.defaults);
         targets.push(target.with_context(|| format!("target {text:?}"))?);
     }

@@ -31,9 +31,6 @@ pub enum AddressError {
     /// The text is empty, or begins with the port.
     #[error("no host in {0:?}")]
     NoHost(String),
-    /// `PROTOCOL://` where only an address is allowed.
-    #[error("{0:?} begins with a protocol: move it to the key \"protocol\"")]
-    Protocol(String),
     /// A port that is not from 1 to 65535.
     #[error("invalid port {0:?}: must be from 1 to 65535")]
     Port(String),
@@ -77,9 +74,6 @@ pub enum AddressError {
 
 /// Reads `HOST` or `HOST:PORT`. An IPv6 address with a port is in brackets.
 pub(super) fn parse(text: &str) -> Result<(Host, Option<u16>), AddressError> {
-    if text.contains("://") {
-        return Err(AddressError::Protocol(text.to_owned()));
-    }
     if let Some(rest) = text.strip_prefix('[') {
         let Some((inside, behind)) = rest.split_once(']') else {
             return Err(AddressError::Ipv6(text.to_owned()));
@@ -160,7 +154,9 @@ fn check_name(text: &str) -> Result<(), AddressError> {
     let foreign = |c: &char| !c.is_ascii_alphanumeric() && !"-_.".contains(*c);
     if let Some(character) = name.chars().find(foreign) {
         let hint = match character {
-            '/' => ": an address is HOST or HOST:PORT",
+            '/' | '?' | '#' => ": write HOST or HOST:PORT, without a path",
+            '@' => ": write HOST or HOST:PORT, without a user",
+            ',' => ": each target has one address",
             c if c.is_ascii() => "",
             _ => ": write the ASCII form, which begins with xn--",
         };

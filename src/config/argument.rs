@@ -1,13 +1,13 @@
-//! Parses targets of the command line, `[PROTOCOL://]HOST[:PORT]`.
+//! Parses targets of the command line, and addresses of a file: `[PROTOCOL://]HOST[:PORT]`.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::address::{self, Address, AddressError};
+use super::address::{self, Address, AddressError, Host};
 use super::key::{KeyFile, absolute};
-use super::scalars::{UnknownProtocol, foreign_option, protocol};
+use super::scalars::{UnknownProtocol, did_you_mean, foreign_option, names, protocol};
 use super::target::{Defaults, Target, TooManyInFlight, in_flight};
-use crate::wire::{FiledKey, OptionSource};
+use crate::wire::{FiledKey, OptionSource, Protocol};
 
 /// Why a text does not describe a target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +15,12 @@ pub enum TargetError {
     /// The part before `://` is not the name of a protocol.
     #[error(transparent)]
     Protocol(#[from] UnknownProtocol),
+    /// A URL of something else: the part before `://` does not even resemble a protocol.
+    #[error(
+        "{0:?} is a URL: write HOST:PORT or PROTOCOL://HOST:PORT (known protocols: {known})",
+        known = names().join(", ")
+    )]
+    Url(String),
     /// The rest is not an address.
     #[error(transparent)]
     Address(#[from] AddressError),
@@ -25,6 +31,30 @@ pub enum TargetError {
     /// The timeout of the defaults is too long for the protocol.
     #[error(transparent)]
     InFlight(#[from] TooManyInFlight),
+}
+
+/// `[PROTOCOL://]HOST[:PORT]`, where heartbeats go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    pub(super) protocol: Option<Protocol>,
+    pub(super) host: Host,
+    pub(super) port: Option<u16>,
+}
+
+/// Reads `[PROTOCOL://]HOST[:PORT]`.
+pub(super) fn endpoint(text: &str) -> Result<Endpoint, TargetError> {
+    let (protocol, address) = match text.split_once("://") {
+        None => (None, text),
+        Some((name, address)) => match protocol(name) {
+            Ok(protocol) => (Some(protocol), address),
+            Err(_) if did_you_mean(name, &names()).is_empty() => {
+                return Err(TargetError::Url(text.to_owned()));
+            }
+            Err(unknown) => return Err(unknown.into()),
+        },
+    };
+    let (host, port) = address::parse(address)?;
+    Ok(Endpoint { protocol, host, port })
 }
 
 /// Reads a target of the command line, `[PROTOCOL://]HOST[:PORT]`.
@@ -47,11 +77,8 @@ pub fn parse_target_with(
     options: &[(&str, &str)],
     defaults: &Defaults,
 ) -> Result<Target, TargetError> {
-    let (protocol, address) = match text.split_once("://") {
-        Some((name, address)) => (protocol(name)?, address),
-        None => (defaults.protocol, text),
-    };
-    let (host, port) = address::parse(address)?;
+    let Endpoint { protocol, host, port } = endpoint(text)?;
+    let protocol = protocol.unwrap_or(defaults.protocol);
     let address = Address { host, port: port.unwrap_or(defaults.port_of(protocol)) };
     if let Some((key, _)) = options.iter().find(|(key, _)| !protocol.keys().contains(key)) {
         return Err(TargetError::Option(foreign_option(key, protocol)));
@@ -130,9 +157,17 @@ mod tests {
             error("stmp://a"),
             r#"unknown protocol "stmp", did you mean stamp? (known: heartbeat, ping, stamp, dns)"#
         );
+        for url in ["http://a/", "https://a:443", "udp://a:862", "://a", "é://a"] {
+            let known = "(known protocols: heartbeat, ping, stamp, dns)";
+            assert_eq!(
+                error(url),
+                format!("{url:?} is a URL: write HOST:PORT or PROTOCOL://HOST:PORT {known}")
+            );
+        }
+        assert_eq!(error("stamp://a:862/"), "invalid port \"862/\": must be from 1 to 65535");
         assert_eq!(
-            error("http://a"),
-            r#"unknown protocol "http" (known: heartbeat, ping, stamp, dns)"#
+            error("stamp://a/"),
+            "invalid character '/' in a host name: write HOST or HOST:PORT, without a path"
         );
         assert_eq!(error("stamp://"), r#"no host in """#);
     }

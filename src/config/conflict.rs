@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::address::Host;
 use super::target::{Config, Target};
-use crate::wire::Prober;
+use crate::wire::{Prober, Protocol};
 
 /// Names that two or more targets have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,12 +18,17 @@ pub struct DuplicateNames(pub Vec<String>);
 
 /// A target whose replies cannot be distinguished from those of another target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot be distinguished from {other:?}: same address, and identical {protocol} replies")]
+#[error(
+    "cannot be distinguished from {other:?}: same address, and identical {} replies: remove one of \
+     the two, or change one of: {}",
+    protocol.name(),
+    [["address", "port"].as_slice(), protocol.keys()].concat().join(", ")
+)]
 pub struct Indistinct {
     /// The name of the other target.
     pub other: String,
     /// The protocol of both.
-    pub protocol: &'static str,
+    pub protocol: Protocol,
 }
 
 /// Why targets cannot be added to a configuration.
@@ -123,7 +128,7 @@ pub(super) fn indistinct<'t>(
         let there = seen.entry(place).or_default();
         match there.iter().find(|(_, other)| other.shares_replies_with(&*prober)) {
             Some((first, _)) => {
-                let protocol = target.protocol.name();
+                let protocol = target.protocol.protocol();
                 problems.push((index, Indistinct { other: first.name.clone(), protocol }));
             }
             None => there.push((target, prober)),

@@ -19,6 +19,7 @@ mod argument;
 mod conflict;
 mod core_schema;
 mod file;
+mod instead;
 mod key;
 mod node;
 mod place;
@@ -27,6 +28,7 @@ mod print;
 mod problem;
 mod scalars;
 mod schema;
+mod syntax;
 mod target;
 mod values;
 
@@ -36,6 +38,7 @@ pub use address::{Address, AddressError, Host};
 pub use argument::{TargetError, parse_target, parse_target_with};
 pub use conflict::{ConflictError, DuplicateNames, Indistinct, unique_names};
 pub use key::{KeyFile, KeyFileError};
+pub use place::LineColumn;
 pub use prefix::{Prefix, PrefixMap};
 pub use problem::{Problem, Problems};
 pub(crate) use scalars::format_duration;
@@ -52,7 +55,7 @@ use problem::Finding;
 /// Reads the file at `path` and checks it as [`parse`] does.
 ///
 /// # Errors
-/// The problems of the file. A file that cannot be read has one problem, at line 1.
+/// The problems of the file. A file that cannot be read has one problem, without a place.
 pub fn load(path: &Path) -> Result<Config, Problems> {
     let file = path.display().to_string();
     let octets = file::read(path).map_err(|error| Problems::of_file(&file, error.to_string()))?;

@@ -14,6 +14,7 @@ use granit_parser::{ErrorKind, Event, Marker, Options, Parser, ScalarStyle, Scan
 use super::core_schema::{self, Plain};
 use super::place::At;
 use super::problem::Finding;
+use super::syntax;
 
 /// How deep lists and mappings may be nested. A configuration needs four levels.
 const MAX_DEPTH: usize = 32;
@@ -89,22 +90,8 @@ fn invalid(text: &str, error: &ScanError) -> Finding {
     if *kind == ErrorKind::RecursionLimitExceeded {
         return too_deep(at);
     }
-    let is_tab = matches!(
-        kind,
-        ErrorKind::TabNotAllowed
-            | ErrorKind::TabInBlockIndentation
-            | ErrorKind::TabInIndentation
-            | ErrorKind::TabAtBlockScalarStart
-            | ErrorKind::TabInPlainScalar
-    );
-    if is_tab {
-        return Finding::of_file(at, "invalid YAML: tab in indentation, use spaces");
-    }
-    if *kind == ErrorKind::SimpleKeyExpected {
-        let message = "invalid YAML: must be \"key: value\", with a space after the colon";
-        return Finding::of_file(at, message);
-    }
-    Finding::of_file(at, format_args!("invalid YAML: {kind}"))
+    let (octets, message) = syntax::explained(text, at.within(text), kind);
+    Finding::of_file(At::new(octets), message)
 }
 
 fn too_deep(at: At) -> Finding {

@@ -14,7 +14,7 @@ impl At {
     }
 
     /// The last place in `text`, at or before this one, that is not inside a character.
-    fn within(self, text: &str) -> usize {
+    pub(super) fn within(self, text: &str) -> usize {
         let mut octets = text.len().min(self.0 as usize);
         while !text.is_char_boundary(octets) {
             octets -= 1;
@@ -105,9 +105,11 @@ pub(super) struct Places {
 
 /// A line and a column as editors count them: from 1, lines by `\n`, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct LineColumn {
-    pub(super) line: usize,
-    pub(super) column: usize,
+pub struct LineColumn {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
 }
 
 impl Places {

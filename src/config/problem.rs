@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use super::place::{At, Path, Places};
+use super::place::{At, LineColumn, Path, Places};
 
 /// How many problems of a file are reported. The rest are only counted.
 pub(super) const MAX_PROBLEMS: usize = 100;
@@ -14,16 +14,14 @@ const MAX_LENGTH: usize = 400;
 
 /// A problem of a configuration file.
 ///
-/// Displayed as `FILE:LINE:COLUMN: path: message`.
+/// Displayed as `FILE:LINE:COLUMN: path: message`, or `FILE: message` without a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The path of the file, as it was given.
     pub file: Arc<str>,
-    /// The line, from 1.
-    pub line: usize,
-    /// The column in characters, from 1. Line and column are those of the last step of the path:
-    /// the key of an entry, or an item of a list.
-    pub column: usize,
+    /// The place of the last step of the path: the key of an entry, or an item of a list. `None` if
+    /// the file cannot be read.
+    pub place: Option<LineColumn>,
     /// The path of the value, such as `targets[1].labels.site`; `file` for the whole file.
     pub path: String,
     /// What is wrong, in lower case and without a full stop.
@@ -112,7 +110,8 @@ impl From<Finding> for Findings {
 impl Problems {
     /// The one problem of a file whose text could not be read.
     pub(super) fn of_file(file: &str, message: String) -> Self {
-        Self::locate(file, "", Finding::of_file(At::default(), message).into())
+        let (file, path) = (file.into(), "file".to_owned());
+        Self { first: vec![Problem { file, place: None, path, message }], more: 0 }
     }
 
     /// Finds the lines and columns of the findings in `text`.
@@ -132,7 +131,7 @@ impl Problems {
                 message = format!("{message} (also at {unit} {number})");
             }
             let file = Arc::clone(&file);
-            Problem { file, line: place.line, column: place.column, path, message }
+            Problem { file, place: Some(place), path, message }
         };
         let first: Vec<_> = kept.into_iter().map(problem).collect();
         Self { more: count - first.len(), first }
@@ -161,8 +160,13 @@ impl<'a> IntoIterator for &'a Problems {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, line, column, path, message } = self;
-        write!(f, "{file}:{line}:{column}: {path}: {message}")
+        let Self { file, place, path, message } = self;
+        match place {
+            Some(LineColumn { line, column }) => {
+                write!(f, "{file}:{line}:{column}: {path}: {message}")
+            }
+            None => write!(f, "{file}: {message}"),
+        }
     }
 }
 
@@ -218,7 +222,8 @@ mod tests {
         }
         assert!(made < 1000, "{made} were made");
         let problems = Problems::locate("a.yml", &text, findings);
-        let columns: Vec<_> = problems.iter().map(|problem| problem.column).collect();
+        let columns: Vec<_> =
+            problems.iter().map(|problem| problem.place.unwrap().column).collect();
         assert_eq!(columns, (1..=MAX_PROBLEMS).collect::<Vec<_>>());
         assert_eq!(problems.count(), 1000);
         let shown = problems.to_string();

@@ -94,7 +94,7 @@ pub(super) fn protocol(name: &str) -> Result<Protocol, UnknownProtocol> {
 }
 
 /// The names of all protocols.
-fn names() -> Vec<&'static str> {
+pub(super) fn names() -> Vec<&'static str> {
     PROTOCOLS.iter().map(|protocol| protocol.name()).collect()
 }
 

@@ -14,7 +14,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::address::Address;
+use super::argument::Endpoint;
 use super::conflict;
+use super::instead;
 use super::key::{KeyFile, absolute};
 use super::node::Node;
 use super::place::{At, Path};
@@ -29,6 +31,17 @@ struct Level {
     /// Where the mapping is, for messages about misplaced keys.
     place: &'static str,
     keys: Vec<&'static str>,
+}
+
+impl Level {
+    /// What to do about a key that is there twice.
+    fn duplicate(key: &str) -> &'static str {
+        match key {
+            "targets" => "put all targets into one list",
+            "address" | "name" => "begin another target with \"- \"",
+            _ => "keep one",
+        }
+    }
 }
 
 static FILE: LazyLock<Level> = LazyLock::new(|| Level {
@@ -130,11 +143,11 @@ impl Checker<'_> {
         let Some(fields) = self.fields(path, node, &DEFAULTS) else {
             return built_in;
         };
-        self.settings(path, &fields, &built_in).or(&built_in)
+        self.settings(path, &fields, &built_in, None).or(&built_in)
     }
 
     fn rtt_buckets(&mut self, path: &Path<'_>, node: &Node<'_>) -> Vec<f64> {
-        let items = self.list(path, node, "seconds");
+        let items = self.list(path, node, "seconds", &[]);
         if items.is_some_and(<[Node<'_>]>::is_empty) {
             self.report(path, || "must not be empty: omit the key for the default buckets");
         }
@@ -162,7 +175,7 @@ impl Checker<'_> {
         node: &Node<'_>,
         defaults: &Defaults,
     ) -> Vec<Arc<Target>> {
-        let items = self.list(path, node, "targets").unwrap_or_default();
+        let items = self.list(path, node, "targets", &TARGET.keys).unwrap_or_default();
         let candidates: Vec<_> =
             enumerate(path, items).map(|(path, node)| self.target(&path, node, defaults)).collect();
         self.check_names(path, items, &candidates);
@@ -174,9 +187,12 @@ impl Checker<'_> {
         let Some(fields) = self.fields(path, node, &TARGET) else {
             return Candidate { name: None, target: None };
         };
-        let settings = self.settings(path, &fields, defaults);
+        let endpoint = self.endpoint(path, &fields);
+        let prefix = endpoint.as_ref().and_then(|endpoint| endpoint.protocol);
+        let settings = self.settings(path, &fields, defaults, prefix);
         let default_port = defaults.port_of(settings.protocol.unwrap_or(defaults.protocol));
-        let address = self.address(path, &fields, settings.port, default_port);
+        let address = endpoint
+            .map(|endpoint| self.address(path, &fields, endpoint, settings.port, default_port));
         let labels = match fields.entry(path, "labels") {
             Some((path, node)) => self.labels(&path, node),
             None => BTreeMap::new(),
@@ -192,7 +208,8 @@ impl Checker<'_> {
         Candidate { name, target }
     }
 
-    /// The protocol of a target with its options. `own` is the protocol that it names.
+    /// The protocol of a target with its options. `own` is the protocol that it names, with the key
+    /// or in the address.
     fn protocol(
         &mut self,
         path: &Path<'_>,
@@ -201,8 +218,10 @@ impl Checker<'_> {
         defaults: &Defaults,
     ) -> ProtocolOptions {
         let protocol = own.unwrap_or(defaults.protocol);
+        let address = fields.entry(path, "address").and_then(|(_, node)| values::text(node).ok());
+        let has_prefix = address.is_some_and(|address| address.contains("://"));
         // The options of an unknown protocol are not known either.
-        if own.is_none() && fields.index("protocol").is_some() {
+        if own.is_none() && (has_prefix || fields.index("protocol").is_some()) {
             return protocol.default_options();
         }
         for &key in OPTIONS.iter().filter(|key| !protocol.keys().contains(key)) {
@@ -224,15 +243,26 @@ impl Checker<'_> {
     }
 
     /// The settings of a target or of `defaults`; `None` where they are missing. `fallback` has the
-    /// missing ones for the check of the timeout.
+    /// missing ones for the check of the timeout; `prefix` is the protocol in the address.
     fn settings(
         &mut self,
         path: &Path<'_>,
         fields: &Fields<'_>,
         fallback: &Defaults,
+        prefix: Option<Protocol>,
     ) -> CommonKeys {
+        let protocol = self.value(path, fields, "protocol", |node| {
+            let own = values::protocol(node)?;
+            match prefix.filter(|prefix| *prefix != own) {
+                None => Ok(own),
+                Some(prefix) => {
+                    let (own, prefix) = (own.name(), prefix.name());
+                    Err(format!("is {own}, but the protocol in the address is {prefix}"))
+                }
+            }
+        });
         let settings = CommonKeys {
-            protocol: self.value(path, fields, "protocol", values::protocol),
+            protocol: protocol.or(prefix.filter(|_| fields.entry(path, "protocol").is_none())),
             port: self.value(path, fields, "port", values::port),
             interval: self
                 .value(path, fields, "interval", values::duration)
@@ -256,7 +286,7 @@ impl Checker<'_> {
         settings: &CommonKeys,
         fallback: &Defaults,
     ) {
-        let [interval, timeout, protocol] =
+        let [interval, timeout, mut protocol] =
             ["interval", "timeout", "protocol"].map(|key| fields.entry(path, key));
         let wrong = (interval.is_some() && settings.interval.is_none())
             || (timeout.is_some() && settings.timeout.is_none())
@@ -264,6 +294,9 @@ impl Checker<'_> {
         let check = |Defaults { protocol, interval, timeout, .. }: Defaults| {
             in_flight(protocol, interval, timeout)
         };
+        if protocol.is_none() && settings.protocol.is_some() {
+            protocol = fields.entry(path, "address");
+        }
         // A protocol alone is wrong only if it is what makes the difference.
         let protocol = protocol.filter(|_| check(*fallback).is_ok());
         let Some((path, _)) = timeout.or(interval).or(protocol).filter(|_| !wrong) else {
@@ -274,26 +307,30 @@ impl Checker<'_> {
         }
     }
 
+    /// The value of the key `address`.
+    fn endpoint(&mut self, path: &Path<'_>, fields: &Fields<'_>) -> Option<Endpoint> {
+        if fields.index("address").is_none() {
+            self.report(path, || "has no address");
+        }
+        self.value(path, fields, "address", values::endpoint)
+    }
+
     /// The address of a target. `own` is the value of its key `port`. If neither that key nor the
-    /// address gives a port, `default` is used.
+    /// endpoint gives a port, `default` is used.
     fn address(
         &mut self,
         path: &Path<'_>,
         fields: &Fields<'_>,
+        Endpoint { host, port: written, .. }: Endpoint,
         own: Option<u16>,
         default: u16,
-    ) -> Option<Address> {
-        if fields.index("address").is_none() {
-            self.report(path, || "has no address");
-            return None;
-        }
-        let (host, written) = self.value(path, fields, "address", values::address)?;
+    ) -> Address {
         if let Some(((path, _), (own, written))) = fields.entry(path, "port").zip(own.zip(written))
             && own != written
         {
             self.report(&path, || format!("is {own}, but the port in the address is {written}"));
         }
-        Some(Address { host, port: written.or(own).unwrap_or(default) })
+        Address { host, port: written.or(own).unwrap_or(default) }
     }
 
     /// The name of a target: the value of `name`, or the address as written.
@@ -310,7 +347,9 @@ impl Checker<'_> {
     fn labels(&mut self, path: &Path<'_>, node: &Node<'_>) -> BTreeMap<String, String> {
         let mut labels = BTreeMap::new();
         let mut seen = HashMap::new();
-        let entries = self.entries(path, node, || values::mismatch("a mapping of labels", node));
+        let entries = self.entries(path, node, || {
+            values::mismatch("a mapping of labels, such as {site: fra}", node)
+        });
         for (key, value) in entries.unwrap_or_default() {
             let word = key.word();
             let path = path.entry(&word, key.at);
@@ -388,16 +427,18 @@ impl Checker<'_> {
         read(node).map_err(|message| self.report(&path, || message)).ok()
     }
 
-    /// The items of a list. Null is an empty list.
+    /// The items of a list. Null is an empty list. `keys` are those of items that are mappings.
     fn list<'n>(
         &mut self,
         path: &Path<'_>,
         node: &'n Node<'n>,
         of: &str,
+        keys: &[&str],
     ) -> Option<&'n [Node<'n>]> {
         let items = node.items();
         if items.is_none() {
-            self.report(path, || values::mismatch(&format!("a list of {of}"), node));
+            let mismatch = || values::mismatch(&format!("a list of {of}"), node);
+            self.report(path, || mismatch() + &instead::of_list(node, keys));
         }
         items
     }
@@ -423,10 +464,8 @@ impl Checker<'_> {
         node: &'n Node<'n>,
         level: &'static Level,
     ) -> Option<Fields<'n>> {
-        let message = || {
-            let mismatch = values::mismatch("a mapping", node);
-            format!("{mismatch} (keys: {})", level.keys.join(", "))
-        };
+        let message =
+            || values::mismatch("a mapping", node) + &instead::of_mapping(node, &level.keys);
         let entries = self.entries(path, node, message)?;
         let mut found = vec![None; level.keys.len()];
         for (index, (key, _)) in entries.iter().enumerate() {
@@ -439,7 +478,8 @@ impl Checker<'_> {
             match found[known] {
                 None => found[known] = Some(index),
                 Some(first) => {
-                    self.duplicate(&place, entries[first].0.at, || "duplicate key".to_owned());
+                    let message = || format!("duplicate key: {}", Level::duplicate(&word));
+                    self.duplicate(&place, entries[first].0.at, message);
                 }
             }
         }
@@ -537,6 +577,9 @@ fn enumerate<'p, 'n>(
 }
 
 fn unknown_key(word: &str, level: &Level) -> String {
+    if let Some(hint) = instead::of_key(word, &TARGET.keys) {
+        return format!("unknown key: {hint}");
+    }
     if word == "<<" {
         return "merge keys are not supported: put shared settings under defaults".to_owned();
     }

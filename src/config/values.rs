@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use super::address::{self, Host};
+use super::argument::{self, Endpoint};
 use super::node::{Node, Value};
 use super::scalars::{self, LabelName, ScalarError};
 use super::target::MAX_RECORDER;
@@ -64,9 +64,14 @@ pub(super) fn name(node: &Node<'_>) -> Read<String> {
     }
 }
 
-/// `HOST` or `HOST:PORT`.
-pub(super) fn address(node: &Node<'_>) -> Read<(Host, Option<u16>)> {
-    parsed(address::parse(text(node)?))
+/// `[PROTOCOL://]HOST[:PORT]`.
+pub(super) fn endpoint(node: &Node<'_>) -> Read<Endpoint> {
+    if let Value::List(_) = node.value {
+        let message =
+            "must be text, not a list: put an IPv6 address in quotes, as in \"[::1]:862\"";
+        return Err(message.to_owned());
+    }
+    parsed(argument::endpoint(text(node)?))
 }
 
 /// The name of a protocol.
@@ -108,7 +113,10 @@ pub(super) fn recorder(node: &Node<'_>) -> Read<u32> {
 /// A whole number that fits `T` and is not zero.
 fn whole<T: TryFrom<i64> + Default + PartialEq>(node: &Node<'_>, expected: &str) -> Read<T> {
     if !node.is_number() {
-        return Err(mismatch(expected, node));
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+        let quoted = matches!(&node.value, Value::Text(text) if digits(text));
+        let hint = if quoted { ": remove the quotes" } else { "" };
+        return Err(mismatch(expected, node) + hint);
     }
     let number =
         if let Value::Integer(number) = node.value { T::try_from(number).ok() } else { None };

@@ -23,7 +23,11 @@ fn invalid_arguments_exit_with_2_before_a_socket_is_opened() {
         (vec!["run", &taken, "a", "a"], "duplicate target names: a"),
         (
             vec!["run", &taken, "udp://a"],
-            "target \"udp://a\": unknown protocol \"udp\" (known: heartbeat, ping, stamp, dns)",
+            "target \"udp://a\": \"udp://a\" is a URL: write HOST:PORT or PROTOCOL://HOST:PORT (known protocols: heartbeat, ping, stamp, dns)",
+        ),
+        (
+            vec!["run", &taken, "probe.yml"],
+            "target \"probe.yml\": is a file: pass it as --config.file=probe.yml",
         ),
         (
             vec!["run", &taken, "a", "--web.enable-lifecycle"],
@@ -39,7 +43,7 @@ fn invalid_arguments_exit_with_2_before_a_socket_is_opened() {
         ),
         (
             vec!["run", "--config.file=/nowhere.yml"],
-            "/nowhere.yml:1:1: file: cannot be read: No such file or directory (os error 2)",
+            "/nowhere.yml: cannot be read: No such file or directory (os error 2)",
         ),
         (
             vec!["run", "--workers=0", "a"],

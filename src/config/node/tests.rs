@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::super::place::LineColumn;
 use super::super::problem::Problems;
 use super::*;
 
@@ -31,7 +32,8 @@ fn tree(text: &str) -> String {
 fn fault(text: &str) -> String {
     let problems = Problems::locate("", text, read(text).unwrap_err().into());
     let problem = problems.iter().next().unwrap();
-    format!("{}:{}: {}", problem.line, problem.column, problem.message)
+    let LineColumn { line, column } = problem.place.unwrap();
+    format!("{line}:{column}: {}", problem.message)
 }
 
 #[test]
@@ -136,8 +138,9 @@ fn depth_is_bounded_in_every_style() {
 fn read_of(text: &str) -> usize {
     let problems = Problems::locate("", text, read(text).unwrap_err().into());
     let problem = problems.iter().next().unwrap();
-    let lines: usize = text.split_inclusive('\n').take(problem.line - 1).map(str::len).sum();
-    lines + problem.column
+    let LineColumn { line, column } = problem.place.unwrap();
+    let lines: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
+    lines + column
 }
 
 #[test]

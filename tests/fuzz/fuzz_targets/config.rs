@@ -25,7 +25,7 @@ fuzz_target!(|octets: &[u8]| {
         Err(problems) => {
             let lines = text.split('\n').count();
             assert!((1..=100).contains(&problems.iter().count()));
-            assert!(problems.iter().all(|problem| (1..=lines).contains(&problem.line)));
+            assert!(problems.iter().all(|problem| problem.place.is_some_and(|place| (1..=lines).contains(&place.line))));
             assert!(problems.iter().all(|problem| problem.message.chars().count() < 500));
         }
     }
