@@ -4,71 +4,74 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
+use clap::ArgGroup;
+
 use crate::config::{BitRate, Ratio, ScalarError, Span};
 use crate::impair::{Bandwidth, Burst, LinkSettings, LossyWay, Outage, Shape};
 
 /// The responder's impairments, as flags.
 #[derive(Debug, Clone, PartialEq, Default, clap::Args)]
 #[command(next_help_heading = "Impairments (off by default; a ratio is 30% or 0.3)")]
+#[command(group = ArgGroup::new("losses").args(["loss", "burst_loss", "outage"]).multiple(true))]
 pub(super) struct ImpairmentArgs {
     /// Ratio of packets that are lost, each independently
-    #[arg(long, value_name = "RATIO")]
+    #[arg(long, value_name = "RATIO", allow_hyphen_values = true)]
     loss: Option<Ratio>,
 
     /// Loss in bursts (Gilbert-Elliott): before each packet, a good link turns bad with probability
     /// P, a bad link turns good with probability R; a bad link loses everything
-    #[arg(long, value_name = "P,R")]
+    #[arg(long, value_name = "P,R", allow_hyphen_values = true)]
     burst_loss: Option<BurstArg>,
 
     /// Direction in which --loss, --burst-loss and --outage drop packets: in (requests), out
     /// (replies) or both (independently) [default: in]
-    #[arg(long, value_name = "in|out|both")]
+    #[arg(long, value_name = "in|out|both", requires = "losses", allow_hyphen_values = true)]
     direction: Option<DirectionArg>,
 
     /// Delay of every reply
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     delay: Option<Span>,
 
     /// Additional random delay of every reply, half of DURATION on average
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     jitter: Option<Span>,
 
     /// Distribution of the jitter: uniform, normal (most replies close to the average) or pareto (a
     /// few replies far above --jitter) [default: uniform]
-    #[arg(long, value_name = "SHAPE")]
+    #[arg(long, value_name = "SHAPE", requires = "jitter", allow_hyphen_values = true)]
     jitter_shape: Option<ShapeArg>,
 
     /// Limit of the replies' bit rate, such as 64kbit per second, including IP and UDP headers; a
     /// reply that would wait longer than QUEUE is dropped [default QUEUE: 100ms]
-    #[arg(long, value_name = "RATE[,QUEUE]")]
+    #[arg(long, value_name = "RATE[,QUEUE]", allow_hyphen_values = true)]
     bandwidth: Option<BandwidthArg>,
 
     /// Ratio of replies that are sent twice
-    #[arg(long, value_name = "RATIO")]
+    #[arg(long, value_name = "RATIO", allow_hyphen_values = true)]
     duplicate: Option<Ratio>,
 
     /// Ratio of replies that are delayed by HOLD, so that later replies overtake them
     /// [default HOLD: 1.1s]
-    #[arg(long, value_name = "RATIO[,HOLD]")]
+    #[arg(long, value_name = "RATIO[,HOLD]", allow_hyphen_values = true)]
     reorder: Option<ReorderArg>,
 
     /// Send a reordered reply once N later replies to the same client have overtaken it, or after
     /// the HOLD of --reorder at the latest
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "reorder", allow_hyphen_values = true)]
     reorder_extent: Option<ExtentArg>,
 
     /// Ratio of replies in which one bit is flipped
-    #[arg(long, value_name = "RATIO")]
+    #[arg(long, value_name = "RATIO", allow_hyphen_values = true)]
     corrupt: Option<Ratio>,
 
     /// Periodic outage: no answers during the last part of each period, such as
     /// every=60s,for=20s
-    #[arg(long, value_name = "every=PERIOD,for=DURATION")]
+    #[arg(long, value_name = "every=PERIOD,for=DURATION", allow_hyphen_values = true)]
     outage: Option<OutageArg>,
 
     /// Start value of all random decisions: the same seed gives the same impairments [default:
     /// random, and logged]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) seed: Option<SeedArg>,
 }
 
@@ -160,6 +163,21 @@ impl ImpairmentArgs {
             }),
             seed: self.seed.map_or(seed, |SeedArg(seed)| seed),
         }
+    }
+}
+
+impl ImpairmentArgs {
+    /// A setting that has no effect without others, and these others. The command line refuses it
+    /// before (`requires`).
+    pub(super) fn without_effect(&self) -> Option<(&'static str, &'static str)> {
+        let losses = self.loss.is_some() || self.burst_loss.is_some() || self.outage.is_some();
+        [
+            ("direction", self.direction.is_some() && !losses, "loss, burst_loss or outage"),
+            ("jitter_shape", self.jitter_shape.is_some() && self.jitter.is_none(), "jitter"),
+            ("reorder_extent", self.reorder_extent.is_some() && self.reorder.is_none(), "reorder"),
+        ]
+        .into_iter()
+        .find_map(|(key, alone, needed)| alone.then_some((key, needed)))
     }
 }
 
@@ -414,10 +432,28 @@ mod tests {
     }
 
     #[test]
+    fn a_direction_needs_any_of_the_losses() {
+        for losses in ["--loss 1%", "--burst-loss 1%,25%", "--outage every=60s,for=20s"] {
+            assert_eq!(
+                parse(&format!("--direction out {losses}")).unwrap().direction,
+                LossyWay::Out
+            );
+        }
+        assert!(parse("--loss 1% --burst-loss 1%,25% --outage every=60s,for=20s").is_ok());
+    }
+
+    #[test]
     fn invalid_values_are_explained() {
         for (arguments, message) in [
             ("--loss 130%", "must be from 0% to 100%"),
-            ("--loss -1", "unexpected argument"),
+            ("--loss 30", "did you mean 30%?"),
+            ("--loss -1", "must be from 0% to 100%"),
+            ("--delay -1s", "must be more than zero"),
+            ("--delay --loss", "must be a duration"),
+            ("--direction out", "--loss <RATIO>|--burst-loss <P,R>|--outage"),
+            ("--direction out --delay 1s", "--loss <RATIO>|--burst-loss <P,R>|--outage"),
+            ("--jitter-shape normal", "--jitter <DURATION>"),
+            ("--reorder-extent 3", "--reorder <RATIO[,HOLD]>"),
             ("--burst-loss 1%", "must be two ratios"),
             ("--burst-loss 1%,x", "R must be from 0% to 100%"),
             ("--delay 20", "needs a unit"),

@@ -12,7 +12,7 @@ use crate::session::odds;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Ratio of heartbeats that are lost at random, such as 30% or 0.3.
-    #[arg(long, value_name = "RATIO")]
+    #[arg(long, value_name = "RATIO", allow_hyphen_values = true)]
     loss: Ratio,
 
     /// Consecutive misses after which a target is down; several values are compared.
@@ -21,6 +21,7 @@ pub struct Args {
         value_name = "K,...",
         value_delimiter = ',',
         default_value = "3",
+        allow_negative_numbers = true,
         value_parser = super::whole(1..=100_u32)
     )]
     misses: Vec<u32>,
@@ -32,12 +33,13 @@ pub struct Args {
         value_name = "N,...",
         value_delimiter = ',',
         default_value = "10,100,1000",
+        allow_negative_numbers = true,
         value_parser = super::whole(1..=1_000_000_000_u64)
     )]
     within: Vec<u64>,
 
     /// Time from one heartbeat to the next.
-    #[arg(short, long, value_name = "DURATION", default_value = "1s")]
+    #[arg(short, long, value_name = "DURATION", default_value = "1s", allow_hyphen_values = true)]
     interval: Interval,
 }
 

@@ -26,13 +26,25 @@ pub struct Args {
     target: String,
     /// Number of heartbeats to send
     #[arg(short = 'c', long, value_name = "N", default_value_t = 10,
-        value_parser = super::whole(1..=u64::MAX))]
+        allow_negative_numbers = true, value_parser = super::whole(1..=u64::MAX))]
     count: u64,
     /// Time from one heartbeat to the next
-    #[arg(short = 'i', long, value_name = "DURATION", default_value = "1s")]
+    #[arg(
+        short = 'i',
+        long,
+        value_name = "DURATION",
+        default_value = "1s",
+        allow_hyphen_values = true
+    )]
     interval: Interval,
     /// Time to wait for an answer; may exceed the interval
-    #[arg(short = 'W', long, value_name = "DURATION", default_value = "1s")]
+    #[arg(
+        short = 'W',
+        long,
+        value_name = "DURATION",
+        default_value = "1s",
+        allow_hyphen_values = true
+    )]
     timeout: Span,
     /// File with the hexadecimal key that authenticates STAMP packets
     #[arg(long, value_name = "FILE")]
@@ -41,7 +53,8 @@ pub struct Args {
     #[arg(long)]
     until_down: bool,
     /// Consecutive misses after which the target is down
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = super::whole(1..=u32::MAX))]
+    #[arg(long, value_name = "N", default_value_t = 3,
+        allow_negative_numbers = true, value_parser = super::whole(1..=u32::MAX))]
     misses: u32,
     /// Print one JSON object instead of lines
     #[arg(long)]

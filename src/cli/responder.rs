@@ -43,7 +43,7 @@ pub struct Args {
     /// Requests answered per second and source (IPv4 address or IPv6 /64); the burst has the same
     /// size; 0 disables the limit
     #[arg(long, value_name = "N", default_value_t = 1000,
-        value_parser = super::whole(0..=1_000_000_u32))]
+        allow_negative_numbers = true, value_parser = super::whole(0..=1_000_000_u32))]
     rate_limit: u32,
 
     /// Answer only this network, such as 192.0.2.0/24; repeatable
@@ -56,7 +56,7 @@ pub struct Args {
 
     /// Maximum number of concurrent HTTP requests; others wait
     #[arg(long = "web.max-requests", value_name = "N", default_value_t = DEFAULT_MAX_REQUESTS,
-        value_parser = max_requests)]
+        allow_negative_numbers = true, value_parser = max_requests)]
     max_requests: usize,
 
     /// Repeat the sequence number of each STAMP request in its reply instead of counting the replies
@@ -255,7 +255,9 @@ mod tests {
             ("--listen=255.255.255.255:12000", "is a multicast or broadcast address"),
             ("--web.listen-address=9863", "must be :PORT or HOST:PORT"),
             ("--allow=fra.example", "must be a network, such as 192.0.2.0/24"),
-            ("--rate-limit=-1", "invalid value"),
+            ("--allow=10.0.0.1/8", "has host bits set: did you mean 10.0.0.0/8, or the one"),
+            ("--rate-limit=-1", "must be a whole number from 0 to 1000000"),
+            ("--reorder-extent=3", "--reorder <RATIO[,HOLD]>"),
             ("--rate-limit=1000001", "must be a whole number from 0 to 1000000"),
         ] {
             let error = parse(&[argument]).unwrap_err();

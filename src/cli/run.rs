@@ -33,10 +33,11 @@ pub struct Args {
     listen_address: ListenAddress,
     /// Maximum number of concurrent HTTP requests; others wait
     #[arg(long = "web.max-requests", value_name = "N", default_value_t = DEFAULT_MAX_REQUESTS,
-        value_parser = max_requests)]
+        allow_negative_numbers = true, value_parser = max_requests)]
     max_requests: usize,
     /// Number of threads that probe
-    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN, value_parser = workers)]
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN,
+        allow_negative_numbers = true, value_parser = workers)]
     workers: NonZeroUsize,
 }
 

@@ -122,9 +122,18 @@ fn read(path: &str, value: &Value) -> Result<ImpairmentArgs, String> {
                 return Err(format!("{path}.{key}: must be a string or a number"));
             }
         };
-        args.set(key, &text).map_err(|problem| format!("{path}.{key}: {problem}"))?;
+        let in_json = |problem: String| match problem.rsplit_once("did you mean ") {
+            Some((_, meant)) if value.is_number() => {
+                format!("{problem} (in JSON, \"{}\")", meant.trim_end_matches('?'))
+            }
+            _ => problem,
+        };
+        args.set(key, &text).map_err(|problem| format!("{path}.{key}: {}", in_json(problem)))?;
     }
-    Ok(args)
+    match args.without_effect() {
+        None => Ok(args),
+        Some((key, needed)) => Err(format!("{path}.{key}: has no effect without {needed}")),
+    }
 }
 
 /// A JSON value without duplicate keys. [`Value`] alone would keep the last duplicate without an
@@ -251,7 +260,7 @@ mod tests {
             "delay": "20ms", "jitter": "5ms", "jitter_shape": "pareto", "bandwidth": "64kbit,20ms",
             "duplicate": 0.01, "reorder": "2%,1s", "reorder_extent": 3, "corrupt": "0.1%",
             "outage": "every=1m,for=20s", "seed": 7},
-            "sources": {"192.0.2.7/24": {"loss": 1}, "::1": {}}}"#;
+            "sources": {"192.0.2.0/24": {"loss": 1}, "::1": {}}}"#;
         let stated = Stated::parse(text).unwrap();
         let json = stated.clone().with_seed(9).to_json();
         let again = Stated::parse(&json.to_string()).unwrap();
@@ -303,8 +312,29 @@ mod tests {
             (r#"{"sources": {"fra": {}}}"#, "sources.\"fra\": must be a network"),
             (r#"{"sources": {"::1": {"loss": 2}}}"#, "sources.\"::1\".loss: must be from 0%"),
             (
-                r#"{"sources": {"10.0.0.1/8": {}, "10.0.0.0/8": {}}}"#,
-                "sources.\"10.0.0.1/8\": duplicate network 10.0.0.0/8",
+                r#"{"sources": {"::1": {}, "::1/128": {}}}"#,
+                "sources.\"::1/128\": duplicate network ::1/128",
+            ),
+            (
+                r#"{"sources": {"10.0.0.1/8": {}}}"#,
+                "sources.\"10.0.0.1/8\": has host bits set: did you mean 10.0.0.0/8, or the one",
+            ),
+            (
+                r#"{"all": {"loss": 30}}"#,
+                "all.loss: must be from 0% to 100%, or from 0 to 1, not \"30\": did you mean 30%? \
+                 (in JSON, \"30%\")",
+            ),
+            (
+                r#"{"all": {"direction": "out"}}"#,
+                "all.direction: has no effect without loss, burst",
+            ),
+            (
+                r#"{"sources": {"::1": {"jitter_shape": "normal"}}}"#,
+                "sources.\"::1\".jitter_shape: has no effect without jitter",
+            ),
+            (
+                r#"{"all": {"reorder_extent": 3}}"#,
+                "all.reorder_extent: has no effect without reorder",
             ),
         ] {
             let problem = Stated::parse(text).unwrap_err();

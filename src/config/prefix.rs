@@ -12,8 +12,8 @@ use super::ScalarError;
 
 /// A network: all addresses that begin with the same bits.
 ///
-/// Bits after the prefix are cleared: `192.0.2.7/24` is `192.0.2.0/24`. An address without a length
-/// is a network of one. IPv4-mapped IPv6 networks are IPv4: `::ffff:192.0.2.0/120` is
+/// Bits after the prefix must be zero: `192.0.2.7/24` is an error. An address without a length is a
+/// network of one. IPv4-mapped IPv6 networks are IPv4: `::ffff:192.0.2.0/120` is
 /// `192.0.2.0/24`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix(IpNet);
@@ -24,7 +24,11 @@ impl FromStr for Prefix {
     fn from_str(text: &str) -> Result<Self, ScalarError> {
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         match network {
-            Ok(network) => Ok(Self(canonical(network.trunc()))),
+            Ok(network) if network == network.trunc() => Ok(Self(canonical(network))),
+            Ok(network) => Err(ScalarError::HostBits {
+                network: canonical(network.trunc()).to_string(),
+                address: network.addr().to_canonical().to_string(),
+            }),
             Err(_) => Err(ScalarError::NoPrefix(text.to_owned())),
         }
     }
@@ -125,15 +129,14 @@ mod tests {
     fn networks_and_addresses_are_read_in_canonical_form() {
         for (text, network) in [
             ("192.0.2.0/24", "192.0.2.0/24"),
-            ("192.0.2.7/24", "192.0.2.0/24"),
             ("192.0.2.7", "192.0.2.7/32"),
             ("0.0.0.0/0", "0.0.0.0/0"),
-            ("2001:db8::1/32", "2001:db8::/32"),
+            ("2001:db8::/32", "2001:db8::/32"),
             ("::1", "::1/128"),
             ("::ffff:192.0.2.7", "192.0.2.7/32"),
-            ("::ffff:192.0.2.7/120", "192.0.2.0/24"),
+            ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
             ("::ffff:0:0/96", "0.0.0.0/0"),
-            ("::ffff:0:0/95", "::fffe:0:0/95"),
+            ("::fffe:0:0/95", "::fffe:0:0/95"),
         ] {
             assert_eq!(prefix(text), Ok(network.to_owned()));
         }
@@ -144,6 +147,16 @@ mod tests {
         for text in ["", "192.0.2.0/33", "192.0.2", "fra.example", "192.0.2.0/-1", "::/129", "/8"] {
             let message =
                 format!("must be a network, such as 192.0.2.0/24 or 2001:db8::/32, not {text:?}");
+            assert_eq!(prefix(text), Err(message));
+        }
+        for (text, network, address) in [
+            ("10.0.0.1/8", "10.0.0.0/8", "10.0.0.1"),
+            ("2001:db8::1/32", "2001:db8::/32", "2001:db8::1"),
+            ("::ffff:192.0.2.7/120", "192.0.2.0/24", "192.0.2.7"),
+            ("::ffff:0:0/95", "::fffe:0:0/95", "0.0.0.0"),
+        ] {
+            let message =
+                format!("has host bits set: did you mean {network}, or the one address {address}?");
             assert_eq!(prefix(text), Err(message));
         }
     }

@@ -67,14 +67,25 @@ pub enum ScalarError {
     #[error("must be at most 24h, not {0:?}")]
     TooLong(String),
     /// Not a ratio.
-    #[error("must be from 0% to 100%, or from 0 to 1, not {0:?}")]
-    NoRatio(String),
+    #[error("must be from 0% to 100%, or from 0 to 1, not {text:?}{hint}", hint = ratio_hint(text))]
+    NoRatio {
+        /// The text.
+        text: String,
+    },
     /// Not a bit rate.
     #[error("must be from 1bit to 1000Gbit per second, such as 64kbit or 1.5Mbit, not {0:?}")]
     NoBitRate(String),
     /// Not a network.
     #[error("must be a network, such as 192.0.2.0/24 or 2001:db8::/32, not {0:?}")]
     NoPrefix(String),
+    /// A network with bits after its prefix.
+    #[error("has host bits set: did you mean {network}, or the one address {address}?")]
+    HostBits {
+        /// The network without these bits.
+        network: String,
+        /// The address as written.
+        address: String,
+    },
     /// Not a label name.
     #[error(
         "invalid label name {0:?}: must be letters, digits and underscores, and not begin with a digit"
@@ -193,6 +204,12 @@ fn parse_duration(text: &str) -> Result<Duration, ScalarError> {
     const MAX_LENGTH: usize = 64;
 
     let unfit = || ScalarError::NoDuration(text.to_owned());
+    if let Some(positive) = text.strip_prefix('-')
+        && !positive.starts_with('-')
+        && positive.parse::<Span>().is_ok()
+    {
+        return Err(ScalarError::Zero);
+    }
     if let Ok(number) = text.parse::<f64>() {
         return Err(match number {
             0.0 => ScalarError::Zero,
@@ -226,9 +243,18 @@ impl FromStr for Ratio {
         match number.parse::<f64>() {
             // Adding zero turns −0 into 0.
             Ok(value) if (0.0..=whole).contains(&value) => Ok(Self(value / whole + 0.0)),
-            _ => Err(ScalarError::NoRatio(text.to_owned())),
+            _ => Err(ScalarError::NoRatio { text: text.to_owned() }),
         }
     }
+}
+
+/// `: did you mean RATIO?` if the text is a ratio without its percent sign, or with a decimal comma;
+/// otherwise nothing.
+fn ratio_hint(text: &str) -> String {
+    let with_point = text.replacen(',', ".", 1);
+    let percent = format!("{with_point}%");
+    let meant = [with_point, percent].into_iter().find(|meant| meant.parse::<Ratio>().is_ok());
+    meant.map_or_else(String::new, |meant| format!(": did you mean {meant}?"))
 }
 
 /// Shows a ratio in percent if that reads back as the same value, otherwise as a number.
@@ -398,7 +424,8 @@ mod tests {
         assert_eq!(span("0"), Err("must be more than zero".to_owned()));
         assert_eq!(span("0s"), Err("must be more than zero".to_owned()));
         assert_eq!(span("24h1ns"), Err("must be at most 24h, not \"24h1ns\"".to_owned()));
-        for text in ["", " ", "s", "1 parsec", "-1", "-1s", "1s,", "12345678901s", "inf", "NaN"] {
+        assert_eq!(span("-1s"), Err("must be more than zero".to_owned()));
+        for text in ["", " ", "s", "1 parsec", "-1", "--1s", "1s,", "12345678901s", "inf", "NaN"] {
             assert_eq!(span(text), invalid(text), "{text:?}");
         }
         let text = format!("{}s1000ms", u64::MAX);
@@ -428,8 +455,16 @@ mod tests {
         assert_eq!(ratio("1"), Ok(1.0));
         assert_eq!(ratio("100%"), Ok(1.0));
         assert!(ratio("-0").is_ok_and(f64::is_sign_positive));
-        for text in ["", "%", "30", "1.1", "101%", "-1%", "nan", "NaN%", "inf", "0,3", "30%%"] {
+        for text in ["", "%", "101", "101%", "-1%", "nan", "NaN%", "inf", "0,3,1", "30%%"] {
             let message = format!("must be from 0% to 100%, or from 0 to 1, not {text:?}");
+            assert_eq!(ratio(text), Err(message), "{text:?}");
+        }
+        for (text, meant) in
+            [("30", "30%"), ("1.1", "1.1%"), ("100", "100%"), ("0,3", "0.3"), ("2,5%", "2.5%")]
+        {
+            let message = format!(
+                "must be from 0% to 100%, or from 0 to 1, not {text:?}: did you mean {meant}?"
+            );
             assert_eq!(ratio(text), Err(message), "{text:?}");
         }
     }

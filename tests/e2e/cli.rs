@@ -77,7 +77,14 @@ fn invalid_arguments_exit_with_2_before_a_socket_is_opened() {
             vec!["ping", "a", "-i", "1ms", "-W", "100s"],
             "a timeout of 1m40s at an interval of 1ms keeps 100000 heartbeats in flight: the limit is 65536",
         ),
-        (vec!["ping", "a", "--misses", "-1"], "unexpected argument '-1' found"),
+        (
+            vec!["ping", "a", "--misses", "-1"],
+            "invalid value '-1' for '--misses <N>': must be a whole number from 1 to 4294967295",
+        ),
+        (
+            vec!["ping", "a", "-i", "-1s"],
+            "invalid value '-1s' for '--interval <DURATION>': must be more than zero",
+        ),
         (
             vec!["ping", UNRESOLVABLE],
             "cannot resolve fe80::1%nowhere: check the spelling and DNS with `getent hosts fe80::1%nowhere`",
@@ -85,7 +92,7 @@ fn invalid_arguments_exit_with_2_before_a_socket_is_opened() {
         (vec!["odds"], "the following required arguments were not provided:"),
         (
             vec!["odds", "--loss=30"],
-            "invalid value '30' for '--loss <RATIO>': must be from 0% to 100%, or from 0 to 1, not \"30\"",
+            "invalid value '30' for '--loss <RATIO>': must be from 0% to 100%, or from 0 to 1, not \"30\": did you mean 30%?",
         ),
         (
             vec!["odds", "--loss=0.3", "--misses=0"],
