@@ -8,6 +8,7 @@ pub mod demo;
 mod exporter;
 mod impairment_args;
 pub mod impairments;
+mod listening;
 pub mod logging;
 mod memory;
 pub mod odds;

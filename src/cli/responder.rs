@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::impairment_args::ImpairmentArgs;
 use super::impairments;
+use super::listening;
 use super::logging::LogArgs;
 use super::signal::Signals;
 use super::stated::{Control, Stated};
@@ -135,7 +136,11 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     };
     let metrics = ResponderMetrics::new();
     let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let mut responder = Responder::bind(&args.listen, &terms, threads, &metrics)?;
+    let bound = Responder::bind(&args.listen, &terms, threads, &metrics);
+    let mut responder = bound.map_err(|error| {
+        let (kind, port) = (listening::kind(&error), error.address().port());
+        listening::explained(error, kind, port, "--listen")
+    })?;
     if args.stateless {
         responder = responder.stateless();
     }
@@ -181,12 +186,19 @@ fn key_file(path: &str) -> Result<KeyFile, KeyFileError> {
 
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = text.parse().map_err(|_| {
-        let zone = if text.contains('%') {
-            "; a zone must be the number of an interface, as in [fe80::1%2]:12000"
-        } else {
-            ""
+        let digits = !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
+        let hint = match text {
+            _ if text.contains("://") => "; a URL is not an address",
+            _ if text.contains('%') => {
+                "; a zone must be the number of an interface, as in [fe80::1%2]:12000"
+            }
+            _ if text.starts_with(':') || digits => "; for all addresses, write 0.0.0.0 or [::]",
+            _ if text.contains(|c: char| c.is_ascii_alphabetic()) && !text.contains('[') => {
+                "; a name is not an address"
+            }
+            _ => "",
         };
-        format!("must be ADDR:PORT, such as 192.0.2.1:12000 or [::1]:12000{zone}")
+        format!("must be ADDR:PORT, such as 192.0.2.1:12000 or [::1]:12000{hint}")
     })?;
     let ip = address.ip().to_canonical();
     if ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
@@ -248,12 +260,15 @@ mod tests {
     fn invalid_arguments_are_explained() {
         for (argument, message) in [
             ("--listen=12000", "must be ADDR:PORT"),
-            ("--listen=localhost:12000", "must be ADDR:PORT"),
+            ("--listen=12000", "; for all addresses, write 0.0.0.0 or [::]"),
+            ("--listen=:12000", "; for all addresses, write 0.0.0.0 or [::]"),
+            ("--listen=localhost:12000", "; a name is not an address"),
+            ("--listen=udp://0.0.0.0:12000", "; a URL is not an address"),
             ("--listen=[fe80::1%eth0]:1", "a zone must be the number of an interface"),
             ("--listen=224.0.0.1:12000", "is a multicast or broadcast address"),
             ("--listen=[ff02::1%1]:12000", "is a multicast or broadcast address"),
             ("--listen=255.255.255.255:12000", "is a multicast or broadcast address"),
-            ("--web.listen-address=9863", "must be :PORT or HOST:PORT"),
+            ("--web.listen-address=9863", "did you mean :9863?"),
             ("--allow=fra.example", "must be a network, such as 192.0.2.0/24"),
             ("--allow=10.0.0.1/8", "has host bits set: did you mean 10.0.0.0/8, or the one"),
             ("--rate-limit=-1", "must be a whole number from 0 to 1000000"),

@@ -5,10 +5,11 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use anyhow::Context as _;
 use nix::errno::Errno;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
+
+use super::listening;
 
 /// Maximum number of completed connections that wait to be accepted (listen(2)).
 const BACKLOG: i32 = 1024;
@@ -33,8 +34,23 @@ pub(super) struct ListenAddress {
 
 /// A text is not an address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be :PORT or HOST:PORT, such as :9863, 127.0.0.1:9863 or [::1]:9863")]
-pub(super) struct NoListenAddress;
+pub(super) enum NoListenAddress {
+    /// A URL.
+    #[error("is a URL: must be :PORT or HOST:PORT, such as {FLAG_EXAMPLES}")]
+    Url,
+    /// A port without its colon.
+    #[error("must be :PORT or HOST:PORT: did you mean :{0}?")]
+    Port(u16),
+    /// Anything else.
+    #[error("must be :PORT or HOST:PORT, such as {FLAG_EXAMPLES}")]
+    Other,
+}
+
+/// Addresses to listen on. Neither program has this default port.
+const FLAG_EXAMPLES: &str = ":8080, 127.0.0.1:8080 or [::1]:8080";
+
+/// The flag of the address.
+const FLAG: &str = "--web.listen-address";
 
 impl ListenAddress {
     /// Binds a listener. Must be called within a runtime.
@@ -49,7 +65,11 @@ impl ListenAddress {
             Some(host) => TcpListener::bind((host.as_str(), self.port)).await,
             None => bind_all(self.port),
         };
-        bound.with_context(|| format!("cannot serve HTTP on {self}"))
+        bound.map_err(|error| {
+            let kind = error.kind();
+            let error = anyhow::Error::new(error).context(format!("cannot serve HTTP on {self}"));
+            listening::explained(error, kind, self.port, FLAG)
+        })
     }
 }
 
@@ -57,19 +77,23 @@ impl FromStr for ListenAddress {
     type Err = NoListenAddress;
 
     fn from_str(text: &str) -> Result<Self, NoListenAddress> {
-        let (host, port) = text.rsplit_once(':').ok_or(NoListenAddress)?;
-        // `parse` accepts a sign.
-        if !port.bytes().all(|octet| octet.is_ascii_digit()) {
-            return Err(NoListenAddress);
+        if text.contains("://") {
+            return Err(NoListenAddress::Url);
         }
-        let port = port.parse().map_err(|_| NoListenAddress)?;
+        // `parse` accepts a sign.
+        let digits = |text: &str| text.bytes().all(|octet| octet.is_ascii_digit());
+        let port = |text: &str| text.parse().ok().filter(|_| digits(text));
+        let Some((host, port)) = text.rsplit_once(':').and_then(|(h, p)| Some((h, port(p)?)))
+        else {
+            return Err(port(text).map_or(NoListenAddress::Other, NoListenAddress::Port));
+        };
         if host.is_empty() {
             return Ok(Self { host: None, port });
         }
         let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            Some(v6) => v6.parse::<Ipv6Addr>().map_err(|_| NoListenAddress)?.to_string(),
+            Some(v6) => v6.parse::<Ipv6Addr>().map_err(|_| NoListenAddress::Other)?.to_string(),
             None if host.contains([':', '[', ']', '/']) || host.contains(char::is_whitespace) => {
-                return Err(NoListenAddress);
+                return Err(NoListenAddress::Other);
             }
             None => host.to_owned(),
         };
@@ -133,9 +157,13 @@ mod tests {
 
     #[test]
     fn addresses_without_a_valid_host_and_port_are_refused() {
+        let refused = |text: &str| text.parse::<ListenAddress>().unwrap_err();
+        assert_eq!(refused("9863"), NoListenAddress::Port(9863));
+        for text in ["http://localhost:80", "https://:9863/", "udp://127.0.0.1:80"] {
+            assert_eq!(refused(text), NoListenAddress::Url);
+        }
         for text in [
             "",
-            "9863",
             ":",
             "localhost",
             "localhost:",
@@ -146,11 +174,11 @@ mod tests {
             "[::1]",
             "[localhost]:80",
             "[::1:80",
-            "http://localhost:80",
+            "65536",
             "local host:80",
             "localhost:http",
         ] {
-            assert_eq!(text.parse::<ListenAddress>(), Err(NoListenAddress), "{text:?}");
+            assert_eq!(refused(text), NoListenAddress::Other, "{text:?}");
         }
     }
 
@@ -165,13 +193,19 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_address_in_use() {
+    fn an_error_names_the_address_in_use_and_the_flag() {
         block_on(async {
             let holder = address("127.0.0.1:0").bind().await.unwrap();
             let taken = holder.local_addr().unwrap().to_string();
             let error = address(&taken).bind().await.unwrap_err();
-            assert_eq!(error.to_string(), format!("cannot serve HTTP on {taken}"));
-            assert!(error.source().is_some());
+            assert_eq!(
+                format!("{error:#}"),
+                format!(
+                    "cannot serve HTTP on {taken}: Address already in use (os error 98): stop the \
+                     program that uses it, or choose another address or port with \
+                     --web.listen-address"
+                )
+            );
         });
     }
 }

@@ -17,6 +17,12 @@ pub struct BindError {
 }
 
 impl BindError {
+    /// The address of the socket.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Whether the system does not support the address family, such as IPv6 on a kernel without it.
     #[must_use]
     pub fn is_unsupported_family(&self) -> bool {

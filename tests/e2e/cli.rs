@@ -1,6 +1,6 @@
 //! The command line: error messages and exit codes.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Stdio};
 
 use crate::program::{Ended, Killed, PROBE, RESPONDER, UNRESOLVABLE, run};
@@ -30,6 +30,10 @@ fn invalid_arguments_exit_with_2_before_a_socket_is_opened() {
             "target \"probe.yml\": is a file: pass it as --config.file=probe.yml",
         ),
         (
+            vec!["run", "--web.listen-address=http://a:80", "a"],
+            "invalid value 'http://a:80' for '--web.listen-address <[HOST]:PORT>': is a URL: must be :PORT or HOST:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080",
+        ),
+        (
             vec!["run", &taken, "a", "--web.enable-lifecycle"],
             "unexpected argument '--web.enable-lifecycle' found",
         ),
@@ -39,7 +43,7 @@ fn invalid_arguments_exit_with_2_before_a_socket_is_opened() {
         ),
         (
             vec!["run", "--web.listen-address=9862", "a"],
-            "invalid value '9862' for '--web.listen-address <[HOST]:PORT>': must be :PORT or HOST:PORT, such as :9863, 127.0.0.1:9863 or [::1]:9863",
+            "invalid value '9862' for '--web.listen-address <[HOST]:PORT>': must be :PORT or HOST:PORT: did you mean :9862?",
         ),
         (
             vec!["run", "--config.file=/nowhere.yml"],
@@ -132,15 +136,30 @@ fn check_exits_with_0_for_a_valid_file() {
 }
 
 #[test]
-fn an_address_in_use_is_named_and_exits_with_1() {
+fn an_address_in_use_is_named_with_its_flag_and_exits_with_1() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap().to_string();
     let listen = format!("--web.listen-address={taken}");
-    let cause = format!("cannot serve HTTP on {taken}: Address already in use (os error 98)");
+    let advice = "stop the program that uses it, or choose another address or port with";
+    let cause = format!(
+        "cannot serve HTTP on {taken}: Address already in use (os error 98): {advice} \
+         --web.listen-address"
+    );
     assert_eq!(failure(&["run", &listen, "127.0.0.1"]), (Some(1), format!("error: {cause}")));
     assert_eq!(failure(&["demo", &listen]), (Some(1), format!("error: {cause}")));
     let ended = run(RESPONDER, &["--listen=127.0.0.1:0", &listen]);
     assert_eq!((ended.code, ended.err.as_str()), (Some(1), format!("error: {cause}\n").as_str()));
+
+    let holder = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap().to_string();
+    let ended = run(RESPONDER, &[&format!("--listen={taken}"), "--web.listen-address=127.0.0.1:0"]);
+    let cause =
+        format!("cannot bind {taken}: Address already in use (os error 98): {advice} --listen");
+    assert_eq!((ended.code, ended.err.as_str()), (Some(1), format!("error: {cause}\n").as_str()));
+    let ended = run(RESPONDER, &["--listen=192.0.2.1:0", "--web.listen-address=127.0.0.1:0"]);
+    assert_eq!(ended.code, Some(1));
+    let advice = "this host does not have the address: choose another one with --listen\n";
+    assert!(ended.err.ends_with(advice), "{}", ended.err);
 }
 
 #[test]

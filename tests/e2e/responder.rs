@@ -161,11 +161,11 @@ fn invalid_flags_exit_with_2_before_a_socket_is_opened() {
         ),
         (
             "--web.listen-address=9863",
-            "invalid value '9863' for '--web.listen-address <[HOST]:PORT>': must be :PORT or HOST:PORT, such as :9863, 127.0.0.1:9863 or [::1]:9863",
+            "invalid value '9863' for '--web.listen-address <[HOST]:PORT>': must be :PORT or HOST:PORT: did you mean :9863?",
         ),
         (
             "--listen=12000",
-            "invalid value '12000' for '--listen <ADDR:PORT>': must be ADDR:PORT, such as 192.0.2.1:12000 or [::1]:12000",
+            "invalid value '12000' for '--listen <ADDR:PORT>': must be ADDR:PORT, such as 192.0.2.1:12000 or [::1]:12000; for all addresses, write 0.0.0.0 or [::]",
         ),
         (
             "--allow=fra.example",
@@ -192,7 +192,10 @@ fn an_address_in_use_is_named_and_exits_with_1() {
     assert_eq!(ended.code, Some(1));
     assert_eq!(
         ended.err,
-        format!("error: cannot bind {taken}: Address already in use (os error 98)\n")
+        format!(
+            "error: cannot bind {taken}: Address already in use (os error 98): stop the program \
+             that uses it, or choose another address or port with --listen\n"
+        )
     );
 }
 
