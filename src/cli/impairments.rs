@@ -68,17 +68,24 @@ struct SetArgs {
 struct Web(Uri);
 
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("must be http://HOST:PORT, such as http://127.0.0.1:9863")]
-struct InvalidUrl;
+enum InvalidUrl {
+    #[error("must be http://HOST:PORT: the responder does not serve HTTPS")]
+    Https,
+    #[error("must be http://HOST:PORT, such as http://127.0.0.1:9863")]
+    Other,
+}
 
 impl FromStr for Web {
     type Err = InvalidUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
         let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-        let uri: Uri = whole.trim_end_matches('/').parse().map_err(|_| InvalidUrl)?;
-        let is_http = uri.scheme_str() == Some("http");
-        if is_http && uri.host().is_some() { Ok(Self(uri)) } else { Err(InvalidUrl) }
+        let uri: Uri = whole.trim_end_matches('/').parse().map_err(|_| InvalidUrl::Other)?;
+        match uri.scheme_str() {
+            Some("http") if uri.host().is_some() => Ok(Self(uri)),
+            Some("https") => Err(InvalidUrl::Https),
+            _ => Err(InvalidUrl::Other),
+        }
     }
 }
 
@@ -131,7 +138,7 @@ impl Web {
         let asked = timeout(PATIENCE, self.ask(method, body)).await;
         let (status, text) = asked
             .unwrap_or_else(|_| bail!("no answer within {PATIENCE:?}"))
-            .with_context(|| format!("cannot reach the responder at {}", self.0))?;
+            .with_context(|| format!("cannot reach the responder at {} (--web)", self.0))?;
         match status {
             StatusCode::OK => Stated::parse(&text)
                 .map_err(|problem| anyhow::anyhow!("invalid answer from {}: {problem}", self.0)),

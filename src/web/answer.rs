@@ -54,7 +54,11 @@ pub(super) enum Refusal {
     Broken(String),
     #[error("{0}")]
     Invalid(String),
-    #[error("start the responder with --web.enable-lifecycle to read and change its impairments")]
+    #[error(
+        "this responder does not show or change its impairments over HTTP: restart it with the flag \
+         --web.enable-lifecycle; for the systemd service, add the flag to FLAGS in \
+         /etc/default/heartbeat-responder and run systemctl restart heartbeat-responder"
+    )]
     Lifecycle,
     #[error("too many requests at once; try again in 5 seconds")]
     Busy,

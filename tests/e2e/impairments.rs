@@ -69,8 +69,9 @@ fn fates(responder: &Running, client: &UdpSocket) -> String {
 const METHODS: &str = "method not allowed; the Allow header lists the allowed methods";
 
 /// The answer without `--web.enable-lifecycle`.
-const REFUSED: &str =
-    "start the responder with --web.enable-lifecycle to read and change its impairments";
+const REFUSED: &str = "this responder does not show or change its impairments over HTTP: restart it \
+    with the flag --web.enable-lifecycle; for the systemd service, add the flag to FLAGS in \
+    /etc/default/heartbeat-responder and run systemctl restart heartbeat-responder";
 
 /// The losses at 30 % with a seed of 7, the same in every version.
 const SEVEN: &str = "..x....x.xx...x..xxx..x...x.xxx.x.x...x.";
@@ -238,9 +239,12 @@ fn the_command_line_shows_sets_and_clears_impairments() {
     let fixed = Running::responder(&[]);
     assert_eq!(failed(&format!("--web={}", fixed.http), &["show"]), format!("error: {REFUSED}\n"));
     let absent = failed("--web=http://127.0.0.1:1", &["show"]);
-    assert!(absent.starts_with("error: cannot reach the responder at http://127.0.0.1:1/: "));
+    assert!(
+        absent.starts_with("error: cannot reach the responder at http://127.0.0.1:1/ (--web): ")
+    );
     let ended = run(RESPONDER, &["impairments", "--web=https://a", "show"]);
     assert_eq!(ended.code, Some(2), "{}", ended.err);
+    assert!(ended.err.contains("the responder does not serve HTTPS"), "{}", ended.err);
     let (_, log) = responder.end("TERM");
     let changes = log.iter().filter(|line| message(line).starts_with("impairments changed"));
     assert_eq!(changes.count(), 4);
