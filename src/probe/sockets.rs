@@ -64,7 +64,8 @@ impl Sockets {
             match Port::open(family, rate) {
                 Ok(port) => ports[family.index()] = Some(port),
                 Err(OpenError::Bind(error)) if error.is_unsupported_family() => {
-                    tracing::info!(%error, "an address family is not supported");
+                    let family = family.name();
+                    tracing::info!(%error, "this host has no {family}: no target is reached over it");
                     refused = refused.or(Some(error));
                 }
                 Err(error) => return Err(error),
