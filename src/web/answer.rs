@@ -85,6 +85,7 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status(), format!("{self}\n")).into_response();
+        response.extensions_mut().insert(self.clone());
         if self == Self::Busy {
             response.headers_mut().insert(RETRY_AFTER, 5.into());
         }

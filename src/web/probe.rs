@@ -49,6 +49,8 @@ impl AsRef<Writers> for Probe {
 }
 
 impl Program for Probe {
+    const NAME: &'static str = "heartbeat-probe";
+
     fn is_ready(&self) -> bool {
         self.source.ready()
     }

@@ -48,6 +48,8 @@ impl AsRef<Writers> for Responder {
 }
 
 impl Program for Responder {
+    const NAME: &'static str = "heartbeat-responder";
+
     fn is_ready(&self) -> bool {
         true
     }

@@ -15,7 +15,8 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::handler::Handler;
 use axum::http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderName, HeaderValue, Version};
 use axum::middleware::{Next, from_fn};
@@ -24,7 +25,8 @@ use axum::routing::{MethodRouter, get};
 use hyper::body::Body as _;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::answer::{CSS, Encode, LongAnswer, METRICS, Refusal, Writers};
+use super::answer::{CSS, Encode, HTML, LongAnswer, METRICS, Refusal, Writers};
+use super::page;
 use crate::observe::Unavailable;
 
 /// Pages load nothing from elsewhere, contain no script or style of their own, and are not shown
@@ -35,6 +37,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 
 /// What the router needs to know of a program.
 pub(super) trait Program: AsRef<Writers> + Clone + Send + Sync + 'static {
+    /// Its name on its pages.
+    const NAME: &'static str;
+
     /// Whether `/-/ready` reports the program as ready.
     fn is_ready(&self) -> bool;
 
@@ -55,6 +60,7 @@ pub(super) fn complete<P: Program>(program: P, own: Router<P>) -> Router {
         .fallback(async || Refusal::UnknownPath)
         .with_state(program)
         .layer((
+            from_fn(refuse_with_a_page::<P>),
             from_fn(close_after_unread_body),
             header(X_CONTENT_TYPE_OPTIONS, "nosniff"),
             header(CONTENT_SECURITY_POLICY, POLICY),
@@ -107,6 +113,28 @@ async fn require_host(request: Request, next: Next) -> Result<Response, Refusal>
 
 async fn refuse_body(request: Request, next: Next) -> Result<Response, Refusal> {
     if has_body(&request) { Err(Refusal::Body) } else { Ok(next.run(request).await) }
+}
+
+/// Turns a refusal into a page with a way back, for a client that asks for pages.
+async fn refuse_with_a_page<P: Program>(request: Request, next: Next) -> Response {
+    let accepted = request.headers().get_all(ACCEPT).iter();
+    let takes_pages = accepted
+        .filter_map(|accepted| accepted.to_str().ok())
+        .any(|accepted| accepted.contains("text/html"));
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    let Some(refusal) = response.extensions().get::<Refusal>().filter(|_| takes_pages) else {
+        return response;
+    };
+    let mut page = Vec::new();
+    let (status, message) = (response.status().to_string(), refusal.to_string());
+    if page::refusal(P::NAME, &path, &status, &message, &mut page).is_err() {
+        return response;
+    }
+    let (mut head, _) = response.into_parts();
+    head.headers.remove(CONTENT_LENGTH);
+    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(HTML));
+    Response::from_parts(head, page.into())
 }
 
 /// Closes the connection after a refused request that has a body: the body is not read, so the

@@ -327,6 +327,28 @@ async fn a_name_with_slashes_is_found_encoded_or_not() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_a_page_for_a_browser_and_a_line_for_others() {
+    let running = Running::start(Limits::default()).await;
+    for (path, back, message) in [
+        ("/nowhere", "./", "unknown path; start at /"),
+        ("/targets/none", "../", "unknown target; / lists all targets"),
+        ("/api/v1/targets/none/heartbeats", "../../../../", "unknown target; / lists all targets"),
+    ] {
+        let get = format!("GET {path} HTTP/1.1");
+        let plain = running.ask(&format!("{get}\r\nAccept: */*")).await;
+        assert_eq!((plain.status, plain.text()), (404, &*format!("{message}\n")));
+        let page = running.ask(&format!("{get}\r\nAccept: text/html,*/*;q=0.8")).await;
+        assert_eq!(page.status, 404);
+        assert!(page.head.contains("content-type: text/html"), "{}", page.head);
+        for part in [message, &format!("href=\"{back}\">All targets"), "404 Not Found"] {
+            assert!(page.text().contains(part), "{part} in {}", page.text());
+        }
+    }
+    let list = running.ask("GET / HTTP/1.1\r\nAccept: text/html").await;
+    assert_eq!(list.status, 200);
+}
+
+#[tokio::test]
 async fn every_answer_has_the_common_headers() {
     let running = Running::start(Limits::default()).await;
     for (request, status) in [

@@ -59,6 +59,8 @@ pub(super) struct Selection {
     pub(super) names: Vec<String>,
     /// How many targets there are on all pages.
     pub(super) matching: usize,
+    /// How many targets that match the words are in each state, in the order of [`Standing::ALL`].
+    pub(super) counts: [u64; 3],
     /// The page that is shown, from 0; the last page if a later one was asked for.
     pub(super) page: usize,
     /// How many pages there are; at least one.
@@ -170,6 +172,11 @@ impl View {
         Self { sort, reversed, page: 0, ..self.clone() }
     }
 
+    /// This view without its filter: all words and states.
+    pub(super) fn unfiltered(&self) -> Self {
+        Self { words: String::new(), state: None, page: 0, ..self.clone() }
+    }
+
     /// This view, limited to targets in `state`.
     pub(super) fn of_state(&self, state: Option<Standing>) -> Self {
         Self { state, page: 0, ..self.clone() }
@@ -183,11 +190,13 @@ impl View {
     /// The targets of the page.
     pub(super) fn select(&self, overview: &Overview) -> Selection {
         let words: Vec<String> = self.words.split_whitespace().map(str::to_lowercase).collect();
+        let mut counts = [0; 3];
         let mut targets: Vec<&TargetGlance> = (overview.targets.iter())
+            .filter(|target| words.is_empty() || has_all(target, &words))
             .filter(|target| {
                 let standing = Standing::of(target.glance.state);
+                counts[standing as usize] += 1;
                 self.state.is_none_or(|state| state == standing)
-                    && (words.is_empty() || has_all(target, &words))
             })
             .collect();
         targets.sort_by(|one, other| {
@@ -198,7 +207,7 @@ impl View {
         let page = self.page.min(pages - 1);
         let shown = targets.into_iter().skip(page * ROWS).take(ROWS);
         let names = shown.map(|shown| shown.target.name.clone()).collect();
-        Selection { names, matching, page, pages }
+        Selection { names, matching, counts, page, pages }
     }
 
     /// Sorts the targets of a page by the figures that are shown, which are newer than the overview
@@ -358,12 +367,21 @@ mod tests {
         let last = View::of_query("page=3").select(&all);
         assert_eq!(
             last,
-            Selection { names: vec!["100".to_owned()], matching: 101, page: 2, pages: 3 }
+            Selection {
+                names: vec!["100".to_owned()],
+                matching: 101,
+                counts: [0, 101, 0],
+                page: 2,
+                pages: 3
+            }
         );
         assert_eq!(View::of_query("page=18446744073709551615").select(&all), last);
         assert_eq!(View::of_query("page=0").select(&all).page, 0);
         let none = View::of_query("q=nowhere&page=7").select(&all);
-        assert_eq!(none, Selection { names: vec![], matching: 0, page: 0, pages: 1 });
+        assert_eq!(
+            none,
+            Selection { names: vec![], matching: 0, counts: [0; 3], page: 0, pages: 1 }
+        );
     }
 
     #[test]

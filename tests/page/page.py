@@ -158,6 +158,22 @@ def fits(page):
     assert width <= 0, f"{page.url} is {width} px too wide"
 
 
+BROKEN = """
+(pills) => pills.filter((pill) => {
+  const words = document.createRange();
+  words.selectNodeContents(pill);
+  const ends = [...words.getClientRects()].map((line) => line.bottom);
+  return Math.max(...ends) - Math.min(...ends) > 8;
+}).map((pill) => pill.textContent)
+"""
+
+
+def whole(page):
+    """Checks that no pill breaks its word."""
+    broken = page.locator(".big, td.state b, .chips a, .label").evaluate_all(BROKEN)
+    assert not broken, f"{page.url} breaks {broken}"
+
+
 def a_list_lives(browser, probe, victim):
     with looking(browser, probe.web, viewport={"width": 1280, "height": 800}) as page:
         page.goto(probe.web)
@@ -211,7 +227,17 @@ def a_list_lives(browser, probe, victim):
         page.get_by_role("link", name=re.compile("^down")).click()
         expect(page.locator("tbody tr")).to_have_count(3)
         page.locator("#q").fill("nowhere")
-        expect(page.get_by_text("No matching targets.")).to_be_visible()
+        expect(page.get_by_text("No target matches “nowhere” and is down")).to_be_visible()
+        expect(page.get_by_role("status")).to_contain_text("0 down of 0 targets matching “nowhere”")
+        page.get_by_role("link", name="clear filter").click()
+        expect(page.locator("tbody tr")).to_have_count(10)
+        expect(page.locator("#q")).to_have_value("")
+
+        # The headline, the counts and the title are of the targets that match.
+        page.locator("#q").fill("victim")
+        expect(page.get_by_role("status")).to_contain_text("1 down of 1 target matching “victim”")
+        expect(page).to_have_title(re.compile("^1 down, 0 up"))
+        assert page.locator(".chips a").all_inner_texts() == ["all 1", "down 1", "unknown 0", "up 0"]
 
         # The button pauses updates and resumes them.
         page.goto(probe.web)
@@ -282,6 +308,7 @@ def every_width_and_scheme(browser, probe):
                 page.goto(probe.web)
                 expect(page.get_by_role("row")).to_have_count(11)
                 fits(page)
+                whole(page)
                 row, head = (page.locator(f"tr.down{cell}").first.bounding_box()["width"]
                              for cell in ("", " th"))
                 assert head > row * (0.5 if width < 1000 else 0.15), f"{head} of {row} px"
@@ -295,6 +322,7 @@ def every_width_and_scheme(browser, probe):
                 page.goto(f"{probe.web}/targets/victim")
                 updated(page)
                 fits(page)
+                whole(page)
                 legible(page, "dt", "dd", ".legend", "figcaption", "h2", ".lead b", ".head .why")
                 shot(page, f"target-{name}-{scheme}", full_page=name == "phone")
     assert len(papers) == 2, papers
@@ -317,21 +345,49 @@ def a_responder_is_shown(browser, responder):
     with looking(browser, responder.web) as page:
         page.goto(responder.web)
         expect(page.get_by_text(responder.udp)).to_be_visible()
+        expect(page).to_have_title("impaired · heartbeat-responder")
+
+
+def a_refusal_leads_back(browser, probe):
+    # Not `looking`, since these pages are not found on purpose.
+    context = browser.new_context()
+    page = context.new_page()
+    for path in ("nowhere", "targets/none", "api/v1/targets/none/heartbeats"):
+        page.goto(f"{probe.web}/{path}")
+        expect(page).to_have_title("404 Not Found · heartbeat-probe")
+        fits(page)
+        page.get_by_role("link", name="All targets").click()
+        expect(page.get_by_role("row")).to_have_count(11)
+    context.close()
+
+
+GREY = "getComputedStyle(document.querySelector('main')).filter"
 
 
 def a_page_says_when_it_is_stale(browser, probe):
     # Not `looking`, since failed requests cause console messages.
-    context = browser.new_context()
+    # All times of the page are of one clock, whatever the browser's time zone is.
+    context = browser.new_context(timezone_id="Asia/Kolkata")
     page = context.new_page()
     page.goto(probe.web)
     updated(page)
+    assert page.evaluate(GREY) == "none"
     probe.child.send_signal(signal.SIGSTOP)
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text("the probe does not answer")
+    since = re.search(r"since (\d\d:\d\d):\d\d UTC", alert.inner_text())[1]
+    minutes = {time.strftime("%H:%M", time.gmtime(time.time() - ago)) for ago in range(120)}
+    assert since in minutes, since
+    expect(page).to_have_title(re.compile("^stale: 3 down"))
+    assert page.evaluate(GREY) == "grayscale(1)"
+    shot(page, "list-stale")
     probe.child.send_signal(signal.SIGCONT)
     expect(alert).to_be_hidden(timeout=1000 * PATIENCE)
+    expect(page).to_have_title(re.compile("^3 down"))
+    assert page.evaluate(GREY) == "none"
     probe.end()
     expect(alert).to_contain_text("the probe cannot be reached")
+    expect(page).to_have_title(re.compile("^stale: "))
     context.close()
 
 
@@ -354,6 +410,7 @@ def ten_targets(browser):
             every_width_and_scheme(browser, probe)
             without_a_script(browser, probe)
             a_responder_is_shown(browser, lossy)
+            a_refusal_leads_back(browser, probe)
             a_page_says_when_it_is_stale(browser, probe)
 
 

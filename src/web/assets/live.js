@@ -9,7 +9,10 @@
   const stale = document.getElementById("stale");
   let asking = null;
   let timer = 0;
-  let last = Date.now();
+  // When the page was last up to date, by the server's clock, as all times of the page.
+  let last = null;
+  // The title of a page that is up to date.
+  let title = document.title;
   let paused = false;
   let updates = 0;
 
@@ -85,16 +88,15 @@
     return at;
   }
 
+  // Shows that the page is stale, and why; without a problem, that it is up to date.
   function say(problem) {
-    if (!problem) {
-      last = Date.now();
-      stale.hidden = true;
-      return;
-    }
-    const since = new Date(last).toLocaleTimeString();
-    const text = `Not up to date since ${since}: ${problem}.`;
+    document.body.classList.toggle("stale", Boolean(problem));
+    stale.hidden = !problem;
+    if (!problem) return;
+    document.title = `stale: ${title}`;
+    const since = last ? ` since ${new Date(last).toISOString().slice(11, 19)} UTC` : "";
+    const text = `Not up to date${since}: ${problem}.`;
     if (stale.textContent !== text) stale.textContent = text;
-    stale.hidden = false;
   }
 
   async function refresh() {
@@ -109,6 +111,7 @@
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       if (mine !== asking) return;
       show(fresh);
+      last = Date.parse(answer.headers.get("date")) || last;
       say(null);
     } catch (error) {
       if (mine !== asking) return;
@@ -123,7 +126,7 @@
     const focused = document.activeElement;
     const scrolled = document.querySelector(".ribbon")?.scrollLeft;
     morph(live, fresh.getElementById("live"));
-    document.title = fresh.title;
+    document.title = title = fresh.title;
     if (focused !== document.activeElement && focused?.isConnected) {
       focused.focus({ preventScroll: true });
     }
@@ -157,6 +160,7 @@
     if (!link || !plain || event.altKey) return;
     event.preventDefault();
     go(link.href, false);
+    fill();
   });
   live.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -168,9 +172,14 @@
     clearTimeout(typing);
     typing = setTimeout(() => go(asked(event.target.form), true), 200);
   });
-  addEventListener("popstate", () => {
+  // Puts the words of the URL into the filter.
+  function fill() {
     const words = document.getElementById("q");
     if (words) words.value = new URLSearchParams(location.search).get("q") ?? "";
+  }
+
+  addEventListener("popstate", () => {
+    fill();
     refresh();
   });
   addEventListener("keydown", (event) => {

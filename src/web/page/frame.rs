@@ -1,5 +1,6 @@
 //! Parts that all pages share: the frame around their contents, links to targets, and writing them.
 
+use std::borrow::Cow;
 use std::io;
 
 use askama::Template;
@@ -13,7 +14,8 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub(super) struct Frame {
     pub(super) program: &'static str,
     /// The prefix of relative paths that leads from the page to the start page.
-    pub(super) root: &'static str,
+    pub(super) root: Cow<'static, str>,
+    /// Empty for the title of the program alone.
     pub(super) title: String,
     pub(super) links: &'static [&'static str],
     /// Whether the page updates itself.
@@ -24,11 +26,11 @@ impl Frame {
     /// The frame of a page of the probe.
     pub(super) fn probe(root: &'static str, title: String) -> Self {
         let links = &["metrics", "api/v1/targets"];
-        Self { program: "heartbeat-probe", root, title, links, live: true }
+        Self { program: "heartbeat-probe", root: root.into(), title, links, live: true }
     }
 
-    pub(super) fn home(&self) -> &'static str {
-        if self.root.is_empty() { "./" } else { self.root }
+    pub(super) fn home(&self) -> &str {
+        if self.root.is_empty() { "./" } else { &self.root }
     }
 
     #[expect(clippy::unused_self, reason = "templates call methods")]

@@ -46,8 +46,15 @@ struct ListPage<'a> {
     down: String,
     up: String,
     unknown: Option<String>,
+    /// How many targets match the words.
     all: String,
     noun: &'static str,
+    /// How many targets there are, if the words leave some out.
+    whole: Option<String>,
+    /// The link to the same list without a filter, if there is one.
+    unfiltered: Option<String>,
+    /// The state that the list is limited to.
+    state: Option<&'static str>,
     any_down: bool,
     notices: Vec<&'static str>,
     /// The words in the filter.
@@ -125,8 +132,10 @@ impl List {
     }
 
     fn page(&self) -> ListPage<'_> {
-        let counts @ [down, unknown, up] = self.counts();
-        let all = self.overview.targets.len() as u64;
+        let counts @ [down, unknown, up] = self.selection.counts;
+        let all = down + unknown + up;
+        let whole = self.overview.targets.len() as u64;
+        let is_filtered = !self.view.words.is_empty() || self.view.state.is_some();
         ListPage {
             frame: Frame::probe("", format!("{} down, {} up", count(down), count(up))),
             down: count(down),
@@ -134,6 +143,9 @@ impl List {
             unknown: (unknown > 0).then(|| count(unknown)),
             all: count(all),
             noun: if all == 1 { "target" } else { "targets" },
+            whole: (whole != all).then(|| count(whole)),
+            unfiltered: is_filtered.then(|| self.view.unfiltered().query()),
+            state: self.view.state.map(Standing::word),
             any_down: down > 0,
             notices: self.notices(),
             words: &self.view.words,
@@ -143,15 +155,6 @@ impl List {
             rows: self.looks.iter().map(Row::new).collect(),
             pager: self.pager(),
         }
-    }
-
-    /// How many targets are down, unknown and up.
-    fn counts(&self) -> [u64; 3] {
-        let mut counts = [0; 3];
-        for target in &self.overview.targets {
-            counts[Standing::of(target.glance.state) as usize] += 1;
-        }
-        counts
     }
 
     fn notices(&self) -> Vec<&'static str> {

@@ -9,11 +9,13 @@
 mod frame;
 mod graph;
 mod list;
+mod refusal;
 mod responder;
 mod target;
 mod text;
 
 pub(super) use list::List;
+pub(super) use refusal::refusal;
 pub(super) use responder::responder;
 pub(super) use target::target;
 

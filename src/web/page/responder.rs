@@ -22,7 +22,7 @@ pub(in crate::web) fn responder(
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
     let program = "heartbeat-responder";
-    let title = program.to_owned();
-    let frame = Frame { program, root: "", title, links: &["metrics"], live: false };
+    let title = if impairments.is_empty() { String::new() } else { "impaired".to_owned() };
+    let frame = Frame { program, root: "".into(), title, links: &["metrics"], live: false };
     write(&ResponderPage { frame, impairments: impairments.join(", "), listeners }, out)
 }

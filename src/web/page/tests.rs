@@ -195,10 +195,49 @@ fn a_list_is_paged_and_its_links_keep_what_is_asked_for() {
     assert_eq!(link("State"), "?q=t");
     assert_eq!(attributes(&page, "aria-sort"), ["ascending"]);
     let empty = list(&samples(2), "q=nowhere");
-    assert!(text(&empty).contains("No matching targets."));
+    assert!(text(&empty).contains("No target matches “nowhere”; clear filter"), "{empty}");
+    assert!(text(&empty).contains("0 down of 0 targets matching “nowhere” (2 in all), 0 up"));
+    let none = text(&list(&samples(2), "state=down&sort=name"));
+    assert!(none.contains("No target is down; clear filter"), "{none}");
+    let neither = list(&samples(2), "q=nowhere&state=down&sort=name");
+    assert!(text(&neither).contains("No target matches “nowhere” and is down; clear filter"));
+    assert!(attributes(&neither, "href").contains(&"?sort=name".to_owned()), "{neither}");
     assert_eq!((of_class(&empty, "targets"), attributes(&empty, "data-key").len()), (0, 0));
     assert_eq!(of_class(&page, "pager"), 1);
     assert_eq!(of_class(&list(&samples(50), ""), "pager"), 0);
+}
+
+#[test]
+fn headline_counts_and_title_are_of_the_targets_that_match() {
+    let mut samples = samples(3);
+    samples[1].session.state = Some(State::Down);
+    let page = list(&samples, "q=t1");
+    assert!(
+        text(&page).contains("1 down of 1 target matching “t1” (3 in all), 0 up"),
+        "{}",
+        text(&page)
+    );
+    assert_eq!(title(&page), "1 down, 0 up · heartbeat-probe");
+    assert!(text(&page).contains("all 1 down 1 unknown 0 up 0"), "{}", text(&page));
+    let page = text(&list(&samples, "state=up"));
+    assert!(page.contains("1 down of 3 targets, 2 up"), "{page}");
+    assert!(page.contains("all 3 down 1 unknown 0 up 2"), "{page}");
+}
+
+#[test]
+fn the_page_of_a_refusal_has_a_way_back_from_any_path() {
+    for (program, path, back, words) in [
+        ("heartbeat-probe", "/nowhere", "./", "All targets"),
+        ("heartbeat-probe", "/targets/a/b", "../../", "All targets"),
+        ("heartbeat-responder", "/targets/", "../", "Start page"),
+    ] {
+        let page = written(|out| refusal(program, path, "404 Not Found", "unknown <path>", out));
+        let shown = text(&page);
+        assert!(shown.contains(&format!("{words} 404 Not Found unknown <path>")), "{shown}");
+        assert_eq!(attributes(&page, "href").iter().filter(|href| *href == back).count(), 2);
+        assert_eq!(title(&page), format!("404 Not Found · {program}"));
+        assert_eq!(attributes(&page, "src"), [""; 0]);
+    }
 }
 
 #[test]
@@ -272,6 +311,8 @@ fn the_page_of_a_responder_shows_its_impairments() {
         written(|out| responder(&["[::]:12000".parse().unwrap()], &impairments, out))
     };
     assert!(text(&page(&[])).contains("[::]:12000"));
+    assert_eq!(title(&page(&[])), "heartbeat-responder");
+    assert_eq!(title(&page(&["loss 30%"])), "impaired · heartbeat-responder");
     assert_eq!(of_class(&page(&[]), "notice"), 0);
     let lossy = text(&page(&["loss 30%", "delay 20ms"]));
     assert!(lossy.contains("Impaired on purpose: loss 30%, delay 20ms."), "{lossy}");
