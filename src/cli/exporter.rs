@@ -12,7 +12,7 @@ use crate::probe::{Begin, Detail, Event, Probe, RunOptions};
 use crate::web;
 
 use super::memory;
-use super::signal::Signals;
+use super::signal::{self, Signals};
 
 /// A probe and its HTTP server, ready to run.
 #[derive(Debug)]
@@ -39,6 +39,7 @@ impl Exporter {
     ) -> anyhow::Result<()> {
         let Self { config, workers, listener, max_requests } = self;
         let mut signals = Signals::listen()?;
+        signal::log_hangups()?;
         let options =
             RunOptions { detail: Detail::Changes, begin: Begin::Spread, limit: None, workers };
         let any_names =

@@ -3,19 +3,21 @@
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::config::{self, Config, Defaults, Interval, Span, Target};
+use crate::config::{self, Config, Defaults, Interval, ScalarError, Span, Target};
 use crate::model::{Label, State, UnsentReason, Wall};
 use crate::observe::TargetSample;
 use crate::observe::document::{CountsDocument, DelaysDocument, DiagnosisDocument, PingDocument};
 use crate::probe::{Begin, Detail, Event, Happening, Probe, RunOptions};
 use crate::session::Answered;
 
-use super::signal::Signals;
+use super::signal::{self, Signals};
 
 /// The command line of `ping`.
 #[derive(Debug, clap::Args)]
@@ -28,23 +30,13 @@ pub struct Args {
     #[arg(short = 'c', long, value_name = "N", default_value_t = 10,
         allow_negative_numbers = true, value_parser = super::whole(1..=u64::MAX))]
     count: u64,
-    /// Time from one heartbeat to the next
-    #[arg(
-        short = 'i',
-        long,
-        value_name = "DURATION",
-        default_value = "1s",
-        allow_hyphen_values = true
-    )]
+    /// Time from one heartbeat to the next; without a unit, seconds
+    #[arg(short = 'i', long, value_name = "DURATION", default_value = "1s",
+        allow_hyphen_values = true, value_parser = seconds::<Interval>)]
     interval: Interval,
-    /// Time to wait for an answer; may exceed the interval
-    #[arg(
-        short = 'W',
-        long,
-        value_name = "DURATION",
-        default_value = "1s",
-        allow_hyphen_values = true
-    )]
+    /// Time to wait for an answer; may exceed the interval; without a unit, seconds
+    #[arg(short = 'W', long, value_name = "DURATION", default_value = "1s",
+        allow_hyphen_values = true, value_parser = seconds::<Span>)]
     timeout: Span,
     /// File with the hexadecimal key that authenticates STAMP packets
     #[arg(long, value_name = "FILE")]
@@ -59,6 +51,16 @@ pub struct Args {
     /// Print one JSON object instead of lines
     #[arg(long)]
     json: bool,
+}
+
+/// Reads a duration. A number without a unit is seconds, as in other programs named `ping`.
+fn seconds<T: FromStr<Err = ScalarError>>(text: &str) -> Result<T, ScalarError> {
+    let is_number = text.bytes().all(|octet| octet.is_ascii_digit() || octet == b'.');
+    let read = text.parse().ok().filter(|_| is_number);
+    match read.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+        Some(span) => format!("{}ns", span.as_nanos()).parse(),
+        None => text.parse(),
+    }
 }
 
 /// Pings. The exit code is 0 if at least one heartbeat was answered in time, otherwise 1.
@@ -89,6 +91,8 @@ fn target(args: &Args) -> anyhow::Result<Target> {
 
 async fn ping(args: &Args, target: Target) -> anyhow::Result<PingDocument> {
     let mut signals = Signals::listen()?;
+    let mut hangup = signal::on(SignalKind::hangup())?;
+    let mut quit = signal::on(SignalKind::quit())?;
     let protocol = target.protocol.name();
     let config = Config::default().with_targets([target])?;
     let options = RunOptions {
@@ -111,13 +115,23 @@ async fn ping(args: &Args, target: Target) -> anyhow::Result<PingDocument> {
     }
 
     let mut log = Log { quiet: args.json, until_down: args.until_down, ..Log::default() };
-    tokio::select! {
-        outcome = follow(&mut events, &mut log, &probe) => outcome?,
-        // Waits for the heartbeats in flight, or for a second signal.
-        _ = signals.next() => tokio::select! {
-            () = probe.stop() => {}
-            _ = signals.next() => {}
-        },
+    loop {
+        tokio::select! {
+            outcome = follow(&mut events, &mut log, &probe) => break outcome?,
+            // Waits for the heartbeats in flight, or for a second signal.
+            _ = signals.next() => break tokio::select! {
+                () = probe.stop() => {}
+                _ = signals.next() => {}
+            },
+            _ = hangup.recv() => break probe.stop().await,
+            // As other programs named `ping` do.
+            _ = quit.recv() => {
+                let (at, sample) = sample(&probe).await?;
+                let rtts = delays(log.rtts.clone());
+                let so_far = PingDocument::new(args.target.clone(), &sample, at, rtts, log.down);
+                output_closed(write(&so_far, args.json, io::stdout().lock()))?;
+            }
+        }
     }
     // Events of heartbeats that were settled while the probe stopped.
     while let Ok(event) = events.try_recv() {
@@ -327,6 +341,17 @@ fn quantile(values: &[Duration], percent: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_without_a_unit_are_seconds() {
+        let read = |text| seconds::<Interval>(text).map(Interval::duration);
+        assert_eq!(read("0.2"), Ok(Duration::from_millis(200)));
+        assert_eq!(read("1"), Ok(Duration::from_secs(1)));
+        assert_eq!(read("1m30s"), Ok(Duration::from_secs(90)));
+        for text in ["0", "0.0001", ".", "1.2.3", "86401", "9999999999999999999999", "fast", ""] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn quantiles_are_observed_values() {

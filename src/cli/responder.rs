@@ -13,7 +13,7 @@ use super::impairment_args::ImpairmentArgs;
 use super::impairments;
 use super::listening;
 use super::logging::LogArgs;
-use super::signal::Signals;
+use super::signal::{self, Signals};
 use super::stated::{Control, Stated};
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress, max_requests};
 use crate::config::{KeyFile, KeyFileError, Prefix};
@@ -122,6 +122,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 async fn serve(args: &Args) -> anyhow::Result<()> {
     // First, so that a signal during the start also ends in an orderly shutdown.
     let mut signals = Signals::listen()?;
+    signal::log_hangups()?;
     // Nine digits vary enough, and are short enough to copy from a log.
     let seed = net::now().wall.as_nanos() % 1_000_000_000;
     let settings = args.impairments.settings(seed);
@@ -184,13 +185,22 @@ fn key_file(path: &str) -> Result<KeyFile, KeyFileError> {
     KeyFile::read(Path::new(path))
 }
 
+/// `[ADDRESS%INTERFACE]:PORT` with the number of the interface instead of its name; `None` if `text`
+/// has another form or there is no such interface.
+fn numbered_zone(text: &str) -> Option<String> {
+    let (address, rest) = text.split_once('%')?;
+    let (name, port) = rest.split_once(']')?;
+    Some(format!("{address}%{}]{port}", net::interface_number(name)?))
+}
+
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| {
+    let numbered = numbered_zone(text);
+    let address: SocketAddr = numbered.as_deref().unwrap_or(text).parse().map_err(|_| {
         let digits = !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
         let hint = match text {
             _ if text.contains("://") => "; a URL is not an address",
             _ if text.contains('%') => {
-                "; a zone must be the number of an interface, as in [fe80::1%2]:12000"
+                "; a zone must be the name or the number of an interface, as in [fe80::1%eth0]:12000"
             }
             _ if text.starts_with(':') || digits => "; for all addresses, write 0.0.0.0 or [::]",
             _ if text.contains(|c: char| c.is_ascii_alphabetic()) && !text.contains('[') => {
@@ -257,6 +267,13 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_may_be_the_name_of_an_interface() {
+        let lo = net::interface_number("lo").unwrap();
+        let expected: SocketAddr = format!("[fe80::1%{lo}]:12000").parse().unwrap();
+        assert_eq!(listen_address("[fe80::1%lo]:12000"), Ok(expected));
+    }
+
+    #[test]
     fn invalid_arguments_are_explained() {
         for (argument, message) in [
             ("--listen=12000", "must be ADDR:PORT"),
@@ -264,7 +281,10 @@ mod tests {
             ("--listen=:12000", "; for all addresses, write 0.0.0.0 or [::]"),
             ("--listen=localhost:12000", "; a name is not an address"),
             ("--listen=udp://0.0.0.0:12000", "; a URL is not an address"),
-            ("--listen=[fe80::1%eth0]:1", "a zone must be the number of an interface"),
+            (
+                "--listen=[fe80::1%nosuch0]:1",
+                "a zone must be the name or the number of an interface",
+            ),
             ("--listen=224.0.0.1:12000", "is a multicast or broadcast address"),
             ("--listen=[ff02::1%1]:12000", "is a multicast or broadcast address"),
             ("--listen=255.255.255.255:12000", "is a multicast or broadcast address"),

@@ -70,8 +70,8 @@ fn invalid_arguments_exit_with_2_before_a_socket_is_opened() {
             "invalid value '0s' for '--interval <DURATION>': must be more than zero",
         ),
         (
-            vec!["ping", "a", "-i", "5"],
-            "invalid value '5' for '--interval <DURATION>': needs a unit, such as 5s or 5ms",
+            vec!["ping", "a", "-i", "5x"],
+            "invalid value '5x' for '--interval <DURATION>': must be a duration, such as 200ms, 1s or 1m30s, not \"5x\"",
         ),
         (
             vec!["ping", "a", "-W", "x"],

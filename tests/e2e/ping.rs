@@ -316,6 +316,25 @@ fn an_interrupt_ends_ping_with_statistics() {
 }
 
 #[test]
+fn ping_prints_the_figures_so_far_at_sigquit_and_goes_on() {
+    let responder = Running::responder(&[]);
+    let target = responder.udp[0].to_string();
+    let mut command = Command::new(PROBE);
+    command.args(["ping", &target, "-c1000000", "-i0.01", "-W5"]);
+    let (child, out) = Killed::spawn(&mut command, Stdio::piped());
+    let mut out = Lines::of(out.unwrap());
+    assert!(out.next().unwrap().ends_with("1000000 heartbeats, one every 10ms"));
+    assert!(out.next().is_some());
+    child.signal("QUIT");
+    assert!(out.by_ref().any(|line| line.ends_with(" statistics ---")));
+    assert!(out.by_ref().any(|line| line.contains(" time=")), "it goes on");
+    child.signal("HUP");
+    assert!(out.by_ref().any(|line| line.ends_with(" statistics ---")));
+    out.rest();
+    assert_eq!(child.finish(), (Some(0), String::new()));
+}
+
+#[test]
 fn the_first_heartbeat_leaves_at_once_whatever_the_interval() {
     let responder = Running::responder(&[]);
     let target = responder.udp[0].to_string();
