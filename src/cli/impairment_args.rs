@@ -19,7 +19,7 @@ pub(super) struct ImpairmentArgs {
     loss: Option<Ratio>,
 
     /// Loss in bursts (Gilbert-Elliott): before each packet, a good link turns bad with probability
-    /// P, a bad link turns good with probability R; a bad link loses everything
+    /// P, and a bad link turns good with probability R; a bad link loses everything
     #[arg(long, value_name = "P,R", allow_hyphen_values = true)]
     burst_loss: Option<BurstArg>,
 
@@ -64,7 +64,7 @@ pub(super) struct ImpairmentArgs {
     #[arg(long, value_name = "RATIO", allow_hyphen_values = true)]
     corrupt: Option<Ratio>,
 
-    /// Periodic outage: no answers during the last part of each period, such as
+    /// Periodic outage: no replies during the last part of each period, such as
     /// every=60s,for=20s
     #[arg(long, value_name = "every=PERIOD,for=DURATION", allow_hyphen_values = true)]
     outage: Option<OutageArg>,

@@ -291,7 +291,7 @@ pub(super) fn summarize(report: &PingDocument, mut out: impl Write) -> io::Resul
     )?;
     for (what, counts) in [
         ("answered", &counts.results),
-        ("lost, by direction", &counts.one_way_lost),
+        ("lost, direction", &counts.one_way_lost),
         ("not sent", &counts.unsent),
         ("invalid", &counts.invalid),
         ("ICMP errors", &counts.icmp_errors),

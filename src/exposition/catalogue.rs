@@ -93,7 +93,7 @@ families! {
         REORDERED = Counter "heartbeat_reordered_total" []
             "Answers that arrived after the answer to a newer heartbeat (RFC 4737).";
         ONE_WAY_LOST = Counter "heartbeat_one_way_lost_total" [Direction]
-            "Lost heartbeats by direction, from the sequence numbers of a stateful STAMP reflector. forward: the request did not reach the responder. backward: the reply did not reach the probe. Counted when two timeouts have passed and a later heartbeat has been answered, that is, later than in heartbeat_lost_total.";
+            "Lost heartbeats by direction, from the sequence numbers of a stateful STAMP reflector. forward: the request did not reach the responder. backward: the reply did not reach the probe. Counted later than in heartbeat_lost_total: when two timeouts have passed since the heartbeat was sent and a later heartbeat has been answered.";
         INVALID_REPLIES = Counter "heartbeat_invalid_replies_total" [Reason]
             "Datagrams from the target's address that do not answer a heartbeat, by reason.";
         CONSECUTIVE_MISSES = Gauge "heartbeat_consecutive_misses" []

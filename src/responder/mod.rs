@@ -251,7 +251,7 @@ fn turn(
         listener.flush();
     }
     if let Err(error) = alarm.set(reflector.next_due()) {
-        error!(%error, "cannot set the timer of held replies");
+        error!(%error, "cannot set the timer for delayed replies");
     }
     more
 }
