@@ -21,7 +21,7 @@ pub struct ProbeSample {
     pub schedule_lag: Histogram,
     /// Datagrams that the kernel dropped on the probe's own sockets.
     pub receive_drops: u64,
-    /// Round-trip delays by the source of their timestamps.
+    /// The number of round-trip delays, by the source of their timestamps.
     pub timestamps: [u64; StampSource::COUNT],
     /// Datagrams and ICMP errors that belong to no target.
     pub unmatched: [u64; UnmatchedReason::COUNT],

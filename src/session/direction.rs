@@ -160,7 +160,8 @@ impl Directions {
 }
 
 impl Reflector {
-    /// The reflector began to count before it answered `sequence` with `number`.
+    /// The state after the first known answer, or the first since a restart: heartbeat `sequence`
+    /// was answered with `number`.
     fn began(sequence: u32, number: u32) -> Self {
         let position = Position { anchor: number, pending: 0, overtaking: 0, spare: 0 };
         let numbering = if number == sequence {

@@ -260,9 +260,8 @@ impl Ledger {
     }
 
     /// Restores a full sequence number from its low `bits` bits (at most 32), which the wire
-    /// carries: the candidate nearest to the next number, or the older of two at the same distance.
-    /// If half of the range does not cover all remembered heartbeats, the range reaches back far
-    /// enough to cover them.
+    /// carries. It is the only match among 2^`bits` consecutive numbers: as a rule, half of them
+    /// are older than the next number. If more heartbeats are remembered, more of them are older.
     pub(super) fn widen(&self, low: u32, bits: u32) -> u64 {
         let cycle = 1_u64 << bits;
         let behind = (cycle / 2).max(cycle.min(self.slots.len() as u64));
@@ -315,8 +314,8 @@ impl Ledger {
     }
 
     /// Whether the fate of heartbeat `sequence` is unlikely to change: it is settled, and either
-    /// another timeout has passed or it will be forgotten when `entering` more heartbeats are
-    /// entered.
+    /// two timeouts have passed since it left or it will be forgotten when `entering` more
+    /// heartbeats are entered.
     pub(super) fn is_final(&self, sequence: u64, entering: u64, now: Mono) -> bool {
         if sequence >= self.oldest {
             return false;

@@ -23,8 +23,8 @@ pub(super) struct Liveness {
     run_end: u64,
     /// The misses among them.
     run: u64,
-    /// There are misses beyond `run_end`, after heartbeats that are still in flight. This happens
-    /// only with unsent heartbeats, which are settled at once.
+    /// There are misses beyond `run_end`, after heartbeats that are still in flight: an unsent
+    /// heartbeat is settled at once, and a late reply may arrive before older timeouts are settled.
     stray: bool,
 }
 

@@ -231,25 +231,25 @@ impl Session {
         self.first_number.wrapping_add(sequence as u32)
     }
 
-    /// The heartbeat with this number on the wire, if it has been sent.
+    /// The heartbeat that this number on the wire means; the ledger knows whether it was sent.
     fn numbered(&self, number: u32) -> u64 {
         let low = number.wrapping_sub(self.first_number);
         self.ledger.widen(low, self.prober.sequence_bits())
     }
 
-    /// Whether `reply` answers a heartbeat that is remembered and has not been answered before. An
-    /// ICMP error is about such a heartbeat if `reply` is the answer to the request that it quotes.
+    /// Whether `reply` answers a heartbeat that is remembered and has not been answered before. For
+    /// an ICMP error, `reply` is the reply that would answer the quoted request.
     #[must_use]
     pub fn is_awaiting(&self, reply: &Reply) -> bool {
         let sequence = self.numbered(reply.sequence);
-        // A quote may be cut before the date of a ping.
+        // The quote of a ping may end before the date, which `confirms` compares.
         let is_confirmed = |sent: Sent| {
             !self.prober.is_identified_by_echo() || self.prober.confirms(reply, sent.at.wall)
         };
         self.ledger.is_unanswered(sequence) && self.ledger.sent(sequence).is_ok_and(is_confirmed)
     }
 
-    /// Whether the newest heartbeat that was sent has not been answered.
+    /// Whether a heartbeat is in flight, or one newer than the newest answered one was missed.
     #[must_use]
     pub fn is_awaiting_any(&self) -> bool {
         self.ledger.in_flight() > 0 || self.liveness.consecutive_misses(&self.ledger) > 0
@@ -371,7 +371,7 @@ impl Session {
         self.record.unsent[UnsentReason::Skipped.index()]
     }
 
-    /// Round-trip delays so far, by the source of their timestamps.
+    /// The number of round-trip delays so far, by the source of their timestamps.
     #[must_use]
     pub fn stamps(&self) -> [u64; StampSource::COUNT] {
         self.record.stamps

@@ -41,7 +41,7 @@ pub struct Record {
     pub last_icmp: Option<(IcmpKind, Wall)>,
     /// The last invalid reply, and when it arrived.
     pub last_invalid: Option<(InvalidReason, Wall)>,
-    /// Round-trip delays by the source of their timestamps.
+    /// The number of round-trip delays, by the source of their timestamps.
     pub stamps: [u64; StampSource::COUNT],
     /// Round-trip delays (RFC 2681) of heartbeats answered in time, in nanoseconds, without the
     /// responder's turnaround if the protocol reports it.

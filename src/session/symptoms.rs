@@ -69,7 +69,7 @@ pub struct Fates {
     pub late: u16,
     /// Unsent, by [`UnsentReason`], including the skipped.
     pub unsent: [u16; UnsentReason::COUNT],
-    /// Why the newest settled heartbeat could not leave; `None` if it left.
+    /// Why the newest settled heartbeat, without the skipped, could not leave; `None` if it left.
     pub newest_unsent: Option<UnsentReason>,
 }
 
