@@ -137,8 +137,8 @@ impl Prober for Asker {
 
     fn replies_hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        // This also changes types: two types that differ only in the bit of the case may have the
-        // same hash, and `is_same` distinguishes them.
+        // This also changes octets of the type. Two types may then have the same hash; `is_same`
+        // distinguishes them.
         self.question.to_ascii_lowercase().hash(&mut hasher);
         hasher.finish()
     }

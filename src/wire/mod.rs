@@ -197,8 +197,9 @@ impl Protocol {
     /// The number of a target's first heartbeat. `secret` is random, and different for each target.
     ///
     /// A reply of a text protocol repeats only the number, so the numbers begin at random: an
-    /// attacker off the path must guess one that is in flight. The start has 30 bits, and stays
-    /// below 2³¹ for 34 years at a heartbeat a second: other programs may read a signed integer.
+    /// attacker off the path must guess one that is in flight. The first number has 30 bits, so the
+    /// numbers of session 0 stay below 2³¹ for 34 years at one heartbeat per second: other programs
+    /// may read a signed integer.
     /// STAMP begins at 0 (RFC 8762 section 4.2.1).
     #[must_use]
     pub fn first_number(self, secret: u64) -> u32 {
@@ -206,9 +207,8 @@ impl Protocol {
         if self.description().random_start { u32::from_be_bytes([a, b, c, d]) >> 2 } else { 0 }
     }
 
-    /// The maximum number of heartbeats of one target in flight, of which a reply shows which one it
-    /// answers: half of all the numbers that a reply can carry, so that those answered late are not
-    /// taken for newer ones.
+    /// The maximum number of heartbeats of one target in flight: half of the numbers that a reply
+    /// can carry, so that a late reply is not taken for the answer to a newer heartbeat.
     #[must_use]
     pub fn max_in_flight(self) -> u32 {
         1 << (self.description().sequence_bits - 1)

@@ -50,15 +50,15 @@ pub trait Prober: Any + Send + Sync + fmt::Debug {
     /// as the Session-Sender Timestamp (RFC 8762 section 4.3.1).
     fn confirms(&self, reply: &Reply, sent: Wall) -> bool;
 
-    /// Whether [`confirms`](Self::confirms) alone tells whose reply it is. If so, a reply whose
-    /// session is missing or wrong belongs to the target that it confirms. STAMP repeats the whole
-    /// timestamp; a reflector without RFC 8972 repeats no SSID.
+    /// Whether [`confirms`](Self::confirms) alone identifies the target of a reply. If so, a reply
+    /// whose session is missing or wrong belongs to the target whose heartbeat it confirms. STAMP
+    /// repeats the whole timestamp; a reflector without RFC 8972 repeats no SSID.
     fn is_identified_by_echo(&self) -> bool {
         false
     }
 
-    /// The reply that would answer a quoted request, sent by this prober's target or by one that
-    /// shares replies with it: its session, sequence and echo. An ICMP error quotes as much of the
+    /// The reply that would answer a quoted request of this prober, or of one that shares replies
+    /// with it: its session, sequence and echo. An ICMP error quotes as much of the
     /// request as the host that sent the error chose (RFC 1812 section 4.3.2.3, RFC 4443 section
     /// 2.4). `None` if the quote is too short or of another protocol.
     fn quoted(&self, request: &[u8]) -> Option<Reply>;

@@ -39,7 +39,7 @@ pub trait Reflect: Send + Sync + fmt::Debug {
     /// room for [`MAX_DATAGRAM`](super::MAX_DATAGRAM) octets; `now` is when the reply leaves (t3).
     /// STAMP replies are those of RFC 8762 sections 4.3.1 and 4.3.2.
     ///
-    /// `out` stays empty if every possible reply is longer than the request.
+    /// `out` stays empty if no valid reply fits into the length of the request.
     fn reflect(
         &self,
         request: &ParsedRequest<'_>,

@@ -473,7 +473,8 @@ impl Ntp {
         self.0.wrapping_sub(earlier.0).cast_signed()
     }
 
-    /// Also correct, to the second, for PTP format, which has its seconds in the same place.
+    /// Also correct, to the second, if both are in PTP format, which has its seconds in the same
+    /// place.
     const fn is_within_a_day_of(self, other: Self) -> bool {
         self.units_since(other).unsigned_abs() <= 86_400 << 32
     }

@@ -73,7 +73,7 @@ pub(super) fn answer_authenticated(tlvs: &mut [u8], key: &Key, request: [u8; 4],
     }
 }
 
-/// One TLV, and the octets after it; `None` if it extends beyond the packet.
+/// One TLV. `rest` is the octets after it; `None` if it extends beyond the packet.
 struct Tlv<'p> {
     flags: &'p mut u8,
     kind: u8,
