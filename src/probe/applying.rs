@@ -67,8 +67,8 @@ impl Applying {
         self.has_applied && self.present.is_none()
     }
 
-    /// Carries out at most `most` changes, then retries routes for at most `most` targets without
-    /// one. `carries` says whether the machine has a socket for an address.
+    /// Carries out at most `most` changes. After the last one, retries routes for at most `most`
+    /// targets without one. `carries` says whether the machine has a socket for an address.
     pub(super) fn proceed(
         &mut self,
         most: usize,

@@ -44,7 +44,7 @@ pub enum Happening {
     Changed {
         /// The new verdict.
         state: State,
-        /// The misses in a row that led to it.
+        /// The longest run of misses newer than the newest answered heartbeat.
         misses: u64,
     },
     /// A reply came.

@@ -387,7 +387,8 @@ impl Fleet {
     /// no answer to it, so that a forged error needs a heartbeat to quote.
     ///
     /// Some routers quote nothing of the heartbeat (RFC 792 demands only the UDP header). Such an
-    /// error counts if only one target has the address, and its newest heartbeat is not answered.
+    /// error counts if only one target has the address, and it has a heartbeat in flight or misses
+    /// since the newest answered one.
     pub fn handle_icmp(&mut self, peer: SocketAddr, quote: &[u8], kind: IcmpKind, now: Moment) {
         let targets = &self.targets;
         let is_awaiting = |id, reply: Option<&Reply>| {

@@ -30,8 +30,8 @@ pub(super) struct Route {
 /// attributed to another target.
 const RETIRED_FOR: Duration = Duration::from_secs(60);
 
-/// How many targets of an address are asked whether they are awaiting a reply that names none of
-/// them, so that such replies, which may be forged, cost some microseconds at most.
+/// How many targets of an address are asked whether they are awaiting a reply if its session number
+/// does not identify one. Such replies may be forged: this limits their cost to some microseconds.
 const MAX_CANDIDATES: usize = 64;
 
 /// All the addresses that are probed.
@@ -55,7 +55,7 @@ struct Sharers {
     places: Vec<Place>,
     /// How many of `places` a target has.
     owned: usize,
-    /// The sum of the numbers of these places. With one, this is its number.
+    /// The sum of the numbers of these places. If there is only one, this is its number.
     owned_sum: u64,
     /// Most groups never need it.
     spare: Option<Box<Spare>>,
@@ -222,8 +222,7 @@ impl Routes {
         }
     }
 
-    /// Lets the next target have the number whose time is over first. One that a target has by now
-    /// stays its.
+    /// Frees the retired number whose time is over first, unless a target has taken it meanwhile.
     fn free_oldest(&mut self) {
         if let Some((_, (route, prober))) = self.retired.pop_first() {
             self.change(route, &prober, Place::Retired, Place::Free);
@@ -317,9 +316,9 @@ impl Routes {
 
     /// The target whose request to `peer` an ICMP error quotes. `is_awaiting` says whether a target
     /// has sent the heartbeat that a reply would answer and has no answer to it; without a reply,
-    /// whether its newest heartbeat is not answered.
+    /// whether it awaits any answer.
     ///
-    /// If the error quotes nothing of the heartbeat, it is the only target of the address.
+    /// If the error quotes nothing of the heartbeat, returns the only target of the address.
     pub(super) fn return_to(
         &self,
         peer: SocketAddr,

@@ -7,7 +7,7 @@
 
 use crate::model::TargetId;
 
-/// The order is restored once more than one entry in this many may be out of place.
+/// The order is restored once more than 1/`DISORDERED_SHARE` of the entries may be out of place.
 const DISORDERED_SHARE: usize = 8;
 
 /// A dense list of `T`.

@@ -2,7 +2,7 @@
 //!
 //! The kernel stamps datagrams in civil time, which may step; timeouts run on the monotonic clock,
 //! which does not. The worker passes both clocks before each round of reading. Every datagram of a
-//! round must have arrived since the round before; a stamp within that time is trusted.
+//! round arrived after the round before, which shows whether it was stamped before or after a step.
 
 use std::time::Duration;
 

@@ -39,7 +39,7 @@ impl Fleet {
         self.assign(id, found);
     }
 
-    /// Gives a target its addresses; the routes know the time.
+    /// Gives a target its addresses. If it may leave an address, call `Routes::advance` first.
     pub(super) fn assign(&mut self, id: TargetId, found: &[SocketAddr]) {
         let Some(watched) = self.targets.get_mut(id) else { return };
         let routed = watched.resolved(id, found, &mut self.routes);
