@@ -8,8 +8,8 @@
 //! └──────────────────────── probe drives all of it ───────────────────────┘
 //! ```
 //!
-//! A request passes through the responder in this order: receive → admit → recognise → authenticate
-//! → rate-limit → [`impair`] → reflect → send.
+//! A request passes through the responder in this order: receive → let in → recognise →
+//! authenticate → rate-limit → [`impair`] → reflect → send.
 //!
 //! # Layers
 //!

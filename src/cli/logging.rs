@@ -92,7 +92,7 @@ impl LogArgs {
         guard
     }
 
-    /// Filters our own messages by level, and those of libraries by level but never below INFO.
+    /// Filters messages by level. DEBUG and TRACE messages of libraries are never logged.
     fn filter(self) -> Targets {
         let level = match self.level {
             Level::Trace => LevelFilter::TRACE,

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::Instant;
+
+use crate::model::Mono;
+use crate::net;
 
 /// Signals within this time of each other are one: a terminal sends SIGINT to a whole process group,
 /// and the shell or a supervisor in it passes it on.
@@ -16,7 +18,7 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     /// When the last signal was returned.
-    last: Option<Instant>,
+    last: Option<Mono>,
 }
 
 impl Signals {
@@ -36,8 +38,9 @@ impl Signals {
                 _ = self.terminate.recv() => "SIGTERM",
                 _ = self.interrupt.recv() => "SIGINT",
             };
-            if self.last.is_none_or(|last| last.elapsed() >= TOGETHER) {
-                self.last = Some(Instant::now());
+            let now = net::now().mono;
+            if self.last.is_none_or(|last| now.since(last) >= TOGETHER) {
+                self.last = Some(now);
                 return name;
             }
         }

@@ -13,7 +13,8 @@ use crate::wire::{DEFAULT_PROTOCOL, Protocol, ProtocolOptions};
 /// Each takes a place in the ledger's ring, and the ring bounds a target's memory.
 pub const MAX_IN_FLIGHT: u32 = 1 << 16;
 
-/// Maximum number of heartbeats that a flight recorder keeps: the size of the ledger's ring.
+/// Maximum number of heartbeats that a flight recorder keeps. The ring for [`MAX_IN_FLIGHT`]
+/// heartbeats has room for them.
 pub const MAX_RECORDER: u32 = MAX_IN_FLIGHT;
 
 /// The port of targets whose protocol has no port of its own. The responder listens on it, and so

@@ -199,7 +199,7 @@ impl Passage {
         corrupt: None,
     };
 
-    /// The total time for which the packet is held back, if `overtaken_by` is 0.
+    /// The total time for which the packet is held back; the maximum if `overtaken_by` is not 0.
     #[must_use]
     pub fn held(&self) -> Duration {
         self.queued.saturating_add(self.delay).saturating_add(self.hold)

@@ -1,7 +1,7 @@
 //! The responder: it receives requests of any protocol on any of its addresses, and replies from
 //! the address that was asked.
 //!
-//! Receive → let in → recognise → authenticate → charge → impair → reflect → send, in batches.
+//! Receive → let in → recognise → authenticate → rate-limit → impair → reflect → send, in batches.
 //! [`Reflector`] does all of it except for sockets and clock; [`Responder`] is the loop around it,
 //! which [`spawn`] runs on threads of its own. Every turn of the loop does a bounded amount of
 //! work, so that shutdown is noticed under any load.
@@ -41,7 +41,7 @@ pub use queue::ReplyRoute;
 pub use reflector::{OutgoingReply, Reflector};
 pub use thread::{Handle, spawn};
 
-/// The default port, which is that of the course's programs.
+/// The default port, which is that of the networking course's programs (see README.md).
 pub const DEFAULT_PORT: u16 = 12_000;
 
 /// The default listeners: every address of the host.
@@ -195,7 +195,8 @@ impl Share {
             }
             let more = turn(&mut listeners, &mut reflector, &mut impairments, &mut alarm);
             if more {
-                // The wait would end at once, and the runtime would never handle its signals.
+                // The wait would end at once, and the runtime would never poll the alarm and the
+                // other sockets.
                 tokio::task::yield_now().await;
             }
         }

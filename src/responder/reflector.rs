@@ -1,7 +1,7 @@
 //! The responder without its sockets: recognises requests, and writes and impairs the replies.
 //!
-//! The order is: let in → recognise → authenticate → charge → impair → reflect → count → send or
-//! hold. A request that fails authentication is not charged to the source that it claims to come
+//! The order is: let in → recognise → authenticate → rate-limit → impair → reflect → count → send
+//! or hold. A request that fails authentication is not charged to the source that it claims to come
 //! from, and does not advance the random sequence. A request that an impairment drops on the way in
 //! is not reflected and does not count in its session. All other impairments change the reply, as a
 //! network behind the responder would: an injected delay comes after t3 is stamped and shows as
@@ -38,9 +38,10 @@ use crate::wire::{
 /// Recognises requests, and makes and impairs the replies.
 ///
 /// At all times, for all datagrams passed to `handle`, `received = replied + dropped + held`. Here,
-/// `dropped` excludes datagrams dropped as malformed, reflection or denied. The caller counts a
-/// reply as sent, by [`ReplyRoute::protocol`], unless it is a [`ReplyRoute::duplicate`]. A reply
-/// that finds the delay queue full is dropped as `overflow`.
+/// `dropped` excludes datagrams dropped as malformed, reflection or denied, and `held` excludes
+/// duplicates. The caller counts a reply as sent, by [`ReplyRoute::protocol`], unless it is a
+/// [`ReplyRoute::duplicate`]. A reply that finds the delay queue or the queue of the bandwidth
+/// limit full is dropped as `overflow`.
 #[derive(Debug)]
 pub struct Reflector {
     /// The addresses of the listeners.
@@ -227,8 +228,7 @@ impl Reflector {
         recognised.reflect(arrived, now.wall, &mut self.reply);
         debug_assert!(self.reply.len() <= datagram.payload.len());
         match fate {
-            // If every possible reply is longer than the request, it is not a request of the
-            // protocol.
+            // If no valid reply fits into its length, it is not a request of the protocol.
             _ if self.reply.is_empty() => Verdict::NoRequest(DropReason::Malformed),
             Fate::Deliver { first, duplicate } => {
                 Verdict::Answered { protocol, first, second: duplicate }

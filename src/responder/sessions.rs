@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use crate::model::Mono;
 
-/// Minimum time for which a quiet session is remembered: REFWAIT of RFC 5357 section 3.1.
+/// Minimum time for which a quiet session is remembered, unless there are too many: REFWAIT of RFC
+/// 5357 section 3.1.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(900);
 
 /// Maximum number of remembered sessions, in two generations. Each generation fills a table of
