@@ -178,8 +178,8 @@ impl Prober for OpenStamp {
         encode(&OPEN, request, out);
     }
 
-    /// A reply must be in this mode, repeat our Error Estimate, and have t3 not before t2. TLVs and
-    /// zero fields are ignored.
+    /// A reply must be in this mode and repeat our Error Estimate. TLVs and zero fields are ignored,
+    /// and t3 may be before t2: only the echoed fields prove that a reply is ours.
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
         match layout(datagram) {
             Some(mode) if !mode.is_authenticated() => decode(mode, datagram),
@@ -389,7 +389,7 @@ fn decode(layout: &Layout, datagram: &[u8]) -> Result<Reply, Unreadable> {
         sequence: u32::from_be_bytes(take(packet, layout.sender_sequence)),
         echo: sent.0,
         time_difference,
-        turnaround: Some(u64::try_from(turnaround).map_err(|_| Malformed)?),
+        turnaround: Some(turnaround),
         number: Some(u32::from_be_bytes(take(packet, SEQUENCE))),
         result: None,
     })

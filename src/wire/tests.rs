@@ -178,7 +178,7 @@ proptest! {
         prop_assert_eq!(reply.sequence, request.sequence);
         prop_assert!(prober.confirms(&reply, request.at));
         if let Some(turnaround) = reply.turnaround {
-            prop_assert!(turnaround.abs_diff(dwell) <= 1);
+            prop_assert!(turnaround.abs_diff(dwell.cast_signed()) <= 1);
         }
         if let Some(difference) = reply.time_difference {
             let actual = at.nanos_since(request.at);

@@ -151,8 +151,16 @@ fn what_no_reflector_writes_is_no_reply() {
     assert_eq!(OpenStamp.decode(&REPLY[..43]), Err(Malformed));
     assert_eq!(OpenStamp.decode(&REQUEST), Err(Malformed));
     assert_eq!(OpenStamp.decode(&with(REPLY, 36, &[0x24, 0x02])), Err(Malformed));
-    // t3 is before t2.
-    assert_eq!(OpenStamp.decode(&with(REPLY, 7, &[0x26])), Err(Malformed));
+}
+
+#[test]
+fn a_reply_that_left_before_its_request_arrived_is_still_a_reply() {
+    // t3 is 0.75 s and then 1 µs before t2.
+    let early = with(REPLY, 7, &[0x26]);
+    assert_eq!(OpenStamp.decode(&early), Ok(Reply { turnaround: Some(-750_000_000), ..READ }));
+    let left = Ntp::from(after(AT, 500) - Duration::from_micros(1)).to_octets();
+    let early = with(REPLY, 4, &left);
+    assert_eq!(OpenStamp.decode(&early), Ok(Reply { turnaround: Some(-1_000), ..READ }));
 }
 
 #[test]
@@ -169,7 +177,8 @@ fn a_reflector_may_count_in_ptp() {
     let reply = with(reply, 16, &[0x66, 0xED, 0x30, 0xA7, 0x3B, 0x9A, 0xC9, 0xFF]);
     let read = Reply { time_difference: None, turnaround: Some(6), ..READ };
     assert_eq!(OpenStamp.decode(&reply), Ok(read));
-    assert_eq!(OpenStamp.decode(&with(reply, 16, &[0x66, 0xED, 0x30, 0xA9])), Err(Malformed));
+    let late = OpenStamp.decode(&with(reply, 16, &[0x66, 0xED, 0x30, 0xA9])).unwrap();
+    assert_eq!(late.turnaround, Some(-1_999_999_994));
     let beyond = with(reply, 20, &[0x3B, 0x9A, 0xCA, 0x00]);
     assert_eq!(OpenStamp.decode(&beyond), Err(Malformed));
 }
