@@ -266,7 +266,9 @@ impl Routes {
             return Delivery::Unmatched(UnmatchedReason::UnknownAddress);
         };
         let mut invalid = InvalidReason::Malformed;
-        for group in groups {
+        let asked_in =
+            |last| groups.iter().filter(move |group| group.prober.is_proved_by_echo() == last);
+        for group in asked_in(false).chain(asked_in(true)) {
             let reply = match group.prober.decode(datagram) {
                 Ok(reply) => reply,
                 Err(unreadable) => {
@@ -282,7 +284,11 @@ impl Routes {
                 Some(session) if group.is_retired(session) => {
                     return Delivery::Unmatched(UnmatchedReason::UnknownSession);
                 }
-                Some(session) => group.target(session),
+                Some(session) => group.target(session).or_else(|| {
+                    // The session decides by the echoed timestamp.
+                    let is_proved = group.prober.is_proved_by_echo();
+                    sole(groups).filter(|_| is_proved)
+                }),
                 None => group.only(),
             };
             return match (id, sole(groups)) {

@@ -50,6 +50,14 @@ pub trait Prober: Any + Send + Sync + fmt::Debug {
     /// as the Session-Sender Timestamp (RFC 8762 section 4.3.1).
     fn confirms(&self, reply: &Reply, sent: Wall) -> bool;
 
+    /// Whether [`confirms`](Self::confirms) alone proves that a reply is ours. A single target at an
+    /// address then takes it whatever session number it carries, and other protocols are asked first,
+    /// because [`decode`](Self::decode) accepts almost any datagram. A STAMP reflector without RFC 8972
+    /// may have anything in the place of the SSID.
+    fn is_proved_by_echo(&self) -> bool {
+        false
+    }
+
     /// The session of a quoted request of this prober or of a prober that shares replies with it.
     /// An ICMP error quotes as much of the request as the host that sent the error chose (RFC 1812
     /// section 4.3.2.3, RFC 4443 section 2.4). `None` if the quote is too short or of another

@@ -29,6 +29,7 @@
 //! reflector repeats the sender's (RFC 8762 section 4.3.1). The SSID is the session + 1, because a
 //! reflector without RFC 8972 answers with 0.
 
+mod timestamp;
 mod tlv;
 
 #[cfg(test)]
@@ -46,6 +47,8 @@ use super::{
     Unreadable::{self, Malformed},
 };
 use crate::model::Wall;
+
+use timestamp::{Ntp, Stamps};
 
 /// The protocol `stamp`.
 pub(super) static PROTOCOL: Description = Description {
@@ -178,17 +181,32 @@ impl Prober for OpenStamp {
         encode(&OPEN, request, out);
     }
 
-    /// A reply must be in this mode and repeat our Error Estimate. TLVs and zero fields are ignored,
-    /// and t3 may be before t2: only the echoed fields prove that a reply is ours.
+    /// Reads every reply that reaches to the end of the Session-Sender Timestamp. Only the echoed
+    /// Sequence Number and timestamp prove that a reply is ours, so nothing else is required: a
+    /// reply may be shorter than its request (RFC 5357 section 4.2.1 has 41 octets, some
+    /// reflectors answer 38), may lack the Session-Sender Error Estimate or change it, and may
+    /// have any octets where zeros or TLVs belong (RFC 8762 section 4.3.1: ignored on receipt).
+    ///
+    /// Text and authenticated packets belong to other targets at the address. The latter have zeros where the
+    /// seconds of the echoed timestamp would be.
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
-        match layout(datagram) {
-            Some(mode) if !mode.is_authenticated() => decode(mode, datagram),
-            Some(_) | None => Err(Malformed),
+        if is_text(datagram) {
+            return Err(Malformed);
         }
+        let reply = decode(&OPEN, datagram)?;
+        let is_of_other_mode = layout(datagram).is_some_and(Layout::is_authenticated);
+        if is_of_other_mode && reply.echo >> 32 == 0 {
+            return Err(Malformed);
+        }
+        Ok(reply)
     }
 
     fn confirms(&self, reply: &Reply, sent: Wall) -> bool {
         confirms(reply, sent)
+    }
+
+    fn is_proved_by_echo(&self) -> bool {
+        true
     }
 
     fn quoted_session(&self, request: &[u8]) -> Option<u32> {
@@ -229,6 +247,10 @@ impl Prober for AuthenticatedStamp {
 
     fn confirms(&self, reply: &Reply, sent: Wall) -> bool {
         confirms(reply, sent)
+    }
+
+    fn is_proved_by_echo(&self) -> bool {
+        true
     }
 
     fn quoted_session(&self, request: &[u8]) -> Option<u32> {
@@ -368,28 +390,24 @@ fn encode(layout: &Layout, request: &Request, out: &mut Vec<u8>) {
     out.extend_from_slice(packet);
 }
 
+/// Reads a reply that reaches to the end of the Session-Sender Timestamp.
 fn decode(layout: &Layout, datagram: &[u8]) -> Result<Reply, Unreadable> {
-    let packet = datagram.get(..layout.length).ok_or(Malformed)?;
-    if take(packet, layout.sender_error_estimate) != ERROR_ESTIMATE {
-        return Err(Malformed);
-    }
+    let packet = datagram.get(..layout.sender_timestamp + size_of::<u64>()).ok_or(Malformed)?;
     let sent = Ntp::from_octets(take(packet, layout.sender_timestamp));
-    let received = take(packet, layout.receive_timestamp);
-    let replied = take(packet, layout.timestamp);
     let [precision, _] = take(packet, layout.error_estimate);
-    let (time_difference, turnaround) = if precision & PTP == 0 {
-        let (received, replied) = (Ntp::from_octets(received), Ntp::from_octets(replied));
-        (Some(received.nanos_since(sent)), replied.nanos_since(received))
-    } else {
-        // PTP uses TAI or UTC, depending on its domain, so the difference to our clock is unknown.
-        (None, ptp_nanos_between(received, replied).ok_or(Malformed)?)
+    let stamps = Stamps {
+        sent,
+        received: take(packet, layout.receive_timestamp),
+        left: take(packet, layout.timestamp),
+        says_ptp: precision & PTP != 0,
     };
+    let (time_difference, turnaround) = stamps.differences();
     Ok(Reply {
         session: session(take(packet, layout.ssid)),
         sequence: u32::from_be_bytes(take(packet, layout.sender_sequence)),
         echo: sent.0,
         time_difference,
-        turnaround: Some(turnaround),
+        turnaround,
         number: Some(u32::from_be_bytes(take(packet, SEQUENCE))),
         result: None,
     })
@@ -423,76 +441,4 @@ fn take<const N: usize>(packet: &[u8], offset: usize) -> [u8; N] {
 
 fn put<const N: usize>(packet: &mut [u8], offset: usize, field: [u8; N]) {
     packet[offset..offset + N].copy_from_slice(&field);
-}
-
-/// Nanoseconds in a second.
-const SECOND: u64 = 1_000_000_000;
-
-/// Seconds from the NTP epoch, 1900-01-01, to the Unix epoch (RFC 5905 section 6).
-const NTP_TO_UNIX: u64 = 2_208_988_800;
-
-/// A timestamp in NTP's 64-bit format: 32 bits of seconds, 32 bits of fraction (RFC 5905 section
-/// 6).
-///
-/// The seconds wrap every 136 years, next in 2036. Only signed differences modulo 2⁶⁴ are used.
-/// They are correct across a wrap if the two moments are within 68 years.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Ntp(u64);
-
-impl Ntp {
-    /// Means unknown (RFC 5905 section 6). Never written, although it is also a moment on
-    /// 2036-02-07.
-    const NONE: Self = Self(0);
-
-    const fn from_octets(octets: [u8; 8]) -> Self {
-        Self(u64::from_be_bytes(octets))
-    }
-
-    const fn to_octets(self) -> [u8; 8] {
-        self.0.to_be_bytes()
-    }
-
-    /// `self − earlier` in units of 2⁻³² s.
-    const fn units_since(self, earlier: Self) -> i64 {
-        self.0.wrapping_sub(earlier.0).cast_signed()
-    }
-
-    /// Also correct, to the second, for PTP format, which has its seconds in the same place.
-    const fn is_within_a_day_of(self, other: Self) -> bool {
-        self.units_since(other).unsigned_abs() <= 86_400 << 32
-    }
-
-    /// `self − earlier` in nanoseconds, rounded.
-    #[expect(clippy::cast_possible_truncation, reason = "2³¹ s are 2.1 × 10¹⁸ ns")]
-    fn nanos_since(self, earlier: Self) -> i64 {
-        let units = i128::from(self.units_since(earlier));
-        ((units * i128::from(SECOND) + (1 << 31)) >> 32) as i64
-    }
-}
-
-/// The nearest timestamp that is not [`Ntp::NONE`].
-impl From<Wall> for Ntp {
-    fn from(at: Wall) -> Self {
-        let (seconds, nanos) = (at.as_nanos() / SECOND, at.as_nanos() % SECOND);
-        let fraction = ((nanos << 32) + SECOND / 2) / SECOND;
-        Self(((seconds + NTP_TO_UNIX) << 32 | fraction).max(1))
-    }
-}
-
-/// `later − earlier` in nanoseconds, both in PTP's truncated format: 32 bits of seconds, 32 bits of
-/// nanoseconds (RFC 8186 section 2.1). `None` if the nanoseconds are a second or more.
-fn ptp_nanos_between(earlier: [u8; 8], later: [u8; 8]) -> Option<i64> {
-    let ((earlier, before), (later, after)) = (halves(earlier), halves(later));
-    if u64::from(before.max(after)) >= SECOND {
-        return None;
-    }
-    let seconds = i64::from(later.wrapping_sub(earlier).cast_signed());
-    Some(seconds * SECOND.cast_signed() + i64::from(after) - i64::from(before))
-}
-
-/// The first and the second 32 bits.
-#[expect(clippy::cast_possible_truncation, reason = "that is what halves are")]
-const fn halves(octets: [u8; 8]) -> (u32, u32) {
-    let both = u64::from_be_bytes(octets);
-    ((both >> 32) as u32, both as u32)
 }

@@ -147,7 +147,13 @@ fn a_reply_of_an_unknown_session_is_for_the_only_target_or_for_none() {
         let stray = answer(name, 5, 1);
         let (routes, _) = routes_at(there, &[name]);
         let invalid = Delivery::Invalid(id(0), InvalidReason::UnknownSequence);
-        assert_eq!(routes.deliver(there, &stray), invalid);
+        let delivery = routes.deliver(there, &stray);
+        if name == "stamp" {
+            // The echoed timestamp proves whose reply it is.
+            assert_eq!(replied(delivery), Some((0, 1)));
+        } else {
+            assert_eq!(delivery, invalid);
+        }
         for shared in [[name, name], [name, if name == "ping" { "stamp" } else { "ping" }]] {
             let (routes, _) = routes_at(there, &shared);
             let unmatched = Delivery::Unmatched(UnmatchedReason::UnknownSession);
@@ -423,6 +429,22 @@ fn targets_at_one_address_have_keys_of_their_own() {
     assert_eq!(replied(routes.deliver(there, &authenticated("c"))), None);
     routes.remove(first, &keyed("a"));
     assert_eq!(replied(routes.deliver(there, &authenticated("a"))), None);
+}
+
+#[test]
+fn replies_of_other_protocols_are_not_taken_for_stamp_replies() {
+    let there = peer("192.0.2.1:862");
+    let mut routes = Routes::default();
+    let names = ["stamp", "ping", "heartbeat"];
+    for (member, name) in (0..30).zip(names.into_iter().cycle()) {
+        routes.add(id(member), there, &prober(name)).unwrap();
+    }
+    for session in 0..10 {
+        for (place, name) in (0..).zip(names) {
+            let delivery = routes.deliver(there, &answer(name, session, 9));
+            assert_eq!(replied(delivery), Some((3 * session + place, 9)), "{name} {session}");
+        }
+    }
 }
 
 #[test]
