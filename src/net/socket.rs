@@ -214,7 +214,8 @@ impl Socket {
 
     fn drain(&mut self, mut each: impl FnMut(Notice<'_>)) {
         loop {
-            let quotes = self.quotes.iter_mut().map(<[u8; QUOTE]>::as_mut_slice);
+            let quotes =
+                self.quotes.iter_mut().map(|quote| [quote.as_mut_slice(), Default::default()]);
             let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
             let count =
                 mmsg::receive(self.inner.as_fd(), &mut self.heads, quotes, flags).unwrap_or(0);

@@ -10,7 +10,8 @@
 //! These datagrams never get an answer:
 //!
 //! - replies ([`DropReason::Reflection`]);
-//! - datagrams of no protocol, or longer than [`MAX_DATAGRAM`] octets ([`DropReason::Malformed`]);
+//! - datagrams of no protocol, or longer than [`LARGEST_DATAGRAM`](wire::LARGEST_DATAGRAM) octets
+//!   ([`DropReason::Malformed`]);
 //! - datagrams whose answer would go to no host, to many hosts or back to the responder, and
 //!   datagrams from a source that is not allowed ([`DropReason::Denied`]);
 //! - requests from a source that exceeds its rate limit ([`DropReason::RateLimited`]);
@@ -56,7 +57,8 @@ pub struct Reflector {
     keys: Arc<[Key]>,
     require_auth: bool,
     metrics: ResponderMetrics,
-    /// The current reply; a buffer that is reused.
+    /// The current reply; a buffer that is reused. It grows with the first long request, to at most
+    /// 64 KiB.
     reply: Vec<u8>,
 }
 

@@ -69,7 +69,7 @@ pub use key::{Key, KeyError};
 pub use options::{FiledKey, OptionSource};
 pub use ping::PingText;
 pub use prober::{Prober, Reply, Request, Unreadable};
-pub use protocol::{MAX_DATAGRAM, MAX_RESULTS};
+pub use protocol::{LARGEST_DATAGRAM, MAX_DATAGRAM, MAX_RESULTS};
 pub use reflect::{
     Arrived, Authenticity, NotRequest, ParsedRequest, Rank, Reflect, Unauthenticated,
 };

@@ -35,8 +35,8 @@ pub trait Reflect: Send + Sync + fmt::Debug {
         Ok(Authenticity::Open)
     }
 
-    /// Writes the reply to a request that this protocol recognised to `out`, which is empty and has
-    /// room for [`MAX_DATAGRAM`](super::MAX_DATAGRAM) octets; `now` is when the reply leaves (t3).
+    /// Writes the reply to a request that this protocol recognised to `out`, which is empty; `now` is
+    /// when the reply leaves (t3).
     /// STAMP replies are those of RFC 8762 sections 4.3.1 and 4.3.2.
     ///
     /// `out` stays empty if every possible reply is longer than the request.

@@ -1,8 +1,9 @@
 //! `stamp`: the Simple Two-way Active Measurement Protocol (RFC 8762), in unauthenticated and
 //! authenticated mode, with the session identifiers and TLVs of RFC 8972.
 //!
-//! A request is a test packet of 44 octets. The reply has the same length, with the reflector's
-//! timestamps and a copy of the sender's fields. All numbers are big-endian (RFC 8762 sections
+//! A request is a test packet of 44 octets, or longer if it is padded. The reply has the same length
+//! (RFC 8762 section 4.3: symmetrical), with the reflector's timestamps and a copy of the sender's
+//! fields. All numbers are big-endian (RFC 8762 sections
 //! 4.2.1 and 4.3.1, RFC 8972 section 3):
 //!
 //! | octets | Session-Sender | Session-Reflector |
@@ -39,7 +40,7 @@ use std::sync::Arc;
 
 use super::key::{Key, TAG};
 use super::options::{FiledKey, OptionSource, TargetOptions};
-use super::protocol::{Description, MAX_DATAGRAM};
+use super::protocol::{Description, LARGEST_DATAGRAM};
 use super::text::is_text;
 use super::{
     Arrived, Authenticity, NotRequest, ParsedRequest, Prober, Rank, Reflect, Reply, Request,
@@ -281,7 +282,7 @@ impl Reflect for StampReflector {
         now: Wall,
     ) -> Result<ParsedRequest<'d>, NotRequest> {
         let layout = layout(datagram).ok_or(NotRequest::Foreign)?;
-        if datagram.len() > MAX_DATAGRAM || is_text(datagram) {
+        if datagram.len() > LARGEST_DATAGRAM || is_text(datagram) {
             return Err(NotRequest::Foreign);
         }
         let received = Ntp::from_octets(take(datagram, layout.receive_timestamp));

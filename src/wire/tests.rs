@@ -285,7 +285,7 @@ proptest! {
             .filter(|(_, half)| half.recognise(&octets, now) != Err(NotRequest::Foreign))
             .count();
         prop_assert!(claims <= 1);
-        prop_assert!(claims == 0 || octets.len() <= MAX_DATAGRAM);
+        prop_assert!(claims == 0 || octets.len() <= LARGEST_DATAGRAM);
     }
 
     /// A changed digit of the number makes the reply a valid answer to another heartbeat. Every

@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::super::cmsg::Control;
 use super::super::name::KernelAddress;
-use super::inbox::Inbox;
 use super::mmsg::{BATCH, Packet};
 
 /// Datagrams to be sent in one system call.
@@ -26,13 +25,18 @@ impl Outbox {
     /// The maximum number of datagrams.
     pub const CAPACITY: usize = BATCH;
 
+    /// How many octets of each datagram there is room for at the start. A place grows with the first
+    /// longer datagram in it and keeps its memory: at most 64 KiB for each of
+    /// [`CAPACITY`](Self::CAPACITY) places, 4 MiB.
+    pub const ROOM: usize = 1024;
+
     /// An empty outbox.
     #[must_use]
     pub fn new() -> Self {
         let empty = || Outgoing {
             name: KernelAddress::EMPTY,
             control: Control::EMPTY,
-            payload: Vec::with_capacity(Inbox::ROOM),
+            payload: Vec::with_capacity(Self::ROOM),
         };
         Self { slots: std::iter::repeat_with(empty).take(Self::CAPACITY).collect(), len: 0 }
     }
@@ -55,8 +59,8 @@ impl Outbox {
         self.len == Self::CAPACITY
     }
 
-    /// Adds a datagram to `peer`. `write` appends its octets to an empty buffer with room for
-    /// [`Inbox::ROOM`] octets.
+    /// Adds a datagram to `peer`. `write` appends its octets to an empty buffer with room for at
+    /// least [`ROOM`](Self::ROOM) octets.
     ///
     /// `source` is the local address from which it leaves, of the same family as `peer`; with
     /// `None`, routing chooses the address.

@@ -249,6 +249,24 @@ fn a_datagram_of_no_protocol_or_too_long_is_malformed() {
 }
 
 #[test]
+fn requests_of_any_size_are_answered_alike_and_held_within_the_bound() {
+    let stamp = by_name("stamp").unwrap();
+    let mut request = request(stamp, 7, NOW.wall);
+    for size in [1025, 1400, 9000, 65_507] {
+        request.resize(size, 0);
+        let reply = reply_to(&request).unwrap();
+        assert_eq!((reply.len(), decoded(stamp, &reply).sequence), (size, 7));
+    }
+    let mut bench = Bench::new(LinkSettings { delay: MILLISECOND, ..LinkSettings::default() });
+    for _ in 0..300 {
+        bench.handle(&datagram(&request), NOW);
+    }
+    // 16 MiB.
+    assert_eq!(bench.reflector.held(), 256);
+    assert_eq!(bench.dropped(), [(DropReason::Overflow, 300 - 256)]);
+}
+
+#[test]
 fn a_damaged_reply_differs_in_one_bit_and_each_copy_in_its_own() {
     let settings =
         LinkSettings { corrupt: 1.0, duplicate: 1.0, seed: 1, ..LinkSettings::default() };

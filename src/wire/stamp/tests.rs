@@ -280,7 +280,7 @@ fn text_and_short_and_long_datagrams_are_foreign() {
     assert_eq!(refused(&REQUEST[..43], AT), Some(NotRequest::Foreign));
     assert_eq!(refused(&[b'x'; 44], AT), Some(NotRequest::Foreign));
     let mut long = REQUEST.to_vec();
-    long.resize(MAX_DATAGRAM, 0);
+    long.resize(LARGEST_DATAGRAM, 0);
     assert_eq!(refused(&long, AT), None);
     long.push(0);
     assert_eq!(refused(&long, AT), Some(NotRequest::Foreign));
@@ -309,6 +309,30 @@ fn a_malformed_tlv_is_the_last_one_read() {
         let answer = answered(&tlv[..length]);
         tlv[0] = 0xC0;
         assert_eq!(answer, tlv[..length]);
+    }
+}
+
+#[test]
+fn a_request_of_any_size_comes_back_in_the_same_size() {
+    for size in [44, 1025, 1400, 9000, 65_507, LARGEST_DATAGRAM] {
+        let mut request = REQUEST.to_vec();
+        request.resize(size, 0);
+        let reply = reflected(&request, after(AT, 500), Some(61));
+        assert_eq!((reply.len(), &reply[..44]), (size, &REPLY[..]));
+        assert_eq!(OpenStamp.decode(&reply), Ok(READ));
+    }
+}
+
+#[test]
+fn the_time_for_many_tlvs_grows_with_their_number_only() {
+    // Empty TLVs of type 0 up to an octet at the end: looking for the padding at each of them would
+    // take minutes in all.
+    let mut tlvs = vec![0; 65_000];
+    tlvs.push(7);
+    for _ in 0..100 {
+        let answer = answered(&tlvs);
+        assert_eq!(answer[..8], [0x80, 0, 0, 0, 0x80, 0, 0, 0]);
+        assert_eq!(answer[64_996..], [0x80, 0, 0, 0, 0xC0]);
     }
 }
 
