@@ -26,6 +26,7 @@ use crate::web::{self, ImpairmentControl};
 /// Answers UDP heartbeats of every protocol on one port, and can behave like a bad network.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "heartbeat-responder", version, args_conflicts_with_subcommands = true)]
+#[expect(clippy::struct_excessive_bools, reason = "independent options of a command line")]
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
@@ -63,6 +64,11 @@ pub struct Args {
     /// of each session; senders then cannot know in which direction a heartbeat was lost
     #[arg(long = "stamp.stateless")]
     stateless: bool,
+
+    /// Also answer STAMP and TWAMP Light requests of 14 to 43 octets; the replies have 44 octets, so
+    /// that forged requests are amplified, up to 3.1 times
+    #[arg(long = "stamp.short-requests")]
+    short_requests: bool,
 
     /// Answer only STAMP requests, and only if they are authenticated with the hexadecimal key in
     /// this file; repeatable
@@ -130,6 +136,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         rate_limit,
         keys: args.key_files.iter().cloned().map(KeyFile::into_key).collect(),
         require_auth: args.require_auth(),
+        short_requests: args.short_requests,
         impairments: settings,
         changeable: args.lifecycle,
     };
@@ -152,6 +159,12 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let router = web::responder_router(metrics, status.clone(), impairments, args.max_requests);
     let responder = responder::spawn(responder).context("cannot start the responder's threads")?;
     announce(&status, http, &settings);
+    if args.short_requests {
+        warn!(
+            "answering STAMP requests of 14 to 43 octets with 44 octets: forged requests are \
+             amplified, up to 3.1 times"
+        );
+    }
     let shutdown = async {
         let name = signals.next().await;
         info!(signal = %name, "stopping");

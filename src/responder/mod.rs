@@ -63,6 +63,8 @@ pub struct Terms {
     pub keys: Arc<[Key]>,
     /// Whether only authenticated requests are answered.
     pub require_auth: bool,
+    /// Whether STAMP requests of fewer than 44 octets are answered with 44 octets.
+    pub short_requests: bool,
     /// The impairments at the start.
     pub impairments: impair::LinkSettings,
     /// Whether the impairments may change while it runs.
@@ -114,18 +116,15 @@ impl Responder {
         let gate = Arc::new(Gate::new(&terms.allow, terms.rate_limit));
         let settings = terms.impairments;
         let switch = ImpairmentSwitch::new(&settings.into(), start);
-        let share = |sockets| Share {
-            sockets,
-            impairments: Follower::of(&switch),
-            reflector: Reflector::new(
-                bound.clone(),
-                gate.clone(),
-                settings,
-                start,
-                metrics.clone(),
-            )
-            .authenticating(terms.keys.clone(), terms.require_auth),
-            metrics: metrics.clone(),
+        let share = |sockets| {
+            let listeners = bound.clone();
+            let reflector =
+                Reflector::new(listeners, gate.clone(), settings, start, metrics.clone())
+                    .authenticating(terms.keys.clone(), terms.require_auth);
+            let reflector =
+                if terms.short_requests { reflector.answering_short_requests() } else { reflector };
+            let impairments = Follower::of(&switch);
+            Share { sockets, reflector, impairments, metrics: metrics.clone() }
         };
         if threads.get() == 1 || !settings.is_off() || terms.changeable {
             return Ok(Self { shares: vec![share(sockets)], switch });

@@ -281,7 +281,7 @@ impl Reflect for StampReflector {
         datagram: &'d [u8],
         now: Wall,
     ) -> Result<ParsedRequest<'d>, NotRequest> {
-        let layout = layout(datagram).ok_or(NotRequest::Foreign)?;
+        let Some(layout) = layout(datagram) else { return Err(judge_short(datagram, now)) };
         if datagram.len() > LARGEST_DATAGRAM || is_text(datagram) {
             return Err(NotRequest::Foreign);
         }
@@ -298,6 +298,18 @@ impl Reflect for StampReflector {
             timestamp: left.0,
             counted_session: Some(u16::from_be_bytes(take(datagram, layout.ssid))),
             is_authenticated: layout.is_authenticated(),
+            is_short: false,
+        })
+    }
+
+    fn recognise_short<'d>(&self, datagram: &'d [u8], now: Wall) -> Option<ParsedRequest<'d>> {
+        (judge_short(datagram, now) == NotRequest::Short).then(|| ParsedRequest {
+            sequence: u32::from_be_bytes(take(datagram, SEQUENCE)).into(),
+            timestamp: u64::from_be_bytes(take(datagram, OPEN.timestamp)),
+            // What follows the Error Estimate is padding: TWAMP has no SSID.
+            counted_session: Some(0),
+            is_short: true,
+            ..ParsedRequest::new(datagram)
         })
     }
 
@@ -314,7 +326,8 @@ impl Reflect for StampReflector {
         Ok(Authenticity::By { place, key: &keys[place] })
     }
 
-    /// The reply has the length and the mode of the request. The Session-Sender TTL is 0 if the
+    /// The reply has the length and the mode of the request; to a short request, it is the base packet
+    /// (RFC 8762 section 4.6). The Session-Sender TTL is 0 if the
     /// kernel reports none; no packet arrives with a TTL of 0. `out` stays empty if an
     /// authenticated request has no key to answer with.
     fn reflect(
@@ -329,7 +342,17 @@ impl Reflect for StampReflector {
             (true, Some(key)) => (&AUTHENTICATED, Some(key)),
             (true, None) => return,
         };
-        let Some((packet, tlvs)) = request.payload.split_at_checked(layout.length) else { return };
+        let mut padded = [0; OPEN.length];
+        let (packet, tlvs) = match request.payload.split_at_checked(layout.length) {
+            Some(parts) => parts,
+            None if request.is_short && key.is_none() => {
+                // The padding of TWAMP after the Error Estimate does not come back.
+                let length = request.payload.len().min(OPEN.ssid);
+                padded[..length].copy_from_slice(&request.payload[..length]);
+                (&padded[..], &[][..])
+            }
+            None => return,
+        };
         // A clock that stepped back between the two stamps must not make the turnaround negative.
         let left = now.max(arrived.at);
         let [_, _, _, _, sequence @ ..] = request.sequence.to_be_bytes();
@@ -371,6 +394,33 @@ fn layout(packet: &[u8]) -> Option<&'static Layout> {
         return Some(&AUTHENTICATED);
     }
     (packet.len() >= OPEN.length).then_some(&OPEN)
+}
+
+/// Judges a datagram that is too short for both modes.
+///
+/// It is a short request of TWAMP Light (RFC 5357 appendix I) if it reaches to the end of the Error
+/// Estimate, is not text, and has a timestamp within a day of now, in NTP or PTP format: STAMP has no
+/// magic number, and any other 14 octets are as likely. If its Receive Timestamp is within a day of
+/// now or of its own timestamp as well, it is a short reply, which is never answered.
+fn judge_short(datagram: &[u8], now: Wall) -> NotRequest {
+    if !(OPEN.ssid..OPEN.length).contains(&datagram.len()) || is_text(datagram) {
+        return NotRequest::Foreign;
+    }
+    let is_near = |stamp: Ntp| {
+        let now = Ntp::from(now);
+        stamp.is_within_a_day_of(now) || stamp.is_within_a_day_of(now.in_ptp())
+    };
+    let left = Ntp::from_octets(take(datagram, OPEN.timestamp));
+    if !is_near(left) {
+        return NotRequest::Foreign;
+    }
+    if datagram.len() >= OPEN.sender_sequence {
+        let received = Ntp::from_octets(take(datagram, OPEN.receive_timestamp));
+        if received != Ntp::NONE && (is_near(received) || received.is_within_a_day_of(left)) {
+            return NotRequest::Reply;
+        }
+    }
+    NotRequest::Short
 }
 
 /// The session of an SSID.

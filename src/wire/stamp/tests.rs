@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::*;
 
+mod short;
+
 /// 2024-09-20T08:21:58.5Z: NTP seconds 0xEA97AF26.
 const AT: Wall = Wall::from_nanos(1_726_820_518_500_000_000);
 
@@ -114,6 +116,7 @@ fn what_is_read_of_a_request_is_what_its_reply_needs() {
         timestamp: READ.echo,
         counted_session: Some(8),
         is_authenticated: false,
+        is_short: false,
     };
     assert_eq!(StampReflector.recognise(&REQUEST, AT), Ok(open));
     let payload = &AUTHENTICATED_REQUEST[..];
@@ -277,7 +280,7 @@ fn a_reflected_packet_is_known_whatever_the_clock_that_stamped_it() {
 #[test]
 fn text_and_short_and_long_datagrams_are_foreign() {
     assert_eq!(refused(&[], AT), Some(NotRequest::Foreign));
-    assert_eq!(refused(&REQUEST[..43], AT), Some(NotRequest::Foreign));
+    assert_eq!(refused(&REQUEST[..13], AT), Some(NotRequest::Foreign));
     assert_eq!(refused(&[b'x'; 44], AT), Some(NotRequest::Foreign));
     let mut long = REQUEST.to_vec();
     long.resize(LARGEST_DATAGRAM, 0);

@@ -44,7 +44,7 @@ impl Ntp {
     }
 
     /// The same moment in PTP's format, to the second, of a clock that counts UTC.
-    const fn in_ptp(self) -> Self {
+    pub(super) const fn in_ptp(self) -> Self {
         Self(self.0.wrapping_sub(NTP_TO_UNIX << 32))
     }
 

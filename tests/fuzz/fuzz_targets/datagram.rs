@@ -59,7 +59,12 @@ impl Bench {
         let dropped = |reasons: &[DropReason]| {
             reasons.iter().map(|&reason| self.metrics.dropped_count(reason)).sum()
         };
-        let strange = [DropReason::Malformed, DropReason::Reflection, DropReason::Denied];
+        let strange = [
+            DropReason::Malformed,
+            DropReason::ShortRequest,
+            DropReason::Reflection,
+            DropReason::Denied,
+        ];
         let other: Vec<_> =
             DropReason::ALL.iter().copied().filter(|reason| !strange.contains(reason)).collect();
         let received =
