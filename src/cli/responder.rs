@@ -20,7 +20,7 @@ use crate::exposition::ResponderMetrics;
 use crate::impair::LinkSettings;
 use crate::net;
 use crate::observe::ResponderStatus;
-use crate::responder::{self, Responder, Terms};
+use crate::responder::{self, ReplyDscp, Responder, Terms};
 use crate::web::{self, ImpairmentControl};
 
 /// Answers UDP heartbeats of every protocol on one port, and can behave like a bad network.
@@ -69,6 +69,10 @@ pub struct Args {
     /// that forged requests are amplified, up to 3.1 times
     #[arg(long = "stamp.short-requests")]
     short_requests: bool,
+
+    /// DSCP of STAMP replies: reflect, which is that of the request, or a number from 0 to 63
+    #[arg(long = "stamp.dscp", value_name = "reflect|N", default_value = "reflect")]
+    dscp: ReplyDscp,
 
     /// Answer only STAMP requests, and only if they are authenticated with the hexadecimal key in
     /// this file; repeatable
@@ -137,6 +141,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         keys: args.key_files.iter().cloned().map(KeyFile::into_key).collect(),
         require_auth: args.require_auth(),
         short_requests: args.short_requests,
+        dscp: args.dscp,
         impairments: settings,
         changeable: args.lifecycle,
     };
@@ -268,6 +273,7 @@ mod tests {
             ("--listen=255.255.255.255:12000", "is a multicast or broadcast address"),
             ("--web.listen-address=9863", "must be :PORT or HOST:PORT"),
             ("--allow=fra.example", "must be a network, such as 192.0.2.0/24"),
+            ("--stamp.dscp=64", "must be reflect or a whole number from 0 to 63"),
             ("--rate-limit=-1", "invalid value"),
             ("--rate-limit=1000001", "must be a whole number from 0 to 1000000"),
         ] {

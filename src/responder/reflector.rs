@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use tracing::trace;
 
+use super::dscp::ReplyDscp;
 use super::gate::Gate;
 use super::impairments::{Dated, Links};
 use super::queue::{DelayQueue, ReplyRoute};
@@ -60,6 +61,7 @@ pub struct Reflector {
     keys: Arc<[Key]>,
     require_auth: bool,
     answers_short: bool,
+    dscp: ReplyDscp,
     metrics: ResponderMetrics,
     /// The current reply; a buffer that is reused. It grows with the first long request, to at most
     /// 64 KiB.
@@ -99,6 +101,7 @@ impl Reflector {
             keys: Arc::default(),
             require_auth: false,
             answers_short: false,
+            dscp: ReplyDscp::default(),
             metrics,
             reply: Vec::with_capacity(MAX_DATAGRAM),
         }
@@ -131,6 +134,12 @@ impl Reflector {
         Self { answers_short: true, ..self }
     }
 
+    /// The same reflector, whose STAMP replies leave with this DSCP.
+    #[must_use]
+    pub fn marking(self, dscp: ReplyDscp) -> Self {
+        Self { dscp, ..self }
+    }
+
     /// Handles a datagram that arrived at the listener with this index. Passes the copies of its
     /// reply that leave at once to `send`: none, one or two.
     ///
@@ -155,6 +164,7 @@ impl Reflector {
                     peer: datagram.peer,
                     source: datagram.local,
                     protocol,
+                    traffic_class: self.dscp.traffic_class(protocol, datagram),
                     duplicate: false,
                 };
                 let is_answered = self.reply(route, first, second, now, &mut send);

@@ -153,6 +153,7 @@ impl Host {
             truncated: false,
             received: Some(request.received),
             ttl: Some(64),
+            traffic_class: None,
             drops: None,
         };
         let mut left = Vec::new();

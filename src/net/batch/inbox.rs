@@ -61,6 +61,7 @@ impl Inbox {
                 truncated: head.truncated,
                 received: facts.stamp,
                 ttl: facts.ttl,
+                traffic_class: facts.traffic_class,
                 drops: facts.drops,
             })
         })
@@ -115,6 +116,11 @@ pub struct Datagram<'a> {
     pub received: Option<Wall>,
     /// The hop limit with which it arrived.
     pub ttl: Option<u8>,
+    /// The traffic class, that is DSCP and ECN, with which it arrived (with
+    /// [`SocketOptions::traffic_class`]).
+    ///
+    /// [`SocketOptions::traffic_class`]: crate::net::SocketOptions::traffic_class
+    pub traffic_class: Option<u8>,
     /// How many datagrams the kernel had dropped on this socket when it queued this one, modulo 2³²
     /// (`SO_RXQ_OVFL`, socket(7)); `None` before the first drop.
     pub drops: Option<u32>,

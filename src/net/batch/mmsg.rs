@@ -45,7 +45,8 @@ pub(in crate::net) struct Head {
 
 impl Head {
     /// Room for all control messages that a [`Socket`](crate::net::Socket) requests, also on the
-    /// error queue: timestamps 64, error and offender 64, address 40, hop limit 24, drops 24.
+    /// error queue: timestamps 64, error and offender 64, address 40, hop limit, traffic class
+    /// and drops 24 each.
     const CONTROL: usize = 256;
 
     /// A head without a received datagram.

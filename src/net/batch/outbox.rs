@@ -73,6 +73,20 @@ impl Outbox {
         source: Option<IpAddr>,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
+        self.push_marked(peer, source, 0, write);
+    }
+
+    /// Like [`push`](Self::push), with a traffic class (DSCP and ECN); 0 is the socket's own.
+    ///
+    /// # Panics
+    /// As [`push`](Self::push).
+    pub fn push_marked(
+        &mut self,
+        peer: SocketAddr,
+        source: Option<IpAddr>,
+        traffic_class: u8,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
         debug_assert!(!self.is_full(), "the outbox is full");
         debug_assert!(source.is_none_or(|source| source.is_ipv4() == peer.is_ipv4()));
         let Some(slot) = self.slots.get_mut(self.len) else {
@@ -80,6 +94,9 @@ impl Outbox {
         };
         slot.name = KernelAddress::new(peer);
         slot.control.set_source(source);
+        if traffic_class != 0 {
+            slot.control.set_traffic_class(peer.is_ipv4(), traffic_class);
+        }
         slot.payload.clear();
         write(&mut slot.payload);
         self.len += 1;

@@ -9,6 +9,8 @@ use crate::model::{IcmpKind, Wall};
 use crate::net::{Datagram, now};
 
 const EVERYTHING: SocketOptions = SocketOptions {
+    traffic_class: true,
+    hop_limit: None,
     receive_buffer: 1 << 20,
     send_buffer: 1 << 20,
     transmit_stamps: true,
@@ -359,6 +361,25 @@ fn the_hop_limit_is_the_one_that_the_sender_set() {
         send_all(&mut near, &[far.local_addr()], b"x");
         receive(&far, &mut Inbox::new(), 1, |datagram| {
             assert_eq!(datagram.ttl, Some(ttl));
+        });
+    }
+}
+
+#[test]
+fn hop_limit_and_traffic_class_are_set_and_reported() {
+    let options = SocketOptions { hop_limit: Some(255), traffic_class: true, ..EVERYTHING };
+    for any_port in ["127.0.0.1:0", "[::1]:0"] {
+        let mut near = open(any_port, &options);
+        let far = open(any_port, &options);
+        let mut outbox = Outbox::new();
+        let source = Some(near.local_addr().ip());
+        for class in [0xB8, 0, 0x28] {
+            outbox.push_marked(far.local_addr(), source, class, |out| out.push(class));
+        }
+        assert!(send(&mut near, &mut outbox).iter().all(Result::is_ok));
+        receive(&far, &mut Inbox::new(), 3, |datagram| {
+            let class = datagram.payload[0];
+            assert_eq!((datagram.ttl, datagram.traffic_class), (Some(255), Some(class)));
         });
     }
 }

@@ -86,6 +86,7 @@ fn datagram(payload: &[u8]) -> Datagram<'_> {
         truncated: false,
         received: None,
         ttl: Some(64),
+        traffic_class: None,
         drops: None,
     }
 }
@@ -143,6 +144,7 @@ fn every_protocol_is_answered_where_it_asked_and_counted_as_itself() {
                 peer: PEER,
                 source: Some(LISTENER.ip()),
                 protocol,
+                traffic_class: 0,
                 duplicate: false,
             }
         );

@@ -137,6 +137,7 @@ fuzz_target!(|input: Input| {
         truncated: octets.len() > LARGEST_DATAGRAM,
         received: (which & 0x40 != 0).then_some(now.wall),
         ttl,
+        traffic_class: None,
         drops: None,
     };
 

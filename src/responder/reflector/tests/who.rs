@@ -1,5 +1,5 @@
 //! Which sources are answered: those that the gate lets in, within their rate limit, and
-//! authenticated if a key is required.
+//! authenticated if a key is required. And with which DSCP.
 
 use super::*;
 use crate::wire::{FiledKey, ProtocolOptions, StampOptions};
@@ -170,5 +170,27 @@ fn short_requests_are_counted_and_answered_only_on_demand() {
             assert!(bench.handle(&datagram(&reply[..41]), NOW).is_empty());
         }
         assert_eq!(bench.metrics.dropped_count(DropReason::Reflection), answers as u64);
+    }
+}
+
+#[test]
+fn stamp_replies_leave_with_the_dscp_of_their_request_or_the_one_that_is_set() {
+    let stamp = request(by_name("stamp").unwrap(), 7, NOW.wall);
+    for (dscp, arrived, leaves) in [
+        // 46 (EF) without and with ECN.
+        (ReplyDscp::Reflect, Some(0xB8), 0xB8),
+        (ReplyDscp::Reflect, Some(0xBB), 0xB8),
+        (ReplyDscp::Reflect, Some(0), 0),
+        (ReplyDscp::Reflect, None, 0),
+        (ReplyDscp::Fixed(10), Some(0xB8), 40),
+        (ReplyDscp::Fixed(0), Some(0xB8), 0),
+    ] {
+        let mut bench = Bench::new(LinkSettings::default());
+        bench.reflector = bench.reflector.marking(dscp);
+        for payload in [&stamp[..], b"Ping 1 x"] {
+            bench.handle(&Datagram { traffic_class: arrived, ..datagram(payload) }, NOW);
+        }
+        let classes: Vec<_> = bench.sent.iter().map(|(route, _)| route.traffic_class).collect();
+        assert_eq!(classes, [leaves, 0], "{dscp:?} {arrived:?}");
     }
 }
