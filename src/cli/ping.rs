@@ -34,7 +34,7 @@ pub struct Args {
     /// Time to wait for an answer; may exceed the interval
     #[arg(short = 'W', long, value_name = "DURATION", default_value = "1s")]
     timeout: Span,
-    /// File with the hexadecimal key that authenticates STAMP packets
+    /// File with the key that authenticates STAMP packets
     #[arg(long, value_name = "FILE")]
     key_file: Option<String>,
     /// Stop once the target is down

@@ -74,8 +74,8 @@ pub struct Args {
     #[arg(long = "stamp.dscp", value_name = "reflect|N", default_value = "reflect")]
     dscp: ReplyDscp,
 
-    /// Answer only STAMP requests, and only if they are authenticated with the hexadecimal key in
-    /// this file; repeatable
+    /// Answer only STAMP requests, and only if they are authenticated with the key in this file;
+    /// repeatable
     #[arg(long = "stamp.key-file", value_name = "FILE", value_parser = key_file)]
     key_files: Vec<KeyFile>,
 
