@@ -275,7 +275,7 @@ impl Reflect for StampReflector {
     /// wrong reflector clock, PTP format, and a server that converts the packet to upper case.
     ///
     /// Sessions are distinguished by their SSIDs (RFC 8972 section 3). SSID 0 is a session as well:
-    /// that of a sender without RFC 8972.
+    /// that of a sender without RFC 8972, whose padding may be random.
     fn recognise<'d>(
         &self,
         datagram: &'d [u8],
@@ -296,7 +296,7 @@ impl Reflect for StampReflector {
             payload: datagram,
             sequence: u32::from_be_bytes(take(datagram, SEQUENCE)).into(),
             timestamp: left.0,
-            counted_session: Some(u16::from_be_bytes(take(datagram, layout.ssid))),
+            counted_session: Some(ssid(datagram, layout)),
             is_authenticated: layout.is_authenticated(),
             is_short: false,
         })
@@ -375,6 +375,7 @@ impl Reflect for StampReflector {
         out.extend_from_slice(tlvs);
         match (out.get_mut(layout.length..), key) {
             (None | Some([]), _) => {}
+            _ if is_padded(packet, layout) => {}
             (Some(tlvs), None) => tlv::answer(tlvs),
             (Some(tlvs), Some(key)) => tlv::answer_authenticated(tlvs, key, sequence, number),
         }
@@ -421,6 +422,19 @@ fn judge_short(datagram: &[u8], now: Wall) -> NotRequest {
         }
     }
     NotRequest::Short
+}
+
+/// The SSID of a request; 0 if what is in its place is padding.
+fn ssid(request: &[u8], layout: &Layout) -> u16 {
+    if is_padded(request, layout) { 0 } else { u16::from_be_bytes(take(request, layout.ssid)) }
+}
+
+/// Whether an open request has padding from the SSID on, as one of TWAMP does (RFC 5357 section
+/// 4.1.2): it may be random, so it names no session and contains no TLVs. A request of STAMP has zeros
+/// after the SSID (RFC 8972 section 3).
+fn is_padded(request: &[u8], layout: &Layout) -> bool {
+    let zeros = request.get(layout.receive_timestamp..layout.length);
+    !layout.is_authenticated() && zeros.is_some_and(|zeros| zeros.iter().any(|&octet| octet != 0))
 }
 
 /// The session of an SSID.

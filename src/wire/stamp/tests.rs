@@ -340,6 +340,18 @@ fn the_time_for_many_tlvs_grows_with_their_number_only() {
 }
 
 #[test]
+fn random_padding_of_twamp_is_no_session_and_comes_back_unchanged() {
+    for octet in [0x01, 0x40, 0xA5, 0xFF] {
+        let request = [&REQUEST[..14], &[octet; 100]].concat();
+        let read = StampReflector.recognise(&request, AT).unwrap();
+        assert_eq!(read.counted_session, Some(0), "{octet}");
+        let reply = reflected(&request, after(AT, 500), Some(61));
+        assert_eq!((reply.len(), &reply[44..]), (114, &request[44..]));
+        assert_eq!(reply[16..44], REPLY[16..44]);
+    }
+}
+
+#[test]
 fn zeros_to_the_end_are_padding() {
     assert_eq!(answered(&[0; 7]), [0; 7]);
     assert_eq!(answered(&[0x80, 1, 0, 0, 0, 0, 0, 0, 0]), [0, 1, 0, 0, 0, 0, 0, 0, 0]);
