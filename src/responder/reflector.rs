@@ -243,7 +243,8 @@ impl Reflector {
         let number = self.sessions.as_mut().and_then(|sessions| {
             let session = recognised.request.counted_session?;
             let identity = Identity { peer, listener, local, session, key: key_place };
-            Some(sessions.count(identity, now.mono))
+            let sequence = u32::try_from(recognised.request.sequence).unwrap_or(u32::MAX);
+            Some(sessions.count(identity, sequence, now.mono))
         });
         let at = datagram.received.unwrap_or(now.wall);
         let arrived = Arrived { number, key, ..Arrived::new(at, datagram.ttl) };
