@@ -60,13 +60,13 @@ pub struct Args {
         value_parser = max_requests)]
     max_requests: usize,
 
-    /// Repeat the sequence number of each STAMP request in its reply instead of counting the replies
-    /// of each session; senders then cannot know in which direction a heartbeat was lost
+    /// Repeat the sequence number of each STAMP request in its reply instead of counting the
+    /// replies of each session; senders then cannot know in which direction a heartbeat was lost
     #[arg(long = "stamp.stateless")]
     stateless: bool,
 
-    /// Also answer STAMP and TWAMP Light requests of 14 to 43 octets; the replies have 44 octets, so
-    /// that forged requests are amplified, up to 3.1 times
+    /// Also answer STAMP and TWAMP Light requests of 14 to 43 octets; the replies have 44 octets,
+    /// so that forged requests are amplified, up to 3.1 times
     #[arg(long = "stamp.short-requests")]
     short_requests: bool,
 
@@ -83,7 +83,8 @@ pub struct Args {
     #[arg(long = "stamp.allow-unauthenticated", requires = "key_files")]
     allow_unauthenticated: bool,
 
-    /// Let HTTP clients change the impairments (/api/v1/impairments); the responder then uses one thread
+    /// Let HTTP clients change the impairments (/api/v1/impairments); the responder then uses one
+    /// thread
     #[arg(long = "web.enable-lifecycle")]
     lifecycle: bool,
 

@@ -43,9 +43,9 @@ use crate::wire::{
 /// Recognises requests, and makes and impairs the replies.
 ///
 /// At all times, for all datagrams passed to `handle`, `received = replied + dropped + held`. Here,
-/// `dropped` excludes datagrams dropped as malformed, short requests, reflections or denied. The caller counts a
-/// reply as sent, by [`ReplyRoute::protocol`], unless it is a [`ReplyRoute::duplicate`]. A reply
-/// that finds the delay queue full is dropped as `overflow`.
+/// `dropped` excludes datagrams dropped as malformed, short requests, reflections or denied. The
+/// caller counts a reply as sent, by [`ReplyRoute::protocol`], unless it is a
+/// [`ReplyRoute::duplicate`]. A reply that finds the delay queue full is dropped as `overflow`.
 #[derive(Debug)]
 pub struct Reflector {
     /// The addresses of the listeners.

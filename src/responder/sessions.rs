@@ -7,12 +7,12 @@
 //! again from 0.
 //!
 //! A sender can forge its address, and each forged one is a new session. So sessions of which only
-//! one request has arrived are kept apart from those of which more have: new sessions, however many,
-//! displace only other sessions that are seen for the first time.
+//! one request has arrived are kept apart from those of which more have: new sessions, however
+//! many, displace only other sessions that are seen for the first time.
 //!
-//! Each of the two kinds has two generations. A session that is used moves to the newer one. When the
-//! newer one is full or old, it becomes the older one, and the sessions left in the older one are
-//! forgotten. So sessions need not be kept in the order of their use.
+//! Each of the two kinds has two generations. A session that is used moves to the newer one. When
+//! the newer one is full or old, it becomes the older one, and the sessions left in the older one
+//! are forgotten. So sessions need not be kept in the order of their use.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -26,9 +26,9 @@ use crate::model::Mono;
 pub(super) const REMEMBERED: Duration = Duration::from_secs(900);
 
 /// Maximum number of remembered sessions of each kind, in two generations. Each generation fills a
-/// table of 131,072 places to its limit of 7/8; at about 100 octets a place, both take 26 MB, and all
-/// four of both kinds 52 MB, even if sources are forged. The smaller tables that growth frees may stay
-/// in the heap.
+/// table of 131,072 places to its limit of 7/8; at about 100 octets a place, both take 26 MB, and
+/// all four of both kinds 52 MB, even if sources are forged. The smaller tables that growth frees
+/// may stay in the heap.
 const MANY: usize = 229_376;
 
 /// The maximum for a thread without [`Room`] for [`MANY`]: tables of 4,096 places.
@@ -44,13 +44,13 @@ const _: () = assert!(size_of::<(Identity, Session)>() <= 96);
 /// started again. No network delays a request by a thousand others.
 const BEHIND: i32 = 1000;
 
-/// A number this far above the highest one is no gap either: at a thousand requests a second, it takes
-/// twelve days, and the session would be forgotten.
+/// A number this far above the highest one is no gap either: at a thousand requests a second, it
+/// takes twelve days, and the session would be forgotten.
 const AHEAD: i32 = 1 << 30;
 
-/// After a pause of this length, a number that is not above the highest one shows that the sender has
-/// started again, however few requests it had sent: what the network delays or duplicates arrives
-/// sooner.
+/// After a pause of this length, a number that is not above the highest one shows that the sender
+/// has started again, however few requests it had sent: what the network delays or duplicates
+/// arrives sooner.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Identifies a session by its sender, the address that was asked, and fields of the requests.
@@ -97,15 +97,15 @@ struct Session {
 }
 
 impl Session {
-    /// Whether the sender has started again, given the `sequence` number of a request that arrived at
-    /// `now`.
+    /// Whether the sender has started again, given the `sequence` number of a request that arrived
+    /// at `now`.
     ///
     /// Its tool would otherwise be told the numbers of its former run, and would report losses that
     /// never were. The sender has started again if the number is more than a thousand below the
-    /// highest one; if it is far above it, because the former run had passed 2³⁰; or if it is not above
-    /// it and the session has been quiet for two seconds, which also covers short runs. Requests that
-    /// the network reordered or duplicated match none of these, and neither does a number that wraps
-    /// from 2³² − 1 to 0.
+    /// highest one; if it is far above it, because the former run had passed 2³⁰; or if it is not
+    /// above it and the session has been quiet for two seconds, which also covers short runs.
+    /// Requests that the network reordered or duplicated match none of these, and neither does a
+    /// number that wraps from 2³² − 1 to 0.
     const fn begins_again(&self, sequence: u32, now: u32) -> bool {
         let step = sequence.wrapping_sub(self.highest).cast_signed();
         let quiet = now.wrapping_sub(self.last);
@@ -177,8 +177,8 @@ impl Sessions {
         Self { room, most: FEW, new: Generations::default(), known: Generations::default() }
     }
 
-    /// The number of the reply to a request of this session with this `sequence` number, at `now`: it
-    /// counts from 0, and wraps.
+    /// The number of the reply to a request of this session with this `sequence` number, at `now`:
+    /// it counts from 0, and wraps.
     #[expect(clippy::cast_possible_truncation, reason = "only differences are used")]
     pub(super) fn count(&mut self, key: Identity, sequence: u32, now: Mono) -> u32 {
         let millis = (now.as_nanos() / 1_000_000) as u32;

@@ -32,13 +32,13 @@
 //!
 //! # Restarts
 //!
-//! A reflector that restarts, or forgets the session, counts from 0 again. If its new count has passed
-//! the last number when the next reply arrives, the number does not go back. A loss has a direction
-//! only where this cannot have happened: a count that began after heartbeat *a* can be at most *n* − *a*
-//! − 1 when it reaches heartbeat *n*, as each heartbeat takes one number. So a number of *n* − *a* or
-//! more proves that the count continued. Below that, the count may have begun again, and what was lost
-//! in between gets no direction. This concerns only gaps in which more heartbeats were lost forward
-//! than the reflector had counted before.
+//! A reflector that restarts, or forgets the session, counts from 0 again. If its new count has
+//! passed the last number when the next reply arrives, the number does not go back. A loss has a
+//! direction only where this cannot have happened: a count that began after heartbeat *a* can be at
+//! most *n* − *a* − 1 when it reaches heartbeat *n*, as each heartbeat takes one number. So a
+//! number of *n* − *a* or more proves that the count continued. Below that, the count may have
+//! begun again, and what was lost in between gets no direction. This concerns only gaps in which
+//! more heartbeats were lost forward than the reflector had counted before.
 //!
 //! # Limits
 //!
@@ -197,8 +197,8 @@ impl Reflector {
 }
 
 impl Position {
-    /// Moves the anchor up to `number`, the number in the reply to heartbeat `sequence`. Returns how many of the pending heartbeats were lost
-    /// forward and backward.
+    /// Moves the anchor up to `number`, the number in the reply to heartbeat `sequence`. Returns
+    /// how many of the pending heartbeats were lost forward and backward.
     fn advance(
         &mut self,
         sequence: u32,

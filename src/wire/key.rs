@@ -19,8 +19,8 @@ const LENGTHS: std::ops::RangeInclusive<usize> = TAG..=64;
 /// The text before a key that is a passphrase.
 const ASCII: &[u8] = b"ascii:";
 
-/// The valid lengths of a passphrase in octets. Other equipment decides what it accepts, so a short one
-/// is valid.
+/// The valid lengths of a passphrase in octets. Other equipment decides what it accepts, so a short
+/// one is valid.
 const PASSPHRASES: std::ops::RangeInclusive<usize> = 1..=64;
 
 /// A key that both ends know. It is erased from memory when it is dropped.
@@ -42,9 +42,9 @@ pub enum KeyError {
 }
 
 impl Key {
-    /// Parses a key from the text of a key file: hexadecimal digits, or `ascii:` and a passphrase, of
-    /// which every character is an octet of the key. White space around the text is ignored; spaces
-    /// within a passphrase belong to it.
+    /// Parses a key from the text of a key file: hexadecimal digits, or `ascii:` and a passphrase,
+    /// of which every character is an octet of the key. White space around the text is ignored;
+    /// spaces within a passphrase belong to it.
     ///
     /// # Errors
     /// If it is neither, or too short or too long.

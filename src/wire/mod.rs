@@ -196,9 +196,9 @@ impl Protocol {
         self.options(&mut NothingSet)
     }
 
-    /// The maximum number of heartbeats of one target in flight, of which a reply shows which one it
-    /// answers: half of all the numbers that a reply can carry, so that those answered late are not
-    /// taken for newer ones.
+    /// The maximum number of heartbeats of one target in flight, of which a reply shows which one
+    /// it answers: half of all the numbers that a reply can carry, so that those answered late are
+    /// not taken for newer ones.
     #[must_use]
     pub fn max_in_flight(self) -> u32 {
         1 << (self.description().sequence_bits - 1)
@@ -293,8 +293,8 @@ pub fn recognise(datagram: &[u8], now: Wall) -> Result<Recognised<'_>, NotReques
     Err(why_not)
 }
 
-/// Reads a datagram for which [`recognise`] returned [`NotRequest::Short`]: its reply is longer than
-/// the datagram.
+/// Reads a datagram for which [`recognise`] returned [`NotRequest::Short`]: its reply is longer
+/// than the datagram.
 #[must_use]
 pub fn recognise_short(datagram: &[u8], now: Wall) -> Option<Recognised<'_>> {
     reflecting().find_map(|(protocol, half)| {

@@ -50,10 +50,10 @@ pub trait Prober: Any + Send + Sync + fmt::Debug {
     /// as the Session-Sender Timestamp (RFC 8762 section 4.3.1).
     fn confirms(&self, reply: &Reply, sent: Wall) -> bool;
 
-    /// Whether [`confirms`](Self::confirms) alone proves that a reply is ours. A single target at an
-    /// address then takes it whatever session number it carries, and other protocols are asked first,
-    /// because [`decode`](Self::decode) accepts almost any datagram. A STAMP reflector without RFC 8972
-    /// may have anything in the place of the SSID.
+    /// Whether [`confirms`](Self::confirms) alone proves that a reply is ours. A single target at
+    /// an address then takes it whatever session number it carries, and other protocols are asked
+    /// first, because [`decode`](Self::decode) accepts almost any datagram. A STAMP reflector
+    /// without RFC 8972 may have anything in the place of the SSID.
     fn is_proved_by_echo(&self) -> bool {
         false
     }

@@ -21,8 +21,8 @@ pub trait Reflect: Send + Sync + fmt::Debug {
     fn recognise<'d>(&self, datagram: &'d [u8], now: Wall)
     -> Result<ParsedRequest<'d>, NotRequest>;
 
-    /// Parses a datagram for which [`recognise`](Self::recognise) returned [`NotRequest::Short`]. The
-    /// reply to this request is longer than the request.
+    /// Parses a datagram for which [`recognise`](Self::recognise) returned [`NotRequest::Short`].
+    /// The reply to this request is longer than the request.
     fn recognise_short<'d>(&self, datagram: &'d [u8], now: Wall) -> Option<ParsedRequest<'d>> {
         let _ = (datagram, now);
         None
@@ -42,9 +42,8 @@ pub trait Reflect: Send + Sync + fmt::Debug {
         Ok(Authenticity::Open)
     }
 
-    /// Writes the reply to a request that this protocol recognised to `out`, which is empty; `now` is
-    /// when the reply leaves (t3).
-    /// STAMP replies are those of RFC 8762 sections 4.3.1 and 4.3.2.
+    /// Writes the reply to a request that this protocol recognised to `out`, which is empty; `now`
+    /// is when the reply leaves (t3). STAMP replies are those of RFC 8762 sections 4.3.1 and 4.3.2.
     ///
     /// `out` stays empty if every possible reply is longer than the request, except for a request
     /// that [`is_short`](ParsedRequest::is_short).
@@ -72,8 +71,8 @@ pub struct ParsedRequest<'d> {
     /// Whether it is in authenticated mode, so that a key must
     /// [authenticate](Reflect::authenticate) it.
     pub is_authenticated: bool,
-    /// Whether every reply is longer than it, so that only a responder that has been told to answers
-    /// it.
+    /// Whether every reply is longer than it, so that only a responder that has been told to
+    /// answers it.
     pub is_short: bool,
 }
 

@@ -1,10 +1,10 @@
 //! `stamp`: the Simple Two-way Active Measurement Protocol (RFC 8762), in unauthenticated and
 //! authenticated mode, with the session identifiers and TLVs of RFC 8972.
 //!
-//! A request is a test packet of 44 octets, or longer if it is padded. The reply has the same length
-//! (RFC 8762 section 4.3: symmetrical), with the reflector's timestamps and a copy of the sender's
-//! fields. All numbers are big-endian (RFC 8762 sections
-//! 4.2.1 and 4.3.1, RFC 8972 section 3):
+//! A request is a test packet of 44 octets, or longer if it is padded. The reply has the same
+//! length (RFC 8762 section 4.3: symmetrical), with the reflector's timestamps and a copy of the
+//! sender's fields. All numbers are big-endian (RFC 8762 sections 4.2.1 and 4.3.1, RFC 8972 section
+//! 3):
 //!
 //! | octets | Session-Sender | Session-Reflector |
 //! | --- | --- | --- |
@@ -188,8 +188,8 @@ impl Prober for OpenStamp {
     /// reflectors answer 38), may lack the Session-Sender Error Estimate or change it, and may
     /// have any octets where zeros or TLVs belong (RFC 8762 section 4.3.1: ignored on receipt).
     ///
-    /// Text and authenticated packets belong to other targets at the address. The latter have zeros where the
-    /// seconds of the echoed timestamp would be.
+    /// Text and authenticated packets belong to other targets at the address. The latter have zeros
+    /// where the seconds of the echoed timestamp would be.
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
         if is_text(datagram) {
             return Err(Malformed);
@@ -326,10 +326,10 @@ impl Reflect for StampReflector {
         Ok(Authenticity::By { place, key: &keys[place] })
     }
 
-    /// The reply has the length and the mode of the request; to a short request, it is the base packet
-    /// (RFC 8762 section 4.6). The Session-Sender TTL is 0 if the
-    /// kernel reports none; no packet arrives with a TTL of 0. `out` stays empty if an
-    /// authenticated request has no key to answer with.
+    /// The reply has the length and the mode of the request; to a short request, it is the base
+    /// packet (RFC 8762 section 4.6). The Session-Sender TTL is 0 if the kernel reports none; no
+    /// packet arrives with a TTL of 0. `out` stays empty if an authenticated request has no key to
+    /// answer with.
     fn reflect(
         &self,
         request: &ParsedRequest<'_>,
@@ -400,9 +400,9 @@ fn layout(packet: &[u8]) -> Option<&'static Layout> {
 /// Judges a datagram that is too short for both modes.
 ///
 /// It is a short request of TWAMP Light (RFC 5357 appendix I) if it reaches to the end of the Error
-/// Estimate, is not text, and has a timestamp within a day of now, in NTP or PTP format: STAMP has no
-/// magic number, and any other 14 octets are as likely. If its Receive Timestamp is within a day of
-/// now or of its own timestamp as well, it is a short reply, which is never answered.
+/// Estimate, is not text, and has a timestamp within a day of now, in NTP or PTP format: STAMP has
+/// no magic number, and any other 14 octets are as likely. If its Receive Timestamp is within a day
+/// of now or of its own timestamp as well, it is a short reply, which is never answered.
 fn judge_short(datagram: &[u8], now: Wall) -> NotRequest {
     if !(OPEN.ssid..OPEN.length).contains(&datagram.len()) || is_text(datagram) {
         return NotRequest::Foreign;
@@ -430,8 +430,8 @@ fn ssid(request: &[u8], layout: &Layout) -> u16 {
 }
 
 /// Whether an open request has padding from the SSID on, as one of TWAMP does (RFC 5357 section
-/// 4.1.2): it may be random, so it names no session and contains no TLVs. A request of STAMP has zeros
-/// after the SSID (RFC 8972 section 3).
+/// 4.1.2): it may be random, so it names no session and contains no TLVs. A request of STAMP has
+/// zeros after the SSID (RFC 8972 section 3).
 fn is_padded(request: &[u8], layout: &Layout) -> bool {
     let zeros = request.get(layout.receive_timestamp..layout.length);
     !layout.is_authenticated() && zeros.is_some_and(|zeros| zeros.iter().any(|&octet| octet != 0))

@@ -9,10 +9,11 @@ use crate::model::Wall;
 /// Room for datagrams received in one system call.
 ///
 /// Almost all datagrams are short, and few are as long as UDP allows. The kernel writes the first
-/// 1,024 octets of each into a dense buffer and only the rest, if there is one, into a buffer of 64 KiB, whose pages take no memory until they are written to (the allocator gets them
-/// from the kernel as zero pages). So short datagrams cost no more memory and no more cache than
-/// without the long buffers, and a long one costs a copy of its first octets. The bound is 64 KiB for
-/// each of [`CAPACITY`](Self::CAPACITY) datagrams, 4 MiB.
+/// 1,024 octets of each into a dense buffer and only the rest, if there is one, into a buffer of 64
+/// KiB, whose pages take no memory until they are written to (the allocator gets them from the
+/// kernel as zero pages). So short datagrams cost no more memory and no more cache than without the
+/// long buffers, and a long one costs a copy of its first octets. The bound is 64 KiB for each of
+/// [`CAPACITY`](Self::CAPACITY) datagrams, 4 MiB.
 #[derive(Debug)]
 pub struct Inbox {
     heads: Box<[Head]>,

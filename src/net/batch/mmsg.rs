@@ -110,8 +110,8 @@ pub(in crate::net) fn send<'a>(
     }
 }
 
-/// Receives datagrams into `heads` and `payloads`, at most [`BATCH`]. Each payload has two parts, and
-/// the second is written to when the first is full. Returns how many, and sets that many heads.
+/// Receives datagrams into `heads` and `payloads`, at most [`BATCH`]. Each payload has two parts,
+/// and the second is written to when the first is full. Returns how many, and sets that many heads.
 ///
 /// # Errors
 /// Those of recvmsg(2); `EAGAIN` if nothing is queued.
@@ -139,9 +139,9 @@ pub(in crate::net) fn receive<'a>(
         room += 1;
     }
     // SAFETY: each of the first `room` headers points to two vectors, one name and one control
-    // buffer, and each vector to one part of a payload, all with their true lengths and all distinct. The
-    // pointers come from exclusive references that outlive the call and are not used during it. Any
-    // octets that the kernel writes there are valid. No timeout is passed.
+    // buffer, and each vector to one part of a payload, all with their true lengths and all
+    // distinct. The pointers come from exclusive references that outlive the call and are not used
+    // during it. Any octets that the kernel writes there are valid. No timeout is passed.
     let count = batch(|| unsafe {
         libc::syscall(
             libc::SYS_recvmmsg,

@@ -25,8 +25,8 @@ impl Outbox {
     /// The maximum number of datagrams.
     pub const CAPACITY: usize = BATCH;
 
-    /// How many octets of each datagram there is room for at the start. A place grows with the first
-    /// longer datagram in it and keeps its memory: at most 64 KiB for each of
+    /// How many octets of each datagram there is room for at the start. A place grows with the
+    /// first longer datagram in it and keeps its memory: at most 64 KiB for each of
     /// [`CAPACITY`](Self::CAPACITY) places, 4 MiB.
     pub const ROOM: usize = 1024;
 
