@@ -42,7 +42,8 @@
 //! - A worker's round waits for nothing and uses clocks and sockets only through
 //!   [`probe::Machine`], so that `tests/simulation` runs the same rounds on simulated time.
 //! - Decoding is total: any octets give a value or a counted reason ([`wire`]).
-//! - No reply is longer than its request, and no reply is a request ([`wire`], [`responder`]).
+//! - No reply is longer than its request, except those to short requests, which a responder answers
+//!   only on demand; and no reply is a request ([`wire`], [`responder`]).
 //! - Each worker owns its sockets and sessions. The packet path takes no lock and, once warm,
 //!   allocates nothing (`tests/allocation.rs`) except for replies that are held back.
 //!

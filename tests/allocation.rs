@@ -108,6 +108,7 @@ impl Loop {
                 truncated: false,
                 received: Some(arrived),
                 ttl: Some(64),
+                traffic_class: None,
                 drops: None,
             };
             reply.clear();

@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(short = 'W', long, value_name = "DURATION", default_value = "1s",
         allow_hyphen_values = true, value_parser = seconds::<Span>)]
     timeout: Span,
-    /// File with the hexadecimal key that authenticates STAMP packets
+    /// File with the key that authenticates STAMP packets
     #[arg(long, value_name = "FILE")]
     key_file: Option<String>,
     /// Stop once the target is down

@@ -21,12 +21,13 @@ use crate::exposition::ResponderMetrics;
 use crate::impair::LinkSettings;
 use crate::net;
 use crate::observe::ResponderStatus;
-use crate::responder::{self, Responder, Terms};
+use crate::responder::{self, ReplyDscp, Responder, Terms};
 use crate::web::{self, ImpairmentControl};
 
 /// Answers UDP heartbeats of every protocol on one port, and can behave like a bad network.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "heartbeat-responder", version, args_conflicts_with_subcommands = true)]
+#[expect(clippy::struct_excessive_bools, reason = "independent options of a command line")]
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
@@ -60,13 +61,22 @@ pub struct Args {
         allow_negative_numbers = true, value_parser = max_requests)]
     max_requests: usize,
 
-    /// Repeat the sequence number of each STAMP request in its reply instead of counting the replies
-    /// of each session; senders then cannot know in which direction a heartbeat was lost
+    /// Repeat the sequence number of each STAMP request in its reply instead of counting the
+    /// replies of each session; senders then cannot know in which direction a heartbeat was lost
     #[arg(long = "stamp.stateless")]
     stateless: bool,
 
-    /// Answer only STAMP requests, and only if they are authenticated with the hexadecimal key in
-    /// this file; repeatable
+    /// Also answer STAMP and TWAMP Light requests of 14 to 43 octets; the replies have 44 octets,
+    /// so that forged requests are amplified, up to 3.1 times
+    #[arg(long = "stamp.short-requests")]
+    short_requests: bool,
+
+    /// DSCP of STAMP replies: reflect, which is that of the request, or a number from 0 to 63
+    #[arg(long = "stamp.dscp", value_name = "reflect|N", default_value = "reflect")]
+    dscp: ReplyDscp,
+
+    /// Answer only STAMP requests, and only if they are authenticated with the key in this file;
+    /// repeatable
     #[arg(long = "stamp.key-file", value_name = "FILE", value_parser = key_file)]
     key_files: Vec<KeyFile>,
 
@@ -74,7 +84,8 @@ pub struct Args {
     #[arg(long = "stamp.allow-unauthenticated", requires = "key_files")]
     allow_unauthenticated: bool,
 
-    /// Let HTTP clients change the impairments (/api/v1/impairments); the responder then uses one thread
+    /// Let HTTP clients change the impairments (/api/v1/impairments); the responder then uses one
+    /// thread
     #[arg(long = "web.enable-lifecycle")]
     lifecycle: bool,
 
@@ -132,6 +143,8 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         rate_limit,
         keys: args.key_files.iter().cloned().map(KeyFile::into_key).collect(),
         require_auth: args.require_auth(),
+        short_requests: args.short_requests,
+        dscp: args.dscp,
         impairments: settings,
         changeable: args.lifecycle,
     };
@@ -158,6 +171,12 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let router = web::responder_router(metrics, status.clone(), impairments, args.max_requests);
     let responder = responder::spawn(responder).context("cannot start the responder's threads")?;
     announce(&status, http, &settings);
+    if args.short_requests {
+        warn!(
+            "answering STAMP requests of 14 to 43 octets with 44 octets: forged requests are \
+             amplified, up to 3.1 times"
+        );
+    }
     let shutdown = async {
         let name = signals.next().await;
         info!(signal = %name, "stopping");
@@ -293,6 +312,7 @@ mod tests {
             ("--allow=10.0.0.1/8", "has host bits set: did you mean 10.0.0.0/8, or the one"),
             ("--rate-limit=-1", "must be a whole number from 0 to 1000000"),
             ("--reorder-extent=3", "--reorder <RATIO[,HOLD]>"),
+            ("--stamp.dscp=64", "must be reflect or a whole number from 0 to 63"),
             ("--rate-limit=1000001", "must be a whole number from 0 to 1000000"),
         ] {
             let error = parse(&[argument]).unwrap_err();

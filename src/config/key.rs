@@ -1,4 +1,4 @@
-//! Reads key files, which contain the octets of one key as hexadecimal text.
+//! Reads key files, which contain one key as hexadecimal text or as a passphrase.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -57,7 +57,7 @@ impl KeyFile {
         let (text, mode) =
             read(path).map_err(|error| KeyFileError::Unreadable { file: file(), error })?;
         let key =
-            Key::from_hex(&text).map_err(|error| KeyFileError::NoKey { file: file(), error })?;
+            Key::from_text(&text).map_err(|error| KeyFileError::NoKey { file: file(), error })?;
         Ok(Self { path: path.to_owned(), key, exposed: mode & OTHERS_MAY_READ != 0 })
     }
 

@@ -114,6 +114,8 @@ families! {
             "Responder's receive time minus the probe's send time in the last answer, in seconds: forward delay plus the offset of the responder's clock. May be negative. Absent if the protocol does not report it.";
         TURNAROUND = Summary "heartbeat_turnaround_seconds" []
             "Time from the responder's receive timestamp to its transmit timestamp, in seconds.";
+        TURNAROUND_INVALID = Counter "heartbeat_turnaround_invalid_total" []
+            "Heartbeats answered within the timeout whose answer reports a turnaround that is negative or longer than the round trip. The turnaround is ignored: it is neither subtracted from the delay nor part of heartbeat_turnaround_seconds.";
         IPDV = Summary "heartbeat_ipdv_seconds" []
             "Absolute difference between the round-trip delays of consecutive answered heartbeats, in seconds. RFC 3393 defines a signed one-way value instead.";
         REPLY_TTL = Gauge "heartbeat_reply_ttl" []

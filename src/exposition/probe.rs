@@ -50,6 +50,7 @@ fn per_target(sample: &ProbeSample, families: &mut FamilyWriter<impl io::Write>)
         t.session.record.time_difference.map(signed_seconds)
     })?;
     out.all(&catalogue::TURNAROUND, |t| Value::Summary(&t.session.record.turnaround))?;
+    out.all(&catalogue::TURNAROUND_INVALID, |t| t.session.record.turnaround_invalid)?;
     out.all(&catalogue::IPDV, |t| Value::Summary(&t.session.record.ipdv))?;
     out.some(&catalogue::REPLY_TTL, |t| t.session.record.reply_ttl.map(f64::from))?;
     out.all(&catalogue::RESOLVED, |t| truth(t.resolved))?;

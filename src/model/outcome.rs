@@ -133,6 +133,9 @@ labels! {
         Outage => "outage",
         /// Not a request of any protocol.
         Malformed => "malformed",
+        /// A STAMP request of fewer than 44 octets, whose reply would be longer
+        /// (`--stamp.short-requests`).
+        ShortRequest => "short_request",
         /// A reply; replies are never answered.
         Reflection => "reflection",
         /// The source exceeded its rate limit.

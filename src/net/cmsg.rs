@@ -33,6 +33,8 @@ pub(super) struct Facts {
     pub(super) to_group: bool,
     /// The hop limit with which it arrived.
     pub(super) ttl: Option<u8>,
+    /// The traffic class (DSCP and ECN) with which it arrived.
+    pub(super) traffic_class: Option<u8>,
     /// How many datagrams the socket had dropped when this one was queued.
     pub(super) drops: Option<u32>,
     /// The error, if the message is from the error queue.
@@ -81,6 +83,11 @@ pub(super) fn read(control: &[u8]) -> Facts {
             }
             (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
                 facts.ttl = chunk(data, 0).and_then(|ttl| i32::from_ne_bytes(ttl).try_into().ok());
+            }
+            (libc::IPPROTO_IP, libc::IP_TOS) => facts.traffic_class = data.first().copied(),
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                facts.traffic_class =
+                    chunk(data, 0).and_then(|class| i32::from_ne_bytes(class).try_into().ok());
             }
             (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
                 facts.error = extended_error(data);
@@ -156,8 +163,8 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Room for a source address of either family and an id.
-    const ROOM: usize = HEADER + align(20) + HEADER + align(4);
+    /// Room for a source address of either family, a traffic class and an id.
+    const ROOM: usize = HEADER + align(20) + 2 * (HEADER + align(4));
 
     /// No control messages.
     pub(super) const EMPTY: Self = Self { octets: [0; Self::ROOM], len: 0, kept: 0 };
@@ -178,6 +185,19 @@ impl Control {
             }
             None => {}
         }
+        self.kept = self.len;
+    }
+
+    /// Sets the traffic class of an IPv4 or IPv6 datagram (ip(7), `IP_TOS`; RFC 3542 section 6.5).
+    /// Call it after [`set_source`](Self::set_source), which clears it, and at most once.
+    pub(super) fn set_traffic_class(&mut self, is_ipv4: bool, class: u8) {
+        let (level, kind) = if is_ipv4 {
+            (libc::IPPROTO_IP, libc::IP_TOS)
+        } else {
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
+        };
+        self.len = self.kept;
+        self.append(level, kind, &libc::c_int::from(class).to_ne_bytes());
         self.kept = self.len;
     }
 
@@ -263,6 +283,7 @@ pub(super) mod tests {
             message(libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &70_000_u32.to_ne_bytes()),
             message(libc::IPPROTO_IP, libc::IP_PKTINFO, &[1, 0, 0, 0, 127, 0, 0, 2, 9, 9, 9, 9]),
             message(libc::IPPROTO_IP, libc::IP_TTL, &64_i32.to_ne_bytes()),
+            message(libc::IPPROTO_IP, libc::IP_TOS, &[0xB8]),
         ]
         .concat();
         assert_eq!(
@@ -272,6 +293,7 @@ pub(super) mod tests {
                 local: Some(IpAddr::from([127, 0, 0, 2])),
                 to_group: true,
                 ttl: Some(64),
+                traffic_class: Some(0xB8),
                 drops: Some(70_000),
                 error: None,
             }
@@ -283,6 +305,7 @@ pub(super) mod tests {
         let ip: Ipv6Addr = "2001:db8::5".parse().unwrap();
         let control = [
             message(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, &255_i32.to_ne_bytes()),
+            message(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &0xB9_i32.to_ne_bytes()),
             message(
                 libc::IPPROTO_IPV6,
                 libc::IPV6_PKTINFO,
@@ -298,6 +321,7 @@ pub(super) mod tests {
                 local: Some(ip.into()),
                 to_group: false,
                 ttl: Some(255),
+                traffic_class: Some(0xB9),
                 drops: None,
                 error: Some(REFUSED),
             }
@@ -369,6 +393,28 @@ pub(super) mod tests {
         assert_eq!(read(control.octets()).local, Some(Ipv6Addr::LOCALHOST.into()));
         control.set_source(None);
         assert_eq!(control.octets(), [0_u8; 0]);
+    }
+
+    #[test]
+    fn a_traffic_class_is_kept_until_there_is_a_new_source() {
+        for (source, is_ipv4) in
+            [(IpAddr::from(Ipv4Addr::LOCALHOST), true), (Ipv6Addr::LOCALHOST.into(), false)]
+        {
+            let mut control = Control::EMPTY;
+            for id in [1, 2] {
+                control.set_source(Some(source));
+                control.set_traffic_class(is_ipv4, 0xB8);
+                control.set_id(id);
+                control.set_id(id + 1);
+                let facts = read(control.octets());
+                // On receipt, IPv4 has one octet.
+                assert_eq!(facts.local, Some(source));
+                let class = if cfg!(target_endian = "little") || !is_ipv4 { 0xB8 } else { 0 };
+                assert_eq!(facts.traffic_class, Some(class));
+            }
+            control.set_source(None);
+            assert_eq!(control.octets(), [0_u8; 0]);
+        }
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{MsgFlags, SetSockOpt, TimestampingFlag, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Type};
 
@@ -62,6 +63,10 @@ pub struct SocketOptions {
     pub icmp_errors: bool,
     /// Request the local address of each received datagram.
     pub local_address: bool,
+    /// Request the traffic class of each received datagram.
+    pub traffic_class: bool,
+    /// The hop limit of sent datagrams; `None` keeps the system's default.
+    pub hop_limit: Option<u8>,
     /// Share the port with other sockets of this process (`SO_REUSEPORT`).
     pub reuse_port: bool,
 }
@@ -214,7 +219,8 @@ impl Socket {
 
     fn drain(&mut self, mut each: impl FnMut(Notice<'_>)) {
         loop {
-            let quotes = self.quotes.iter_mut().map(<[u8; QUOTE]>::as_mut_slice);
+            let quotes =
+                self.quotes.iter_mut().map(|quote| [quote.as_mut_slice(), Default::default()]);
             let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
             let count =
                 mmsg::receive(self.inner.as_fd(), &mut self.heads, quotes, flags).unwrap_or(0);
@@ -279,8 +285,15 @@ fn set_options(socket: &socket2::Socket, address: SocketAddr, options: &SocketOp
         ask(socket, sockopt::ReusePort, &true);
     }
     ask(socket, sockopt::RxqOvfl, &1);
+    let hop_limit = options.hop_limit.map(libc::c_int::from);
     if address.is_ipv4() {
         ask(socket, sockopt::Ipv4RecvTtl, &true);
+        if let Some(limit) = hop_limit {
+            ask(socket, sockopt::Ipv4Ttl, &limit);
+        }
+        if options.traffic_class {
+            ask(socket, sockopt::IpRecvTos, &true);
+        }
         if options.icmp_errors {
             ask(socket, sockopt::Ipv4RecvErr, &true);
         }
@@ -289,6 +302,12 @@ fn set_options(socket: &socket2::Socket, address: SocketAddr, options: &SocketOp
         }
     } else {
         ask(socket, sockopt::Ipv6RecvHopLimit, &true);
+        if let Some(limit) = hop_limit {
+            ask(socket, sockopt::Ipv6Ttl, &limit);
+        }
+        if options.traffic_class {
+            ask(socket, sockopt::Ipv6RecvTClass, &true);
+        }
         if options.icmp_errors {
             ask(socket, sockopt::Ipv6RecvErr, &true);
         }

@@ -85,6 +85,7 @@ pub(crate) fn busy(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> Targe
     record.loss_bursts.observe(2);
     record.loss_bursts.observe(3);
     record.turnaround.observe(1_500);
+    record.turnaround_invalid = 2;
     record.ipdv.observe(100_000);
     record.ipdv.observe(1_850_000);
     record.last_rtt = Some(2_000_000);

@@ -275,7 +275,9 @@ impl Routes {
             return Delivery::Unmatched(UnmatchedReason::UnknownAddress);
         };
         let mut invalid = InvalidReason::Malformed;
-        for group in groups {
+        let asked_in =
+            |last| groups.iter().filter(move |group| group.prober.is_identified_by_echo() == last);
+        for group in asked_in(false).chain(asked_in(true)) {
             let mut reply = match group.prober.decode(datagram) {
                 Ok(reply) => reply,
                 Err(unreadable) => {

@@ -24,8 +24,9 @@ const CHARGE: f64 = 768.0;
 /// The default size of a buffer (sysctl `net.core.rmem_default`), in octets.
 const USUAL_BUFFER: usize = 212_992;
 
-/// A datagram longer than any protocol's is recognised because it is truncated.
-const _: () = assert!(Inbox::ROOM == wire::MAX_DATAGRAM);
+/// Replies of any size are read, and every heartbeat fits into the outbox without an allocation.
+const _: () = assert!(Inbox::ROOM == wire::LARGEST_DATAGRAM);
+const _: () = assert!(Outbox::ROOM == wire::MAX_DATAGRAM);
 
 /// The sockets, clocks and alarm of one thread.
 #[derive(Debug)]

@@ -164,7 +164,7 @@ impl Listener {
 impl Sender {
     fn push(&mut self, reply: OutgoingReply<'_>) {
         let OutgoingReply { route, payload } = reply;
-        self.outbox.push(route.peer, route.source, |out| {
+        self.outbox.push_marked(route.peer, route.source, route.traffic_class, |out| {
             out.extend_from_slice(payload);
         });
         self.counts_as.push((!route.duplicate).then_some(route.protocol));

@@ -6,6 +6,7 @@
 //! which [`spawn`] runs on threads of its own. Every turn of the loop does a bounded amount of
 //! work, so that shutdown is noticed under any load.
 
+mod dscp;
 mod gate;
 mod impairments;
 mod limiter;
@@ -35,6 +36,7 @@ use impairments::Follower;
 use listener::{Listener, RECEIVE_BUFFER};
 use sessions::Room;
 
+pub use dscp::{InvalidDscp, ReplyDscp};
 pub use gate::Gate;
 pub use impairments::{ImpairmentSwitch, Impairments};
 pub use queue::ReplyRoute;
@@ -63,6 +65,10 @@ pub struct Terms {
     pub keys: Arc<[Key]>,
     /// Whether only authenticated requests are answered.
     pub require_auth: bool,
+    /// Whether STAMP requests of fewer than 44 octets are answered with 44 octets.
+    pub short_requests: bool,
+    /// The DSCP of STAMP replies.
+    pub dscp: ReplyDscp,
     /// The impairments at the start.
     pub impairments: impair::LinkSettings,
     /// Whether the impairments may change while it runs.
@@ -114,18 +120,16 @@ impl Responder {
         let gate = Arc::new(Gate::new(&terms.allow, terms.rate_limit));
         let settings = terms.impairments;
         let switch = ImpairmentSwitch::new(&settings.into(), start);
-        let share = |sockets| Share {
-            sockets,
-            impairments: Follower::of(&switch),
-            reflector: Reflector::new(
-                bound.clone(),
-                gate.clone(),
-                settings,
-                start,
-                metrics.clone(),
-            )
-            .authenticating(terms.keys.clone(), terms.require_auth),
-            metrics: metrics.clone(),
+        let share = |sockets| {
+            let listeners = bound.clone();
+            let reflector =
+                Reflector::new(listeners, gate.clone(), settings, start, metrics.clone())
+                    .authenticating(terms.keys.clone(), terms.require_auth)
+                    .marking(terms.dscp);
+            let reflector =
+                if terms.short_requests { reflector.answering_short_requests() } else { reflector };
+            let impairments = Follower::of(&switch);
+            Share { sockets, reflector, impairments, metrics: metrics.clone() }
         };
         if threads.get() == 1 || !settings.is_off() || terms.changeable {
             return Ok(Self { shares: vec![share(sockets)], switch });
@@ -261,6 +265,9 @@ fn bind(address: SocketAddr, reuse_port: bool) -> Result<Socket, BindError> {
     let options = SocketOptions {
         receive_buffer: RECEIVE_BUFFER,
         local_address: true,
+        traffic_class: true,
+        // So that senders see the length of the path (RFC 5357 section 4.2.1).
+        hop_limit: Some(255),
         reuse_port,
         ..SocketOptions::default()
     };

@@ -28,6 +28,8 @@ pub struct ReplyRoute {
     pub source: Option<IpAddr>,
     /// The protocol of the reply.
     pub protocol: Protocol,
+    /// The traffic class with which it leaves; 0 is the default.
+    pub traffic_class: u8,
     /// Whether it is the second copy of a reply, which is not counted again.
     pub duplicate: bool,
 }
@@ -158,6 +160,7 @@ mod tests {
         peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7),
         source: None,
         protocol: crate::wire::DEFAULT_PROTOCOL,
+        traffic_class: 0,
         duplicate: false,
     };
 

@@ -10,7 +10,11 @@
 //! These datagrams never get an answer:
 //!
 //! - replies ([`DropReason::Reflection`]);
-//! - datagrams of no protocol, or longer than [`MAX_DATAGRAM`] octets ([`DropReason::Malformed`]);
+//! - datagrams of no protocol, or longer than [`LARGEST_DATAGRAM`](wire::LARGEST_DATAGRAM) octets
+//!   ([`DropReason::Malformed`]);
+//! - STAMP requests of fewer than 44 octets, whose reply would be longer
+//!   ([`DropReason::ShortRequest`]), unless the reflector
+//!   [answers them](Reflector::answering_short_requests);
 //! - datagrams whose answer would go to no host, to many hosts or back to the responder, and
 //!   datagrams from a source that is not allowed ([`DropReason::Denied`]);
 //! - requests from a source that exceeds its rate limit ([`DropReason::RateLimited`]);
@@ -22,6 +26,7 @@ use std::sync::Arc;
 
 use tracing::trace;
 
+use super::dscp::ReplyDscp;
 use super::gate::Gate;
 use super::impairments::{Dated, Links};
 use super::queue::{DelayQueue, ReplyRoute};
@@ -38,9 +43,9 @@ use crate::wire::{
 /// Recognises requests, and makes and impairs the replies.
 ///
 /// At all times, for all datagrams passed to `handle`, `received = replied + dropped + held`. Here,
-/// `dropped` excludes datagrams dropped as malformed, reflection or denied, and `held` excludes
-/// duplicates. The caller counts a reply as sent, by [`ReplyRoute::protocol`], unless it is a
-/// [`ReplyRoute::duplicate`]. A reply that finds the delay queue or the queue of the bandwidth
+/// `dropped` excludes datagrams dropped as malformed, short requests, reflections or denied, and
+/// `held` excludes duplicates. The caller counts a reply as sent, by [`ReplyRoute::protocol`], unless
+/// it is a [`ReplyRoute::duplicate`]. A reply that finds the delay queue or the queue of the bandwidth
 /// limit full is dropped as `overflow`.
 #[derive(Debug)]
 pub struct Reflector {
@@ -56,8 +61,11 @@ pub struct Reflector {
     /// The keys that can authenticate requests.
     keys: Arc<[Key]>,
     require_auth: bool,
+    answers_short: bool,
+    dscp: ReplyDscp,
     metrics: ResponderMetrics,
-    /// The current reply; a buffer that is reused.
+    /// The current reply; a buffer that is reused. It grows with the first long request, to at most
+    /// 64 KiB.
     reply: Vec<u8>,
 }
 
@@ -93,6 +101,8 @@ impl Reflector {
             sessions: Some(Sessions::in_room(Room::default())),
             keys: Arc::default(),
             require_auth: false,
+            answers_short: false,
+            dscp: ReplyDscp::default(),
             metrics,
             reply: Vec::with_capacity(MAX_DATAGRAM),
         }
@@ -116,6 +126,19 @@ impl Reflector {
     #[must_use]
     pub fn authenticating(self, keys: Arc<[Key]>, required: bool) -> Self {
         Self { keys, require_auth: required, ..self }
+    }
+
+    /// The same reflector, which also answers STAMP requests of fewer than 44 octets with 44 octets
+    /// (RFC 8762 section 4.6).
+    #[must_use]
+    pub fn answering_short_requests(self) -> Self {
+        Self { answers_short: true, ..self }
+    }
+
+    /// The same reflector, whose STAMP replies leave with this DSCP.
+    #[must_use]
+    pub fn marking(self, dscp: ReplyDscp) -> Self {
+        Self { dscp, ..self }
     }
 
     /// Handles a datagram that arrived at the listener with this index. Passes the copies of its
@@ -142,6 +165,7 @@ impl Reflector {
                     peer: datagram.peer,
                     source: datagram.local,
                     protocol,
+                    traffic_class: self.dscp.traffic_class(protocol, datagram),
                     duplicate: false,
                 };
                 let is_answered = self.reply(route, first, second, now, &mut send);
@@ -195,7 +219,7 @@ impl Reflector {
         if !self.gate.lets_in(datagram, &self.listeners) {
             return Verdict::NoRequest(DropReason::Denied);
         }
-        let recognised = match recognise(datagram, now.wall) {
+        let recognised = match recognise(datagram, now.wall, self.answers_short) {
             Ok(recognised) => recognised,
             Err(reason) => return Verdict::NoRequest(reason),
         };
@@ -220,13 +244,14 @@ impl Reflector {
         let number = self.sessions.as_mut().and_then(|sessions| {
             let session = recognised.request.counted_session?;
             let identity = Identity { peer, listener, local, session, key: key_place };
-            Some(sessions.count(identity, now.mono))
+            let sequence = u32::try_from(recognised.request.sequence).unwrap_or(u32::MAX);
+            Some(sessions.count(identity, sequence, now.mono))
         });
         let at = datagram.received.unwrap_or(now.wall);
         let arrived = Arrived { number, key, ..Arrived::new(at, datagram.ttl) };
         self.reply.clear();
         recognised.reflect(arrived, now.wall, &mut self.reply);
-        debug_assert!(self.reply.len() <= datagram.payload.len());
+        debug_assert!(recognised.request.is_short || self.reply.len() <= datagram.payload.len());
         match fate {
             // If no valid reply fits into its length, it is not a request of the protocol.
             _ if self.reply.is_empty() => Verdict::NoRequest(DropReason::Malformed),
@@ -326,13 +351,21 @@ impl Verdict {
 }
 
 /// Recognises a request. Returns the reason if the datagram is not one.
-fn recognise<'d>(datagram: &Datagram<'d>, now: Wall) -> Result<Recognised<'d>, DropReason> {
+fn recognise<'d>(
+    datagram: &Datagram<'d>,
+    now: Wall,
+    answers_short: bool,
+) -> Result<Recognised<'d>, DropReason> {
     if datagram.truncated {
         return Err(DropReason::Malformed);
     }
-    wire::recognise(datagram.payload, now).map_err(|why_not| match why_not {
-        NotRequest::Reply => DropReason::Reflection,
-        NotRequest::Foreign => DropReason::Malformed,
+    wire::recognise(datagram.payload, now).or_else(|why_not| match why_not {
+        NotRequest::Reply => Err(DropReason::Reflection),
+        NotRequest::Foreign => Err(DropReason::Malformed),
+        NotRequest::Short => {
+            let request = answers_short.then(|| wire::recognise_short(datagram.payload, now));
+            request.flatten().ok_or(DropReason::ShortRequest)
+        }
     })
 }
 
@@ -350,7 +383,7 @@ fn damage(reply: &mut [u8], drawn: BitFlip, now: Wall) -> Option<usize> {
     let first = drawn.position(reply.len())?;
     (first..bits).chain(0..first).find(|&bit| {
         impair::flip(reply, bit);
-        let is_request = wire::recognise(reply, now).is_ok();
+        let is_request = matches!(wire::recognise(reply, now), Ok(_) | Err(NotRequest::Short));
         if is_request {
             impair::flip(reply, bit);
         }

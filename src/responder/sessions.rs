@@ -1,12 +1,18 @@
 //! Numbers the replies to each session of a stateful reflector (RFC 8762 section 4.3.1).
 //!
+//! A sender that starts again begins a new session: see [`Session::begins_again`].
+//!
 //! Memory is bounded: sessions that have been quiet for a long time are forgotten. If there are too
 //! many sessions, those that have been quiet for longest are forgotten. A forgotten session starts
 //! again from 0.
 //!
-//! There are two generations. A session that is used moves to the newer one. When the newer one is
-//! full or old, it becomes the older one, and the sessions left in the older one are forgotten. So
-//! sessions need not be kept in the order of their use.
+//! A sender can forge its address, and each forged one is a new session. So sessions of which only
+//! one request has arrived are kept apart from those of which more have: new sessions, however
+//! many, displace only other sessions that are seen for the first time.
+//!
+//! Each of the two kinds has two generations. A session that is used moves to the newer one. When
+//! the newer one is full or old, it becomes the older one, and the sessions left in the older one
+//! are forgotten. So sessions need not be kept in the order of their use.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -20,9 +26,10 @@ use crate::model::Mono;
 /// 5357 section 3.1.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(900);
 
-/// Maximum number of remembered sessions, in two generations. Each generation fills a table of
-/// 131,072 places to its limit of 7/8; at about 90 octets a place, both take 24 MB, even if sources
-/// are forged. The smaller tables that growth frees may stay in the heap.
+/// Maximum number of remembered sessions of each kind, in two generations. Each generation fills a
+/// table of 131,072 places to its limit of 7/8; at about 100 octets a place, both take 26 MB, and
+/// all four of both kinds 52 MB, even if sources are forged. The smaller tables that growth frees
+/// may stay in the heap.
 const MANY: usize = 229_376;
 
 /// The maximum for a thread without [`Room`] for [`MANY`]: tables of 4,096 places.
@@ -32,7 +39,20 @@ const FEW: usize = 7_168;
 /// first ones that need more than [`FEW`] may.
 const THREADS_WITH_MANY: usize = 16;
 
-const _: () = assert!(size_of::<(Identity, u32)>() <= 88);
+const _: () = assert!(size_of::<(Identity, Session)>() <= 96);
+
+/// A number this far below the highest one is not a reordered or duplicated request: the sender has
+/// started again. No network delays a request by a thousand others.
+const BEHIND: i32 = 1000;
+
+/// A number this far above the highest one is no gap either: at a thousand requests a second, it
+/// takes twelve days, and the session would be forgotten.
+const AHEAD: i32 = 1 << 30;
+
+/// After a pause of this length, a number that is not above the highest one shows that the sender
+/// has started again, however few requests it had sent: what the network delays or duplicates
+/// arrives sooner.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// Identifies a session by its sender, the address that was asked, and fields of the requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,51 +86,82 @@ impl Room {
     }
 }
 
+/// What is remembered of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Session {
+    /// The number of its next reply.
+    next: u32,
+    /// The highest Sequence Number of its requests; numbers wrap.
+    highest: u32,
+    /// When its last request arrived, in milliseconds; wraps after 49 days.
+    last: u32,
+}
+
+impl Session {
+    /// Whether the sender has started again, given the `sequence` number of a request that arrived
+    /// at `now`.
+    ///
+    /// Its tool would otherwise be told the numbers of its former run, and would report losses that
+    /// never were. The sender has started again if the number is more than a thousand below the
+    /// highest one; if it is far above it, because the former run had passed 2³⁰; or if it is not
+    /// above it and the session has been quiet for two seconds, which also covers short runs.
+    /// Requests that the network reordered or duplicated match none of these, and neither does a
+    /// number that wraps from 2³² − 1 to 0.
+    const fn begins_again(&self, sequence: u32, now: u32) -> bool {
+        let step = sequence.wrapping_sub(self.highest).cast_signed();
+        let quiet = now.wrapping_sub(self.last);
+        step < -BEHIND || step > AHEAD || (step <= 0 && quiet as u128 >= PAUSE.as_millis())
+    }
+
+    /// Takes the number of the reply to a request.
+    fn take(&mut self, sequence: u32, now: u32) -> u32 {
+        if self.begins_again(sequence, now) {
+            *self = Self { next: 0, highest: sequence, last: now };
+        } else if sequence.wrapping_sub(self.highest).cast_signed() > 0 {
+            self.highest = sequence;
+        }
+        self.last = now;
+        let number = self.next;
+        self.next = number.wrapping_add(1);
+        number
+    }
+}
+
 /// The sessions of one reflector.
 #[derive(Debug)]
 pub(super) struct Sessions {
     room: Room,
-    /// The maximum number of remembered sessions at present.
+    /// The maximum number of remembered sessions of each kind at present.
     most: usize,
-    /// The number of the next reply to each session; a session is in one of the two.
-    newer: HashMap<Identity, u32>,
-    older: HashMap<Identity, u32>,
+    /// Sessions of which one request has arrived.
+    new: Generations,
+    /// Sessions of which more have.
+    known: Generations,
+}
+
+/// Two generations of sessions; a session is in one of them.
+#[derive(Debug, Default)]
+struct Generations {
+    newer: HashMap<Identity, Session>,
+    older: HashMap<Identity, Session>,
     /// When the newer generation began.
     began: Mono,
 }
 
-impl Sessions {
-    /// No sessions yet. `room` decides whether there may be more than [`FEW`].
-    pub(super) fn in_room(room: Room) -> Self {
-        Self {
-            room,
-            most: FEW,
-            newer: HashMap::new(),
-            older: HashMap::new(),
-            began: Mono::default(),
-        }
-    }
-
-    /// The number of the next reply to this session, at `now`: it counts from 0, and wraps.
-    pub(super) fn count(&mut self, key: Identity, now: Mono) -> u32 {
+impl Generations {
+    /// Forgets the older generation if the newer one is old.
+    fn age(&mut self, now: Mono) {
         if now.since(self.began) >= REMEMBERED {
             self.turn(now);
         }
-        if let Some(next) = self.newer.get_mut(&key) {
-            let number = *next;
-            *next = number.wrapping_add(1);
-            return number;
+    }
+
+    /// Removes a session.
+    fn take(&mut self, key: &Identity) -> Option<Session> {
+        if self.newer.is_empty() && self.older.is_empty() {
+            return None;
         }
-        let number = self.older.remove(&key).unwrap_or(0);
-        if self.newer.len() >= self.most / 2 {
-            if self.most == FEW && self.room.take() {
-                self.most = MANY;
-            } else {
-                self.turn(now);
-            }
-        }
-        self.newer.insert(key, number.wrapping_add(1));
-        number
+        self.newer.remove(key).or_else(|| self.older.remove(key))
     }
 
     /// The newer generation becomes the older one. The memory of the former older one is reused.
@@ -119,114 +170,51 @@ impl Sessions {
         std::mem::swap(&mut self.newer, &mut self.older);
         self.began = now;
     }
+}
+
+impl Sessions {
+    /// No sessions yet. `room` decides whether there may be more than [`FEW`].
+    pub(super) fn in_room(room: Room) -> Self {
+        Self { room, most: FEW, new: Generations::default(), known: Generations::default() }
+    }
+
+    /// The number of the reply to a request of this session with this `sequence` number, at `now`:
+    /// it counts from 0, and wraps.
+    #[expect(clippy::cast_possible_truncation, reason = "only differences are used")]
+    pub(super) fn count(&mut self, key: Identity, sequence: u32, now: Mono) -> u32 {
+        let millis = (now.as_nanos() / 1_000_000) as u32;
+        self.known.age(now);
+        if let Some(session) = self.known.newer.get_mut(&key) {
+            return session.take(sequence, millis);
+        }
+        self.new.age(now);
+        let remembered = self.known.older.remove(&key).or_else(|| self.new.take(&key));
+        let is_new = remembered.is_none();
+        let mut session =
+            remembered.unwrap_or(Session { next: 0, highest: sequence, last: millis });
+        let number = session.take(sequence, millis);
+        self.insert(is_new, key, session, now);
+        number
+    }
+
+    fn insert(&mut self, is_new: bool, key: Identity, session: Session, now: Mono) {
+        let kind = if is_new { &mut self.new } else { &mut self.known };
+        if kind.newer.len() >= self.most / 2 {
+            if self.most == FEW && self.room.take() {
+                self.most = MANY;
+            } else {
+                kind.turn(now);
+            }
+        }
+        kind.newer.insert(key, session);
+    }
 
     /// How many sessions are remembered.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.newer.len() + self.older.len()
+        [&self.new, &self.known].map(|kind| kind.newer.len() + kind.older.len()).iter().sum()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    fn identity(port: u16, session: u16) -> Identity {
-        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Identity {
-            peer: SocketAddr::new(ip, port),
-            listener: 0,
-            local: Some(ip),
-            session,
-            key: None,
-        }
-    }
-
-    fn at(seconds: u64) -> Mono {
-        Mono::default() + Duration::from_secs(100_000 + seconds)
-    }
-
-    #[test]
-    fn every_session_counts_from_zero_on_its_own() {
-        let mut sessions = Sessions::in_room(Room::default());
-        let elsewhere =
-            Identity { local: Some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2))), ..identity(1, 1) };
-        for number in 0..3 {
-            let other_listener = Identity { listener: 1, ..identity(1, 1) };
-            let with_key = Identity { key: Some(0), ..identity(1, 1) };
-            for key in [
-                identity(1, 1),
-                identity(1, 2),
-                identity(2, 1),
-                elsewhere,
-                other_listener,
-                with_key,
-            ] {
-                assert_eq!(sessions.count(key, at(0)), number);
-            }
-        }
-    }
-
-    #[test]
-    fn the_count_wraps() {
-        let mut sessions = Sessions::in_room(Room::default());
-        sessions.newer.insert(identity(1, 1), u32::MAX);
-        sessions.began = at(0);
-        assert_eq!(sessions.count(identity(1, 1), at(0)), u32::MAX);
-        assert_eq!(sessions.count(identity(1, 1), at(0)), 0);
-    }
-
-    #[test]
-    fn a_quiet_session_is_remembered_for_900_to_1800_seconds() {
-        let mut sessions = Sessions::in_room(Room::default());
-        assert_eq!(sessions.count(identity(1, 1), at(0)), 0);
-        assert_eq!(sessions.count(identity(1, 1), at(899)), 1);
-        assert_eq!(sessions.count(identity(2, 1), at(900)), 0);
-        assert_eq!(sessions.count(identity(1, 1), at(899 + 900)), 2);
-        // A session that is used every 899 s is never forgotten.
-        for turn in 1..=10 {
-            let now = at(1799 + turn * 899);
-            assert_eq!(u64::from(sessions.count(identity(1, 1), now)), turn + 2);
-        }
-        assert_eq!(sessions.count(identity(2, 1), at(20_000)), 0);
-        assert_eq!(sessions.count(identity(1, 1), at(22_000)), 0);
-        assert_eq!(sessions.len(), 2);
-    }
-
-    #[test]
-    fn the_number_of_sessions_is_bounded_and_a_busy_one_stays() {
-        let mut sessions = Sessions::in_room(Room::default());
-        let mut busy = 0;
-        for number in 0..3 * u32::try_from(MANY).unwrap() {
-            let [a, b, session @ ..] = number.to_be_bytes();
-            let port = 2 + u16::from_be_bytes([a, b]);
-            sessions.count(identity(port, u16::from_be_bytes(session)), at(0));
-            if number % 1000 == 0 {
-                assert_eq!(sessions.count(identity(1, 1), at(0)), busy);
-                busy += 1;
-            }
-            assert!(sessions.len() <= MANY);
-        }
-    }
-
-    #[test]
-    fn without_room_few_sessions_are_remembered_and_a_busy_one_stays() {
-        let room = Room::default();
-        let mut all: Vec<_> =
-            (0..=THREADS_WITH_MANY).map(|_| Sessions::in_room(room.clone())).collect();
-        for sessions in &mut all {
-            for port in 0..=u16::MAX {
-                sessions.count(identity(port, 1), at(0));
-                if port % 1000 == 0 {
-                    assert_eq!(sessions.count(identity(1, 2), at(0)), u32::from(port / 1000));
-                }
-            }
-        }
-        let remembered: Vec<_> = all.iter().map(Sessions::len).collect();
-        let (last, others) = remembered.split_last().unwrap();
-        assert_eq!(others, [65_537; THREADS_WITH_MANY]);
-        assert!(*last <= FEW);
-    }
-}
+mod tests;

@@ -11,15 +11,39 @@ pub(super) struct RoundTrip {
     pub(super) nanos: u64,
     /// The source of the timestamps.
     pub(super) source: StampSource,
-    /// The turnaround that was subtracted, in nanoseconds.
-    pub(super) turnaround: Option<u64>,
+    /// The responder's turnaround.
+    pub(super) turnaround: Turnaround,
 }
 
-/// The delay from `sent` to `arrival`, less `turnaround` nanoseconds at the responder.
+/// What is known of the time that the responder took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turnaround {
+    /// The reply does not report it.
+    Unreported,
+    /// This many nanoseconds, which were subtracted from the delay.
+    Credible(u64),
+    /// It is negative, or longer than the whole round trip: the responder's timestamps scatter, or
+    /// its clock stepped. It is ignored.
+    Invalid,
+}
+
+impl Turnaround {
+    /// Judges what a reply reports, in nanoseconds, by the whole time that passed.
+    fn judge(reported: Option<i64>, away: u64) -> Self {
+        match reported.map(u64::try_from) {
+            None => Self::Unreported,
+            Some(Ok(turnaround)) if turnaround <= away => Self::Credible(turnaround),
+            Some(Ok(_) | Err(_)) => Self::Invalid,
+        }
+    }
+}
+
+/// The delay from `sent` to `arrival`, less `turnaround` nanoseconds at the responder if that is
+/// credible.
 ///
 /// Kernel timestamps are used if both exist and agree with the monotonic clock, which is read
 /// before the first and after the second.
-pub(super) fn round_trip(sent: &Sent, arrival: &Arrival, turnaround: Option<u64>) -> RoundTrip {
+pub(super) fn round_trip(sent: &Sent, arrival: &Arrival, turnaround: Option<i64>) -> RoundTrip {
     let bound = nanos(arrival.read.mono.since(sent.at.mono));
     let by_kernel = match (sent.kernel, arrival.kernel) {
         (Some(out), Some(back)) if !arrival.read.stepped_since(sent.at) => {
@@ -31,9 +55,12 @@ pub(super) fn round_trip(sent: &Sent, arrival: &Arrival, turnaround: Option<u64>
         Some(away) => (away, StampSource::Kernel),
         None => (nanos(arrival.at.since(sent.at.mono)), StampSource::User),
     };
-    // A turnaround longer than the whole trip was measured by a clock that stepped.
-    let turnaround = turnaround.filter(|&turnaround| turnaround <= away);
-    RoundTrip { nanos: away - turnaround.unwrap_or(0), source, turnaround }
+    let turnaround = Turnaround::judge(turnaround, away);
+    let subtracted = match turnaround {
+        Turnaround::Credible(nanos) => nanos,
+        Turnaround::Unreported | Turnaround::Invalid => 0,
+    };
+    RoundTrip { nanos: away - subtracted, source, turnaround }
 }
 
 fn between(out: Wall, back: Wall, bound: u64) -> Option<u64> {
@@ -66,7 +93,11 @@ mod tests {
         let delay = round_trip(&sent, &arrival(100, 170), None);
         assert_eq!(
             delay,
-            RoundTrip { nanos: 60_000, source: StampSource::Kernel, turnaround: None }
+            RoundTrip {
+                nanos: 60_000,
+                source: StampSource::Kernel,
+                turnaround: Turnaround::Unreported
+            }
         );
     }
 
@@ -76,7 +107,11 @@ mod tests {
         let delay = round_trip(&sent, &arrival(100, 170), None);
         assert_eq!(
             delay,
-            RoundTrip { nanos: 100_000, source: StampSource::User, turnaround: None }
+            RoundTrip {
+                nanos: 100_000,
+                source: StampSource::User,
+                turnaround: Turnaround::Unreported
+            }
         );
     }
 
@@ -93,7 +128,11 @@ mod tests {
             let delay = round_trip(&sent, &stepped, None);
             assert_eq!(
                 delay,
-                RoundTrip { nanos: 100_000, source: StampSource::User, turnaround: None }
+                RoundTrip {
+                    nanos: 100_000,
+                    source: StampSource::User,
+                    turnaround: Turnaround::Unreported
+                }
             );
         }
     }
@@ -102,9 +141,19 @@ mod tests {
     fn a_credible_turnaround_is_subtracted() {
         let sent = Sent { at: micros(0), kernel: Some(micros(40).wall) };
         let arrival = arrival(100, 170);
-        assert_eq!(round_trip(&sent, &arrival, Some(25_000)).nanos, 35_000);
-        assert_eq!(round_trip(&sent, &arrival, Some(25_000)).turnaround, Some(25_000));
-        let incredible = round_trip(&sent, &arrival, Some(60_001));
-        assert_eq!((incredible.nanos, incredible.turnaround), (60_000, None));
+        let credible = round_trip(&sent, &arrival, Some(25_000));
+        assert_eq!((credible.nanos, credible.turnaround), (35_000, Turnaround::Credible(25_000)));
+        let whole = round_trip(&sent, &arrival, Some(60_000));
+        assert_eq!((whole.nanos, whole.turnaround), (0, Turnaround::Credible(60_000)));
+    }
+
+    #[test]
+    fn a_turnaround_that_cannot_be_is_not_subtracted() {
+        let sent = Sent { at: micros(0), kernel: Some(micros(40).wall) };
+        for reported in [60_001, i64::MAX, -1, -1_000, i64::MIN] {
+            let delay = round_trip(&sent, &arrival(100, 170), Some(reported));
+            let expected = (60_000, StampSource::Kernel, Turnaround::Invalid);
+            assert_eq!((delay.nanos, delay.source, delay.turnaround), expected, "{reported}");
+        }
     }
 }

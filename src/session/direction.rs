@@ -23,12 +23,22 @@
 //! | 8 | lost | | | |
 //! | 9 | 0 | | | The number goes back: the reflector has restarted, and nothing is known about heartbeat 8. |
 //! | 10 | lost | | | |
-//! | 11 | 1 | 1 | | |
+//! | 11 | 1 | | | Number 0 may have gone to heartbeat 10, after another restart: nothing is proven. |
 //! | 12 | 3 | | | Heartbeat 13 has number 2: its request has overtaken this one, and nothing is missing. |
 //! | 13 | 2 | | | |
 //! | 14 | lost | | | |
 //! | 15 | 5 | | 1 | |
 //! | 16 | lost | | | It stays without a direction until a later heartbeat is answered. |
+//!
+//! # Restarts
+//!
+//! A reflector that restarts, or forgets the session, counts from 0 again. If its new count has
+//! passed the last number when the next reply arrives, the number does not go back. A loss has a
+//! direction only where this cannot have happened: a count that began after heartbeat *a* can be at
+//! most *n* − *a* − 1 when it reaches heartbeat *n*, as each heartbeat takes one number. So a
+//! number of *n* − *a* or more proves that the count continued. Below that, the count may have
+//! begun again, and what was lost in between gets no direction. This concerns only gaps in which
+//! more heartbeats were lost forward than the reflector had counted before.
 //!
 //! # Limits
 //!
@@ -78,8 +88,9 @@ enum Numbering {
 /// The position in the sequence of numbers.
 #[derive(Debug, Clone, Copy)]
 struct Position {
-    /// The highest number in the replies so far.
+    /// The highest number in the replies so far, and the low 32 bits of its heartbeat's number.
     anchor: u32,
+    heartbeat: u32,
     /// Heartbeats lost after the anchor's heartbeat.
     pending: u32,
     /// Newer heartbeats whose requests overtook the anchor's. They are not processed yet.
@@ -139,7 +150,19 @@ impl Directions {
             return nothing;
         }
 
-        let (forward, backward) = position.advance(number, newer, &self.copies);
+        if number < sequence.wrapping_sub(position.heartbeat) {
+            // The count may have begun again. Its number shows that the reflector counts.
+            let proven = match *numbering {
+                Numbering::Repeated { unproven } => unproven,
+                Numbering::Counted => 0,
+            };
+            self.reflector = Reflector::began(sequence, number);
+            self.copies = Box::default();
+            let mut losses = nothing;
+            losses[Direction::Backward.index()] = proven.into();
+            return losses;
+        }
+        let (forward, backward) = position.advance(sequence, number, newer, &self.copies);
         if !self.copies.is_empty() {
             self.copies = self.copies.iter().copied().filter(|&c| steps(number, c) > 0).collect();
         }
@@ -163,7 +186,8 @@ impl Reflector {
     /// The state after the first known answer, or the first since a restart: heartbeat `sequence`
     /// was answered with `number`.
     fn began(sequence: u32, number: u32) -> Self {
-        let position = Position { anchor: number, pending: 0, overtaking: 0, spare: 0 };
+        let position =
+            Position { anchor: number, heartbeat: sequence, pending: 0, overtaking: 0, spare: 0 };
         let numbering = if number == sequence {
             Numbering::Repeated { unproven: 0 }
         } else {
@@ -174,10 +198,11 @@ impl Reflector {
 }
 
 impl Position {
-    /// Moves the anchor up to `number`. Returns how many of the pending heartbeats were lost
-    /// forward and backward.
+    /// Moves the anchor up to `number`, the number in the reply to heartbeat `sequence`. Returns
+    /// how many of the pending heartbeats were lost forward and backward.
     fn advance(
         &mut self,
+        sequence: u32,
         number: u32,
         newer: impl Iterator<Item = u32>,
         copies: &[u32],
@@ -195,7 +220,7 @@ impl Position {
         let backward = self.pending.min(missing);
         let forward = std::mem::take(&mut self.pending) - backward;
         self.spare = if self.overtaking > 0 { missing - backward } else { 0 };
-        self.anchor = number;
+        (self.anchor, self.heartbeat) = (number, sequence);
         (forward, backward)
     }
 
@@ -287,13 +312,13 @@ mod tests {
 
     #[test]
     fn consecutive_numbers_show_a_loss_forward_and_a_gap_shows_one_backward() {
-        assert_eq!(losses(&[Some(0), LOST, Some(1), LOST, Some(3)]), [1, 1]);
+        assert_eq!(losses(&[Some(0), Some(1), LOST, Some(2), LOST, Some(4)]), [1, 1]);
         assert_eq!(losses(&[Some(7), LOST, LOST, LOST, Some(9)]), [2, 1]);
     }
 
     #[test]
     fn losses_before_the_first_answer_and_after_the_last_have_no_direction() {
-        assert_eq!(losses(&[LOST, Some(0), LOST, Some(1), LOST, LOST]), [1, 0]);
+        assert_eq!(losses(&[LOST, Some(0), Some(1), LOST, Some(2), LOST, LOST]), [1, 0]);
     }
 
     #[test]
@@ -310,13 +335,30 @@ mod tests {
     fn losses_around_a_restart_of_the_reflector_have_no_direction() {
         // Its count was near 1,000 before the restart.
         assert_eq!(
-            losses(&[Some(1000), LOST, Some(1001), LOST, LOST, Some(0), LOST, Some(1)]),
+            losses(&[Some(1000), LOST, Some(1001), LOST, Some(0), Some(1), LOST, Some(2)]),
             [2, 0]
         );
         // A repeated number shows a restart as well.
         assert_eq!(losses(&[Some(5), Some(6), LOST, Some(6), LOST, Some(8)]), [0, 1]);
         // A reflector that always sends the same number shows no direction.
         assert_eq!(losses(&[Some(0), LOST, Some(0), LOST, Some(0)]), [0, 0]);
+    }
+
+    #[test]
+    fn a_loss_around_a_restart_that_the_numbers_hide_has_no_direction() {
+        // The session is forgotten after heartbeat 0. Heartbeat 1 takes number 0, and its reply is
+        // lost: without the restart, 1 would show that it was lost forward.
+        assert_eq!(losses(&[Some(0), LOST, Some(1), Some(2)]), [0, 0]);
+        // The count was at 2, and passes it during a long loss period.
+        let lost = |count| std::iter::repeat_n(LOST, count);
+        let around: Vec<_> =
+            [Some(2)].into_iter().chain(lost(6)).chain([Some(6), Some(7)]).collect();
+        assert_eq!(losses(&around), [0, 0]);
+        // Number 7 of the eighth heartbeat needs eight requests after a restart, one too many.
+        let proven: Vec<_> = [Some(2)].into_iter().chain(lost(6)).chain([Some(7)]).collect();
+        assert_eq!(losses(&proven), [2, 4]);
+        // Losses before the restart whose direction was only not proven yet keep it.
+        assert_eq!(losses(&[Some(0), LOST, Some(2), LOST, LOST, LOST, Some(3)]), [0, 1]);
     }
 
     #[test]
@@ -344,9 +386,9 @@ mod tests {
     #[test]
     fn a_restart_after_the_last_overtaken_request_is_not_taken_for_reordering() {
         // Request 10 overtook request 11; 0 comes from the restarted reflector.
-        let replies = [Some(9), Some(11), Some(10), Some(0), LOST, Some(1)];
+        let replies = [Some(9), Some(11), Some(10), Some(0), Some(1), LOST, Some(2)];
         assert_eq!(losses(&replies), [1, 0]);
-        let replies = [Some(9), Some(12), Some(11), Some(10), Some(0), LOST, Some(1)];
+        let replies = [Some(9), Some(12), Some(11), Some(10), Some(0), Some(1), LOST, Some(2)];
         assert_eq!(losses(&replies), [1, 0]);
     }
 
@@ -374,9 +416,11 @@ mod tests {
     fn numbers_wrap() {
         let last = u32::MAX;
         assert_eq!(
-            losses(&[Some(last - 1), LOST, Some(last), LOST, Some(1), LOST, Some(2)]),
+            losses(&[Some(last - 1), LOST, Some(last), LOST, Some(2), LOST, Some(3)]),
             [2, 1]
         );
+        // After a restart, the number of the fourth heartbeat could be 1 as well.
+        assert_eq!(losses(&[Some(last - 1), LOST, Some(last), LOST, Some(1)]), [1, 0]);
     }
 
     #[test]

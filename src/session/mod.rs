@@ -58,6 +58,7 @@ use crate::model::{
 };
 use crate::wire::{Prober, Reply};
 
+use delay::Turnaround;
 use direction::Directions;
 use history::History;
 use ledger::{Answer, EntryState, Ledger, Sent, Unknown};
@@ -522,8 +523,10 @@ impl Session {
         record.stamps[rtt.source.index()] += 1;
         record.last_rtt = Some(rtt.nanos);
         record.last_reply = Some(received_at(arrival));
-        if let Some(turnaround) = rtt.turnaround {
-            record.turnaround.observe(turnaround);
+        match rtt.turnaround {
+            Turnaround::Unreported => {}
+            Turnaround::Credible(nanos) => record.turnaround.observe(nanos),
+            Turnaround::Invalid => record.turnaround_invalid += 1,
         }
         if let Some((before, other)) = self.last
             && before + 1 == sequence

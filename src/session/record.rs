@@ -50,6 +50,9 @@ pub struct Record {
     pub loss_bursts: Histogram,
     /// The responder's turnaround, in nanoseconds.
     pub turnaround: Summary,
+    /// Heartbeats answered in time whose reported turnaround was negative or longer than the round
+    /// trip, and was ignored.
+    pub turnaround_invalid: u64,
     /// Absolute differences between the round-trip delays of consecutive heartbeats, both answered
     /// in time, in nanoseconds. RFC 3393 defines another value: a signed one-way difference.
     pub ipdv: Summary,
@@ -87,6 +90,7 @@ impl Record {
             rtt: Histogram::new(rtt),
             loss_bursts: Histogram::new(loss_bursts),
             turnaround: Summary::default(),
+            turnaround_invalid: 0,
             ipdv: Summary::default(),
             last_rtt: None,
             last_reply: None,

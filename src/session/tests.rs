@@ -108,6 +108,23 @@ fn a_late_reply_neither_brings_a_target_up_nor_answers_the_next_heartbeat() {
 }
 
 #[test]
+fn a_turnaround_that_cannot_be_loses_no_heartbeat() {
+    let mut life = Life::new(&settings(1000, 500, 1, 1));
+    // The round trip takes 10 ms.
+    for (sequence, turnaround) in [(0, -1_000), (1, 10_000_001), (2, 10_000_000), (3, 0)] {
+        life.run_to(sequence * 1000 + 9);
+        let reply = Reply { turnaround: Some(turnaround), ..reply(sequence) };
+        let answered = life.session.handle_reply(&reply, &arrival(life.millis));
+        assert!(matches!(answered, Answered::InTime { .. }), "{turnaround}");
+    }
+    let record = life.session.snapshot(at(4000).mono).record;
+    assert_eq!((record.received, record.lost, record.rtt.count()), (4, 0, 4));
+    assert_eq!((record.turnaround_invalid, record.turnaround.count), (2, 2));
+    assert_eq!(record.rtt.sum(), 30_000_000);
+    assert!(record.invalid.iter().all(|&count| count == 0));
+}
+
+#[test]
 fn recoveries_counts_consecutive_answers() {
     let mut life = Life::new(&settings(100, 100, 2, 3));
     life.run_to(350);

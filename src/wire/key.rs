@@ -1,4 +1,4 @@
-//! Shared keys: parses them from hexadecimal text, and computes and verifies tags.
+//! Shared keys: parses them from text, and computes and verifies tags.
 //!
 //! A tag is HMAC-SHA-256 truncated to 16 octets (RFC 8762 section 4.4). A key is never shown,
 //! neither in logs nor on pages nor by `{:?}`.
@@ -16,6 +16,13 @@ pub(super) const TAG: usize = 16;
 /// the hash.
 const LENGTHS: std::ops::RangeInclusive<usize> = TAG..=64;
 
+/// The text before a key that is a passphrase.
+const ASCII: &[u8] = b"ascii:";
+
+/// The valid lengths of a passphrase in octets. Other equipment decides what it accepts, so a short
+/// one is valid.
+const PASSPHRASES: std::ops::RangeInclusive<usize> = 1..=64;
+
 /// A key that both ends know. It is erased from memory when it is dropped.
 #[derive(Clone)]
 pub struct Key(Hmac<Sha256>);
@@ -29,9 +36,29 @@ pub enum KeyError {
     /// The key is too short or too long.
     #[error("contains a key of {0} octets: must be 16 to 64")]
     Length(usize),
+    /// The passphrase contains other characters than printable ASCII, or too many or none.
+    #[error("contains an invalid passphrase: must be 1 to 64 printable ASCII characters")]
+    Passphrase,
 }
 
 impl Key {
+    /// Parses a key from the text of a key file: hexadecimal digits, or `ascii:` and a passphrase,
+    /// of which every character is an octet of the key. White space around the text is ignored;
+    /// spaces within a passphrase belong to it.
+    ///
+    /// # Errors
+    /// If it is neither, or too short or too long.
+    pub fn from_text(text: &[u8]) -> Result<Self, KeyError> {
+        let Some(passphrase) = text.trim_ascii().strip_prefix(ASCII) else {
+            return Self::from_hex(text);
+        };
+        let is_printable = passphrase.iter().all(|octet| matches!(octet, b' '..=b'~'));
+        if !is_printable || !PASSPHRASES.contains(&passphrase.len()) {
+            return Err(KeyError::Passphrase);
+        }
+        Hmac::new_from_slice(passphrase).map(Self).map_err(|_| KeyError::Passphrase)
+    }
+
     /// Parses a key from hexadecimal text. White space around it is ignored.
     ///
     /// # Errors
@@ -126,6 +153,24 @@ mod tests {
             KeyError::Length(15).to_string(),
             "contains a key of 15 octets: must be 16 to 64"
         );
+    }
+
+    #[test]
+    fn a_passphrase_is_a_key_as_it_is_written() {
+        let tag = |text: &str| Key::from_text(text.as_bytes()).map(|key| key.tag(&[b"x"]));
+        let digits = tag("636f7272656374 ".trim()).unwrap_err();
+        assert_eq!(digits, KeyError::Length(7));
+        let hex = tag("636f727265637420686f7273652062617474657279").unwrap();
+        assert_eq!(tag("ascii:correct horse battery"), Ok(hex));
+        assert_eq!(tag("  ascii:correct horse battery\r\n"), Ok(hex));
+        assert_ne!(tag("ascii: correct horse battery"), Ok(hex));
+        assert!(tag("ascii:x").is_ok() && tag(&format!("ascii:{}", "x".repeat(64))).is_ok());
+        for text in
+            ["ascii:", "ascii:schlüssel", "ascii:a\tb", &format!("ascii:{}", "x".repeat(65))]
+        {
+            assert_eq!(tag(text), Err(KeyError::Passphrase), "{text}");
+        }
+        assert_eq!(tag("ASCII:correct horse battery"), Err(KeyError::NotHexadecimal));
     }
 
     #[test]

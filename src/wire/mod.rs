@@ -16,7 +16,9 @@
 //!
 //! Three rules are true for all protocols, and property tests over the registry check them:
 //!
-//! 1. A responder's reply is never longer than its request: the responder cannot amplify.
+//! 1. A responder's reply is never longer than its request: the responder cannot amplify. The one
+//!    exception is a [short](recognise_short) request, which a responder answers only if it has been
+//!    told to.
 //! 2. No reply of any protocol is a request of any protocol: two responders, or a responder and
 //!    another server, cannot be made to answer each other.
 //! 3. Decoding what was encoded and reflected gives what was encoded.
@@ -69,7 +71,7 @@ pub use key::{Key, KeyError};
 pub use options::{FiledKey, OptionSource};
 pub use ping::PingText;
 pub use prober::{Prober, Reply, Request, Unreadable};
-pub use protocol::{MAX_DATAGRAM, MAX_RESULTS};
+pub use protocol::{LARGEST_DATAGRAM, MAX_DATAGRAM, MAX_RESULTS};
 pub use reflect::{
     Arrived, Authenticity, NotRequest, ParsedRequest, Rank, Reflect, Unauthenticated,
 };
@@ -283,8 +285,8 @@ impl Recognised<'_> {
 /// Reads a datagram that arrived at a responder at `now`, on a port that all protocols share.
 ///
 /// # Errors
-/// [`NotRequest::Reply`] if it is a reply of any protocol, [`NotRequest::Foreign`] if it belongs to
-/// no protocol.
+/// [`NotRequest::Reply`] if it is a reply of any protocol, [`NotRequest::Short`] if only
+/// [`recognise_short`] reads it, [`NotRequest::Foreign`] if it belongs to no protocol.
 pub fn recognise(datagram: &[u8], now: Wall) -> Result<Recognised<'_>, NotRequest> {
     let mut is_reply = PROTOCOLS.iter().filter_map(|protocol| protocol.description().is_reply);
     if is_reply.any(|is_reply| is_reply(datagram)) {
@@ -295,10 +297,20 @@ pub fn recognise(datagram: &[u8], now: Wall) -> Result<Recognised<'_>, NotReques
         for (protocol, half) in reflecting().filter(|(_, half)| half.rank() == rank) {
             match half.recognise(datagram, now) {
                 Ok(request) => return Ok(Recognised { protocol, request, half }),
-                Err(NotRequest::Reply) => why_not = NotRequest::Reply,
+                Err(reason @ (NotRequest::Reply | NotRequest::Short)) => why_not = reason,
                 Err(NotRequest::Foreign) => {}
             }
         }
     }
     Err(why_not)
+}
+
+/// Reads a datagram for which [`recognise`] returned [`NotRequest::Short`]: its reply is longer
+/// than the datagram.
+#[must_use]
+pub fn recognise_short(datagram: &[u8], now: Wall) -> Option<Recognised<'_>> {
+    reflecting().find_map(|(protocol, half)| {
+        let request = half.recognise_short(datagram, now)?;
+        Some(Recognised { protocol, request, half })
+    })
 }

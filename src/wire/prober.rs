@@ -52,7 +52,9 @@ pub trait Prober: Any + Send + Sync + fmt::Debug {
 
     /// Whether [`confirms`](Self::confirms) alone identifies the target of a reply. If so, a reply
     /// whose session is missing or wrong belongs to the target whose heartbeat it confirms. STAMP
-    /// repeats the whole timestamp; a reflector without RFC 8972 repeats no SSID.
+    /// repeats the whole timestamp; a reflector without RFC 8972 may have anything in the place of the
+    /// SSID. Other protocols are asked first, because [`decode`](Self::decode) accepts almost any
+    /// datagram.
     fn is_identified_by_echo(&self) -> bool {
         false
     }
@@ -108,8 +110,9 @@ pub struct Reply {
     /// Responder's receive time − sender's send time (t2 − t1), in nanoseconds: forward delay plus
     /// clock offset; may be negative.
     pub time_difference: Option<i64>,
-    /// The responder's turnaround (t3 − t2), in nanoseconds; never negative.
-    pub turnaround: Option<u64>,
+    /// The responder's turnaround (t3 − t2), in nanoseconds, as its timestamps give it: negative if
+    /// they scatter or its clock stepped. The session decides whether it is credible.
+    pub turnaround: Option<i64>,
     /// The reply's own number, if the protocol has one. A stateful reflector counts the replies of
     /// each session; a stateless reflector repeats `sequence`.
     pub number: Option<u32>,

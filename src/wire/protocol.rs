@@ -3,7 +3,14 @@
 
 use super::Reflect;
 
-/// The longest datagram that any protocol sends, answers or recognises, in octets.
+/// The longest datagram that a responder answers and that a probe reads, in octets: the largest
+/// payload of UDP over IPv6 (RFC 8200 section 4.5 without jumbograms). Over IPv4, it is 65,507. A
+/// sender may pad STAMP requests to any size (RFC 8762 section 4.6, RFC 8972 section 4.1), and the
+/// reply has the same size.
+pub const LARGEST_DATAGRAM: usize = 65_527;
+
+/// The longest datagram that any protocol sends, and the longest request or reply of a text
+/// protocol, in octets.
 ///
 /// No datagram of this length is fragmented on a link that supports IPv6 (RFC 8200 section 5: 1,280
 /// octets).

@@ -21,6 +21,13 @@ pub trait Reflect: Send + Sync + fmt::Debug {
     fn recognise<'d>(&self, datagram: &'d [u8], now: Wall)
     -> Result<ParsedRequest<'d>, NotRequest>;
 
+    /// Parses a datagram for which [`recognise`](Self::recognise) returned [`NotRequest::Short`].
+    /// The reply to this request is longer than the request.
+    fn recognise_short<'d>(&self, datagram: &'d [u8], now: Wall) -> Option<ParsedRequest<'d>> {
+        let _ = (datagram, now);
+        None
+    }
+
     /// Which of `keys` authenticates a request that this protocol recognised (RFC 8762 section
     /// 4.4).
     ///
@@ -35,11 +42,11 @@ pub trait Reflect: Send + Sync + fmt::Debug {
         Ok(Authenticity::Open)
     }
 
-    /// Writes the reply to a request that this protocol recognised to `out`, which is empty and has
-    /// room for [`MAX_DATAGRAM`](super::MAX_DATAGRAM) octets; `now` is when the reply leaves (t3).
-    /// STAMP replies are those of RFC 8762 sections 4.3.1 and 4.3.2.
+    /// Writes the reply to a request that this protocol recognised to `out`, which is empty; `now`
+    /// is when the reply leaves (t3). STAMP replies are those of RFC 8762 sections 4.3.1 and 4.3.2.
     ///
-    /// `out` stays empty if no valid reply fits into the length of the request.
+    /// `out` stays empty if no valid reply fits into the length of the request, except for a request
+    /// that [`is_short`](ParsedRequest::is_short).
     fn reflect(
         &self,
         request: &ParsedRequest<'_>,
@@ -64,6 +71,9 @@ pub struct ParsedRequest<'d> {
     /// Whether it is in authenticated mode, so that a key must
     /// [authenticate](Reflect::authenticate) it.
     pub is_authenticated: bool,
+    /// Whether every reply is longer than it, so that only a responder that has been told to
+    /// answers it.
+    pub is_short: bool,
 }
 
 // It is copied for every datagram.
@@ -73,7 +83,14 @@ impl<'d> ParsedRequest<'d> {
     /// An unauthenticated request with these octets, whose reply needs nothing else.
     #[must_use]
     pub const fn new(payload: &'d [u8]) -> Self {
-        Self { payload, sequence: 0, timestamp: 0, counted_session: None, is_authenticated: false }
+        Self {
+            payload,
+            sequence: 0,
+            timestamp: 0,
+            counted_session: None,
+            is_authenticated: false,
+            is_short: false,
+        }
     }
 }
 
@@ -99,6 +116,9 @@ pub enum NotRequest {
     /// A reply of the protocol. Answering replies could cause an endless exchange.
     #[error("a reply of the protocol")]
     Reply,
+    /// A request that is shorter than any reply to it.
+    #[error("a request that is shorter than any reply")]
+    Short,
     /// Not of the protocol.
     #[error("not of the protocol")]
     Foreign,

@@ -1,9 +1,10 @@
 //! `stamp`: the Simple Two-way Active Measurement Protocol (RFC 8762), in unauthenticated and
 //! authenticated mode, with the session identifiers and TLVs of RFC 8972.
 //!
-//! A request is a test packet of 44 octets. The reply has the same length, with the reflector's
-//! timestamps and a copy of the sender's fields. All numbers are big-endian (RFC 8762 sections
-//! 4.2.1 and 4.3.1, RFC 8972 section 3):
+//! A request is a test packet of 44 octets, or longer if it is padded. The reply has the same
+//! length (RFC 8762 section 4.3: symmetrical), with the reflector's timestamps and a copy of the
+//! sender's fields. All numbers are big-endian (RFC 8762 sections 4.2.1 and 4.3.1, RFC 8972 section
+//! 3):
 //!
 //! | octets | Session-Sender | Session-Reflector |
 //! | --- | --- | --- |
@@ -29,6 +30,7 @@
 //! reflector repeats the sender's (RFC 8762 section 4.3.1). The SSID is the session + 1, because a
 //! reflector without RFC 8972 answers with 0.
 
+mod timestamp;
 mod tlv;
 
 #[cfg(test)]
@@ -38,7 +40,7 @@ use std::sync::Arc;
 
 use super::key::{Key, TAG};
 use super::options::{FiledKey, OptionSource, TargetOptions};
-use super::protocol::{Description, MAX_DATAGRAM};
+use super::protocol::{Description, LARGEST_DATAGRAM};
 use super::text::is_text;
 use super::{
     Arrived, Authenticity, NotRequest, ParsedRequest, Prober, Rank, Reflect, Reply, Request,
@@ -46,6 +48,8 @@ use super::{
     Unreadable::{self, Malformed},
 };
 use crate::model::Wall;
+
+use timestamp::{Ntp, Stamps};
 
 /// The protocol `stamp`.
 pub(super) static PROTOCOL: Description = Description {
@@ -178,13 +182,24 @@ impl Prober for OpenStamp {
         encode(&OPEN, request, out);
     }
 
-    /// A reply must be in this mode, repeat our Error Estimate, and have t3 not before t2. TLVs and
-    /// zero fields are ignored.
+    /// Reads every reply that reaches to the end of the Session-Sender Timestamp. Only the echoed
+    /// Sequence Number and timestamp prove that a reply is ours, so nothing else is required: a
+    /// reply may be shorter than its request (RFC 5357 section 4.2.1 has 41 octets, some
+    /// reflectors answer 38), may lack the Session-Sender Error Estimate or change it, and may
+    /// have any octets where zeros or TLVs belong (RFC 8762 section 4.3.1: ignored on receipt).
+    ///
+    /// Text and authenticated packets belong to other targets at the address. The latter have zeros
+    /// where the seconds of the echoed timestamp would be.
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
-        match layout(datagram) {
-            Some(mode) if !mode.is_authenticated() => decode(mode, datagram),
-            Some(_) | None => Err(Malformed),
+        if is_text(datagram) {
+            return Err(Malformed);
         }
+        let reply = decode(&OPEN, datagram)?;
+        let is_of_other_mode = layout(datagram).is_some_and(Layout::is_authenticated);
+        if is_of_other_mode && reply.echo >> 32 == 0 {
+            return Err(Malformed);
+        }
+        Ok(reply)
     }
 
     fn confirms(&self, reply: &Reply, sent: Wall) -> bool {
@@ -261,14 +276,14 @@ impl Reflect for StampReflector {
     /// wrong reflector clock, PTP format, and a server that converts the packet to upper case.
     ///
     /// Sessions are distinguished by their SSIDs (RFC 8972 section 3). SSID 0 is a session as well:
-    /// that of a sender without RFC 8972.
+    /// that of a sender without RFC 8972, whose padding may be random.
     fn recognise<'d>(
         &self,
         datagram: &'d [u8],
         now: Wall,
     ) -> Result<ParsedRequest<'d>, NotRequest> {
-        let layout = layout(datagram).ok_or(NotRequest::Foreign)?;
-        if datagram.len() > MAX_DATAGRAM || is_text(datagram) {
+        let Some(layout) = layout(datagram) else { return Err(judge_short(datagram, now)) };
+        if datagram.len() > LARGEST_DATAGRAM || is_text(datagram) {
             return Err(NotRequest::Foreign);
         }
         let received = Ntp::from_octets(take(datagram, layout.receive_timestamp));
@@ -282,8 +297,20 @@ impl Reflect for StampReflector {
             payload: datagram,
             sequence: u32::from_be_bytes(take(datagram, SEQUENCE)).into(),
             timestamp: left.0,
-            counted_session: Some(u16::from_be_bytes(take(datagram, layout.ssid))),
+            counted_session: Some(ssid(datagram, layout)),
             is_authenticated: layout.is_authenticated(),
+            is_short: false,
+        })
+    }
+
+    fn recognise_short<'d>(&self, datagram: &'d [u8], now: Wall) -> Option<ParsedRequest<'d>> {
+        (judge_short(datagram, now) == NotRequest::Short).then(|| ParsedRequest {
+            sequence: u32::from_be_bytes(take(datagram, SEQUENCE)).into(),
+            timestamp: u64::from_be_bytes(take(datagram, OPEN.timestamp)),
+            // What follows the Error Estimate is padding: TWAMP has no SSID.
+            counted_session: Some(0),
+            is_short: true,
+            ..ParsedRequest::new(datagram)
         })
     }
 
@@ -300,9 +327,10 @@ impl Reflect for StampReflector {
         Ok(Authenticity::By { place, key: &keys[place] })
     }
 
-    /// The reply has the length and the mode of the request. The Session-Sender TTL is 0 if the
-    /// kernel reports none; no packet arrives with a TTL of 0. `out` stays empty if an
-    /// authenticated request has no key to answer with.
+    /// The reply has the length and the mode of the request; to a short request, it is the base
+    /// packet (RFC 8762 section 4.6). The Session-Sender TTL is 0 if the kernel reports none; no
+    /// packet arrives with a TTL of 0. `out` stays empty if an authenticated request has no key to
+    /// answer with.
     fn reflect(
         &self,
         request: &ParsedRequest<'_>,
@@ -315,7 +343,17 @@ impl Reflect for StampReflector {
             (true, Some(key)) => (&AUTHENTICATED, Some(key)),
             (true, None) => return,
         };
-        let Some((packet, tlvs)) = request.payload.split_at_checked(layout.length) else { return };
+        let mut padded = [0; OPEN.length];
+        let (packet, tlvs) = match request.payload.split_at_checked(layout.length) {
+            Some(parts) => parts,
+            None if request.is_short && key.is_none() => {
+                // The padding of TWAMP after the Error Estimate does not come back.
+                let length = request.payload.len().min(OPEN.ssid);
+                padded[..length].copy_from_slice(&request.payload[..length]);
+                (&padded[..], &[][..])
+            }
+            None => return,
+        };
         // A clock that stepped back between the two stamps must not make the turnaround negative.
         let left = now.max(arrived.at);
         let [_, _, _, _, sequence @ ..] = request.sequence.to_be_bytes();
@@ -338,6 +376,7 @@ impl Reflect for StampReflector {
         out.extend_from_slice(tlvs);
         match (out.get_mut(layout.length..), key) {
             (None | Some([]), _) => {}
+            _ if is_padded(packet, layout) => {}
             (Some(tlvs), None) => tlv::answer(tlvs),
             (Some(tlvs), Some(key)) => tlv::answer_authenticated(tlvs, key, sequence, number),
         }
@@ -359,6 +398,46 @@ fn layout(packet: &[u8]) -> Option<&'static Layout> {
     (packet.len() >= OPEN.length).then_some(&OPEN)
 }
 
+/// Judges a datagram that is too short for both modes.
+///
+/// It is a short request of TWAMP Light (RFC 5357 appendix I) if it reaches to the end of the Error
+/// Estimate, is not text, and has a timestamp within a day of now, in NTP or PTP format: STAMP has
+/// no magic number, and any other 14 octets are as likely. If its Receive Timestamp is within a day
+/// of now or of its own timestamp as well, it is a short reply, which is never answered.
+fn judge_short(datagram: &[u8], now: Wall) -> NotRequest {
+    if !(OPEN.ssid..OPEN.length).contains(&datagram.len()) || is_text(datagram) {
+        return NotRequest::Foreign;
+    }
+    let is_near = |stamp: Ntp| {
+        let now = Ntp::from(now);
+        stamp.is_within_a_day_of(now) || stamp.is_within_a_day_of(now.in_ptp())
+    };
+    let left = Ntp::from_octets(take(datagram, OPEN.timestamp));
+    if !is_near(left) {
+        return NotRequest::Foreign;
+    }
+    if datagram.len() >= OPEN.sender_sequence {
+        let received = Ntp::from_octets(take(datagram, OPEN.receive_timestamp));
+        if received != Ntp::NONE && (is_near(received) || received.is_within_a_day_of(left)) {
+            return NotRequest::Reply;
+        }
+    }
+    NotRequest::Short
+}
+
+/// The SSID of a request; 0 if what is in its place is padding.
+fn ssid(request: &[u8], layout: &Layout) -> u16 {
+    if is_padded(request, layout) { 0 } else { u16::from_be_bytes(take(request, layout.ssid)) }
+}
+
+/// Whether an open request has padding from the SSID on, as one of TWAMP does (RFC 5357 section
+/// 4.1.2): it may be random, so it names no session and contains no TLVs. A request of STAMP has
+/// zeros after the SSID (RFC 8972 section 3).
+fn is_padded(request: &[u8], layout: &Layout) -> bool {
+    let zeros = request.get(layout.receive_timestamp..layout.length);
+    !layout.is_authenticated() && zeros.is_some_and(|zeros| zeros.iter().any(|&octet| octet != 0))
+}
+
 /// The session of an SSID.
 fn session(ssid: [u8; 2]) -> Option<u32> {
     u32::from(u16::from_be_bytes(ssid)).checked_sub(1)
@@ -377,28 +456,24 @@ fn encode(layout: &Layout, request: &Request, out: &mut Vec<u8>) {
     out.extend_from_slice(packet);
 }
 
+/// Reads a reply that reaches to the end of the Session-Sender Timestamp.
 fn decode(layout: &Layout, datagram: &[u8]) -> Result<Reply, Unreadable> {
-    let packet = datagram.get(..layout.length).ok_or(Malformed)?;
-    if take(packet, layout.sender_error_estimate) != ERROR_ESTIMATE {
-        return Err(Malformed);
-    }
+    let packet = datagram.get(..layout.sender_timestamp + size_of::<u64>()).ok_or(Malformed)?;
     let sent = Ntp::from_octets(take(packet, layout.sender_timestamp));
-    let received = take(packet, layout.receive_timestamp);
-    let replied = take(packet, layout.timestamp);
     let [precision, _] = take(packet, layout.error_estimate);
-    let (time_difference, turnaround) = if precision & PTP == 0 {
-        let (received, replied) = (Ntp::from_octets(received), Ntp::from_octets(replied));
-        (Some(received.nanos_since(sent)), replied.nanos_since(received))
-    } else {
-        // PTP uses TAI or UTC, depending on its domain, so the difference to our clock is unknown.
-        (None, ptp_nanos_between(received, replied).ok_or(Malformed)?)
+    let stamps = Stamps {
+        sent,
+        received: take(packet, layout.receive_timestamp),
+        left: take(packet, layout.timestamp),
+        says_ptp: precision & PTP != 0,
     };
+    let (time_difference, turnaround) = stamps.differences();
     Ok(Reply {
         session: session(take(packet, layout.ssid)),
         sequence: u32::from_be_bytes(take(packet, layout.sender_sequence)),
         echo: sent.0,
         time_difference,
-        turnaround: Some(u64::try_from(turnaround).map_err(|_| Malformed)?),
+        turnaround,
         number: Some(u32::from_be_bytes(take(packet, SEQUENCE))),
         result: None,
     })
@@ -439,77 +514,4 @@ fn take<const N: usize>(packet: &[u8], offset: usize) -> [u8; N] {
 
 fn put<const N: usize>(packet: &mut [u8], offset: usize, field: [u8; N]) {
     packet[offset..offset + N].copy_from_slice(&field);
-}
-
-/// Nanoseconds in a second.
-const SECOND: u64 = 1_000_000_000;
-
-/// Seconds from the NTP epoch, 1900-01-01, to the Unix epoch (RFC 5905 section 6).
-const NTP_TO_UNIX: u64 = 2_208_988_800;
-
-/// A timestamp in NTP's 64-bit format: 32 bits of seconds, 32 bits of fraction (RFC 5905 section
-/// 6).
-///
-/// The seconds wrap every 136 years, next in 2036. Only signed differences modulo 2⁶⁴ are used.
-/// They are correct across a wrap if the two moments are within 68 years.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Ntp(u64);
-
-impl Ntp {
-    /// Means unknown (RFC 5905 section 6). Never written, although it is also a moment on
-    /// 2036-02-07.
-    const NONE: Self = Self(0);
-
-    const fn from_octets(octets: [u8; 8]) -> Self {
-        Self(u64::from_be_bytes(octets))
-    }
-
-    const fn to_octets(self) -> [u8; 8] {
-        self.0.to_be_bytes()
-    }
-
-    /// `self − earlier` in units of 2⁻³² s.
-    const fn units_since(self, earlier: Self) -> i64 {
-        self.0.wrapping_sub(earlier.0).cast_signed()
-    }
-
-    /// Also correct, to the second, if both are in PTP format, which has its seconds in the same
-    /// place.
-    const fn is_within_a_day_of(self, other: Self) -> bool {
-        self.units_since(other).unsigned_abs() <= 86_400 << 32
-    }
-
-    /// `self − earlier` in nanoseconds, rounded.
-    #[expect(clippy::cast_possible_truncation, reason = "2³¹ s are 2.1 × 10¹⁸ ns")]
-    fn nanos_since(self, earlier: Self) -> i64 {
-        let units = i128::from(self.units_since(earlier));
-        ((units * i128::from(SECOND) + (1 << 31)) >> 32) as i64
-    }
-}
-
-/// The nearest timestamp that is not [`Ntp::NONE`].
-impl From<Wall> for Ntp {
-    fn from(at: Wall) -> Self {
-        let (seconds, nanos) = (at.as_nanos() / SECOND, at.as_nanos() % SECOND);
-        let fraction = ((nanos << 32) + SECOND / 2) / SECOND;
-        Self(((seconds + NTP_TO_UNIX) << 32 | fraction).max(1))
-    }
-}
-
-/// `later − earlier` in nanoseconds, both in PTP's truncated format: 32 bits of seconds, 32 bits of
-/// nanoseconds (RFC 8186 section 2.1). `None` if the nanoseconds are a second or more.
-fn ptp_nanos_between(earlier: [u8; 8], later: [u8; 8]) -> Option<i64> {
-    let ((earlier, before), (later, after)) = (halves(earlier), halves(later));
-    if u64::from(before.max(after)) >= SECOND {
-        return None;
-    }
-    let seconds = i64::from(later.wrapping_sub(earlier).cast_signed());
-    Some(seconds * SECOND.cast_signed() + i64::from(after) - i64::from(before))
-}
-
-/// The first and the second 32 bits.
-#[expect(clippy::cast_possible_truncation, reason = "that is what halves are")]
-const fn halves(octets: [u8; 8]) -> (u32, u32) {
-    let both = u64::from_be_bytes(octets);
-    ((both >> 32) as u32, both as u32)
 }

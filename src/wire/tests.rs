@@ -91,6 +91,22 @@ fn datagram() -> impl Strategy<Value = (Vec<u8>, Wall)> {
     prop_oneof![4 => alike, 2 => short_numbers, 1 => pings, 1 => random]
 }
 
+/// The beginnings of requests and of what resembles them.
+fn short() -> impl Strategy<Value = (Vec<u8>, Wall)> {
+    let begun =
+        (request(), 0..48_usize, any::<u8>()).prop_map(|((spoken, request), length, pad)| {
+            let mut octets = encoded(&*spoken.prober, &request);
+            octets.truncate(length.min(14));
+            octets.resize(length, pad);
+            (octets, request.at)
+        });
+    let cut = (datagram(), 0..48_usize).prop_map(|((mut octets, at), length)| {
+        octets.truncate(length);
+        (octets, at)
+    });
+    prop_oneof![begun, cut]
+}
+
 fn encoded(prober: &dyn Prober, request: &Request) -> Vec<u8> {
     let mut out = Vec::with_capacity(MAX_DATAGRAM);
     prober.encode(request, &mut out);
@@ -110,8 +126,9 @@ fn reflected(request: &Recognised<'_>, arrived: Arrived<'_>, now: Wall) -> Vec<u
     out
 }
 
+/// Whether any responder answers it.
 fn is_request(datagram: &[u8], now: Wall) -> bool {
-    recognise(datagram, now).is_ok()
+    matches!(recognise(datagram, now), Ok(_) | Err(NotRequest::Short))
 }
 
 /// `at`, moved by a signed number of nanoseconds.
@@ -178,7 +195,7 @@ proptest! {
         prop_assert_eq!(reply.sequence, request.sequence);
         prop_assert!(prober.confirms(&reply, request.at));
         if let Some(turnaround) = reply.turnaround {
-            prop_assert!(turnaround.abs_diff(dwell) <= 1);
+            prop_assert!(turnaround.abs_diff(dwell.cast_signed()) <= 1);
         }
         if let Some(difference) = reply.time_difference {
             let actual = at.nanos_since(request.at);
@@ -203,6 +220,24 @@ proptest! {
         let reply = reflected(&request, Arrived::new(at, ttl), at + Duration::from_nanos(dwell));
         prop_assert!(reply.len() <= octets.len());
         for now in [at, moved(at, later), moved(at, DAY.cast_signed()), moved(at, -DAY.cast_signed())] {
+            prop_assert!(!is_request(&reply, now), "{}", reply.escape_ascii());
+        }
+    }
+
+    /// Rule 2, and the bound on amplification, for short requests.
+    #[test]
+    fn a_reply_to_a_short_request_is_no_request_and_at_most_four_times_as_long(
+        (octets, at) in short(),
+        later in -(DAY.cast_signed())..=DAY.cast_signed(),
+    ) {
+        let Some(request) = recognise_short(&octets, at) else {
+            prop_assert_ne!(recognise(&octets, at).err(), Some(NotRequest::Short));
+            return Ok(());
+        };
+        prop_assert_eq!(recognise(&octets, at).err(), Some(NotRequest::Short));
+        let reply = reflected(&request, Arrived::new(at, None), at);
+        prop_assert!(octets.len() < reply.len() && 10 * reply.len() <= 32 * octets.len());
+        for now in [at, moved(at, later)] {
             prop_assert!(!is_request(&reply, now), "{}", reply.escape_ascii());
         }
     }
@@ -285,7 +320,7 @@ proptest! {
             .filter(|(_, half)| half.recognise(&octets, now) != Err(NotRequest::Foreign))
             .count();
         prop_assert!(claims <= 1);
-        prop_assert!(claims == 0 || octets.len() <= MAX_DATAGRAM);
+        prop_assert!(claims == 0 || octets.len() <= LARGEST_DATAGRAM);
     }
 
     /// A changed digit of the number makes the reply a valid answer to another heartbeat. Every

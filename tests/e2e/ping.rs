@@ -47,7 +47,7 @@ fn ping_prints_a_line_for_each_heartbeat_then_statistics() {
     for line in &answers {
         let (number, rest) = numbered(line).unwrap();
         let rtt: f64 = rest
-            .strip_prefix("ttl=64 time=")
+            .strip_prefix("ttl=255 time=")
             .unwrap()
             .strip_suffix(" ms")
             .unwrap()

@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
+use udp_heartbeat::net;
+use udp_heartbeat::wire::{self, Request};
 
 use crate::program::{Killed, PATIENCE, RESPONDER, Running, message, run, until};
 
@@ -49,6 +51,7 @@ fn it_answers_serves_metrics_and_exits_with_0_on_sigterm() {
                 "burst_loss",
                 "outage",
                 "malformed",
+                "short_request",
                 "reflection",
                 "rate_limited",
                 "overflow",
@@ -69,6 +72,32 @@ fn it_answers_serves_metrics_and_exits_with_0_on_sigterm() {
     let last: Vec<_> = log[log.len() - 2..].iter().map(message).collect();
     assert_eq!(last, ["stopping", "stopped"]);
     assert_eq!(log[log.len() - 2]["fields"]["signal"], "SIGTERM");
+}
+
+#[test]
+fn short_requests_are_answered_only_with_the_option_which_the_log_mentions() {
+    // A request of STAMP without its end.
+    let prober = wire::by_name("stamp").unwrap().default_options().prober(0);
+    let mut request = Vec::new();
+    prober.encode(&Request::new(0, 7, net::now().wall), &mut request);
+    request.truncate(14);
+
+    let responder = Running::responder(&[]);
+    client(responder.udp[0]).send(&request).unwrap();
+    until("the request is counted", || {
+        let dropped = responder.metrics().responder("dropped_total", ("reason", "short_request"));
+        (dropped == 1).then_some(())
+    });
+
+    let responder = Running::responder(&["--stamp.short-requests"]);
+    let client = client(responder.udp[0]);
+    client.send(&request).unwrap();
+    let mut reply = [0; 100];
+    assert_eq!(client.recv(&mut reply).unwrap(), 44);
+    assert_eq!((&reply[24..28], &reply[28..36]), (&request[..4], &request[4..12]));
+    let (_, log) = responder.end("TERM");
+    let warned = log.iter().any(|line| message(line).contains("up to 3.1 times"));
+    assert!(warned, "{log:?}");
 }
 
 #[test]
@@ -110,7 +139,7 @@ fn random_octets_are_counted_and_the_next_request_is_answered() {
     let mut octets = [0; 2000];
     for n in 0..50 {
         draws.fill_bytes(&mut octets);
-        // Some are empty, most have the length of a request, some are longer than any request.
+        // Some are too short for a request; all others may be requests of STAMP.
         let length = (n * 41) % 1100;
         client.send(&octets[..length]).unwrap();
         client.send(&octets).unwrap();
@@ -129,7 +158,8 @@ fn random_octets_are_counted_and_the_next_request_is_answered() {
         (counted >= 150).then_some(metrics)
     });
     assert_eq!(metrics.responder("received_total", ("protocol", "ping")), 50);
-    assert!(metrics.responder("dropped_total", ("reason", "malformed")) >= 50);
+    assert!(metrics.responder("received_total", ("protocol", "stamp")) >= 50);
+    assert!(metrics.responder("dropped_total", ("reason", "malformed")) > 0);
     assert_eq!(responder.end("TERM").0, Some(0));
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Conditions {
     pub(crate) send_latency: Duration,
     /// The responder's turnaround.
     pub(crate) turnaround: Duration,
+    /// The turnaround that its timestamps report.
+    pub(crate) reported_turnaround: Duration,
     families: [bool; Family::ALL.len()],
     wake_latency: Duration,
     stalls: Vec<Range<Mono>>,
@@ -38,6 +40,8 @@ impl Conditions {
             has_receive_stamps: probe.receive_stamps,
             send_latency: probe.send_latency.0,
             turnaround: scenario.responder.turnaround.0,
+            reported_turnaround: scenario.responder.turnaround.0
+                + scenario.responder.early_stamps.0,
             families: [!probe.no_ipv4, !probe.no_ipv6],
             wake_latency: probe.wake_latency.0,
             stalls: probe.stalls.iter().map(|stall| stall.after(START)).collect(),

@@ -56,6 +56,8 @@ pub(crate) struct Life {
     stamps: [u64; StampSource::COUNT],
     /// In nanoseconds, in the order in which they were measured.
     pub(crate) rtts: Vec<u64>,
+    turnaround: Summary,
+    turnaround_invalid: u64,
     ipdvs: Vec<u64>,
     last_reply: Option<Wall>,
     time_difference: Option<i64>,
@@ -146,6 +148,8 @@ impl Life {
             icmp: [0; IcmpKind::COUNT],
             stamps: [0; StampSource::COUNT],
             rtts: Vec::new(),
+            turnaround: Summary::default(),
+            turnaround_invalid: 0,
             ipdvs: Vec::new(),
             last_reply: None,
             time_difference: None,
@@ -195,20 +199,13 @@ impl Life {
     }
 
     /// The figures at `now`.
-    pub(crate) fn figures(
-        &self,
-        now: Mono,
-        conditions: &Conditions,
-        rtt_buckets: &[f64],
-    ) -> Figures {
+    pub(crate) fn figures(&self, now: Mono, rtt_buckets: &[f64]) -> Figures {
         let unsent = std::array::from_fn(|n| self.count(BeatOutcome::Unsent(UnsentReason::ALL[n])));
         let lost = self.count(BeatOutcome::Lost) + self.count(BeatOutcome::Late);
         let in_flight = self.count(BeatOutcome::InFlight);
         let unsent_in_all: u64 = unsent.iter().sum();
         let bounds: Vec<u64> = rtt_buckets.iter().map(|&bound| nanoseconds(bound)).collect();
         let received = self.count(BeatOutcome::Received);
-        let tells_turnaround = self.target.protocol.name() == "stamp";
-        let turnarounds = if tells_turnaround { received } else { 0 };
         let changes_to =
             |state| self.verdicts.iter().filter(|verdict| verdict.state == state).count() as u64;
         Figures {
@@ -225,10 +222,8 @@ impl Life {
             stamps: self.stamps,
             rtt: Tally::of(&self.rtts, &bounds),
             loss_bursts: Tally::of(&self.loss_bursts(), &LOSS_BURSTS),
-            turnaround: Summary {
-                count: turnarounds,
-                sum: turnarounds * nanos(conditions.turnaround),
-            },
+            turnaround: self.turnaround,
+            turnaround_invalid: self.turnaround_invalid,
             ipdv: Summary { count: self.ipdvs.len() as u64, sum: self.ipdvs.iter().sum() },
             last_rtt: self.rtts.last().copied(),
             last_reply: self.last_reply,
@@ -489,13 +484,22 @@ impl Life {
     ) -> u64 {
         let Beat { at: sent, is_stamped, .. } = self.beats[index(sequence)];
         let tells_turnaround = self.target.protocol.name() == "stamp";
-        let dwell = if tells_turnaround { Duration::ZERO } else { conditions.turnaround };
         let by_kernel = is_stamped
             && conditions.has_receive_stamps
             && !conditions.clock.stepped(seen.last_round.min(sent.mono), seen.read.mono);
         let waited = at.since(seen.arrival.at);
         let own = if by_kernel { Duration::ZERO } else { conditions.send_latency + waited };
-        let rtt = nanos(travelled + dwell + own);
+        let away = nanos(travelled + conditions.turnaround + own);
+        let reported = nanos(conditions.reported_turnaround);
+        let rtt = if !tells_turnaround {
+            away
+        } else if reported <= away {
+            self.turnaround.observe(reported);
+            away - reported
+        } else {
+            self.turnaround_invalid += 1;
+            away
+        };
         let source = if by_kernel { StampSource::Kernel } else { StampSource::User };
         self.stamps[source.index()] += 1;
         self.rtts.push(rtt);

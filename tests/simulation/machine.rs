@@ -86,6 +86,7 @@ impl Machine for World<'_> {
                 .has_receive_stamps
                 .then(|| self.conditions.clock.wall(delivered.at)),
             ttl: Some(TTL),
+            traffic_class: None,
             drops: delivered.drops,
         })
     }

@@ -88,6 +88,7 @@ scenarios! {
     crowd,
     damaging_responder,
     duplication,
+    early_stamps,
     everything,
     families,
     flapping_name,
@@ -229,6 +230,7 @@ fn check_target(
         ("duplicates", expected.duplicates, figures.duplicates),
         ("reordered", expected.reordered, figures.reordered),
         ("user_stamps", expected.user_stamps, figures.stamps[1]),
+        ("turnaround_invalid", expected.turnaround_invalid, figures.turnaround_invalid),
         ("address_changes", expected.address_changes, figures.address_changes),
     ];
     for (what, expected, shown) in counts {

@@ -162,7 +162,7 @@ impl Model {
     /// The figures of a target at `now`; `None` if it has been removed.
     pub(crate) fn figures(&self, number: usize, now: Mono) -> Option<Figures> {
         let life = &self.lives[number];
-        (!life.has_gone).then(|| life.figures(now, &self.conditions, &self.rtt_buckets))
+        (!life.has_gone).then(|| life.figures(now, &self.rtt_buckets))
     }
 
     /// Adds, removes or retunes a target.

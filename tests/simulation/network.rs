@@ -85,6 +85,8 @@ fn pass(at: Mono, takes: Duration, flip: Option<BitFlip>, parcel: &Parcel) -> (M
 pub(crate) struct Host {
     address: SocketAddr,
     clock: Clock,
+    /// How much too early its receive timestamps are.
+    early: Duration,
     reflector: Reflector,
     metrics: ResponderMetrics,
     /// Draws the same as the reflector's own impairment.
@@ -115,6 +117,7 @@ impl Host {
         Self {
             address,
             clock: Clock::ahead(responder.clock_offset),
+            early: responder.early_stamps.0,
             reflector: Reflector::new(
                 vec![address],
                 Arc::default(),
@@ -140,7 +143,8 @@ impl Host {
         received: Mono,
         at: Mono,
     ) -> Vec<Parcel> {
-        let request = &Parcel { received: self.clock.wall(received), ..request.clone() };
+        let received = self.clock.wall(received) - self.early;
+        let request = &Parcel { received, ..request.clone() };
         let datagram = Datagram {
             peer: sender(self.address),
             local: Some(self.address.ip()),
@@ -149,6 +153,7 @@ impl Host {
             truncated: false,
             received: Some(request.received),
             ttl: Some(64),
+            traffic_class: None,
             drops: None,
         };
         let mut left = Vec::new();

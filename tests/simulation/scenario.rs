@@ -126,6 +126,8 @@ impl Default for Probe {
 pub(crate) struct Responder {
     /// From receiving a request to answering it: t3 − t2.
     pub(crate) turnaround: Span,
+    /// How much too early its receive timestamps (t2) are.
+    pub(crate) early_stamps: Span,
     /// How far its clock is ahead of the probe's at the start.
     pub(crate) clock_offset: Offset,
     /// Its own impairments.
@@ -333,6 +335,8 @@ pub(crate) struct ExpectedTarget {
     /// How many round trips were not measured by the kernel's stamps.
     pub(crate) user_stamps: Option<u64>,
     pub(crate) address_changes: Option<u64>,
+    /// How many reported turnarounds could not be true.
+    pub(crate) turnaround_invalid: Option<u64>,
     /// What must have happened at least once, so that the scenario tests what it is meant to test.
     pub(crate) some: Vec<String>,
 }

@@ -45,7 +45,8 @@ pub(in crate::net) struct Head {
 
 impl Head {
     /// Room for all control messages that a [`Socket`](crate::net::Socket) requests, also on the
-    /// error queue: timestamps 64, error and offender 64, address 40, hop limit 24, drops 24.
+    /// error queue: timestamps 64, error and offender 64, address 40, hop limit, traffic class
+    /// and drops 24 each.
     const CONTROL: usize = 256;
 
     /// A head without a received datagram.
@@ -109,37 +110,38 @@ pub(in crate::net) fn send<'a>(
     }
 }
 
-/// Receives datagrams into `heads` and `payloads`, at most [`BATCH`]. Returns how many, and sets
-/// that many heads.
+/// Receives datagrams into `heads` and `payloads`, at most [`BATCH`]. Each payload has two parts,
+/// and the second is written to when the first is full. Returns how many, and sets that many heads.
 ///
 /// # Errors
 /// Those of recvmsg(2); `EAGAIN` if nothing is queued.
 pub(in crate::net) fn receive<'a>(
     socket: BorrowedFd<'_>,
     heads: &mut [Head],
-    payloads: impl Iterator<Item = &'a mut [u8]>,
+    payloads: impl Iterator<Item = [&'a mut [u8]; 2]>,
     flags: MsgFlags,
 ) -> Result<usize, Errno> {
-    let mut vectors = [EMPTY_VECTOR; BATCH];
+    let mut vectors = [[EMPTY_VECTOR; 2]; BATCH];
     let mut headers = [empty_header(); BATCH];
     let mut room: c_uint = 0;
-    for (((head, payload), vector), header) in
+    for (((head, parts), vectors), header) in
         heads.iter_mut().zip(payloads).zip(&mut vectors).zip(&mut headers)
     {
-        *vector = iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
+        *vectors =
+            parts.map(|part| iovec { iov_base: part.as_mut_ptr().cast(), iov_len: part.len() });
         let header = &mut header.msg_hdr;
         header.msg_name = head.name.room().as_mut_ptr().cast();
         header.msg_namelen = length(KernelAddress::ROOM);
-        header.msg_iov = from_mut(vector);
-        header.msg_iovlen = 1;
+        header.msg_iov = vectors.as_mut_ptr();
+        header.msg_iovlen = 2;
         header.msg_control = head.control.as_mut_ptr().cast();
         header.msg_controllen = length(Head::CONTROL);
         room += 1;
     }
-    // SAFETY: each of the first `room` headers points to one vector, one name and one control
-    // buffer, and each vector to one payload, all with their true lengths and all distinct. The
-    // pointers come from exclusive references that outlive the call and are not used during it. Any
-    // octets that the kernel writes there are valid. No timeout is passed.
+    // SAFETY: each of the first `room` headers points to two vectors, one name and one control
+    // buffer, and each vector to one part of a payload, all with their true lengths and all
+    // distinct. The pointers come from exclusive references that outlive the call and are not used
+    // during it. Any octets that the kernel writes there are valid. No timeout is passed.
     let count = batch(|| unsafe {
         libc::syscall(
             libc::SYS_recvmmsg,

@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::super::cmsg::Control;
 use super::super::name::KernelAddress;
-use super::inbox::Inbox;
 use super::mmsg::{BATCH, Packet};
 
 /// Datagrams to be sent in one system call.
@@ -26,13 +25,18 @@ impl Outbox {
     /// The maximum number of datagrams.
     pub const CAPACITY: usize = BATCH;
 
+    /// How many octets of each datagram there is room for at the start. A place grows with the
+    /// first longer datagram in it and keeps its memory: at most 64 KiB for each of
+    /// [`CAPACITY`](Self::CAPACITY) places, 4 MiB.
+    pub const ROOM: usize = 1024;
+
     /// An empty outbox.
     #[must_use]
     pub fn new() -> Self {
         let empty = || Outgoing {
             name: KernelAddress::EMPTY,
             control: Control::EMPTY,
-            payload: Vec::with_capacity(Inbox::ROOM),
+            payload: Vec::with_capacity(Self::ROOM),
         };
         Self { slots: std::iter::repeat_with(empty).take(Self::CAPACITY).collect(), len: 0 }
     }
@@ -55,8 +59,8 @@ impl Outbox {
         self.len == Self::CAPACITY
     }
 
-    /// Adds a datagram to `peer`. `write` appends its octets to an empty buffer with room for
-    /// [`Inbox::ROOM`] octets.
+    /// Adds a datagram to `peer`. `write` appends its octets to an empty buffer with room for at
+    /// least [`ROOM`](Self::ROOM) octets.
     ///
     /// `source` is the local address from which it leaves, of the same family as `peer`; with
     /// `None`, routing chooses the address.
@@ -69,6 +73,20 @@ impl Outbox {
         source: Option<IpAddr>,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
+        self.push_marked(peer, source, 0, write);
+    }
+
+    /// Like [`push`](Self::push), with a traffic class (DSCP and ECN); 0 is the socket's own.
+    ///
+    /// # Panics
+    /// As [`push`](Self::push).
+    pub fn push_marked(
+        &mut self,
+        peer: SocketAddr,
+        source: Option<IpAddr>,
+        traffic_class: u8,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
         debug_assert!(!self.is_full(), "the outbox is full");
         debug_assert!(source.is_none_or(|source| source.is_ipv4() == peer.is_ipv4()));
         let Some(slot) = self.slots.get_mut(self.len) else {
@@ -76,6 +94,9 @@ impl Outbox {
         };
         slot.name = KernelAddress::new(peer);
         slot.control.set_source(source);
+        if traffic_class != 0 {
+            slot.control.set_traffic_class(peer.is_ipv4(), traffic_class);
+        }
         slot.payload.clear();
         write(&mut slot.payload);
         self.len += 1;

@@ -9,6 +9,8 @@ use crate::model::{IcmpKind, Wall};
 use crate::net::{Datagram, now};
 
 const EVERYTHING: SocketOptions = SocketOptions {
+    traffic_class: true,
+    hop_limit: None,
     receive_buffer: 1 << 20,
     send_buffer: 1 << 20,
     transmit_stamps: true,
@@ -364,20 +366,53 @@ fn the_hop_limit_is_the_one_that_the_sender_set() {
 }
 
 #[test]
-fn a_datagram_that_does_not_fit_is_truncated_and_marked() {
-    let mut near = open("127.0.0.1:0", &EVERYTHING);
-    let far = open("127.0.0.1:0", &EVERYTHING);
-    let mut outbox = Outbox::new();
-    for octets in [Inbox::ROOM + 1, Inbox::ROOM, 0] {
-        outbox.push(far.local_addr(), None, |out| out.resize(octets, 7));
+fn hop_limit_and_traffic_class_are_set_and_reported() {
+    let options = SocketOptions { hop_limit: Some(255), traffic_class: true, ..EVERYTHING };
+    for any_port in ["127.0.0.1:0", "[::1]:0"] {
+        let mut near = open(any_port, &options);
+        let far = open(any_port, &options);
+        let mut outbox = Outbox::new();
+        let source = Some(near.local_addr().ip());
+        for class in [0xB8, 0, 0x28] {
+            outbox.push_marked(far.local_addr(), source, class, |out| out.push(class));
+        }
+        assert!(send(&mut near, &mut outbox).iter().all(Result::is_ok));
+        receive(&far, &mut Inbox::new(), 3, |datagram| {
+            let class = datagram.payload[0];
+            assert_eq!((datagram.ttl, datagram.traffic_class), (Some(255), Some(class)));
+        });
     }
-    assert!(send(&mut near, &mut outbox).iter().all(Result::is_ok));
-    let mut seen = Vec::new();
-    receive(&far, &mut Inbox::new(), 3, |datagram| {
-        assert!(datagram.payload.iter().all(|&octet| octet == 7));
-        seen.push((datagram.payload.len(), datagram.truncated));
-    });
-    assert_eq!(seen, [(1024, true), (1024, false), (0, false)]);
+}
+
+#[test]
+fn a_datagram_of_any_size_arrives_whole() {
+    // The largest payload over IPv4 is smaller, by the header's 20 octets (RFC 791).
+    for (any_port, largest) in [("127.0.0.1:0", Inbox::ROOM - 20), ("[::1]:0", Inbox::ROOM)] {
+        let mut near = open(any_port, &EVERYTHING);
+        let far = open(any_port, &EVERYTHING);
+        let sizes = [largest, 1400, 1025, 1024, 1023, 44, 0];
+        let octets = |size| (0..size).map(|place| u8::try_from(place % 251).unwrap());
+        let mut inbox = Inbox::new();
+        // Again, so that long datagrams use buffers that short ones have used, and reversed.
+        for sizes in [sizes, sizes, {
+            let mut back = sizes;
+            back.reverse();
+            back
+        }] {
+            let mut outbox = Outbox::new();
+            for size in sizes {
+                outbox.push(far.local_addr(), None, |out| out.extend(octets(size)));
+            }
+            assert!(send(&mut near, &mut outbox).iter().all(Result::is_ok));
+            let mut seen = Vec::new();
+            receive(&far, &mut inbox, sizes.len(), |datagram| {
+                assert!(datagram.payload.iter().copied().eq(octets(datagram.payload.len())));
+                assert!(!datagram.truncated);
+                seen.push(datagram.payload.len());
+            });
+            assert_eq!(seen, sizes);
+        }
+    }
 }
 
 #[test]

@@ -488,6 +488,22 @@ fn targets_at_one_address_have_keys_of_their_own() {
 }
 
 #[test]
+fn replies_of_other_protocols_are_not_taken_for_stamp_replies() {
+    let there = peer("192.0.2.1:862");
+    let mut routes = Routes::default();
+    let names = ["stamp", "ping", "heartbeat"];
+    for (member, name) in (0..30).zip(names.into_iter().cycle()) {
+        routes.add(id(member), there, &prober(name)).unwrap();
+    }
+    for session in 0..10 {
+        for (place, name) in (0..).zip(names) {
+            let delivery = routes.deliver_unasked(there, &answer(name, session, 9));
+            assert_eq!(replied(delivery), Some((3 * session + place, 9)), "{name} {session}");
+        }
+    }
+}
+
+#[test]
 fn equal_keys_of_several_files_are_one_group_and_are_dropped_with_its_last_route() {
     let there = peer("192.0.2.1:862");
     let key = Arc::new(key("a"));

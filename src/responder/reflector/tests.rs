@@ -86,6 +86,7 @@ fn datagram(payload: &[u8]) -> Datagram<'_> {
         truncated: false,
         received: None,
         ttl: Some(64),
+        traffic_class: None,
         drops: None,
     }
 }
@@ -143,6 +144,7 @@ fn every_protocol_is_answered_where_it_asked_and_counted_as_itself() {
                 peer: PEER,
                 source: Some(LISTENER.ip()),
                 protocol,
+                traffic_class: 0,
                 duplicate: false,
             }
         );
@@ -246,6 +248,24 @@ fn a_datagram_of_no_protocol_or_too_long_is_malformed() {
     assert!(bench.handle(&truncated, NOW).is_empty());
     assert_eq!(bench.dropped(), [(DropReason::Malformed, 5)]);
     assert_eq!(bench.received(), 0);
+}
+
+#[test]
+fn requests_of_any_size_are_answered_alike_and_held_within_the_bound() {
+    let stamp = by_name("stamp").unwrap();
+    let mut request = request(stamp, 7, NOW.wall);
+    for size in [1025, 1400, 9000, 65_507] {
+        request.resize(size, 0);
+        let reply = reply_to(&request).unwrap();
+        assert_eq!((reply.len(), decoded(stamp, &reply).sequence), (size, 7));
+    }
+    let mut bench = Bench::new(LinkSettings { delay: MILLISECOND, ..LinkSettings::default() });
+    for _ in 0..300 {
+        bench.handle(&datagram(&request), NOW);
+    }
+    // 16 MiB.
+    assert_eq!(bench.reflector.held(), 256);
+    assert_eq!(bench.dropped(), [(DropReason::Overflow, 300 - 256)]);
 }
 
 #[test]

@@ -167,6 +167,8 @@ fn figures(look: &TargetLook) -> Vec<Figure> {
     let ttl = record.reply_ttl.map_or_else(|| ABSENT.to_owned(), |ttl| ttl.to_string());
     let one_way = Direction::ALL.iter().zip(&record.one_way_lost).filter(|(_, lost)| **lost > 0);
     let one_way = one_way.map(|(way, &lost)| figure(format!("lost {}", way.label()), count(lost)));
+    let ignored = Some(record.turnaround_invalid).filter(|&ignored| ignored > 0);
+    let ignored = ignored.map(|ignored| figure("turnarounds ignored", count(ignored)));
     let mut figures = vec![
         figure("missed in the last minutes", percent(glance.misses.ratio())),
         figure("lost since the probe started", percent(lost)),
@@ -186,6 +188,7 @@ fn figures(look: &TargetLook) -> Vec<Figure> {
         figure("lost", count(record.lost)),
     ];
     figures.extend(one_way);
+    figures.extend(ignored);
     figures.extend([
         figure("in flight", count(sample.session.in_flight)),
         figure("late", count(record.late)),

@@ -28,7 +28,8 @@ const HEADER: usize = 4;
 /// Octets after a malformed TLV cannot be parsed and stay unchanged. Zeros up to the end also stay
 /// unchanged: they are the padding of TWAMP Light (RFC 8762 section 4.6), not a TLV (type 0 is
 /// reserved).
-pub(super) fn answer(mut rest: &mut [u8]) {
+pub(super) fn answer(rest: &mut [u8]) {
+    let mut rest = without_padding(rest);
     while let Some(tlv) = split(rest) {
         let (flags, kind) = (tlv.flags, tlv.kind);
         *flags = if kind == EXTRA_PADDING { 0 } else { UNRECOGNISED };
@@ -73,24 +74,40 @@ pub(super) fn answer_authenticated(tlvs: &mut [u8], key: &Key, request: [u8; 4],
     }
 }
 
+/// The TLVs up to the last one of which an octet is not zero; the zeros up to the end are no TLVs.
+///
+/// They are sought once for all TLVs, so that the time for a packet grows with its length only: a
+/// packet has room for 16,000 empty TLVs.
+fn without_padding(tlvs: &mut [u8]) -> Tlvs<'_> {
+    let written = tlvs.iter().rposition(|&octet| octet != 0).map_or(0, |last| last + 1);
+    Tlvs { octets: tlvs, written }
+}
+
+/// The octets from a TLV on, of which the first `written` are not all zeros up to the end.
+struct Tlvs<'p> {
+    octets: &'p mut [u8],
+    written: usize,
+}
+
 /// One TLV. `rest` is the octets after it; `None` if it extends beyond the packet.
 struct Tlv<'p> {
     flags: &'p mut u8,
     kind: u8,
     length: usize,
-    rest: Option<&'p mut [u8]>,
+    rest: Option<Tlvs<'p>>,
 }
 
 /// The first TLV; `None` if there are only zeros.
-fn split(octets: &mut [u8]) -> Option<Tlv<'_>> {
-    if octets.iter().all(|&octet| octet == 0) {
+fn split(Tlvs { octets, written }: Tlvs<'_>) -> Option<Tlv<'_>> {
+    if written == 0 {
         return None;
     }
     let length = octets.len();
     match octets {
         [flags, kind, high, low, rest @ ..] => {
             let length = usize::from(u16::from_be_bytes([*high, *low]));
-            let rest = rest.get_mut(length..);
+            let written = written.saturating_sub(HEADER + length);
+            let rest = rest.get_mut(length..).map(|octets| Tlvs { octets, written });
             Some(Tlv { flags, kind: *kind, length, rest })
         }
         // Too short for a header, so its type is unknown.
@@ -100,7 +117,8 @@ fn split(octets: &mut [u8]) -> Option<Tlv<'_>> {
 }
 
 /// Flags every TLV as failing the integrity check.
-fn flag(mut rest: &mut [u8]) {
+fn flag(rest: &mut [u8]) {
+    let mut rest = without_padding(rest);
     while let Some(tlv) = split(rest) {
         *tlv.flags = INTEGRITY;
         let Some(next) = tlv.rest else {
@@ -113,7 +131,7 @@ fn flag(mut rest: &mut [u8]) {
 
 /// The offset of the HMAC TLV, if it is in the required position.
 fn hmac(tlvs: &mut [u8]) -> Option<usize> {
-    let (mut rest, mut place, mut found) = (&mut *tlvs, 0, None);
+    let (mut rest, mut place, mut found) = (without_padding(tlvs), 0, None);
     while let Some(Tlv { kind, length, rest: next, .. }) = split(rest) {
         let is_hmac = kind == HMAC && length == TAG && found.is_none();
         if is_hmac {
@@ -129,7 +147,7 @@ fn hmac(tlvs: &mut [u8]) -> Option<usize> {
 
 /// Whether there is no TLV, or only one Extra Padding.
 fn is_padding_alone(tlvs: &mut [u8]) -> bool {
-    split(tlvs).is_none_or(|Tlv { kind, rest, .. }| {
+    split(without_padding(tlvs)).is_none_or(|Tlv { kind, rest, .. }| {
         kind == EXTRA_PADDING && rest.is_some_and(|rest| split(rest).is_none())
     })
 }

@@ -18,7 +18,7 @@ use udp_heartbeat::model::{DropReason, Label, Mono, Moment, Wall};
 use udp_heartbeat::net::Datagram;
 use udp_heartbeat::responder::{Gate, Reflector, OutgoingReply};
 use udp_heartbeat::wire::{
-    FiledKey, Key, MAX_DATAGRAM, ProtocolOptions, Request, StampOptions, recognise, reflecting,
+    FiledKey, Key, LARGEST_DATAGRAM, ProtocolOptions, Request, StampOptions, recognise, reflecting,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -59,7 +59,12 @@ impl Bench {
         let dropped = |reasons: &[DropReason]| {
             reasons.iter().map(|&reason| self.metrics.dropped_count(reason)).sum()
         };
-        let strange = [DropReason::Malformed, DropReason::Reflection, DropReason::Denied];
+        let strange = [
+            DropReason::Malformed,
+            DropReason::ShortRequest,
+            DropReason::Reflection,
+            DropReason::Denied,
+        ];
         let other: Vec<_> =
             DropReason::ALL.iter().copied().filter(|reason| !strange.contains(reason)).collect();
         let received =
@@ -128,10 +133,11 @@ fuzz_target!(|input: Input| {
         peer,
         local: local.map(|ip| Ipv4Addr::from_bits(ip).into()),
         to_group: which & 0x80 != 0,
-        payload: &octets[..octets.len().min(MAX_DATAGRAM)],
-        truncated: octets.len() > MAX_DATAGRAM,
+        payload: &octets[..octets.len().min(LARGEST_DATAGRAM)],
+        truncated: octets.len() > LARGEST_DATAGRAM,
         received: (which & 0x40 != 0).then_some(now.wall),
         ttl,
+        traffic_class: None,
         drops: None,
     };
 

@@ -1,5 +1,5 @@
 //! Which sources are answered: those that the gate lets in, within their rate limit, and
-//! authenticated if a key is required.
+//! authenticated if a key is required. And with which DSCP.
 
 use super::*;
 use crate::wire::{FiledKey, ProtocolOptions, StampOptions};
@@ -137,5 +137,60 @@ fn the_address_that_was_asked_is_the_responders_own_when_bound_to_all_addresses(
         };
         reflector.handle(&datagram, 0, NOW, |_| ());
         assert_eq!(metrics.dropped_count(DropReason::Denied), denied, "{ip}:{port}");
+    }
+}
+
+#[test]
+fn short_requests_are_counted_and_answered_only_on_demand() {
+    let allow = ["198.51.100.0/24".parse().unwrap()];
+    let stamp = request(by_name("stamp").unwrap(), 7, NOW.wall);
+    for (is_on, answers) in [(false, 0), (true, 3)] {
+        let gate = Gate::new(&allow, NonZeroU32::new(3));
+        let mut bench = Bench::behind(gate, LinkSettings::default());
+        if is_on {
+            bench.reflector = bench.reflector.answering_short_requests();
+        }
+        let stranger =
+            Datagram { peer: "203.0.113.1:1".parse().unwrap(), ..datagram(&stamp[..14]) };
+        bench.handle(&stranger, NOW);
+        // The limit is three requests a second.
+        let mut replies = Vec::new();
+        for length in [14, 38, 41, 43] {
+            replies.extend(bench.handle(&datagram(&stamp[..length]), NOW));
+        }
+        assert!(replies.iter().all(|reply| reply.len() == 44));
+        assert_eq!(replies.len(), answers);
+        let (denied, limited) = (DropReason::Denied, DropReason::RateLimited);
+        let expected = if is_on { (limited, 1) } else { (DropReason::ShortRequest, 4) };
+        assert_eq!(bench.dropped().iter().map(|&(_, count)| count).sum::<u64>(), expected.1 + 1);
+        assert!(bench.dropped().contains(&expected) && bench.dropped().contains(&(denied, 1)));
+        assert_eq!(bench.received(), if is_on { 4 } else { 0 });
+        // A short reply, such as another reflector's, is never answered.
+        for reply in replies {
+            assert!(bench.handle(&datagram(&reply[..41]), NOW).is_empty());
+        }
+        assert_eq!(bench.metrics.dropped_count(DropReason::Reflection), answers as u64);
+    }
+}
+
+#[test]
+fn stamp_replies_leave_with_the_dscp_of_their_request_or_the_one_that_is_set() {
+    let stamp = request(by_name("stamp").unwrap(), 7, NOW.wall);
+    for (dscp, arrived, leaves) in [
+        // 46 (EF) without and with ECN.
+        (ReplyDscp::Reflect, Some(0xB8), 0xB8),
+        (ReplyDscp::Reflect, Some(0xBB), 0xB8),
+        (ReplyDscp::Reflect, Some(0), 0),
+        (ReplyDscp::Reflect, None, 0),
+        (ReplyDscp::Fixed(10), Some(0xB8), 40),
+        (ReplyDscp::Fixed(0), Some(0xB8), 0),
+    ] {
+        let mut bench = Bench::new(LinkSettings::default());
+        bench.reflector = bench.reflector.marking(dscp);
+        for payload in [&stamp[..], b"Ping 1 x"] {
+            bench.handle(&Datagram { traffic_class: arrived, ..datagram(payload) }, NOW);
+        }
+        let classes: Vec<_> = bench.sent.iter().map(|(route, _)| route.traffic_class).collect();
+        assert_eq!(classes, [leaves, 0], "{dscp:?} {arrived:?}");
     }
 }
