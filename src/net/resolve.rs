@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-/// The number of the network interface with this name (if_nametoindex(3)), if there is one.
+/// The number of the network interface with this name (`if_nametoindex(3)`), if there is one.
 #[must_use]
 pub fn interface_number(name: &str) -> Option<u32> {
     nix::net::if_::if_nametoindex(name).ok()
