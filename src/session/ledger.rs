@@ -43,7 +43,7 @@ pub(super) struct Entry {
     detail: u32,
     /// Answered: the high bits of the delay.
     delay_high: u16,
-    fate: EntryState,
+    outcome: OutcomeKind,
     /// The hop limit of its answer; 0 if unknown.
     ttl: u8,
 }
@@ -58,7 +58,7 @@ const MAX_DELAY: u64 = (1 << 48) - 1;
 
 /// The state of a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum EntryState {
+pub(super) enum OutcomeKind {
     /// Not sent because the probe was late, or so old that it is forgotten.
     #[default]
     Skipped,
@@ -74,7 +74,7 @@ pub(super) enum EntryState {
     Late,
 }
 
-impl EntryState {
+impl OutcomeKind {
     /// Whether it is a miss: settled, neither answered in time nor skipped.
     pub(super) fn is_miss(self) -> bool {
         matches!(self, Self::Unsent | Self::Lost | Self::Late)
@@ -186,21 +186,21 @@ impl Ledger {
         self.in_flight
     }
 
-    /// The state of heartbeat `sequence`; [`EntryState::Skipped`] if it is forgotten.
+    /// The state of heartbeat `sequence`; [`OutcomeKind::Skipped`] if it is forgotten.
     ///
     /// `sequence` must be less than [`next`](Self::next).
-    pub(super) fn fate(&self, sequence: u64) -> EntryState {
+    pub(super) fn outcome(&self, sequence: u64) -> OutcomeKind {
         debug_assert!(sequence < self.next);
         if self.is_forgotten(sequence) {
-            EntryState::Skipped
+            OutcomeKind::Skipped
         } else {
-            self.slots[self.slot(sequence)].fate
+            self.slots[self.slot(sequence)].outcome
         }
     }
 
     /// Why heartbeat `sequence` could not leave; `None` if it left, was skipped or is forgotten.
     pub(super) fn unsent_reason(&self, sequence: u64) -> Option<UnsentReason> {
-        let unsent = self.fate(sequence) == EntryState::Unsent;
+        let unsent = self.outcome(sequence) == OutcomeKind::Unsent;
         unsent.then(|| self.slots[self.slot(sequence)].reason())
     }
 
@@ -217,12 +217,12 @@ impl Ledger {
 
     /// Enters the next heartbeat as sent at `at`.
     pub(super) fn enter_sent(&mut self, at: Moment) {
-        let fate = EntryState::InFlight;
+        let outcome = OutcomeKind::InFlight;
         self.enter(Entry {
             mono: at.mono,
             wall: at.wall,
             detail: NO_STAMP,
-            fate,
+            outcome,
             ..Entry::default()
         });
         self.in_flight += 1;
@@ -232,8 +232,8 @@ impl Ledger {
     #[expect(clippy::cast_possible_truncation, reason = "there are few reasons")]
     pub(super) fn enter_unsent(&mut self, reason: UnsentReason, at: Moment) {
         let detail = reason.index() as u32;
-        let fate = EntryState::Unsent;
-        self.enter(Entry { mono: at.mono, wall: at.wall, detail, fate, ..Entry::default() });
+        let outcome = OutcomeKind::Unsent;
+        self.enter(Entry { mono: at.mono, wall: at.wall, detail, outcome, ..Entry::default() });
     }
 
     /// Enters the next `count` heartbeats as skipped.
@@ -252,7 +252,7 @@ impl Ledger {
         }
         let index = self.slot(sequence);
         let slot = &mut self.slots[index];
-        if matches!(slot.fate, EntryState::InFlight | EntryState::Lost)
+        if matches!(slot.outcome, OutcomeKind::InFlight | OutcomeKind::Lost)
             && let Ok(delta) = u32::try_from(transmitted.nanos_since(slot.wall))
         {
             slot.detail = delta;
@@ -278,14 +278,15 @@ impl Ledger {
             return Err(Unknown::Forgotten);
         }
         let slot = self.slots[self.slot(sequence)];
-        match slot.fate {
-            EntryState::Skipped | EntryState::Unsent => Err(Unknown::NeverSent),
-            EntryState::InFlight | EntryState::Received | EntryState::Lost | EntryState::Late => {
-                Ok(Sent {
-                    at: Moment { mono: slot.mono, wall: slot.wall },
-                    kernel: slot.transmitted(),
-                })
-            }
+        match slot.outcome {
+            OutcomeKind::Skipped | OutcomeKind::Unsent => Err(Unknown::NeverSent),
+            OutcomeKind::InFlight
+            | OutcomeKind::Received
+            | OutcomeKind::Lost
+            | OutcomeKind::Late => Ok(Sent {
+                at: Moment { mono: slot.mono, wall: slot.wall },
+                kernel: slot.transmitted(),
+            }),
         }
     }
 
@@ -293,7 +294,7 @@ impl Ledger {
     pub(super) fn is_unanswered(&self, sequence: u64) -> bool {
         sequence < self.next
             && !self.is_forgotten(sequence)
-            && matches!(self.fate(sequence), EntryState::InFlight | EntryState::Lost)
+            && matches!(self.outcome(sequence), OutcomeKind::InFlight | OutcomeKind::Lost)
     }
 
     /// Stores the reflector's `number` from the first reply to heartbeat `sequence`, which
@@ -309,11 +310,12 @@ impl Ledger {
     /// The reflector's number from the first reply to heartbeat `sequence`, if there is one.
     /// `sequence` must be less than [`next`](Self::next).
     pub(super) fn number(&self, sequence: u64) -> Option<u32> {
-        let is_answered = matches!(self.fate(sequence), EntryState::Received | EntryState::Late);
+        let is_answered =
+            matches!(self.outcome(sequence), OutcomeKind::Received | OutcomeKind::Late);
         self.numbers.get(self.slot(sequence)).copied().filter(|_| is_answered)
     }
 
-    /// Whether the fate of heartbeat `sequence` is unlikely to change: it is settled, and either
+    /// Whether the outcome of heartbeat `sequence` is unlikely to change: it is settled, and either
     /// two timeouts have passed since it left or it will be forgotten when `entering` more
     /// heartbeats are entered.
     pub(super) fn is_final(&self, sequence: u64, entering: u64, now: Mono) -> bool {
@@ -331,24 +333,25 @@ impl Ledger {
         debug_assert!(self.sent(sequence).is_ok());
         let index = self.slot(sequence);
         let slot = &mut self.slots[index];
-        match slot.fate {
-            EntryState::InFlight => {
+        match slot.outcome {
+            OutcomeKind::InFlight => {
                 self.in_flight -= 1;
                 if at.since(slot.mono) <= self.timeout {
-                    slot.fate = EntryState::Received;
+                    slot.outcome = OutcomeKind::Received;
                     Answer::InTime
                 } else {
-                    slot.fate = EntryState::Late;
+                    slot.outcome = OutcomeKind::Late;
                     Answer::LateAndLost
                 }
             }
-            EntryState::Lost => {
-                slot.fate = EntryState::Late;
+            OutcomeKind::Lost => {
+                slot.outcome = OutcomeKind::Late;
                 Answer::Late
             }
-            EntryState::Skipped | EntryState::Unsent | EntryState::Received | EntryState::Late => {
-                Answer::Duplicate
-            }
+            OutcomeKind::Skipped
+            | OutcomeKind::Unsent
+            | OutcomeKind::Received
+            | OutcomeKind::Late => Answer::Duplicate,
         }
     }
 
@@ -358,7 +361,7 @@ impl Ledger {
     pub(super) fn remember_answer(&mut self, sequence: u64, delay: u64, ttl: Option<u8>) {
         let index = self.slot(sequence);
         let slot = &mut self.slots[index];
-        debug_assert!(matches!(slot.fate, EntryState::Received | EntryState::Late));
+        debug_assert!(matches!(slot.outcome, OutcomeKind::Received | OutcomeKind::Late));
         let delay = delay.min(MAX_DELAY);
         slot.detail = delay as u32;
         slot.delay_high = (delay >> 32) as u16;
@@ -391,7 +394,7 @@ impl Ledger {
     fn lose_oldest(&mut self) -> u64 {
         let lost = self.oldest;
         let index = self.slot(lost);
-        self.slots[index].fate = EntryState::Lost;
+        self.slots[index].outcome = OutcomeKind::Lost;
         self.in_flight -= 1;
         lost
     }
@@ -400,21 +403,21 @@ impl Ledger {
     ///
     /// Valid only if [`pass_settled`](Self::pass_settled) was called after the last change.
     pub(super) fn deadline(&self) -> Option<Mono> {
-        let waiting = self.oldest < self.next && self.fate(self.oldest) == EntryState::InFlight;
+        let waiting = self.oldest < self.next && self.outcome(self.oldest) == OutcomeKind::InFlight;
         waiting.then(|| self.slots[self.slot(self.oldest)].mono + self.timeout)
     }
 
-    /// Passes the fate of every settled heartbeat to `each`, in the order of their numbers and
+    /// Passes the outcome of every settled heartbeat to `each`, in the order of their numbers and
     /// exactly once. It stops at the oldest heartbeat in flight. Skipped heartbeats that exceed the
     /// ring are left out.
-    pub(super) fn pass_settled(&mut self, mut each: impl FnMut(EntryState)) {
+    pub(super) fn pass_settled(&mut self, mut each: impl FnMut(OutcomeKind)) {
         self.oldest = self.oldest.max(self.first_remembered());
         while self.oldest < self.next {
-            let fate = self.fate(self.oldest);
-            if fate == EntryState::InFlight {
+            let outcome = self.outcome(self.oldest);
+            if outcome == OutcomeKind::InFlight {
                 break;
             }
-            each(fate);
+            each(outcome);
             self.oldest += 1;
         }
     }
@@ -422,7 +425,7 @@ impl Ledger {
     fn enter(&mut self, slot: Entry) {
         let index = self.slot(self.next);
         debug_assert!(
-            self.slots[index].fate != EntryState::InFlight,
+            self.slots[index].outcome != OutcomeKind::InFlight,
             "a heartbeat in flight is never forgotten"
         );
         self.slots[index] = slot;
@@ -443,15 +446,15 @@ impl Entry {
     pub(super) fn heartbeat(&self, sequence: u64) -> Heartbeat {
         let delay = (u64::from(self.delay_high) << 32) | u64::from(self.detail);
         let delay = Duration::from_nanos(delay);
-        let outcome = match self.fate {
-            EntryState::Skipped => Outcome::Skipped,
-            EntryState::Unsent => Outcome::Unsent(self.reason()),
-            EntryState::InFlight => Outcome::InFlight,
-            EntryState::Received => Outcome::Received(delay),
-            EntryState::Lost => Outcome::Lost,
-            EntryState::Late => Outcome::Late(delay),
+        let outcome = match self.outcome {
+            OutcomeKind::Skipped => Outcome::Skipped,
+            OutcomeKind::Unsent => Outcome::Unsent(self.reason()),
+            OutcomeKind::InFlight => Outcome::InFlight,
+            OutcomeKind::Received => Outcome::Received(delay),
+            OutcomeKind::Lost => Outcome::Lost,
+            OutcomeKind::Late => Outcome::Late(delay),
         };
-        let at = (self.fate != EntryState::Skipped).then_some(self.wall);
+        let at = (self.outcome != OutcomeKind::Skipped).then_some(self.wall);
         Heartbeat { sequence, at, outcome, ttl: (self.ttl != 0).then_some(self.ttl) }
     }
 
@@ -462,7 +465,7 @@ impl Entry {
 
     /// The kernel's transmit timestamp, if it has arrived and the heartbeat is unanswered.
     fn transmitted(&self) -> Option<Wall> {
-        let waits = matches!(self.fate, EntryState::InFlight | EntryState::Lost);
+        let waits = matches!(self.outcome, OutcomeKind::InFlight | OutcomeKind::Lost);
         (waits && self.detail != NO_STAMP)
             .then(|| self.wall + Duration::from_nanos(self.detail.into()))
     }

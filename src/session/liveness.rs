@@ -1,4 +1,4 @@
-//! The verdict on a target, up or down, from the fates of its heartbeats.
+//! The verdict on a target, up or down, from the outcomes of its heartbeats.
 //!
 //! A target is down when `misses` consecutive heartbeats newer than the newest answered one are
 //! misses. It is up again after `recoveries` consecutive answers if that condition no longer holds;
@@ -7,7 +7,7 @@
 
 use crate::model::State;
 
-use super::ledger::{EntryState, Ledger};
+use super::ledger::{Ledger, OutcomeKind};
 
 /// The verdict on one target and the counts behind it.
 #[derive(Debug)]
@@ -116,11 +116,11 @@ impl Liveness {
         // Heartbeats that are forgotten before the run reaches them were skipped.
         self.run_end = self.run_end.max(ledger.first_remembered());
         while self.run_end < ledger.next() {
-            let fate = ledger.fate(self.run_end);
-            if !fate.is_miss() && fate != EntryState::Skipped {
+            let outcome = ledger.outcome(self.run_end);
+            if !outcome.is_miss() && outcome != OutcomeKind::Skipped {
                 break;
             }
-            self.run += u64::from(fate.is_miss());
+            self.run += u64::from(outcome.is_miss());
             self.run_end += 1;
         }
         if self.run_end == ledger.next() {
@@ -134,10 +134,10 @@ impl Liveness {
         let mut longest = 0;
         let mut run = 0;
         for sequence in self.run_end..ledger.next() {
-            match ledger.fate(sequence) {
-                EntryState::Skipped => {}
-                EntryState::InFlight | EntryState::Received => run = 0,
-                EntryState::Unsent | EntryState::Lost | EntryState::Late => run += 1,
+            match ledger.outcome(sequence) {
+                OutcomeKind::Skipped => {}
+                OutcomeKind::InFlight | OutcomeKind::Received => run = 0,
+                OutcomeKind::Unsent | OutcomeKind::Lost | OutcomeKind::Late => run += 1,
             }
             longest = longest.max(run);
         }

@@ -15,7 +15,7 @@
 //! - [`retune`](Session::retune): the settings change.
 //!
 //! Inside, a heartbeat passes through `schedule`, `ledger`, `liveness` and `record`, and through
-//! `direction` once its fate is final; `heartbeat` is its public form. In every
+//! `direction` once its outcome is final; `heartbeat` is its public form. In every
 //! [`snapshot`](Session::snapshot), `sent = received + lost + in_flight`.
 
 mod schedule;
@@ -61,7 +61,7 @@ use crate::wire::{Prober, Reply};
 use delay::Turnaround;
 use direction::Directions;
 use history::History;
-use ledger::{Answer, EntryState, Ledger, Sent, Unknown};
+use ledger::{Answer, Ledger, OutcomeKind, Sent, Unknown};
 use liveness::Liveness;
 use recorder::Recorder;
 use schedule::Schedule;
@@ -74,7 +74,7 @@ pub use recorder::{Frozen, Recording};
 pub use schedule::Due;
 pub use settings::SessionSettings;
 pub use snapshot::{Glance, Snapshot};
-pub use symptoms::{Fates, Last, Symptoms};
+pub use symptoms::{Last, OutcomeCounts, Symptoms};
 
 /// The session of one target.
 #[derive(Debug)]
@@ -453,7 +453,7 @@ impl Session {
     }
 
     /// Attributes the remaining losses once the schedule has ended and every heartbeat is settled:
-    /// fates are final then.
+    /// outcomes are final then.
     fn attribute_rest(&mut self) {
         if self.schedule.due().is_none() && self.ledger.in_flight() == 0 {
             self.attribute_losses(|ledger, sequence| sequence < ledger.next());
@@ -471,7 +471,7 @@ impl Session {
         }
     }
 
-    /// Attributes losses to a direction, for the heartbeats whose fate is final.
+    /// Attributes losses to a direction, for the heartbeats whose outcome is final.
     #[expect(clippy::cast_possible_truncation, reason = "the wire carries the low 32 bits")]
     fn attribute_losses(&mut self, is_final: impl Fn(&Ledger, u64) -> bool) {
         if !self.has_numbers {
@@ -489,7 +489,7 @@ impl Session {
                 for (lost, more) in record.one_way_lost.iter_mut().zip(losses) {
                     *lost += more;
                 }
-            } else if ledger.fate(sequence) == EntryState::Lost {
+            } else if ledger.outcome(sequence) == OutcomeKind::Lost {
                 directions.lost();
             }
         }
@@ -553,13 +553,13 @@ impl Session {
     /// of the stream.
     fn close_bursts(&mut self) {
         let (burst, bursts) = (&mut self.loss_burst, &mut self.record.loss_bursts);
-        self.ledger.pass_settled(|fate| match fate {
-            EntryState::Lost | EntryState::Late => *burst += 1,
-            EntryState::Received if *burst > 0 => bursts.observe(std::mem::take(burst)),
-            EntryState::Received
-            | EntryState::Unsent
-            | EntryState::Skipped
-            | EntryState::InFlight => {}
+        self.ledger.pass_settled(|outcome| match outcome {
+            OutcomeKind::Lost | OutcomeKind::Late => *burst += 1,
+            OutcomeKind::Received if *burst > 0 => bursts.observe(std::mem::take(burst)),
+            OutcomeKind::Received
+            | OutcomeKind::Unsent
+            | OutcomeKind::Skipped
+            | OutcomeKind::InFlight => {}
         });
     }
 

@@ -8,7 +8,7 @@ use crate::model::{
 };
 
 use super::history::{History, Misses};
-use super::ledger::{EntryState, Ledger};
+use super::ledger::{Ledger, OutcomeKind};
 use super::liveness::Liveness;
 use super::record::Record;
 
@@ -28,10 +28,10 @@ pub struct Symptoms {
     pub answers: u32,
     /// When the last answer in time arrived.
     pub last_reply: Option<Wall>,
-    /// The fates of the newest heartbeats. While the target is not up, only those newer than the
-    /// newest answered heartbeat are counted. While it is up, all fates are 0 if nothing was missed
+    /// The outcomes of the newest heartbeats. While the target is not up, only those newer than the
+    /// newest answered heartbeat are counted. While it is up, all outcomes are 0 if nothing was missed
     /// in [`usual`](Self::usual).
-    pub newest: Fates,
+    pub newest: OutcomeCounts,
     /// The last ICMP error.
     pub last_icmp: Option<Last<IcmpKind>>,
     /// The last invalid reply.
@@ -58,9 +58,9 @@ pub struct Last<T> {
     pub count: u64,
 }
 
-/// The fates of some of the newest heartbeats, without those in flight.
+/// The outcomes of some of the newest heartbeats, without those in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Fates {
+pub struct OutcomeCounts {
     /// Answered in time.
     pub received: u16,
     /// Not answered so far.
@@ -101,9 +101,9 @@ impl Parts<'_> {
             }
         };
         let newest = match state {
-            Some(State::Up) if usual.missed == 0 => Fates::default(),
-            Some(State::Up) => Fates::since(0, ledger),
-            Some(State::Down) | None => Fates::since(liveness.unanswered(), ledger),
+            Some(State::Up) if usual.missed == 0 => OutcomeCounts::default(),
+            Some(State::Up) => OutcomeCounts::since(0, ledger),
+            Some(State::Down) | None => OutcomeCounts::since(liveness.unanswered(), ledger),
         };
         Symptoms {
             state,
@@ -125,30 +125,30 @@ impl Parts<'_> {
     }
 }
 
-impl Fates {
-    /// The fates of the heartbeats from `first` on, but of at most the newest 64.
+impl OutcomeCounts {
+    /// The outcomes of the heartbeats from `first` on, but of at most the newest 64.
     fn since(first: u64, ledger: &Ledger) -> Self {
         let remembered = ledger.first_remembered();
         let first = first.max(remembered).max(ledger.next().saturating_sub(NEWEST));
-        let mut fates = Self::default();
+        let mut outcomes = Self::default();
         for sequence in first..ledger.next() {
             let unsent = ledger.unsent_reason(sequence);
-            match ledger.fate(sequence) {
-                EntryState::InFlight => continue,
-                EntryState::Skipped => {
-                    fates.unsent[UnsentReason::Skipped.index()] += 1;
+            match ledger.outcome(sequence) {
+                OutcomeKind::InFlight => continue,
+                OutcomeKind::Skipped => {
+                    outcomes.unsent[UnsentReason::Skipped.index()] += 1;
                     continue;
                 }
-                EntryState::Unsent => {
-                    fates.unsent[unsent.unwrap_or(UnsentReason::Other).index()] += 1;
+                OutcomeKind::Unsent => {
+                    outcomes.unsent[unsent.unwrap_or(UnsentReason::Other).index()] += 1;
                 }
-                EntryState::Received => fates.received += 1,
-                EntryState::Lost => fates.lost += 1,
-                EntryState::Late => fates.late += 1,
+                OutcomeKind::Received => outcomes.received += 1,
+                OutcomeKind::Lost => outcomes.lost += 1,
+                OutcomeKind::Late => outcomes.late += 1,
             }
-            fates.newest_unsent = unsent;
+            outcomes.newest_unsent = unsent;
         }
-        fates
+        outcomes
     }
 
     /// How many unsent heartbeats count as misses.
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(symptoms.changed, Some(at(33_000).wall));
         assert_eq!(symptoms.last_reply, Some(at(29_010).wall));
         assert_eq!((symptoms.misses, symptoms.answers), (9, 0));
-        assert_eq!(symptoms.newest, Fates { lost: 9, ..Fates::default() });
+        assert_eq!(symptoms.newest, OutcomeCounts { lost: 9, ..OutcomeCounts::default() });
         // Only columns that end at or before 29.5 s count: down at 33 s, less 3 intervals and the
         // timeout.
         assert_eq!(symptoms.usual, Misses { missed: 4, settled: 20 });
@@ -246,11 +246,11 @@ mod tests {
         assert!(session.poll_transmit(at(2000)).is_some());
         session.handle_unsent(UnsentReason::NoRoute, at(2000));
         let symptoms = session.symptoms(at(2000).mono);
-        let mut expected = Fates {
+        let mut expected = OutcomeCounts {
             lost: 1,
             late: 1,
             newest_unsent: Some(UnsentReason::NoRoute),
-            ..Fates::default()
+            ..OutcomeCounts::default()
         };
         expected.unsent[UnsentReason::NoRoute.index()] = 1;
         assert_eq!((symptoms.newest, symptoms.misses), (expected, 3));

@@ -304,16 +304,16 @@ fn delays_of_up_to_78_hours_are_stored() {
 }
 
 /// The ledger's states of recorded heartbeats.
-fn fates(heartbeats: &[Heartbeat]) -> Vec<(u64, EntryState)> {
-    let fate = |heartbeat: &Heartbeat| match heartbeat.outcome {
-        Outcome::Skipped => EntryState::Skipped,
-        Outcome::Unsent(_) => EntryState::Unsent,
-        Outcome::InFlight => EntryState::InFlight,
-        Outcome::Received(_) => EntryState::Received,
-        Outcome::Lost => EntryState::Lost,
-        Outcome::Late(_) => EntryState::Late,
+fn outcomes(heartbeats: &[Heartbeat]) -> Vec<(u64, OutcomeKind)> {
+    let outcome = |heartbeat: &Heartbeat| match heartbeat.outcome {
+        Outcome::Skipped => OutcomeKind::Skipped,
+        Outcome::Unsent(_) => OutcomeKind::Unsent,
+        Outcome::InFlight => OutcomeKind::InFlight,
+        Outcome::Received(_) => OutcomeKind::Received,
+        Outcome::Lost => OutcomeKind::Lost,
+        Outcome::Late(_) => OutcomeKind::Late,
     };
-    heartbeats.iter().map(|heartbeat| (heartbeat.sequence, fate(heartbeat))).collect()
+    heartbeats.iter().map(|heartbeat| (heartbeat.sequence, outcome(heartbeat))).collect()
 }
 
 #[derive(Debug, Clone)]
@@ -343,43 +343,46 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// Every heartbeat with its state and time of sending, in the order of their numbers.
 #[derive(Default)]
 struct Model {
-    heartbeats: Vec<(EntryState, u64)>,
+    heartbeats: Vec<(OutcomeKind, u64)>,
     state: Option<State>,
     answers: u32,
     changes: [u64; 2],
     /// The newest heartbeats at the last change to down.
-    frozen: Option<Vec<(u64, EntryState)>>,
+    frozen: Option<Vec<(u64, OutcomeKind)>>,
     late: u64,
     duplicates: u64,
     invalid: u64,
 }
 
 impl Model {
-    fn count(&self, wanted: &[EntryState]) -> u64 {
-        self.heartbeats.iter().filter(|(fate, _)| wanted.contains(fate)).count() as u64
+    fn count(&self, wanted: &[OutcomeKind]) -> u64 {
+        self.heartbeats.iter().filter(|(outcome, _)| wanted.contains(outcome)).count() as u64
     }
 
     /// The expected contents of the flight recorder.
-    fn newest(&self) -> Vec<(u64, EntryState)> {
+    fn newest(&self) -> Vec<(u64, OutcomeKind)> {
         let numbered = (0..).zip(&self.heartbeats).map(|(n, heartbeat)| (n, heartbeat.0));
         numbered.skip(self.heartbeats.len().saturating_sub(RECORDER as usize)).collect()
     }
 
     /// The definition of the run of misses.
     fn misses_in_a_row(&self) -> u64 {
-        let fates: Vec<EntryState> = self
+        let outcomes: Vec<OutcomeKind> = self
             .heartbeats
             .iter()
             .map(|h| h.0)
-            .filter(|&fate| fate != EntryState::Skipped)
+            .filter(|&outcome| outcome != OutcomeKind::Skipped)
             .collect();
-        let newer =
-            fates.iter().rposition(|&fate| fate == EntryState::Received).map_or(0, |n| n + 1);
-        fates[newer..].split(|fate| !fate.is_miss()).map(<[_]>::len).max().unwrap_or(0) as u64
+        let newer = outcomes
+            .iter()
+            .rposition(|&outcome| outcome == OutcomeKind::Received)
+            .map_or(0, |n| n + 1);
+        outcomes[newer..].split(|outcome| !outcome.is_miss()).map(<[_]>::len).max().unwrap_or(0)
+            as u64
     }
 
     fn answered_after(&self, sequence: usize) -> bool {
-        self.heartbeats[sequence + 1..].iter().any(|h| h.0 == EntryState::Received)
+        self.heartbeats[sequence + 1..].iter().any(|h| h.0 == OutcomeKind::Received)
     }
 
     fn judge(&mut self, sequence: usize, answered: bool, settings: &SessionSettings) {
@@ -406,10 +409,10 @@ impl Model {
 
     fn expire(&mut self, millis: u64, timeout: u64, settings: &SessionSettings) {
         for sequence in 0..self.heartbeats.len() {
-            if let (EntryState::InFlight, sent) = self.heartbeats[sequence]
+            if let (OutcomeKind::InFlight, sent) = self.heartbeats[sequence]
                 && millis >= sent + timeout
             {
-                self.heartbeats[sequence].0 = EntryState::Lost;
+                self.heartbeats[sequence].0 = OutcomeKind::Lost;
                 self.judge(sequence, false, settings);
             }
         }
@@ -438,13 +441,13 @@ proptest! {
                     model.expire(now, timeout, &settings);
                     if let Some(due) = session.poll_transmit(at(now)) {
                         let due = usize::try_from(due.sequence).unwrap();
-                        model.heartbeats.resize(due, (EntryState::Skipped, 0));
+                        model.heartbeats.resize(due, (OutcomeKind::Skipped, 0));
                         if matches!(step, Step::Send) {
                             session.handle_sent(at(now));
-                            model.heartbeats.push((EntryState::InFlight, now));
+                            model.heartbeats.push((OutcomeKind::InFlight, now));
                         } else {
                             session.handle_unsent(NoRoute, at(now));
-                            model.heartbeats.push((EntryState::Unsent, now));
+                            model.heartbeats.push((OutcomeKind::Unsent, now));
                             model.judge(due, false, &settings);
                         }
                     }
@@ -458,23 +461,23 @@ proptest! {
                         continue;
                     }
                     let sequence = usize::try_from(sequence).unwrap();
-                    let (fate, sent) = model.heartbeats[sequence];
-                    match fate {
-                        EntryState::InFlight if now - sent <= timeout => {
-                            model.heartbeats[sequence].0 = EntryState::Received;
+                    let (outcome, sent) = model.heartbeats[sequence];
+                    match outcome {
+                        OutcomeKind::InFlight if now - sent <= timeout => {
+                            model.heartbeats[sequence].0 = OutcomeKind::Received;
                             model.judge(sequence, true, &settings);
                         }
-                        EntryState::InFlight => {
-                            model.heartbeats[sequence].0 = EntryState::Late;
+                        OutcomeKind::InFlight => {
+                            model.heartbeats[sequence].0 = OutcomeKind::Late;
                             model.late += 1;
                             model.judge(sequence, false, &settings);
                         }
-                        EntryState::Lost => {
-                            model.heartbeats[sequence].0 = EntryState::Late;
+                        OutcomeKind::Lost => {
+                            model.heartbeats[sequence].0 = OutcomeKind::Late;
                             model.late += 1;
                         }
-                        EntryState::Received | EntryState::Late => model.duplicates += 1,
-                        EntryState::Skipped | EntryState::Unsent => model.invalid += 1,
+                        OutcomeKind::Received | OutcomeKind::Late => model.duplicates += 1,
+                        OutcomeKind::Skipped | OutcomeKind::Unsent => model.invalid += 1,
                     }
                 }
                 Step::Invent => {
@@ -485,12 +488,12 @@ proptest! {
             let snapshot = session.snapshot(at(now).mono);
             let record = &snapshot.record;
             prop_assert_eq!(record.sent, record.received + record.lost + snapshot.in_flight);
-            prop_assert_eq!(record.received, model.count(&[EntryState::Received]));
-            prop_assert_eq!(record.lost, model.count(&[EntryState::Lost, EntryState::Late]));
-            prop_assert_eq!(snapshot.in_flight, model.count(&[EntryState::InFlight]));
-            prop_assert_eq!(record.unsent_misses(), model.count(&[EntryState::Unsent]));
+            prop_assert_eq!(record.received, model.count(&[OutcomeKind::Received]));
+            prop_assert_eq!(record.lost, model.count(&[OutcomeKind::Lost, OutcomeKind::Late]));
+            prop_assert_eq!(snapshot.in_flight, model.count(&[OutcomeKind::InFlight]));
+            prop_assert_eq!(record.unsent_misses(), model.count(&[OutcomeKind::Unsent]));
             prop_assert_eq!(
-                record.unsent[UnsentReason::Skipped.index()], model.count(&[EntryState::Skipped])
+                record.unsent[UnsentReason::Skipped.index()], model.count(&[OutcomeKind::Skipped])
             );
             prop_assert_eq!((record.late, record.duplicates), (model.late, model.duplicates));
             prop_assert_eq!(record.invalid.iter().sum::<u64>(), model.invalid);
@@ -500,8 +503,8 @@ proptest! {
             let recent = session.glance(at(now).mono).misses;
             prop_assert!(u64::from(recent.missed) <= record.lost + record.unsent_misses());
             let recording = session.recording();
-            prop_assert_eq!(fates(&recording.newest), model.newest());
-            let frozen = recording.frozen.map(|frozen| fates(&frozen.heartbeats));
+            prop_assert_eq!(outcomes(&recording.newest), model.newest());
+            let frozen = recording.frozen.map(|frozen| outcomes(&frozen.heartbeats));
             prop_assert_eq!(&frozen, &model.frozen);
         }
     }

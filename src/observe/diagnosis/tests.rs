@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::observe::document::DiagnosisDocument;
 use crate::observe::fixture::{self, NOW};
-use crate::session::{Buckets, Fates};
+use crate::session::{Buckets, OutcomeCounts};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -25,7 +25,7 @@ fn silent() -> Evidence {
             changed: Some(NOW - 2 * SECOND),
             misses: 5,
             last_reply: Some(NOW - 7 * SECOND),
-            newest: Fates { lost: 5, ..Fates::default() },
+            newest: OutcomeCounts { lost: 5, ..OutcomeCounts::default() },
             ..Symptoms::default()
         },
         endpoint: Some("192.0.2.7:12000".parse().unwrap()),
@@ -44,7 +44,7 @@ fn up(missed: u32) -> Evidence {
         answers: 50,
         usual,
         typical: usual,
-        newest: Fates { received: 10, lost: 2, ..Fates::default() },
+        newest: OutcomeCounts { received: 10, lost: 2, ..OutcomeCounts::default() },
         ..Symptoms::default()
     };
     Evidence { symptoms, ..silent() }
@@ -55,10 +55,10 @@ fn last<T>(what: T, ago: Duration, count: u64) -> Last<T> {
     Last { what, at: NOW - ago, count }
 }
 
-fn unsent(reason: UnsentReason) -> Fates {
-    let mut fates = Fates { newest_unsent: Some(reason), ..Fates::default() };
-    fates.unsent[reason.index()] = 5;
-    fates
+fn unsent(reason: UnsentReason) -> OutcomeCounts {
+    let mut outcomes = OutcomeCounts { newest_unsent: Some(reason), ..OutcomeCounts::default() };
+    outcomes.unsent[reason.index()] = 5;
+    outcomes
 }
 
 fn changed(mut evidence: Evidence, change: impl FnOnce(&mut Evidence)) -> Evidence {
@@ -127,7 +127,7 @@ fn certain_causes_come_before_likely_ones() {
         (e.resolved, e.impaired) = (false, true);
         let often = Misses { missed: 30, settled: 100 };
         (e.symptoms.usual, e.symptoms.typical) = (often, often);
-        e.symptoms.newest = Fates { late: 5, ..unsent(UnsentReason::NoRoute) };
+        e.symptoms.newest = OutcomeCounts { late: 5, ..unsent(UnsentReason::NoRoute) };
         e.symptoms.last_icmp = Some(last(IcmpKind::PortUnreachable, SECOND, 4));
         e.symptoms.last_invalid = Some(last(InvalidReason::Malformed, SECOND, 4));
     });
@@ -198,7 +198,9 @@ fn an_icmp_error_explains_only_its_own_outage_and_for_a_minute_or_ten_intervals(
 #[test]
 fn late_answers_are_the_cause_from_a_third_on() {
     let of = |lost, late| {
-        cause(&changed(silent(), |e| e.symptoms.newest = Fates { lost, late, ..Fates::default() }))
+        cause(&changed(silent(), |e| {
+            e.symptoms.newest = OutcomeCounts { lost, late, ..OutcomeCounts::default() }
+        }))
     };
     assert_eq!(of(2, 1), Some(Cause::LateAnswers));
     assert_eq!(of(3, 1), Some(Cause::NoAnswer));
@@ -254,7 +256,7 @@ fn a_target_that_is_up_is_in_trouble_above_five_percent_or_if_its_name_fails() {
     assert_eq!(cause(&changed(up(6), |e| e.impaired = true)), Some(Cause::ProbeImpaired));
     assert_eq!(cause(&changed(up(6), |e| e.symptoms.newest.late = 1)), Some(Cause::LateAnswers));
     let stuck = |lost| {
-        let newest = Fates { lost, newest_unsent: None, ..unsent(UnsentReason::Buffer) };
+        let newest = OutcomeCounts { lost, newest_unsent: None, ..unsent(UnsentReason::Buffer) };
         cause(&changed(up(6), |e| e.symptoms.newest = newest))
     };
     assert_eq!(stuck(5), Some(Cause::BufferFull));
@@ -341,7 +343,7 @@ fn any_evidence() -> impl Strategy<Value = Evidence> {
                     misses,
                     answers,
                     last_reply,
-                    newest: Fates { received, lost, late, unsent, newest_unsent },
+                    newest: OutcomeCounts { received, lost, late, unsent, newest_unsent },
                     last_icmp: icmp.map(|(kind, seconds)| last(kind, ago(seconds), 1)),
                     last_invalid: invalid.map(|(reason, seconds)| last(reason, ago(seconds), 1)),
                     usual,

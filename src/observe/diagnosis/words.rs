@@ -169,23 +169,25 @@ impl Case<'_> {
                 None => "no heartbeat has been answered in time".to_owned(),
             });
         }
-        let mut fates = Vec::new();
+        let mut outcomes = Vec::new();
         for (count, what) in
             [(newest.received, "received"), (newest.lost, "lost"), (newest.late, "answered late")]
         {
             if count > 0 {
-                fates.push(format!("{count} {what}"));
+                outcomes.push(format!("{count} {what}"));
             }
         }
         for (reason, &count) in UnsentReason::ALL.iter().zip(&newest.unsent) {
             match (reason, count) {
                 (_, 0) => {}
-                (UnsentReason::Skipped, _) => fates.push(format!("{count} skipped by the probe")),
-                _ => fates.push(format!("{count} not sent ({})", words(reason.label()))),
+                (UnsentReason::Skipped, _) => {
+                    outcomes.push(format!("{count} skipped by the probe"))
+                }
+                _ => outcomes.push(format!("{count} not sent ({})", words(reason.label()))),
             }
         }
-        if !fates.is_empty() {
-            facts.push(format!("the newest heartbeats: {}", fates.join(", ")));
+        if !outcomes.is_empty() {
+            facts.push(format!("the newest heartbeats: {}", outcomes.join(", ")));
         }
         if let Some(icmp) = last_icmp.filter(|icmp| self.is_present(icmp.at)) {
             facts.push(format!(

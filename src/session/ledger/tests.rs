@@ -38,10 +38,10 @@ fn a_fate_is_final_one_timeout_after_it_was_settled_or_when_it_is_forgotten() {
     assert!(!ledger.is_final(1, 16, stamp(9000).mono), "not sent");
 }
 
-fn settle(ledger: &mut Ledger) -> Vec<EntryState> {
-    let mut fates = Vec::new();
-    ledger.pass_settled(|fate| fates.push(fate));
-    fates
+fn settle(ledger: &mut Ledger) -> Vec<OutcomeKind> {
+    let mut outcomes = Vec::new();
+    ledger.pass_settled(|outcome| outcomes.push(outcome));
+    outcomes
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn settled_heartbeats_are_passed_in_order() {
     assert_eq!(ledger.expire(stamp(1000).mono), Some(0));
     assert_eq!(
         settle(&mut ledger),
-        [EntryState::Lost, EntryState::Unsent, EntryState::Received, EntryState::Skipped]
+        [OutcomeKind::Lost, OutcomeKind::Unsent, OutcomeKind::Received, OutcomeKind::Skipped]
     );
     assert_eq!(ledger.deadline(), None);
 }
