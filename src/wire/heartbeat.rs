@@ -2,8 +2,13 @@
 //!
 //! A request is `SEQ TIMESTAMP`, Unix seconds with a fraction (`44 1726820518.3919091`); its reply
 //! is `SEQ DIFFERENCE`, the responder's receive time − TIMESTAMP in seconds (`44 0.0`). Both ends
-//! print floats as Python does and read what Python's `split` and `float` read, so either end can
-//! be a Python program. Unix seconds in a double are exact to about 240 ns.
+//! print floats as Python does, and read every decimal number that a program prints, so either end
+//! can be a program in another language: with leading zeros, a plus sign, any number of digits or an
+//! exponent, and with white space or NULs at the end. Unix seconds in a double are exact to about
+//! 240 ns.
+//!
+//! TIMESTAMP may also be in milliseconds, microseconds or nanoseconds, which its size shows;
+//! DIFFERENCE is then in the same unit.
 //!
 //! A request and a reply differ only in the size of their second number. A written difference is at
 //! most [`TEN_YEARS`]; a timestamp is valid only from [`EARLIEST`] on, which is twice as far from
@@ -15,7 +20,7 @@ use arrayvec::ArrayString;
 
 use super::options::WithoutOptions;
 use super::protocol::{Description, MAX_DATAGRAM};
-use super::text::{is_text, join, split};
+use super::text::{is_text, join, split, without_nuls};
 use super::{
     Arrived, NotRequest, ParsedRequest, Prober, Rank, Reflect, Reply, Request,
     Unreadable::{self, Malformed},
@@ -60,18 +65,11 @@ impl Prober for HeartbeatText {
         write(&head(sequence), &number::text(request.at.as_secs_f64()), out);
     }
 
-    /// A reply must have one space, no leading zeros, and its difference exactly as
-    /// `number::text_within` writes it into the same number of octets. This detects any damage
-    /// except a changed digit. A second number as large as a timestamp is a request that an echo
-    /// server sent back, not a reply.
+    /// A reply is any two numbers, because servers print them in many ways. A second number as large
+    /// as a timestamp is a request that an echo server sent back, not a reply.
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
         let (sequence, difference) = fields(datagram).ok_or(Malformed)?;
         if difference >= EARLIEST {
-            return Err(Malformed);
-        }
-        let written = datagram.strip_prefix(head(sequence).as_bytes()).ok_or(Malformed)?;
-        let canonical = number::text_within(difference, written.len()).ok_or(Malformed)?;
-        if canonical.as_bytes() != written {
             return Err(Malformed);
         }
         let (session, sequence) = split(sequence);
@@ -85,7 +83,7 @@ impl Prober for HeartbeatText {
     }
 
     fn quoted(&self, request: &[u8]) -> Option<Reply> {
-        // A router may pad the quote with zeros (RFC 4884 section 5.1).
+        // A router may pad the quote with zeros (RFC 4884 section 5.1), and more may follow.
         let text = request.split(|&octet| octet == 0).next()?;
         let (sequence, _) = fields(text).filter(|&(_, seconds)| seconds >= EARLIEST)?;
         let (session, sequence) = split(sequence);
@@ -98,22 +96,23 @@ impl Reflect for HeartbeatText {
         Rank::Distinct
     }
 
-    /// The timestamp is stored as the bits of a double of Unix seconds.
+    /// The timestamp is stored as the bits of a double, in its own unit.
     fn recognise<'d>(
         &self,
         datagram: &'d [u8],
         now: Wall,
     ) -> Result<ParsedRequest<'d>, NotRequest> {
-        let (sequence, seconds) = fields(datagram).ok_or(NotRequest::Foreign)?;
-        if !is_timestamp(seconds, now) {
+        let (sequence, timestamp) = fields(datagram).ok_or(NotRequest::Foreign)?;
+        if !is_timestamp(timestamp, now) {
             return Err(NotRequest::Reply);
         }
-        let timestamp = seconds.to_bits();
+        let timestamp = timestamp.to_bits();
         Ok(ParsedRequest { sequence, timestamp, ..ParsedRequest::new(datagram) })
     }
 
     /// The difference is written in full if the reply is then no longer than the request, otherwise
-    /// with fewer digits.
+    /// with fewer digits. A difference that would look like a timestamp is not written: more than ten
+    /// years, 3.7 days in milliseconds, 5 minutes in microseconds, 0.3 s in nanoseconds.
     fn reflect(
         &self,
         request: &ParsedRequest<'_>,
@@ -121,7 +120,8 @@ impl Reflect for HeartbeatText {
         _now: Wall,
         out: &mut Vec<u8>,
     ) {
-        let difference = arrived.at.as_secs_f64() - f64::from_bits(request.timestamp);
+        let timestamp = f64::from_bits(request.timestamp);
+        let difference = arrived.at.as_secs_f64() * units_per_second(timestamp) - timestamp;
         if !(-TEN_YEARS..=TEN_YEARS).contains(&difference) {
             return;
         }
@@ -133,21 +133,35 @@ impl Reflect for HeartbeatText {
     }
 }
 
-fn is_timestamp(seconds: f64, now: Wall) -> bool {
+fn is_timestamp(timestamp: f64, now: Wall) -> bool {
+    let seconds = timestamp / units_per_second(timestamp);
     seconds >= EARLIEST && (seconds - now.as_secs_f64()).abs() <= TEN_YEARS
 }
 
+/// The unit of a timestamp: seconds, milliseconds, microseconds or nanoseconds. The limits are in
+/// the year 5138 of each unit, and in 1973 of the next smaller one.
+fn units_per_second(timestamp: f64) -> f64 {
+    match timestamp {
+        ..1e11 => 1.0,
+        ..1e14 => 1e3,
+        ..1e17 => 1e6,
+        _ => 1e9,
+    }
+}
+
 /// The two numbers of a request or a reply, separated and possibly surrounded by white space as
-/// Python's `split` defines it.
+/// Python's `split` defines it, before any NULs at the end.
 fn fields(datagram: &[u8]) -> Option<(u64, f64)> {
     if datagram.len() > MAX_DATAGRAM || !is_text(datagram) {
         return None;
     }
-    let mut words = datagram.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let mut words =
+        without_nuls(datagram).split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let (sequence, seconds) = (words.next()?, words.next()?);
     if words.next().is_some() {
         return None;
     }
+    let sequence = sequence.strip_prefix(b"+").unwrap_or(sequence);
     let sequence = u64::try_from(number::parse_whole(sequence)?).ok()?;
     Some((sequence, number::parse(seconds)?))
 }
@@ -262,38 +276,72 @@ mod tests {
     }
 
     #[test]
-    fn what_no_responder_writes_is_no_reply() {
+    fn a_reply_is_two_numbers_as_any_program_prints_them() {
+        for (text, difference) in [
+            ("44 0.000000", 0),
+            ("44 -2.568025", -2_568_025_000),
+            ("44 0.000012159", 12_159),
+            ("44 1.2159347534179688e-05", 12_159),
+            ("44 1.21593E-05", 12_159),
+            ("44 0.50000000000000000", 500_000_000),
+            ("044 +0.5", 500_000_000),
+            ("+44 .5", 500_000_000),
+            ("44 5.", 5_000_000_000),
+            ("44 5", 5_000_000_000),
+            (" 44\t0.5 \r\n", 500_000_000),
+            ("44 0.5\0", 500_000_000),
+            ("44 0.5\n\0\0\0", 500_000_000),
+        ] {
+            let reply = Reply { time_difference: Some(difference), ..Reply::to(Some(0), 44) };
+            assert_eq!(HeartbeatText.decode(text.as_bytes()), Ok(reply), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn anything_but_two_numbers_is_no_reply() {
         for text in [
             "",
+            "\0",
             "44",
             "44 ",
             " 0.0",
-            "44  0.0",
-            " 44 0.0",
-            "44 0.0 ",
-            "44 0.0\n",
-            "44\t0.0",
             "44 0.0 1",
-            "044 0.0",
-            "+44 0.0",
             "-1 0.0",
+            "++1 0.0",
             "44.0 0.0",
-            "44 0.00",
-            "44 00.0",
-            "44 +0.5",
-            "44 .5",
-            "44 5.",
-            "44 1E-05",
-            "44 1.20e-05",
             "44 nan",
             "44 inf",
             "44 1e999",
             "44 0,5",
+            "44 0.0\x000",
             "garbage",
             "18446744073709551616 0.0",
         ] {
             assert_eq!(HeartbeatText.decode(text.as_bytes()), Err(Malformed), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_timestamp_may_be_in_smaller_units() {
+        let later = Wall::from_nanos(AT.as_nanos() + 2_000_000);
+        for (request, difference, accuracy) in [
+            ("7 1726820518391", 2.9, 0.01),
+            ("7 1726820518391909", 2_000.0, 1.0),
+            ("7 1726820518391909122", 2_000_000.0, 1_000.0),
+        ] {
+            let mut out = Vec::new();
+            let request = HeartbeatText.recognise(request.as_bytes(), AT).unwrap();
+            HeartbeatText.reflect(&request, Arrived::new(later, None), later, &mut out);
+            let (sequence, written) = fields(&out).unwrap();
+            assert_eq!(sequence, 7);
+            assert!((written - difference).abs() < accuracy, "{written}");
+        }
+        // A difference that would be taken for a timestamp.
+        let mut out = Vec::new();
+        let request = HeartbeatText.recognise(b"7 1726820518391909122", AT).unwrap();
+        let much_later = Wall::from_nanos(AT.as_nanos() + 1_000_000_000);
+        HeartbeatText.reflect(&request, Arrived::new(much_later, None), much_later, &mut out);
+        assert!(out.is_empty());
     }
 
     #[test]
@@ -307,6 +355,10 @@ mod tests {
             "044 1726820518.3919091",
             "44 2042396518.0",
             "44 1411244519.0",
+            "+44 1726820518.0\0",
+            "44 1726820518391",
+            "44 1726820518391909",
+            "44 1726820518391909122",
         ] {
             assert_eq!(refused(request), None, "{request:?}");
         }
@@ -328,7 +380,7 @@ mod tests {
             "a 1726820518.0",
             "44 nan",
             "44 1726820518,0",
-            "44 1726820518.0\0",
+            "44 1726820518.0\x000",
             "18446744073709551616 1726820518.0",
         ] {
             assert_eq!(refused(foreign), Some(NotRequest::Foreign), "{foreign:?}");

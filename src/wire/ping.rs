@@ -4,8 +4,8 @@
 //! (`Ping 5 Fri Sep 20 13:12:19 2024`); its reply is the request with every ASCII letter in upper
 //! case. This distinguishes the two: a request begins with `Ping`, a reply with `PING`.
 //!
-//! A responder does not read the date: it answers any ASCII text there. Only the sender, which
-//! wrote the date, reads it.
+//! A responder reads neither the number nor the date: it answers any ASCII text there. Only the
+//! sender, which wrote them, reads them.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ use jiff::tz::TimeZone;
 
 use super::options::WithoutOptions;
 use super::protocol::{Description, MAX_DATAGRAM};
-use super::text::{is_text, join, split};
+use super::text::{is_text, join, split, without_nuls};
 use super::{
     Arrived, NotRequest, ParsedRequest, Prober, Rank, Reflect, Reply, Request,
     Unreadable::{self, Malformed},
@@ -57,7 +57,9 @@ impl Prober for PingText {
         out.extend_from_slice(text(number, seconds(request.at)).as_bytes());
     }
 
+    /// White space and NULs at the end are those of a server that sends its whole buffer.
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable> {
+        let datagram = without_nuls(datagram).trim_ascii_end();
         let (number, seconds) = read(datagram).ok_or(Malformed)?;
         let mut canonical = text(number, seconds);
         canonical.make_ascii_uppercase();
@@ -87,7 +89,6 @@ impl Reflect for PingText {
         Rank::Distinct
     }
 
-    /// The number is not read: it may have more digits than any integer here.
     fn recognise<'d>(
         &self,
         datagram: &'d [u8],
@@ -96,9 +97,9 @@ impl Reflect for PingText {
         if datagram.len() > MAX_DATAGRAM || !is_text(datagram) {
             return Err(NotRequest::Foreign);
         }
-        if is_numbered(datagram, b"Ping ") {
+        if datagram.starts_with(b"Ping ") {
             Ok(ParsedRequest::new(datagram))
-        } else if is_numbered(datagram, b"PING ") {
+        } else if datagram.starts_with(b"PING ") {
             Err(NotRequest::Reply)
         } else {
             Err(NotRequest::Foreign)
@@ -115,14 +116,6 @@ impl Reflect for PingText {
         out.extend_from_slice(request.payload);
         out.make_ascii_uppercase();
     }
-}
-
-/// Whether `text` is `word`, digits, a space and anything.
-fn is_numbered(text: &[u8], word: &[u8]) -> bool {
-    text.strip_prefix(word).is_some_and(|rest| {
-        let digits = rest.iter().take_while(|octet| octet.is_ascii_digit()).count();
-        digits > 0 && rest.get(digits) == Some(&b' ')
-    })
 }
 
 /// The request with this number, of this Unix second; the year 9999 is the last.
@@ -212,6 +205,7 @@ mod tests {
         assert_eq!(PingText.decode(b"PING 5 FRI SEP 20 13:12:19 2024"), Ok(reply));
         assert!(PingText.confirms(&reply, AT));
         assert!(!PingText.confirms(&reply, Wall::from_nanos(1_726_837_940_000_000_000)));
+        assert_eq!(PingText.decode(b"PING 5 FRI SEP 20 13:12:19 2024\r\n\0\0"), Ok(reply));
         let reply = Reply { session: Some(u32::MAX), sequence: u32::MAX, ..reply };
         assert_eq!(
             PingText.decode(b"PING 18446744073709551616 FRI SEP 20 13:12:19 2024"),
@@ -230,7 +224,7 @@ mod tests {
             "PING 5 FRI SEP  6 7:00:05 2024",
             "PING 5 FRI SEP 06 07:00:05 2024",
             "PING 5 FRI SEP 6 07:00:05 2024",
-            "PING 5 FRI SEP 20 13:12:19 2024\n",
+            "PING 5 FRI SEP 20 13:12:19 2024\n.",
             "PING 5  FRI SEP 20 13:12:19 2024",
             "PING 05 FRI SEP 20 13:12:19 2024",
             "PING 0 FRI SEP 20 13:12:19 2024",
@@ -244,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_any_text_after_a_number() {
+    fn a_request_is_any_text_after_ping() {
         let refused = |text: &str| PingText.recognise(text.as_bytes(), AT).err();
         for (text, why_not) in [
             ("Ping 5 Fri Sep 20 13:12:19 2024", None),
@@ -252,11 +246,13 @@ mod tests {
             ("Ping 0 ", None),
             ("PING 5 FRI SEP 20 13:12:19 2024", Some(NotRequest::Reply)),
             ("PING 5 Fri", Some(NotRequest::Reply)),
-            ("Ping 5", Some(NotRequest::Foreign)),
-            ("Ping five Fri", Some(NotRequest::Foreign)),
-            ("Ping  5 Fri", Some(NotRequest::Foreign)),
-            ("Ping 5\tFri", Some(NotRequest::Foreign)),
-            ("Ping 5 Fri\0", Some(NotRequest::Foreign)),
+            ("Ping 5", None),
+            ("Ping five Fri", None),
+            ("Ping  5\tFri", None),
+            ("Ping 5 Fri\n\0\0", None),
+            ("Ping 5 Fri\x000", Some(NotRequest::Foreign)),
+            ("Ping", Some(NotRequest::Foreign)),
+            ("Pingu 5 Fri", Some(NotRequest::Foreign)),
             ("Ping 5 vendredi à", Some(NotRequest::Foreign)),
             ("ping 5 Fri", Some(NotRequest::Foreign)),
             (" Ping 5 Fri", Some(NotRequest::Foreign)),

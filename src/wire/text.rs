@@ -1,10 +1,18 @@
 //! Common parts of the text protocols: the test whether a datagram is text, and the number that
 //! combines session and sequence.
 
-/// Whether `datagram` consists of printable ASCII, tabs and line ends. If so, only a text protocol
-/// can recognise it.
+/// Whether `datagram` consists of printable ASCII, tabs and line ends before any NULs at its end. If
+/// so, only a text protocol can recognise it.
 pub(super) fn is_text(datagram: &[u8]) -> bool {
-    datagram.iter().all(|octet| matches!(octet, b' '..=b'~' | b'\t' | b'\r' | b'\n'))
+    let text = without_nuls(datagram);
+    !text.is_empty()
+        && text.iter().all(|octet| matches!(octet, b' '..=b'~' | b'\t' | b'\r' | b'\n'))
+}
+
+/// `datagram` without the NULs at its end, which programs in C send with their strings.
+pub(super) fn without_nuls(datagram: &[u8]) -> &[u8] {
+    let end = datagram.iter().rposition(|&octet| octet != 0).map_or(0, |last| last + 1);
+    &datagram[..end]
 }
 
 /// The number of a heartbeat in the text protocols: `session · 2³² + sequence`, so that session 0
