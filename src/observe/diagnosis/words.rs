@@ -181,7 +181,7 @@ impl Case<'_> {
             match (reason, count) {
                 (_, 0) => {}
                 (UnsentReason::Skipped, _) => {
-                    outcomes.push(format!("{count} skipped by the probe"))
+                    outcomes.push(format!("{count} skipped by the probe"));
                 }
                 _ => outcomes.push(format!("{count} not sent ({})", words(reason.label()))),
             }
