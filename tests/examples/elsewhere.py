@@ -23,8 +23,8 @@ COMMANDS = {
     "cargo bench --bench capacity -- --targets 10,1000 --seconds 5 --no-peers": {EXAMPLES: [
         "cargo bench --locked --profile dev --bench capacity --",
         "--targets 10,1000 --seconds 1 --no-peers"]},
-    "cargo bench -p micro": {EXAMPLES: [
-        "cargo bench --locked --profile dev -p micro -- --test"]},
+    "cargo bench --manifest-path tests/benches/micro/Cargo.toml": {EXAMPLES: [
+        "cargo bench --locked --profile dev --manifest-path tests/benches/micro/Cargo.toml"]},
     "docker-compose -f deploy/docker-compose.yml up": {STACK: [
         'compose() { docker-compose -f deploy/docker-compose.yml "$@"; }', "compose up -d"]},
     "docker-compose -f deploy/docker-compose.yml down -v": {STACK: [

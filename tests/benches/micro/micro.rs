@@ -1,4 +1,4 @@
-//! `cargo bench -p micro`: the cost of each step of a heartbeat's life, without the kernel.
+//! `cargo bench --manifest-path tests/benches/micro/Cargo.toml`: the cost of each step of a heartbeat's life, without the kernel.
 //!
 //! Time is simulated, and nothing is sent. `cargo bench --bench capacity` measures the cost of the
 //! kernel. Only CPU time counts, so that a busy machine has little influence.
