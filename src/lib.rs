@@ -30,7 +30,7 @@
 //!
 //! - Every scheduled heartbeat is settled exactly once, and at every scrape, for every target:
 //!   `sent = received + lost + in_flight` ([`session`]).
-//! - The schedule waits for nothing: no reply, lookup, scrape, reload or log ([`probe`]).
+//! - The schedule waits for nothing: no reply, lookup, scrape, change of targets or log ([`probe`]).
 //! - Identity is not position. A target is identified by a [`model::TargetId`] inside the probe and
 //!   by its name outside. The identity of a removed target never matches another target
 //!   ([`probe`]).

@@ -17,8 +17,7 @@ const TOGETHER: Duration = Duration::from_millis(100);
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// When the last signal was returned.
-    last: Option<Mono>,
+    recent: Recent,
 }
 
 impl Signals {
@@ -27,7 +26,7 @@ impl Signals {
         Ok(Self {
             terminate: on(SignalKind::terminate())?,
             interrupt: on(SignalKind::interrupt())?,
-            last: None,
+            recent: Recent::default(),
         })
     }
 
@@ -38,12 +37,25 @@ impl Signals {
                 _ = self.terminate.recv() => "SIGTERM",
                 _ = self.interrupt.recv() => "SIGINT",
             };
-            let now = net::now().mono;
-            if self.last.is_none_or(|last| now.since(last) >= TOGETHER) {
-                self.last = Some(now);
+            if self.recent.is_new(net::now().mono) {
                 return name;
             }
         }
+    }
+}
+
+/// When the last signal came that was not part of an earlier one.
+#[derive(Debug, Default)]
+struct Recent(Option<Mono>);
+
+impl Recent {
+    /// Whether a signal at `now` is a new one.
+    fn is_new(&mut self, now: Mono) -> bool {
+        let is_new = self.0.is_none_or(|last| now.since(last) >= TOGETHER);
+        if is_new {
+            self.0 = Some(now);
+        }
+        is_new
     }
 }
 
@@ -52,8 +64,8 @@ pub(super) fn on(kind: SignalKind) -> anyhow::Result<Signal> {
     signal(kind).context("cannot listen for signals")
 }
 
-/// From now on, SIGHUP is logged and does nothing else. It comes when a terminal closes, and from
-/// users who expect a program to read its configuration again.
+/// From now on, SIGHUP is logged and ignored. Without this, it would end the program when a terminal
+/// closes.
 ///
 /// # Errors
 /// If the signal cannot be listened for.
@@ -71,15 +83,13 @@ pub(super) fn log_hangups() -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn signals_that_come_together_are_one() {
-        let mut signals = Signals::listen().unwrap();
-        let own = rustix::process::getpid();
-        for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
-            rustix::process::kill_process(own, signal).unwrap();
-        }
-        tokio::time::timeout(Duration::from_secs(60), signals.next()).await.unwrap();
-        let second = tokio::time::timeout(Duration::from_millis(50), signals.next()).await;
-        assert!(second.is_err(), "{second:?}");
+    #[test]
+    fn signals_that_come_together_are_one() {
+        let at = |millis| Mono::default() + Duration::from_millis(millis);
+        let mut recent = Recent::default();
+        let new: Vec<bool> = [1_000, 1_000, 1_099, 1_100, 1_150, 5_000]
+            .map(|millis| recent.is_new(at(millis)))
+            .into();
+        assert_eq!(new, [true, false, false, true, false, true]);
     }
 }

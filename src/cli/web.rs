@@ -41,7 +41,7 @@ pub(super) enum NoListenAddress {
     /// A port without its colon.
     #[error("must be :PORT or HOST:PORT: did you mean :{0}?")]
     Port(u16),
-    /// Anything else.
+    /// Neither `:PORT` nor `HOST:PORT`.
     #[error("must be :PORT or HOST:PORT, such as {FLAG_EXAMPLES}")]
     Other,
 }

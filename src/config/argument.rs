@@ -15,7 +15,7 @@ pub enum TargetError {
     /// The part before `://` is not the name of a protocol.
     #[error(transparent)]
     Protocol(#[from] UnknownProtocol),
-    /// A URL of something else: the part before `://` does not even resemble a protocol.
+    /// A URL, such as `http://…`: the part before `://` does not resemble the name of a protocol.
     #[error(
         "{0:?} is a URL: write HOST:PORT or PROTOCOL://HOST:PORT (known protocols: {known})",
         known = names().join(", ")

@@ -101,8 +101,8 @@ impl Session {
     /// Whether the sender has started again, given the `sequence` number of a request that arrived
     /// at `now`.
     ///
-    /// Its tool would otherwise be told the numbers of its former run, and would report losses that
-    /// never were. The sender has started again if the number is more than a thousand below the
+    /// A sender that got the numbers of its former run would report losses that never were. It has
+    /// started again if the number is more than a thousand below the
     /// highest one; if it is far above it, because the former run had passed 2³⁰; or if it is not
     /// above it and the session has been quiet for two seconds, which also covers short runs.
     /// Requests that the network reordered or duplicated match none of these, and neither does a

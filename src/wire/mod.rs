@@ -17,8 +17,8 @@
 //! Three rules are true for all protocols, and property tests over the registry check them:
 //!
 //! 1. A responder's reply is never longer than its request: the responder cannot amplify. The one
-//!    exception is a [short](recognise_short) request, which a responder answers only if it has been
-//!    told to.
+//!    exception is a [short](recognise_short) request, which a responder answers only if its
+//!    settings allow it.
 //! 2. No reply of any protocol is a request of any protocol: two responders, or a responder and
 //!    another server, cannot be made to answer each other.
 //! 3. Decoding what was encoded and reflected gives what was encoded.

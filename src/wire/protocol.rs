@@ -33,8 +33,8 @@ pub(super) struct Description {
     /// How many low bits of a heartbeat's number a reply carries; see
     /// [`Prober::sequence_bits`](super::Prober::sequence_bits).
     pub(super) sequence_bits: u32,
-    /// Whether the numbers of a target's heartbeats begin at random, because a reply repeats nothing
-    /// else that an attacker would have to guess.
+    /// Whether the numbers of a target's heartbeats begin at random. This is for protocols in which
+    /// the number is the only part of a reply that an attacker must guess.
     pub(super) random_start: bool,
     /// The results that a reply can report, as label values; at most [`MAX_RESULTS`].
     pub(super) results: &'static [&'static str],

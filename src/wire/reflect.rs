@@ -71,8 +71,8 @@ pub struct ParsedRequest<'d> {
     /// Whether it is in authenticated mode, so that a key must
     /// [authenticate](Reflect::authenticate) it.
     pub is_authenticated: bool,
-    /// Whether every reply is longer than it, so that only a responder that has been told to
-    /// answers it.
+    /// Whether every reply is longer than it. A responder answers it only if its settings allow
+    /// [short requests](super::recognise_short).
     pub is_short: bool,
 }
 

@@ -282,14 +282,18 @@ fn closed_ports_and_silent_servers_have_different_diagnoses() {
     }
 }
 
+/// A `ping` of this responder that does not end by itself, and its output.
+fn endless(responder: &Running, flags: [&str; 2]) -> (Killed, Lines) {
+    let mut command = Command::new(PROBE);
+    command.args(["ping", &responder.udp[0].to_string(), "-c1000000"]).args(flags);
+    let (child, out) = Killed::spawn(&mut command, Stdio::piped());
+    (child, Lines::of(out.unwrap()))
+}
+
 #[test]
 fn a_closed_standard_output_ends_ping_without_an_error() {
     let responder = Running::responder(&[]);
-    let target = responder.udp[0].to_string();
-    let mut command = Command::new(PROBE);
-    command.args(["ping", &target, "-c1000000", "-i10ms", "-W5m"]);
-    let (child, out) = Killed::spawn(&mut command, Stdio::piped());
-    let mut out = Lines::of(out.unwrap());
+    let (child, mut out) = endless(&responder, ["-i10ms", "-W5m"]);
     for _ in 0..2 {
         assert!(out.next().is_some());
     }
@@ -301,11 +305,7 @@ fn a_closed_standard_output_ends_ping_without_an_error() {
 #[test]
 fn an_interrupt_ends_ping_with_statistics() {
     let responder = Running::responder(&[]);
-    let target = responder.udp[0].to_string();
-    let mut command = Command::new(PROBE);
-    command.args(["ping", &target, "-c1000000", "-i10ms", "-W5m"]);
-    let (child, out) = Killed::spawn(&mut command, Stdio::piped());
-    let mut out = Lines::of(out.unwrap());
+    let (child, mut out) = endless(&responder, ["-i10ms", "-W5m"]);
     let begin: Vec<String> = out.by_ref().take(3).collect();
     child.signal("INT");
     let text = format!("{}\n{}", begin.join("\n"), out.rest());
@@ -318,11 +318,7 @@ fn an_interrupt_ends_ping_with_statistics() {
 #[test]
 fn ping_prints_the_figures_so_far_at_sigquit_and_goes_on() {
     let responder = Running::responder(&[]);
-    let target = responder.udp[0].to_string();
-    let mut command = Command::new(PROBE);
-    command.args(["ping", &target, "-c1000000", "-i0.01", "-W5"]);
-    let (child, out) = Killed::spawn(&mut command, Stdio::piped());
-    let mut out = Lines::of(out.unwrap());
+    let (child, mut out) = endless(&responder, ["-i0.01", "-W5"]);
     assert!(out.next().unwrap().ends_with("1000000 heartbeats, one every 10ms"));
     assert!(out.next().is_some());
     child.signal("QUIT");
