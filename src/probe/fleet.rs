@@ -24,7 +24,7 @@ use crate::model::{
     Wall, nanos,
 };
 use crate::observe::{TargetGlance, TargetLook, TargetSample};
-use crate::session::{Buckets, Histogram, Record};
+use crate::session::{Buckets, Claim, Histogram, Record};
 use crate::wire::Reply;
 
 use super::event::{Detail, Event, Happening};
@@ -342,10 +342,10 @@ impl Fleet {
     /// A datagram came from `peer`.
     pub fn handle_datagram(&mut self, peer: SocketAddr, datagram: &[u8], arrival: &Arrival) {
         let targets = &self.targets;
-        let is_awaiting = |id, reply: &Reply| {
-            targets.get(id).is_some_and(|watched| watched.session.is_awaiting(reply))
+        let claim = |id, reply: &Reply| {
+            targets.get(id).map_or(Claim::Foreign, |watched| watched.session.claim(reply))
         };
-        let delivery = self.routes.deliver(peer, datagram, is_awaiting);
+        let delivery = self.routes.deliver(peer, datagram, claim);
         let (Delivery::Reply(id, _) | Delivery::Invalid(id, _)) = delivery else {
             if let Delivery::Unmatched(reason) = delivery {
                 self.unmatched[reason.index()] += 1;
@@ -393,7 +393,7 @@ impl Fleet {
         let targets = &self.targets;
         let is_awaiting = |id, reply: Option<&Reply>| {
             targets.get(id).is_some_and(|Watched { session, .. }| match reply {
-                Some(reply) => session.is_awaiting(reply),
+                Some(reply) => session.claim(reply) == Claim::Awaiting,
                 None => session.is_awaiting_any(),
             })
         };

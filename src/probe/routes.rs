@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{InvalidReason, Mono, TargetId, UnmatchedReason};
+use crate::session::Claim;
 use crate::wire::{Prober, Reply, Unreadable};
 
 /// The address of a target's heartbeats, and the number that distinguishes it from other targets
@@ -263,13 +264,12 @@ impl Routes {
         groups.iter().any(|group| group.owned > 0).then_some(groups)
     }
 
-    /// The target of `datagram` from `peer`. `is_awaiting` says whether a target has sent the
-    /// heartbeat that a reply answers, and has no answer to it.
+    /// The target of `datagram` from `peer`. `claim` says what a target has to do with a reply.
     pub(super) fn deliver(
         &self,
         peer: SocketAddr,
         datagram: &[u8],
-        is_awaiting: impl Fn(TargetId, &Reply) -> bool,
+        claim: impl Fn(TargetId, &Reply) -> Claim,
     ) -> Delivery {
         let Some(groups) = self.probed(peer) else {
             return Delivery::Unmatched(UnmatchedReason::UnknownAddress);
@@ -289,19 +289,13 @@ impl Routes {
                     continue;
                 }
             };
-            let is_retired = reply.session.is_some_and(|session| group.is_retired(session));
             let named = reply.session.and_then(|session| group.target(session));
-            let id = if group.prober.is_identified_by_echo() {
-                let only = || group.only().filter(|_| !is_retired);
-                group.awaiting(named, |id| is_awaiting(id, &reply)).or(named).or_else(only)
-            } else {
-                named.or_else(|| group.only().filter(|_| reply.session.is_none()))
-            };
-            if named.is_none() && group.owned > 1 {
+            let id = group.recipient(&reply, named, |id| claim(id, &reply));
+            if id != named && group.owned > 1 {
                 // A reflector that does not know the sessions counts the replies of all together.
                 reply.number = None;
             }
-            if id.is_none() && is_retired {
+            if id.is_none() && reply.session.is_some_and(|session| group.is_retired(session)) {
                 return Delivery::Unmatched(UnmatchedReason::UnknownSession);
             }
             return match (id, sole(groups)) {
@@ -317,8 +311,7 @@ impl Routes {
     }
 
     /// The target whose request to `peer` an ICMP error quotes. `is_awaiting` says whether a target
-    /// has sent the heartbeat that a reply would answer and has no answer to it; without a reply,
-    /// whether it awaits any answer.
+    /// awaits the reply that would answer the request; without a reply, whether it awaits any.
     ///
     /// If the error quotes nothing of the heartbeat, returns the only target of the address.
     pub(super) fn return_to(
@@ -445,18 +438,28 @@ impl Sharers {
         self.places.get(session as usize).and_then(Place::target)
     }
 
-    /// The target of the group that is awaiting a reply: `named` if it is, otherwise the first of at
-    /// most [`MAX_CANDIDATES`].
-    fn awaiting(
+    /// The target of `reply`, whose session is that of the target `named`, if it is that of any.
+    ///
+    /// If the echo identifies the target, a session that contradicts it is wrong: then the reply is
+    /// for the target that awaits it, among at most [`MAX_CANDIDATES`].
+    fn recipient(
         &self,
+        reply: &Reply,
         named: Option<TargetId>,
-        is_awaiting: impl Fn(TargetId) -> bool,
+        claim: impl Fn(TargetId) -> Claim,
     ) -> Option<TargetId> {
-        if let Some(id) = named.filter(|&id| is_awaiting(id)) {
-            return Some(id);
+        if !self.prober.is_identified_by_echo() {
+            return named.or_else(|| self.only().filter(|_| reply.session.is_none()));
         }
-        let candidates = self.places.iter().filter_map(Place::target).take(MAX_CANDIDATES);
-        candidates.filter(|&id| Some(id) != named).find(|&id| is_awaiting(id))
+        let is_retired = reply.session.is_some_and(|session| self.is_retired(session));
+        if let Some(only) = self.only().filter(|_| !is_retired) {
+            return Some(only);
+        }
+        // A duplicate stays with the target that it names, even if another sent the same at once.
+        named.filter(|&id| claim(id) != Claim::Foreign).or_else(|| {
+            let mut candidates = self.places.iter().filter_map(Place::target).take(MAX_CANDIDATES);
+            candidates.find(|&id| claim(id) == Claim::Awaiting).or(named)
+        })
     }
 
     /// The target of the group, if it has exactly one.

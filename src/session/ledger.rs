@@ -290,13 +290,6 @@ impl Ledger {
         }
     }
 
-    /// Whether heartbeat `sequence` was sent, is remembered and has not been answered.
-    pub(super) fn is_unanswered(&self, sequence: u64) -> bool {
-        sequence < self.next
-            && !self.is_forgotten(sequence)
-            && matches!(self.outcome(sequence), OutcomeKind::InFlight | OutcomeKind::Lost)
-    }
-
     /// Stores the reflector's `number` from the first reply to heartbeat `sequence`, which
     /// [`sent`](Self::sent) must know.
     pub(super) fn remember_number(&mut self, sequence: u64, number: u32) {

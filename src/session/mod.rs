@@ -18,6 +18,8 @@
 //! `direction` once its outcome is final; `heartbeat` is its public form. In every
 //! [`snapshot`](Session::snapshot), `sent = received + lost + in_flight`.
 
+mod claim;
+
 mod schedule;
 
 mod heartbeat;
@@ -67,6 +69,7 @@ use recorder::Recorder;
 use schedule::Schedule;
 use symptoms::Parts;
 
+pub use claim::Claim;
 pub use heartbeat::{Answered, Heartbeat, Outcome};
 pub use history::{Column, Misses, Recent};
 pub use record::{Buckets, Histogram, Rare, Record, Summary};
@@ -238,16 +241,11 @@ impl Session {
         self.ledger.widen(low, self.prober.sequence_bits())
     }
 
-    /// Whether `reply` answers a heartbeat that is remembered and has not been answered before. For
-    /// an ICMP error, `reply` is the reply that would answer the quoted request.
+    /// What `reply` is to this target. For an ICMP error, it is the reply that would answer the quoted
+    /// request.
     #[must_use]
-    pub fn is_awaiting(&self, reply: &Reply) -> bool {
-        let sequence = self.numbered(reply.sequence);
-        // The quote of a ping may end before the date, which `confirms` compares.
-        let is_confirmed = |sent: Sent| {
-            !self.prober.is_identified_by_echo() || self.prober.confirms(reply, sent.at.wall)
-        };
-        self.ledger.is_unanswered(sequence) && self.ledger.sent(sequence).is_ok_and(is_confirmed)
+    pub fn claim(&self, reply: &Reply) -> Claim {
+        Claim::of(reply, self.numbered(reply.sequence), &*self.prober, &self.ledger)
     }
 
     /// Whether a heartbeat is in flight, or one newer than the newest answered one was missed.

@@ -82,7 +82,7 @@ fn replied(delivery: Delivery) -> Option<(u32, u32)> {
 impl Routes {
     /// The target of a reply, if no target says that it is awaiting it.
     fn deliver_unasked(&self, peer: SocketAddr, datagram: &[u8]) -> Delivery {
-        self.deliver(peer, datagram, |_, _| false)
+        self.deliver(peer, datagram, |_, _| Claim::Foreign)
     }
 
     /// Takes a route back from the target that has it.
@@ -332,21 +332,40 @@ fn a_reply_without_its_session_is_for_the_target_that_awaits_it() {
     let (routes, _) = routes_at(there, &["stamp"; 5]);
     for garbled in [answer_without_ssid(3), answer("stamp", 77, 3), answer("stamp", 1, 3)] {
         for number in 0..5 {
-            let is_awaiting = |asked, reply: &Reply| {
-                asked == id(number) && reply.sequence == 3 && reply.echo != 0
+            let claim = |asked, reply: &Reply| match reply.sequence {
+                3 if asked == id(number) => Claim::Awaiting,
+                _ => Claim::Foreign,
             };
-            let delivery = routes.deliver(there, &garbled, is_awaiting);
+            let delivery = routes.deliver(there, &garbled, claim);
             assert_eq!(replied(delivery), Some((number, 3)));
         }
     }
     // The reflector counts the replies of all five together.
-    let Delivery::Reply(_, reply) = routes.deliver(there, &answer_without_ssid(3), |_, _| true)
-    else {
-        panic!("not a reply")
-    };
-    assert_eq!(reply.number, None);
+    let third = |asked, _: &Reply| if asked == id(2) { Claim::Awaiting } else { Claim::Foreign };
+    for (garbled, number) in [
+        (answer_without_ssid(3), None),
+        (answer("stamp", 1, 3), None),
+        (answer("stamp", 2, 3), Some(3)),
+    ] {
+        let Delivery::Reply(_, reply) = routes.deliver(there, &garbled, third) else {
+            panic!("not a reply")
+        };
+        assert_eq!(reply.number, number);
+    }
     let unmatched = Delivery::Unmatched(UnmatchedReason::UnknownSession);
     assert_eq!(routes.deliver_unasked(there, &answer_without_ssid(3)), unmatched);
+}
+
+#[test]
+fn a_duplicate_stays_with_the_target_that_it_names() {
+    let there = peer("192.0.2.1:862");
+    let (routes, _) = routes_at(there, &["stamp"; 2]);
+    // Both targets sent heartbeat 3 at the same moment, and only the first has its answer.
+    let claim = |asked, _: &Reply| {
+        if asked == id(0) { Claim::Answered } else { Claim::Awaiting }
+    };
+    assert_eq!(replied(routes.deliver(there, &answer("stamp", 0, 3), claim)), Some((0, 3)));
+    assert_eq!(replied(routes.deliver(there, &answer_without_ssid(3), claim)), Some((1, 3)));
 }
 
 #[test]
@@ -354,11 +373,11 @@ fn few_targets_are_asked_whether_a_reply_is_theirs() {
     let there = peer("192.0.2.1:862");
     let (routes, _) = routes_at(there, &["stamp"; 3 * MAX_CANDIDATES]);
     let asked = std::cell::Cell::new(0);
-    let is_awaiting = |_, _: &Reply| {
+    let claim = |_, _: &Reply| {
         asked.set(asked.get() + 1);
-        false
+        Claim::Foreign
     };
-    routes.deliver(there, &answer_without_ssid(3), is_awaiting);
+    routes.deliver(there, &answer_without_ssid(3), claim);
     assert_eq!(asked.get(), MAX_CANDIDATES);
 }
 
