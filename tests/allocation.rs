@@ -12,7 +12,7 @@ use std::time::Duration;
 use udp_heartbeat::config::{Defaults, default_rtt_buckets, parse_target};
 use udp_heartbeat::exposition::ResponderMetrics;
 use udp_heartbeat::impair::LinkSettings;
-use udp_heartbeat::model::{Moment, Mono, TargetId, Wall};
+use udp_heartbeat::model::{ClockAccuracy, Moment, Mono, TargetId, Wall};
 use udp_heartbeat::net::Datagram;
 use udp_heartbeat::probe::{Detail, Fleet, Timeline};
 use udp_heartbeat::responder::Reflector;
@@ -94,7 +94,7 @@ impl Loop {
         fleet.handle_timeout(*now);
         while let Some(transmit) = fleet.poll_transmit(*now) {
             request.clear();
-            fleet.encode(&transmit, now.wall, request);
+            fleet.encode(&transmit, now.wall, ClockAccuracy::default(), request);
             fleet.handle_sent(transmit.ticket, *now);
             fleet.handle_transmitted(transmit.ticket, now.wall);
             *sent += 1;

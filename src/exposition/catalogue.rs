@@ -148,6 +148,10 @@ families! {
             "1 if the probe was late or its sockets dropped datagrams within the last 60 s, otherwise 0. While this is 1, the probe's figures are unreliable.";
         UNMATCHED = Counter "heartbeat_probe_unmatched_total" ["reason"]
             "Datagrams that match no target, and ICMP errors that quote no target's heartbeat, by reason.";
+        CLOCK_SYNCHRONIZED = Gauge "heartbeat_probe_clock_synchronized" []
+            "1 if the kernel says that a time daemon keeps the probe's wall clock synchronised to UTC, otherwise 0. Delays do not depend on it; heartbeat_time_difference_seconds does. 0 if the kernel does not say.";
+        CLOCK_ERROR = Gauge "heartbeat_probe_clock_error_seconds" []
+            "Maximum difference of the probe's wall clock from UTC according to the kernel, in seconds; at least 16 if the clock is not synchronised.";
         CONFIG_RELOAD_SUCCESSFUL = Gauge "heartbeat_config_last_reload_successful" []
             "Always 1: the configuration was loaded. A probe whose configuration cannot be loaded does not start.";
         CONFIG_RELOAD_TIMESTAMP = Gauge "heartbeat_config_last_reload_success_timestamp_seconds" []

@@ -3,11 +3,13 @@
 //! All of them are plain values: moments ([`Mono`], [`Wall`], [`Moment`], [`Arrival`]), identities
 //! ([`TargetId`]), and the label values of `/metrics` ([`UnsentReason`], [`InvalidReason`], …).
 
+mod accuracy;
 mod identity;
 mod labels;
 mod outcome;
 mod time;
 
+pub use accuracy::ClockAccuracy;
 pub use identity::TargetId;
 pub use labels::Label;
 pub(crate) use labels::labels;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Overview, ProbeSample, TargetGlance, TargetLook, TargetSample};
 use crate::config::{Address, Host, Target};
-use crate::model::{IcmpKind, InvalidReason, Label, State, UnsentReason, Wall};
+use crate::model::{ClockAccuracy, IcmpKind, InvalidReason, Label, State, UnsentReason, Wall};
 use crate::session::{
     Buckets, Column, Frozen, Glance, Heartbeat, Histogram, Last, Misses, Outcome, Recent, Record,
     Recording, Snapshot, Symptoms,
@@ -214,6 +214,7 @@ pub(crate) fn probe(targets: Vec<TargetSample>) -> ProbeSample {
         unmatched: [12, 13, 14],
         impaired: false,
         at: NOW + Duration::from_secs(192),
+        clock: ClockAccuracy::new(true, Duration::from_micros(1_500)),
         config_loaded_at: NOW,
     }
 }

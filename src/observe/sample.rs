@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::Target;
-use crate::model::{StampSource, State, UnmatchedReason, Wall};
+use crate::model::{ClockAccuracy, StampSource, State, UnmatchedReason, Wall};
 use crate::session::{Glance, Histogram, Recent, Recording, Snapshot};
 
 use super::diagnosis::{Diagnosis, Evidence, diagnose};
@@ -27,6 +27,8 @@ pub struct ProbeSample {
     pub unmatched: [u64; UnmatchedReason::COUNT],
     /// Whether the probe is impaired: its figures are unreliable at present.
     pub impaired: bool,
+    /// How far the wall clock may be off.
+    pub clock: ClockAccuracy,
     /// When the figures were gathered.
     pub at: Wall,
     /// When the configuration in force was loaded.

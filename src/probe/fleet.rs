@@ -20,8 +20,8 @@ use rand::{Rng as _, SeedableRng};
 
 use crate::config::{Host, Target};
 use crate::model::{
-    Arrival, IcmpKind, Label, Moment, Mono, StampSource, TargetId, UnmatchedReason, UnsentReason,
-    Wall, nanos,
+    Arrival, ClockAccuracy, IcmpKind, Label, Moment, Mono, StampSource, TargetId, UnmatchedReason,
+    UnsentReason, Wall, nanos,
 };
 use crate::observe::{TargetGlance, TargetLook, TargetSample};
 use crate::session::{Buckets, Claim, Histogram, Record};
@@ -299,12 +299,18 @@ impl Fleet {
         }
     }
 
-    /// Writes the heartbeat, as it leaves at `at`, to `out`, which is empty and has room for
+    /// Writes the heartbeat, as it leaves at `at` by a clock of this accuracy, to `out`, which is empty and has room for
     /// [`MAX_DATAGRAM`](crate::wire::MAX_DATAGRAM) octets. Nothing is written for a target that has
     /// been removed.
-    pub fn encode(&self, transmit: &Transmit, at: Wall, out: &mut Vec<u8>) {
+    pub fn encode(
+        &self,
+        transmit: &Transmit,
+        at: Wall,
+        accuracy: ClockAccuracy,
+        out: &mut Vec<u8>,
+    ) {
         if let Some(watched) = self.targets.get(transmit.ticket.id) {
-            watched.session.prober().encode(&transmit.request(at), out);
+            watched.session.prober().encode(&transmit.request(at, accuracy), out);
         }
     }
 

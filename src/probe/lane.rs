@@ -1,7 +1,7 @@
 //! One socket's part of a worker: the heartbeats of one address family that are about to leave, and
 //! those whose transmit timestamps are awaited.
 
-use crate::model::Moment;
+use crate::model::{ClockAccuracy, Moment};
 use crate::net::{Notice, Outbox};
 
 use super::awaited::Awaited;
@@ -58,9 +58,17 @@ impl Lane {
         self.drops
     }
 
-    /// Adds a heartbeat of `fleet` that leaves at `leaving`. Returns whether the batch is full.
-    pub(super) fn push(&mut self, fleet: &Fleet, transmit: &Transmit, leaving: Moment) -> bool {
-        self.outbox.push(transmit.peer, None, |out| fleet.encode(transmit, leaving.wall, out));
+    /// Adds a heartbeat of `fleet` that leaves at `leaving` by a clock of this accuracy. Returns
+    /// whether the batch is full.
+    pub(super) fn push(
+        &mut self,
+        fleet: &Fleet,
+        transmit: &Transmit,
+        leaving: Moment,
+        accuracy: ClockAccuracy,
+    ) -> bool {
+        self.outbox
+            .push(transmit.peer, None, |out| fleet.encode(transmit, leaving.wall, accuracy, out));
         self.tickets.push(transmit.ticket);
         self.outbox.is_full()
     }

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use crate::model::{Moment, UnsentReason};
+use crate::model::{ClockAccuracy, Moment, Mono, UnsentReason};
 use crate::net::{Datagram, Notice, Outbox};
 
 /// An address family. A machine has one socket for each that it supports.
@@ -50,6 +50,9 @@ impl Family {
 pub trait Machine {
     /// Both clocks, now.
     fn now(&mut self) -> Moment;
+
+    /// How far the wall clock may be off at `now`, or a few seconds before.
+    fn clock_accuracy(&mut self, now: Mono) -> ClockAccuracy;
 
     /// Whether there is a socket of this family; the answer never changes.
     fn has(&self, family: Family) -> bool;

@@ -114,6 +114,7 @@ fn whole(state: &State, samples: Vec<WorkerSample>) -> Option<ProbeSample> {
         timestamps: first.timestamps,
         unmatched: first.unmatched,
         impaired: first.impaired,
+        clock: net::clock_accuracy(),
         at: net::now().wall,
         config_loaded_at: *loaded_at,
     };

@@ -7,10 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::Poll;
 use std::thread;
 
-use crate::model::{Moment, UnsentReason};
+use crate::model::{ClockAccuracy, Moment, Mono, UnsentReason};
 use crate::net::{
-    self, Alarm, BindError, Datagram, Inbox, Notice, Outbox, Readiness, SendError, Socket,
-    SocketOptions,
+    self, Alarm, BindError, ClockAccuracyCache, Datagram, Inbox, Notice, Outbox, Readiness,
+    SendError, Socket, SocketOptions,
 };
 use crate::wire;
 
@@ -34,6 +34,7 @@ pub(super) struct Sockets {
     ports: [Option<Port>; Family::ALL.len()],
     inbox: Inbox,
     alarm: Alarm,
+    accuracy: ClockAccuracyCache,
 }
 
 /// The socket of one address family.
@@ -74,7 +75,12 @@ impl Sockets {
         }
         match refused {
             Some(error) if ports.iter().all(Option::is_none) => Err(error.into()),
-            _ => Ok(Self { ports, inbox: Inbox::new(), alarm: Alarm::new()? }),
+            _ => Ok(Self {
+                ports,
+                inbox: Inbox::new(),
+                alarm: Alarm::new()?,
+                accuracy: ClockAccuracyCache::default(),
+            }),
         }
     }
 
@@ -124,6 +130,10 @@ impl Sockets {
 impl Machine for Sockets {
     fn now(&mut self) -> Moment {
         net::now()
+    }
+
+    fn clock_accuracy(&mut self, now: Mono) -> ClockAccuracy {
+        self.accuracy.at(now)
     }
 
     fn has(&self, family: Family) -> bool {

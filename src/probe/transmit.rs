@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::model::{Mono, TargetId, Wall};
+use crate::model::{ClockAccuracy, Mono, TargetId, Wall};
 use crate::wire::Request;
 
 /// A heartbeat to send: encode it, send it, and report the outcome to the fleet.
@@ -27,10 +27,10 @@ pub struct Ticket {
 }
 
 impl Transmit {
-    /// The contents of the heartbeat if it leaves at `at`, as
+    /// The contents of the heartbeat if it leaves at `at` by a clock of this accuracy, as
     /// [`Fleet::encode`](super::Fleet::encode) encodes them.
     #[must_use]
-    pub fn request(&self, at: Wall) -> Request {
-        Request::new(self.session, self.number, at)
+    pub fn request(&self, at: Wall, accuracy: ClockAccuracy) -> Request {
+        Request { accuracy, ..Request::new(self.session, self.number, at) }
     }
 }

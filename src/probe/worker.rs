@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
-use crate::model::{Moment, Mono, TargetId, UnsentReason};
+use crate::model::{ClockAccuracy, Moment, Mono, TargetId, UnsentReason};
 use crate::observe::{TargetGlance, TargetSample};
 
 use super::applying::{Applying, reachable_first};
@@ -209,9 +209,10 @@ impl Worker {
     fn transmit(&mut self, machine: &mut impl Machine, now: Moment) -> Moved {
         let mut datagrams = 0;
         self.fleet.handle_timeout(now);
+        let accuracy = machine.clock_accuracy(now.mono);
         for _ in 0..BATCHES_PER_ROUND {
             let leaving = machine.now();
-            let full = self.fill_batches(now, leaving);
+            let full = self.fill_batches(now, leaving, accuracy);
             for lane in &mut self.lanes {
                 datagrams += lane.send(machine, &mut self.fleet, leaving);
             }
@@ -224,14 +225,14 @@ impl Worker {
 
     /// Hands heartbeats that are due at `now` to the lanes. Returns whether it stopped because a
     /// lane is full.
-    fn fill_batches(&mut self, now: Moment, leaving: Moment) -> bool {
+    fn fill_batches(&mut self, now: Moment, leaving: Moment, accuracy: ClockAccuracy) -> bool {
         while let Some(transmit) = self.fleet.poll_transmit(now) {
             let family = Family::of(transmit.peer);
             let Some(lane) = self.lanes.iter_mut().find(|lane| lane.family() == family) else {
                 self.fleet.handle_unsent(transmit.ticket, UnsentReason::NoRoute, leaving);
                 continue;
             };
-            if lane.push(&self.fleet, &transmit, leaving) {
+            if lane.push(&self.fleet, &transmit, leaving, accuracy) {
                 return true;
             }
         }

@@ -9,7 +9,7 @@ use super::impairments::Follower;
 use super::reflector::{OutgoingReply, Reflector};
 use super::throttle::Throttle;
 use crate::exposition::ResponderMetrics;
-use crate::net::{self, Inbox, Outbox, Readiness, Socket};
+use crate::net::{self, ClockAccuracyCache, Inbox, Outbox, Readiness, Socket};
 use crate::wire::Protocol;
 
 /// Size of the receive buffer, in octets; the kernel doubles it. It holds 0.4 s of 100,000 requests
@@ -24,6 +24,7 @@ pub(super) struct Listener {
     /// Whether requests may wait: true from a report of readiness until an empty batch.
     waiting: bool,
     inbox: Inbox,
+    accuracy: ClockAccuracyCache,
     sender: Sender,
     receive_errors: Throttle,
     /// The kernel's count of dropped datagrams as last reported; it wraps.
@@ -55,6 +56,7 @@ impl Listener {
             readiness,
             waiting: false,
             inbox: Inbox::new(),
+            accuracy: ClockAccuracyCache::default(),
             sender: Sender {
                 socket,
                 outbox: Outbox::new(),
@@ -90,6 +92,9 @@ impl Listener {
         }
         // Readiness is reported once: only after an empty batch is it reported again.
         self.waiting = received > 0;
+        if received > 0 {
+            reflector.set_clock_accuracy(self.accuracy.at(net::now().mono));
+        }
         let mut drops = self.drops;
         for datagram in self.inbox.iter() {
             drops = datagram.drops.unwrap_or(drops);

@@ -33,7 +33,7 @@ use super::queue::{DelayQueue, ReplyRoute};
 use super::sessions::{Identity, Room, Sessions};
 use crate::exposition::ResponderMetrics;
 use crate::impair::{self, BitFlip, Fate, Passage};
-use crate::model::{DropReason, ImpairmentKind, Moment, Mono, Wall};
+use crate::model::{ClockAccuracy, DropReason, ImpairmentKind, Moment, Mono, Wall};
 use crate::net::Datagram;
 use crate::wire::{
     self, Arrived, Authenticity, Key, MAX_DATAGRAM, NotRequest, Protocol, Recognised,
@@ -63,6 +63,7 @@ pub struct Reflector {
     require_auth: bool,
     answers_short: bool,
     dscp: ReplyDscp,
+    accuracy: ClockAccuracy,
     metrics: ResponderMetrics,
     /// The current reply; a buffer that is reused. It grows with the first long request, to at most
     /// 64 KiB.
@@ -103,6 +104,7 @@ impl Reflector {
             require_auth: false,
             answers_short: false,
             dscp: ReplyDscp::default(),
+            accuracy: ClockAccuracy::default(),
             metrics,
             reply: Vec::with_capacity(MAX_DATAGRAM),
         }
@@ -139,6 +141,11 @@ impl Reflector {
     #[must_use]
     pub fn marking(self, dscp: ReplyDscp) -> Self {
         Self { dscp, ..self }
+    }
+
+    /// STAMP replies report this accuracy of the wall clock from now on.
+    pub fn set_clock_accuracy(&mut self, accuracy: ClockAccuracy) {
+        self.accuracy = accuracy;
     }
 
     /// Handles a datagram that arrived at the listener with this index. Passes the copies of its
@@ -248,7 +255,8 @@ impl Reflector {
             Some(sessions.count(identity, sequence, now.mono))
         });
         let at = datagram.received.unwrap_or(now.wall);
-        let arrived = Arrived { number, key, ..Arrived::new(at, datagram.ttl) };
+        let arrived =
+            Arrived { number, key, accuracy: self.accuracy, ..Arrived::new(at, datagram.ttl) };
         self.reply.clear();
         recognised.reflect(arrived, now.wall, &mut self.reply);
         debug_assert!(recognised.request.is_short || self.reply.len() <= datagram.payload.len());

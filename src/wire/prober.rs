@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 
-use crate::model::Wall;
+use crate::model::{ClockAccuracy, Wall};
 
 /// The sending half of a protocol, built for one target from its own
 /// [options](super::ProtocolOptions). For STAMP, this is the Session-Sender (RFC 8762 section 4.2).
@@ -85,13 +85,16 @@ pub struct Request {
     pub sequence: u32,
     /// When it is sent (t1).
     pub at: Wall,
+    /// How far t1 may be off.
+    pub accuracy: ClockAccuracy,
 }
 
 impl Request {
-    /// A heartbeat of this session, with this number, sent at `at`.
+    /// A heartbeat of this session, with this number, sent at `at` by a clock about which nothing is
+    /// known.
     #[must_use]
-    pub const fn new(session: u32, sequence: u32, at: Wall) -> Self {
-        Self { session, sequence, at }
+    pub fn new(session: u32, sequence: u32, at: Wall) -> Self {
+        Self { session, sequence, at, accuracy: ClockAccuracy::default() }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::Key;
-use crate::model::Wall;
+use crate::model::{ClockAccuracy, Wall};
 
 /// The reflecting half of a protocol. For STAMP, this is the Session-Reflector (RFC 8762 section
 /// 4.3). It keeps no state and reads no clock; decoding is total over any octets.
@@ -155,16 +155,18 @@ pub struct Arrived<'k> {
     pub number: Option<u32>,
     /// The key that authenticates the request and the reply.
     pub key: Option<&'k Key>,
+    /// How far t2 and t3 may be off.
+    pub accuracy: ClockAccuracy,
 }
 
 // It is copied for every request.
-const _: () = assert!(size_of::<Arrived<'_>>() <= 32);
+const _: () = assert!(size_of::<Arrived<'_>>() <= 40);
 
 impl Arrived<'_> {
     /// An unauthenticated request that arrived at `at` with this hop limit, at a stateless
-    /// reflector.
+    /// reflector about whose clock nothing is known.
     #[must_use]
-    pub const fn new(at: Wall, ttl: Option<u8>) -> Self {
-        Self { at, ttl, number: None, key: None }
+    pub fn new(at: Wall, ttl: Option<u8>) -> Self {
+        Self { at, ttl, number: None, key: None, accuracy: ClockAccuracy::default() }
     }
 }

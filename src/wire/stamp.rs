@@ -30,6 +30,7 @@
 //! reflector repeats the sender's (RFC 8762 section 4.3.1). The SSID is the session + 1, because a
 //! reflector without RFC 8972 answers with 0.
 
+mod estimate;
 mod timestamp;
 mod tlv;
 
@@ -117,14 +118,6 @@ static AUTHENTICATED: Layout = Layout {
     sender_error_estimate: 72,
     sender_ttl: 80,
 };
-
-/// The Error Estimate of this end (RFC 4656 section 4.1.2): not known to be synchronised to UTC
-/// (S=0), NTP format (Z=0, RFC 8186), and an error of 1 × 2³⁶ × 2⁻³² = 16 s, at which NTP calls a
-/// clock unsynchronised (MAXDISP, RFC 5905 section 7.2).
-const ERROR_ESTIMATE: [u8; 2] = [36, 1];
-
-/// The bit for PTP format in the first octet of the Error Estimate (RFC 8186 section 2.3).
-const PTP: u8 = 0x40;
 
 /// The options of a `stamp` target.
 #[derive(Debug, Clone, Default)]
@@ -362,7 +355,7 @@ impl Reflect for StampReflector {
         let reply = &mut reply[..layout.length];
         put(reply, SEQUENCE, number);
         put(reply, layout.timestamp, Ntp::from(left).to_octets());
-        put(reply, layout.error_estimate, ERROR_ESTIMATE);
+        put(reply, layout.error_estimate, estimate::of(arrived.accuracy));
         put::<2>(reply, layout.ssid, take(packet, layout.ssid));
         put(reply, layout.receive_timestamp, Ntp::from(arrived.at).to_octets());
         put(reply, layout.sender_sequence, sequence);
@@ -451,7 +444,7 @@ fn encode(layout: &Layout, request: &Request, out: &mut Vec<u8>) {
     let packet = &mut packet[..layout.length];
     put(packet, SEQUENCE, request.sequence.to_be_bytes());
     put(packet, layout.timestamp, Ntp::from(request.at).to_octets());
-    put(packet, layout.error_estimate, ERROR_ESTIMATE);
+    put(packet, layout.error_estimate, estimate::of(request.accuracy));
     put(packet, layout.ssid, ssid.to_be_bytes());
     out.extend_from_slice(packet);
 }
@@ -460,12 +453,11 @@ fn encode(layout: &Layout, request: &Request, out: &mut Vec<u8>) {
 fn decode(layout: &Layout, datagram: &[u8]) -> Result<Reply, Unreadable> {
     let packet = datagram.get(..layout.sender_timestamp + size_of::<u64>()).ok_or(Malformed)?;
     let sent = Ntp::from_octets(take(packet, layout.sender_timestamp));
-    let [precision, _] = take(packet, layout.error_estimate);
     let stamps = Stamps {
         sent,
         received: take(packet, layout.receive_timestamp),
         left: take(packet, layout.timestamp),
-        says_ptp: precision & PTP != 0,
+        says_ptp: estimate::says_ptp(take(packet, layout.error_estimate)),
     };
     let (time_difference, turnaround) = stamps.differences();
     Ok(Reply {

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use udp_heartbeat::model::{Moment, UnsentReason};
+use udp_heartbeat::model::{ClockAccuracy, Moment, Mono, UnsentReason};
 use udp_heartbeat::net::{Datagram, Notice, Outbox};
 use udp_heartbeat::probe::{Family, Machine};
 
@@ -33,6 +33,10 @@ impl Machine for World<'_> {
         let read = self.notes.unread.drain(..).map(|delivered| Input::Arrival(delivered, stamp));
         self.notes.inputs.extend(read);
         stamp
+    }
+
+    fn clock_accuracy(&mut self, _now: Mono) -> ClockAccuracy {
+        ClockAccuracy::default()
     }
 
     fn has(&self, family: Family) -> bool {

@@ -5,7 +5,7 @@ mod change;
 use super::*;
 
 use crate::config::{Defaults, parse_target};
-use crate::model::{InvalidReason, State};
+use crate::model::{ClockAccuracy, InvalidReason, State};
 use crate::observe::Cause;
 use crate::session::Answered;
 use crate::wire::{self, Arrived};
@@ -59,7 +59,7 @@ impl Driven {
             self.fleet.handle_timeout(now);
             while let Some(transmit) = self.fleet.poll_transmit(now) {
                 let mut request = Vec::new();
-                self.fleet.encode(&transmit, now.wall, &mut request);
+                self.fleet.encode(&transmit, now.wall, ClockAccuracy::default(), &mut request);
                 self.requests.push(request);
                 self.fleet.handle_sent(transmit.ticket, now);
                 self.sent.push((transmit, now));

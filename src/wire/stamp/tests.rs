@@ -16,7 +16,7 @@ const ERA_1: Wall = Wall::from_nanos(2_085_978_496_000_000_000);
 const REQUEST: [u8; 44] = [
     0, 0, 0, 44,                                            // Sequence Number
     0xEA, 0x97, 0xAF, 0x26, 0x80, 0, 0, 0,                  // Timestamp
-    0x24, 0x01,                                             // Error Estimate
+    0x1D, 0x80,                                             // Error Estimate
     0, 8,                                                   // SSID
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 ];
@@ -25,12 +25,12 @@ const REQUEST: [u8; 44] = [
 const REPLY: [u8; 44] = [
     0, 0, 0, 44,                                            // Sequence Number
     0xEA, 0x97, 0xAF, 0x27, 0x40, 0, 0, 0,                  // Timestamp: t1 + 0.75 s
-    0x24, 0x01,                                             // Error Estimate
+    0x1D, 0x80,                                             // Error Estimate
     0, 8,                                                   // SSID
     0xEA, 0x97, 0xAF, 0x27, 0, 0, 0, 0,                     // Receive Timestamp: t1 + 0.5 s
     0, 0, 0, 44,                                            // Session-Sender Sequence Number
     0xEA, 0x97, 0xAF, 0x26, 0x80, 0, 0, 0,                  // Session-Sender Timestamp
-    0x24, 0x01,                                             // Session-Sender Error Estimate
+    0x1D, 0x80,                                             // Session-Sender Error Estimate
     0, 0,                                                   // zero
     61,                                                     // Session-Sender TTL
     0, 0, 0,                                                // zero
@@ -381,11 +381,11 @@ const AUTHENTICATED_REQUEST: [u8; 112] = [
     0, 0, 0, 44,                                            // Sequence Number
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,                     // zero
     0xEA, 0x97, 0xAF, 0x26, 0x80, 0, 0, 0,                  // Timestamp
-    0x24, 0x01,                                             // Error Estimate
+    0x1D, 0x80,                                             // Error Estimate
     0, 8,                                                   // SSID
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    0xD7, 0x53, 0xB2, 0xD9, 0xAF, 0x92, 0xD6, 0x65, 0xA9, 0x6E, 0xA7, 0x66, 0x2F, 0xD2, 0xB0, 0x3E, // HMAC
+    0x4E, 0xB3, 0x66, 0xAD, 0x86, 0x08, 0x41, 0xC1, 0xB7, 0xB3, 0xB9, 0x59, 0x7A, 0x63, 0xA9, 0x19, // HMAC
 ];
 
 /// The reply of a stateful reflector to this request.
@@ -394,7 +394,7 @@ const AUTHENTICATED_REPLY: [u8; 112] = [
     0, 0, 0, 5,                                             // Sequence Number
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,                     // zero
     0xEA, 0x97, 0xAF, 0x27, 0x40, 0, 0, 0,                  // Timestamp: t1 + 0.75 s
-    0x24, 0x01,                                             // Error Estimate
+    0x1D, 0x80,                                             // Error Estimate
     0, 8,                                                   // SSID
     0, 0, 0, 0,                                             // zero
     0xEA, 0x97, 0xAF, 0x27, 0, 0, 0, 0,                     // Receive Timestamp: t1 + 0.5 s
@@ -402,11 +402,11 @@ const AUTHENTICATED_REPLY: [u8; 112] = [
     0, 0, 0, 44,                                            // Session-Sender Sequence Number
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,                     // zero
     0xEA, 0x97, 0xAF, 0x26, 0x80, 0, 0, 0,                  // Session-Sender Timestamp
-    0x24, 0x01,                                             // Session-Sender Error Estimate
+    0x1D, 0x80,                                             // Session-Sender Error Estimate
     0, 0, 0, 0, 0, 0,                                       // zero
     61,                                                     // Session-Sender TTL
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,            // zero
-    0xDF, 0x31, 0x3C, 0x5C, 0x34, 0xF7, 0xC2, 0x1A, 0x26, 0x4E, 0x21, 0x5D, 0xF2, 0x0C, 0xC6, 0xDA, // HMAC
+    0x0F, 0xB5, 0xC8, 0x55, 0x00, 0x46, 0x1D, 0xC4, 0xE5, 0x11, 0xCF, 0x26, 0x9D, 0x38, 0x29, 0x6E, // HMAC
 ];
 
 fn key(first: u8) -> Key {

@@ -16,7 +16,7 @@ use nix::time::{ClockId, clock_gettime};
 use udp_heartbeat::config::{Address, Defaults, Host, Target, default_rtt_buckets};
 use udp_heartbeat::exposition::encode_probe;
 use udp_heartbeat::impair::{self, Burst, Impairment, Outage};
-use udp_heartbeat::model::{Arrival, Moment, Mono, TargetId, Wall};
+use udp_heartbeat::model::{Arrival, ClockAccuracy, Moment, Mono, TargetId, Wall};
 use udp_heartbeat::observe::{ProbeSample, TargetSample};
 use udp_heartbeat::probe::{Detail, Fleet, Transmit};
 use udp_heartbeat::session::{Buckets, Histogram, Record, Session, SessionSettings};
@@ -270,7 +270,7 @@ impl Stream {
         let stamped = sent.wall + Duration::from_micros(3);
         self.fleet.handle_transmitted(transmit.ticket, stamped);
         self.request.clear();
-        self.fleet.encode(transmit, sent.wall, &mut self.request);
+        self.fleet.encode(transmit, sent.wall, ClockAccuracy::default(), &mut self.request);
         let arrived = Arrived::new(sent.wall + ROUND_TRIP / 2, Some(64));
         self.reply.clear();
         let half = stamp().reflect().expect("it has one");
@@ -294,6 +294,7 @@ impl Stream {
             unmatched: self.fleet.unmatched(),
             impaired: false,
             at: self.now.wall,
+            clock: ClockAccuracy::default(),
             config_loaded_at: START.wall,
         }
     }

@@ -114,7 +114,9 @@ fn the_session_number_of_a_removed_target_is_free_again_later() {
     let sessions: BTreeMap<TargetId, u32> = driven
         .sent
         .iter()
-        .map(|(transmit, sent)| (transmit.ticket.id, transmit.request(sent.wall).session))
+        .map(|(transmit, sent)| {
+            (transmit.ticket.id, transmit.request(sent.wall, ClockAccuracy::default()).session)
+        })
         .collect();
     assert_eq!([id(2), id(3), id(4)].map(|id| sessions[&id]), [1, 2, 0]);
 }
