@@ -226,7 +226,7 @@ impl Reflector {
         if !self.gate.lets_in(datagram, &self.listeners) {
             return Verdict::NoRequest(DropReason::Denied);
         }
-        let recognised = match recognise(datagram, now.wall, self.answers_short) {
+        let recognised = match recognise(datagram, now.wall, &self.keys, self.answers_short) {
             Ok(recognised) => recognised,
             Err(reason) => return Verdict::NoRequest(reason),
         };
@@ -362,12 +362,15 @@ impl Verdict {
 fn recognise<'d>(
     datagram: &Datagram<'d>,
     now: Wall,
+    keys: &[Key],
     answers_short: bool,
 ) -> Result<Recognised<'d>, DropReason> {
     if datagram.truncated {
         return Err(DropReason::Malformed);
     }
-    wire::recognise(datagram.payload, now).or_else(|why_not| match why_not {
+    let recognised = wire::recognise_tagged(datagram.payload, now, keys)
+        .unwrap_or_else(|| wire::recognise(datagram.payload, now));
+    recognised.or_else(|why_not| match why_not {
         NotRequest::Reply => Err(DropReason::Reflection),
         NotRequest::Foreign => Err(DropReason::Malformed),
         NotRequest::Short => {

@@ -85,7 +85,7 @@ impl Key {
     }
 
     /// The tag of the concatenated parts.
-    pub(super) fn tag(&self, parts: &[&[u8]]) -> [u8; TAG] {
+    pub(crate) fn tag(&self, parts: &[&[u8]]) -> [u8; TAG] {
         let full = self.of(parts).finalize().into_bytes();
         std::array::from_fn(|octet| full[octet])
     }

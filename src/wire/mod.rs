@@ -305,6 +305,23 @@ pub fn recognise(datagram: &[u8], now: Wall) -> Result<Recognised<'_>, NotReques
     Err(why_not)
 }
 
+/// Reads a datagram that one of `keys` shows to be in authenticated mode although [`recognise`] takes
+/// it for something else. `None` for all other datagrams: ask [`recognise`].
+///
+/// # Errors
+/// [`NotRequest::Reply`] if it is a reply in authenticated mode.
+#[must_use]
+pub fn recognise_tagged<'d>(
+    datagram: &'d [u8],
+    now: Wall,
+    keys: &[Key],
+) -> Option<Result<Recognised<'d>, NotRequest>> {
+    reflecting().find_map(|(protocol, half)| {
+        let read = half.recognise_tagged(datagram, now, keys)?;
+        Some(read.map(|request| Recognised { protocol, request, half }))
+    })
+}
+
 /// Reads a datagram for which [`recognise`] returned [`NotRequest::Short`]: its reply is longer
 /// than the datagram.
 #[must_use]

@@ -28,6 +28,21 @@ pub trait Reflect: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Parses a datagram that [`recognise`](Self::recognise) takes for another kind of datagram, but
+    /// that one of `keys` shows to be in authenticated mode. `None` if no key does.
+    ///
+    /// # Errors
+    /// [`NotRequest::Reply`] if it is a reply in authenticated mode.
+    fn recognise_tagged<'d>(
+        &self,
+        datagram: &'d [u8],
+        now: Wall,
+        keys: &[Key],
+    ) -> Option<Result<ParsedRequest<'d>, NotRequest>> {
+        let _ = (datagram, now, keys);
+        None
+    }
+
     /// Which of `keys` authenticates a request that this protocol recognised (RFC 8762 section
     /// 4.4).
     ///

@@ -24,7 +24,7 @@
 //! With a key, packets have 112 octets: the same fields with more zeros between them, and at the
 //! end the first 16 octets of their HMAC-SHA-256 (RFC 8762 sections 4.2.2, 4.3.2 and 4.4). The
 //! packet itself shows its mode: an unauthenticated packet has its timestamp, which is never zero,
-//! where an authenticated packet has zeros.
+//! where an authenticated packet has zeros. If a sender does not write them, the tag shows the mode.
 //!
 //! A stateful reflector's Sequence Number counts the replies of a session from 0; a stateless
 //! reflector repeats the sender's (RFC 8762 section 4.3.1). The SSID is the session + 1, because a
@@ -279,21 +279,21 @@ impl Reflect for StampReflector {
         if datagram.len() > LARGEST_DATAGRAM || is_text(datagram) {
             return Err(NotRequest::Foreign);
         }
-        let received = Ntp::from_octets(take(datagram, layout.receive_timestamp));
-        let left = Ntp::from_octets(take(datagram, layout.timestamp));
-        if received != Ntp::NONE
-            && (received.is_within_a_day_of(now.into()) || received.is_within_a_day_of(left))
-        {
-            return Err(NotRequest::Reply);
-        }
-        Ok(ParsedRequest {
-            payload: datagram,
-            sequence: u32::from_be_bytes(take(datagram, SEQUENCE)).into(),
-            timestamp: left.0,
-            counted_session: Some(ssid(datagram, layout)),
-            is_authenticated: layout.is_authenticated(),
-            is_short: false,
-        })
+        parse(layout, datagram, now)
+    }
+
+    /// The octets of an authenticated packet that must be zero are ignored on receipt (RFC 8762
+    /// section 4.2.2): if they are not zero, the tag shows its mode.
+    fn recognise_tagged<'d>(
+        &self,
+        datagram: &'d [u8],
+        now: Wall,
+        keys: &[Key],
+    ) -> Option<Result<ParsedRequest<'d>, NotRequest>> {
+        let is_like_open = (AUTHENTICATED.length..=LARGEST_DATAGRAM).contains(&datagram.len())
+            && layout(datagram).is_some_and(|layout| !layout.is_authenticated());
+        let is_tagged = is_like_open && keys.iter().any(|key| is_tagged(datagram, key));
+        is_tagged.then(|| parse(&AUTHENTICATED, datagram, now))
     }
 
     fn recognise_short<'d>(&self, datagram: &'d [u8], now: Wall) -> Option<ParsedRequest<'d>> {
@@ -389,6 +389,29 @@ fn layout(packet: &[u8]) -> Option<&'static Layout> {
         return Some(&AUTHENTICATED);
     }
     (packet.len() >= OPEN.length).then_some(&OPEN)
+}
+
+/// Parses a request that has this layout.
+fn parse<'d>(
+    layout: &Layout,
+    datagram: &'d [u8],
+    now: Wall,
+) -> Result<ParsedRequest<'d>, NotRequest> {
+    let received = Ntp::from_octets(take(datagram, layout.receive_timestamp));
+    let left = Ntp::from_octets(take(datagram, layout.timestamp));
+    if received != Ntp::NONE
+        && (received.is_within_a_day_of(now.into()) || received.is_within_a_day_of(left))
+    {
+        return Err(NotRequest::Reply);
+    }
+    Ok(ParsedRequest {
+        payload: datagram,
+        sequence: u32::from_be_bytes(take(datagram, SEQUENCE)).into(),
+        timestamp: left.0,
+        counted_session: Some(ssid(datagram, layout)),
+        is_authenticated: layout.is_authenticated(),
+        is_short: false,
+    })
 }
 
 /// Judges a datagram that is too short for both modes.

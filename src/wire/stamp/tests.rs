@@ -467,6 +467,38 @@ fn a_request_is_vouched_for_by_its_own_key_alone() {
 }
 
 #[test]
+fn the_tag_shows_the_mode_of_a_packet_whose_zeros_are_not_written() {
+    let keys = [key(1), key(0)];
+    let mut request = AUTHENTICATED_REQUEST;
+    request[ZERO].fill(0xA5);
+    let read = |packet: &[u8]| {
+        StampReflector.recognise_tagged(packet, AT, &keys).map(|read| {
+            read.map(|request| {
+                (request.is_authenticated, request.sequence, request.counted_session)
+            })
+        })
+    };
+    assert_eq!(read(&request), None, "the tag is that of the packet with zeros");
+    tag(&mut request, &keys[1]);
+    assert_eq!(read(&request), Some(Ok((true, 44, Some(8)))));
+    assert_eq!(StampReflector.recognise_tagged(&request, AT, &keys[..1]), None);
+    assert_eq!(read(&AUTHENTICATED_REQUEST), None, "`recognise` reads it");
+    assert_eq!(read(&REQUEST), None);
+    // The reply to such a request is that to one with zeros.
+    let parsed = StampReflector.recognise_tagged(&request, AT, &keys).unwrap().unwrap();
+    assert!(StampReflector.authenticate(&parsed, &keys).is_ok());
+    let (number, mut reply) = (Some(5), Vec::new());
+    let arrived = Arrived { number, key: Some(&keys[1]), ..Arrived::new(after(AT, 500), Some(61)) };
+    StampReflector.reflect(&parsed, arrived, after(AT, 750), &mut reply);
+    assert_eq!(reply, AUTHENTICATED_REPLY);
+    // A reply is one whatever its zeros are.
+    let mut reply = AUTHENTICATED_REPLY;
+    reply[ZERO].fill(0xA5);
+    tag(&mut reply, &keys[1]);
+    assert_eq!(read(&reply), Some(Err(NotRequest::Reply)));
+}
+
+#[test]
 fn a_reply_without_the_right_tag_is_not_read() {
     let sender = AuthenticatedStamp(Arc::new(key(0)));
     assert_eq!(

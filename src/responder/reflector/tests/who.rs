@@ -114,6 +114,24 @@ fn an_unauthenticated_request_is_not_charged_and_draws_no_fate() {
 }
 
 #[test]
+fn a_key_authenticates_a_request_whose_zeros_are_not_written() {
+    let hex = "11".repeat(32);
+    let keys: Arc<[Key]> = [Key::from_hex(hex.as_bytes()).unwrap()].into();
+    let options = StampOptions { key: Some(FiledKey::new("key", keys[0].clone())) };
+    let prober = ProtocolOptions::Stamp(options).prober(0);
+    let zeroed = request_of(&*prober, 7, NOW.wall);
+    let mut strange = zeroed.clone();
+    strange[4..16].fill(0xA5);
+    let tag = keys[0].tag(&[&strange[..96]]);
+    strange[96..112].copy_from_slice(&tag);
+    let mut bench = Bench::new(LinkSettings::default());
+    bench.reflector = bench.reflector.authenticating(keys, true);
+    let replies = [zeroed, strange].map(|request| bench.handle(&datagram(&request), NOW));
+    assert_eq!(replies[0].len(), 1);
+    assert_eq!(replies[0][0][4..96], replies[1][0][4..96], "they differ in number and tag");
+}
+
+#[test]
 fn the_address_that_was_asked_is_the_responders_own_when_bound_to_all_addresses() {
     let metrics = ResponderMetrics::new();
     let listeners =
