@@ -133,6 +133,14 @@ labels! {
         Outage => "outage",
         /// Not a request of any protocol.
         Malformed => "malformed",
+        /// Two words of text, of which the first is not a heartbeat's number or the second is not a
+        /// number.
+        BadNumber => "bad_number",
+        /// A heartbeat's number and a timestamp that is more than ten years from now, or whose
+        /// difference from now has no room in the reply.
+        BadTimestamp => "bad_timestamp",
+        /// Text that is too long for a request.
+        TooLong => "too_long",
         /// A STAMP request of fewer than 44 octets, whose reply would be longer
         /// (`--stamp.short-requests`).
         ShortRequest => "short_request",

@@ -12,6 +12,8 @@
 //! - replies ([`DropReason::Reflection`]);
 //! - datagrams of no protocol, or longer than [`LARGEST_DATAGRAM`](wire::LARGEST_DATAGRAM) octets
 //!   ([`DropReason::Malformed`]);
+//! - text that is almost a request ([`DropReason::BadNumber`], [`DropReason::BadTimestamp`],
+//!   [`DropReason::TooLong`]);
 //! - STAMP requests of fewer than 44 octets, whose reply would be longer
 //!   ([`DropReason::ShortRequest`]), unless the reflector
 //!   [answers them](Reflector::answering_short_requests);
@@ -43,8 +45,8 @@ use crate::wire::{
 /// Recognises requests, and makes and impairs the replies.
 ///
 /// At all times, for all datagrams passed to `handle`, `received = replied + dropped + held`. Here,
-/// `dropped` excludes datagrams dropped as malformed, short requests, reflections or denied, and
-/// `held` excludes duplicates. The caller counts a reply as sent, by [`ReplyRoute::protocol`], unless
+/// `dropped` excludes datagrams that are not requests (dropped as malformed, as text that is almost a
+/// request, as short requests, as reflections or as denied), and `held` excludes duplicates. The caller counts a reply as sent, by [`ReplyRoute::protocol`], unless
 /// it is a [`ReplyRoute::duplicate`]. A reply that finds the delay queue or the queue of the bandwidth
 /// limit full is dropped as `overflow`.
 #[derive(Debug)]
@@ -261,8 +263,8 @@ impl Reflector {
         recognised.reflect(arrived, now.wall, &mut self.reply);
         debug_assert!(recognised.request.is_short || self.reply.len() <= datagram.payload.len());
         match fate {
-            // If no valid reply fits into its length, it is not a request of the protocol.
-            _ if self.reply.is_empty() => Verdict::NoRequest(DropReason::Malformed),
+            // No valid reply fits into its length: its timestamp is too far from now.
+            _ if self.reply.is_empty() => Verdict::NoRequest(DropReason::BadTimestamp),
             Fate::Deliver { first, duplicate } => {
                 Verdict::Answered { protocol, first, second: duplicate }
             }
@@ -372,6 +374,9 @@ fn recognise<'d>(
         .unwrap_or_else(|| wire::recognise(datagram.payload, now));
     recognised.or_else(|why_not| match why_not {
         NotRequest::Reply => Err(DropReason::Reflection),
+        NotRequest::BadNumber => Err(DropReason::BadNumber),
+        NotRequest::BadTimestamp => Err(DropReason::BadTimestamp),
+        NotRequest::TooLong => Err(DropReason::TooLong),
         NotRequest::Foreign => Err(DropReason::Malformed),
         NotRequest::Short => {
             let request = answers_short.then(|| wire::recognise_short(datagram.payload, now));

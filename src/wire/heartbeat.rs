@@ -102,9 +102,12 @@ impl Reflect for HeartbeatText {
         datagram: &'d [u8],
         now: Wall,
     ) -> Result<ParsedRequest<'d>, NotRequest> {
-        let (sequence, timestamp) = fields(datagram).ok_or(NotRequest::Foreign)?;
-        if !is_timestamp(timestamp, now) {
+        let (sequence, timestamp) = fields(datagram).ok_or_else(|| judge(datagram))?;
+        if timestamp < EARLIEST {
             return Err(NotRequest::Reply);
+        }
+        if !is_timestamp(timestamp, now) {
+            return Err(NotRequest::BadTimestamp);
         }
         let timestamp = timestamp.to_bits();
         Ok(ParsedRequest { sequence, timestamp, ..ParsedRequest::new(datagram) })
@@ -149,14 +152,31 @@ fn units_per_second(timestamp: f64) -> f64 {
     }
 }
 
-/// The two numbers of a request or a reply, separated and possibly surrounded by white space as
-/// Python's `split` defines it, before any NULs at the end.
+/// What is wrong with a datagram that is not two numbers.
+fn judge(datagram: &[u8]) -> NotRequest {
+    if !is_text(datagram) {
+        NotRequest::Foreign
+    } else if datagram.len() > MAX_DATAGRAM {
+        NotRequest::TooLong
+    } else if words(datagram).count() == 2 {
+        NotRequest::BadNumber
+    } else {
+        NotRequest::Foreign
+    }
+}
+
+/// The words of a text, separated and possibly surrounded by white space as Python's `split` defines
+/// it, before any NULs at the end.
+fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    without_nuls(text).split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
+}
+
+/// The two numbers of a request or a reply.
 fn fields(datagram: &[u8]) -> Option<(u64, f64)> {
     if datagram.len() > MAX_DATAGRAM || !is_text(datagram) {
         return None;
     }
-    let mut words =
-        without_nuls(datagram).split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let mut words = words(datagram);
     let (sequence, seconds) = (words.next()?, words.next()?);
     if words.next().is_some() {
         return None;
@@ -362,32 +382,27 @@ mod tests {
         ] {
             assert_eq!(refused(request), None, "{request:?}");
         }
-        for reply in [
-            "44 0.0",
-            "44 -2.5680248737335205",
-            "44 2042396519.0",
-            "44 1411244518.0",
-            "1 -1726820518.0",
-        ] {
+        for reply in ["44 0.0", "44 -2.5680248737335205", "1 -1726820518.0"] {
             assert_eq!(refused(reply), Some(NotRequest::Reply), "{reply:?}");
         }
-        for foreign in [
-            "",
-            "44",
-            "1726820518.3919091",
-            "44 1726820518.39 1",
+        for request in ["44 2042396519.0", "44 1411244518.0", "44 20423965190000", "44 1e30"] {
+            assert_eq!(refused(request), Some(NotRequest::BadTimestamp), "{request:?}");
+        }
+        for foreign in ["", "44", "1726820518.3919091", "44 1726820518.39 1", "44 1\x000"] {
+            assert_eq!(refused(foreign), Some(NotRequest::Foreign), "{foreign:?}");
+        }
+        for words in [
             "-1 1726820518.0",
             "a 1726820518.0",
             "44 nan",
             "44 1726820518,0",
-            "44 1726820518.0\x000",
             "18446744073709551616 1726820518.0",
         ] {
-            assert_eq!(refused(foreign), Some(NotRequest::Foreign), "{foreign:?}");
+            assert_eq!(refused(words), Some(NotRequest::BadNumber), "{words:?}");
         }
         let long = format!("44 1726820518.0{}", " ".repeat(MAX_DATAGRAM));
         assert_eq!(refused(&long[..MAX_DATAGRAM]), None);
-        assert_eq!(refused(&long[..=MAX_DATAGRAM]), Some(NotRequest::Foreign));
+        assert_eq!(refused(&long[..=MAX_DATAGRAM]), Some(NotRequest::TooLong));
     }
 
     #[test]

@@ -286,7 +286,8 @@ impl Recognised<'_> {
 ///
 /// # Errors
 /// [`NotRequest::Reply`] if it is a reply of any protocol, [`NotRequest::Short`] if only
-/// [`recognise_short`] reads it, [`NotRequest::Foreign`] if it belongs to no protocol.
+/// [`recognise_short`] reads it, [`NotRequest::Foreign`] if it belongs to no protocol; otherwise, what
+/// is wrong with it.
 pub fn recognise(datagram: &[u8], now: Wall) -> Result<Recognised<'_>, NotRequest> {
     let mut is_reply = PROTOCOLS.iter().filter_map(|protocol| protocol.description().is_reply);
     if is_reply.any(|is_reply| is_reply(datagram)) {
@@ -298,7 +299,8 @@ pub fn recognise(datagram: &[u8], now: Wall) -> Result<Recognised<'_>, NotReques
             match half.recognise(datagram, now) {
                 Ok(request) => return Ok(Recognised { protocol, request, half }),
                 Err(reason @ (NotRequest::Reply | NotRequest::Short)) => why_not = reason,
-                Err(NotRequest::Foreign) => {}
+                Err(reason) if why_not == NotRequest::Foreign => why_not = reason,
+                Err(_) => {}
             }
         }
     }

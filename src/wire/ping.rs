@@ -94,8 +94,11 @@ impl Reflect for PingText {
         datagram: &'d [u8],
         _now: Wall,
     ) -> Result<ParsedRequest<'d>, NotRequest> {
-        if datagram.len() > MAX_DATAGRAM || !is_text(datagram) {
+        if !is_text(datagram) {
             return Err(NotRequest::Foreign);
+        }
+        if datagram.len() > MAX_DATAGRAM {
+            return Err(NotRequest::TooLong);
         }
         if datagram.starts_with(b"Ping ") {
             Ok(ParsedRequest::new(datagram))
@@ -262,6 +265,6 @@ mod tests {
         }
         let long = format!("Ping 5 {}", "x".repeat(MAX_DATAGRAM));
         assert_eq!(refused(&long[..MAX_DATAGRAM]), None);
-        assert_eq!(refused(&long[..=MAX_DATAGRAM]), Some(NotRequest::Foreign));
+        assert_eq!(refused(&long[..=MAX_DATAGRAM]), Some(NotRequest::TooLong));
     }
 }

@@ -134,6 +134,15 @@ pub enum NotRequest {
     /// A request that is shorter than any reply to it.
     #[error("a request that is shorter than any reply")]
     Short,
+    /// Two words of text that are not a request of the protocol: one of them is not a number.
+    #[error("two words that are not two numbers")]
+    BadNumber,
+    /// A request with a timestamp that is more than ten years from now.
+    #[error("a timestamp more than ten years from now")]
+    BadTimestamp,
+    /// Text that is longer than any request of the protocol.
+    #[error("too long a text")]
+    TooLong,
     /// Not of the protocol.
     #[error("not of the protocol")]
     Foreign,

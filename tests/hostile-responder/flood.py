@@ -234,7 +234,8 @@ def attack(work, programs, children):
         requests_seen = total(truth, "heartbeat_responder_received_total")
         refused = sum(
             int(truth[f'heartbeat_responder_dropped_total{{reason="{reason}"}}'])
-            for reason in ["malformed", "short_request", "reflection", "denied"]
+            for reason in ["malformed", "bad_number", "bad_timestamp", "too_long",
+                           "short_request", "reflection", "denied"]
         )
         replied = total(truth, "heartbeat_responder_replied_total")
         errors = int(truth["heartbeat_responder_send_errors_total"])

@@ -61,6 +61,9 @@ impl Bench {
         };
         let strange = [
             DropReason::Malformed,
+            DropReason::BadNumber,
+            DropReason::BadTimestamp,
+            DropReason::TooLong,
             DropReason::ShortRequest,
             DropReason::Reflection,
             DropReason::Denied,
