@@ -23,6 +23,12 @@ impl BindError {
         self.address
     }
 
+    /// Whether the host does not have the address.
+    #[must_use]
+    pub fn is_absent_address(&self) -> bool {
+        self.source.raw_os_error() == Some(Errno::EADDRNOTAVAIL as i32)
+    }
+
     /// Whether the system does not support the address family, such as IPv6 on a kernel without it.
     #[must_use]
     pub fn is_unsupported_family(&self) -> bool {

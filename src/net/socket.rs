@@ -69,6 +69,9 @@ pub struct SocketOptions {
     pub hop_limit: Option<u8>,
     /// Share the port with other sockets of this process (`SO_REUSEPORT`).
     pub reuse_port: bool,
+    /// Bind also to an address that the host does not have (`IP_FREEBIND`, ip(7)). Datagrams arrive
+    /// once it has the address.
+    pub free_bind: bool,
 }
 
 /// A non-blocking UDP socket, unconnected.
@@ -283,6 +286,16 @@ fn set_options(socket: &socket2::Socket, address: SocketAddr, options: &SocketOp
     }
     if options.reuse_port {
         ask(socket, sockopt::ReusePort, &true);
+    }
+    if options.free_bind {
+        let set = if address.is_ipv4() {
+            socket.set_freebind_v4(true)
+        } else {
+            socket.set_freebind_v6(true)
+        };
+        if let Err(error) = set {
+            tracing::debug!(%error, "the kernel refused to bind to an absent address");
+        }
     }
     ask(socket, sockopt::RxqOvfl, &1);
     let hop_limit = options.hop_limit.map(libc::c_int::from);

@@ -17,6 +17,7 @@ const EVERYTHING: SocketOptions = SocketOptions {
     icmp_errors: true,
     local_address: true,
     reuse_port: false,
+    free_bind: false,
 };
 
 fn open(address: &str, options: &SocketOptions) -> Socket {
