@@ -83,6 +83,8 @@ pub struct Worker {
     commands: UnboundedReceiver<Command>,
     events: UnboundedSender<Event>,
     ready: Arc<AtomicBool>,
+    /// Whether it was told to send nothing more.
+    is_stopping: bool,
     applying: Applying,
     scrapes: Gathering<(TargetId, TargetSample), WorkerSample>,
     glances: Gathering<(TargetId, TargetGlance), WorkerGlance>,
@@ -94,7 +96,7 @@ impl Worker {
     /// A worker for `fleet` on the sockets of `machine`. `begin` says when the heartbeats of added
     /// targets begin. The worker sends events to `events`. It sets `ready` when the first changes
     /// have been carried out and every target that can be resolved has had its first heartbeat
-    /// settled.
+    /// settled, unless it is stopping by then.
     pub fn new(
         fleet: Fleet,
         begin: Begin,
@@ -112,6 +114,7 @@ impl Worker {
             commands,
             events,
             ready,
+            is_stopping: false,
             applying: Applying::new(begin),
             scrapes: Gathering::default(),
             glances: Gathering::default(),
@@ -157,7 +160,10 @@ impl Worker {
                 // The client may be gone.
                 let _ = to.send(looks.collect());
             }
-            Command::Stop => self.fleet.stop(),
+            Command::Stop => {
+                self.is_stopping = true;
+                self.fleet.stop();
+            }
             Command::Settle(done) => self.settling.push(done),
         }
     }
@@ -244,7 +250,8 @@ impl Worker {
             // The receiver may be gone.
             let _ = self.events.send(event);
         }
-        let is_asked = !self.ready.load(Ordering::Relaxed) && self.applying.is_done();
+        let is_asked =
+            !self.is_stopping && !self.ready.load(Ordering::Relaxed) && self.applying.is_done();
         if is_asked && self.fleet.poll_ready() {
             self.ready.store(true, Ordering::Relaxed);
         }
