@@ -105,6 +105,16 @@ impl OptionSource for Arguments<'_> {
         Some((*value).to_owned())
     }
 
+    fn whole(&mut self, key: &'static str, expected: &str) -> Option<u32> {
+        let text = self.text(key)?;
+        let is_number = text.bytes().all(|octet| octet.is_ascii_digit());
+        let number = text.parse().ok().filter(|number| is_number && *number > 0);
+        if number.is_none() {
+            self.report(key, format!("must be {expected}, not {text:?}"));
+        }
+        number
+    }
+
     fn key(&mut self, key: &'static str) -> Option<FiledKey> {
         let file = self.text(key)?;
         match KeyFile::read(Path::new(&file)) {

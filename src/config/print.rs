@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::scalars::format_duration;
 use super::target::{Config, Defaults, Target};
+use crate::wire::OptionValue;
 
 impl Config {
     /// Writes the configuration as a file that reads back as the same configuration. Each target
@@ -55,7 +56,7 @@ struct TargetEntry<'a> {
     labels: &'a BTreeMap<String, String>,
     protocol: &'static str,
     #[serde(flatten)]
-    options: BTreeMap<&'static str, String>,
+    options: BTreeMap<&'static str, OptionValue>,
     interval: String,
     timeout: String,
     misses: u32,

@@ -544,6 +544,11 @@ impl OptionSource for TargetKeys<'_, '_, '_> {
         self.checker.value(self.path, self.fields, key, text)
     }
 
+    fn whole(&mut self, key: &'static str, expected: &str) -> Option<u32> {
+        let whole = |node: &Node<'_>| values::whole(node, expected);
+        self.checker.value(self.path, self.fields, key, whole)
+    }
+
     fn key(&mut self, key: &'static str) -> Option<FiledKey> {
         let file = self.text(key)?;
         let read = match file.as_str() {
