@@ -240,7 +240,11 @@ fn unsent(reason: UnsentReason) -> &'static str {
     match reason {
         UnsentReason::Unresolved => "the name cannot be resolved",
         UnsentReason::NoRoute => "no route to the host",
+        UnsentReason::SourceUnavailable => "this machine does not have the source address",
+        UnsentReason::InterfaceUnavailable => "this machine does not have the interface",
+        UnsentReason::Broadcast => "the address is a broadcast address",
         UnsentReason::Refused => "refused by this machine (a local firewall?)",
+        UnsentReason::TooBig => "larger than the MTU of this machine's interface",
         UnsentReason::Buffer => "the socket's buffer is full",
         UnsentReason::Skipped => "the probe was late",
         UnsentReason::Other => "the system call failed",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::address::{self, Address, AddressError, Host};
 use super::key::{KeyFile, absolute};
+use super::packets::{PacketConflict, check_packets};
 use super::scalars::{UnknownProtocol, did_you_mean, foreign_option, names, protocol};
 use super::target::{Defaults, Target, TooManyInFlight, in_flight};
 use crate::wire::{FiledKey, OptionSource, Protocol};
@@ -31,6 +32,9 @@ pub enum TargetError {
     /// The timeout of the defaults is too long for the protocol.
     #[error(transparent)]
     InFlight(#[from] TooManyInFlight),
+    /// A packet option of the defaults contradicts the address.
+    #[error("{key} {0}", key = .0.key())]
+    Packets(#[from] PacketConflict),
 }
 
 /// `[PROTOCOL://]HOST[:PORT]`, where heartbeats go.
@@ -84,6 +88,7 @@ pub fn parse_target_with(
         return Err(TargetError::Option(foreign_option(key, protocol)));
     }
     in_flight(protocol, defaults.interval, defaults.timeout)?;
+    check_packets(&address, &defaults.packets)?;
     let mut source = Arguments { options, wrong: None };
     let protocol = protocol.options(&mut source);
     match source.wrong {

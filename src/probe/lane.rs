@@ -2,7 +2,7 @@
 //! those whose transmit timestamps are awaited.
 
 use crate::model::Moment;
-use crate::net::{Notice, Outbox};
+use crate::net::{Egress, Notice, Outbox};
 
 use super::awaited::Awaited;
 use super::fleet::Fleet;
@@ -58,9 +58,17 @@ impl Lane {
         self.drops
     }
 
-    /// Adds a heartbeat of `fleet` that leaves at `leaving`. Returns whether the batch is full.
-    pub(super) fn push(&mut self, fleet: &Fleet, transmit: &Transmit, leaving: Moment) -> bool {
-        self.outbox.push(transmit.peer, None, |out| fleet.encode(transmit, leaving.wall, out));
+    /// Adds a heartbeat of `fleet` that leaves at `leaving` by `egress`. Returns whether the batch is
+    /// full.
+    pub(super) fn push(
+        &mut self,
+        fleet: &Fleet,
+        transmit: &Transmit,
+        egress: &Egress,
+        leaving: Moment,
+    ) -> bool {
+        let encode = |out: &mut _| fleet.encode(transmit, leaving.wall, out);
+        self.outbox.push_with(transmit.peer, egress, encode);
         self.tickets.push(transmit.ticket);
         self.outbox.is_full()
     }

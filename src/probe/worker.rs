@@ -14,10 +14,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
 use crate::model::{Moment, Mono, TargetId, UnsentReason};
+use crate::net::Egress;
 use crate::observe::{TargetGlance, TargetSample};
 
 use super::applying::{Applying, reachable_first};
 use super::command::{Command, WorkerGlance, WorkerSample};
+use super::egress::egress;
 use super::event::Event;
 use super::fleet::Fleet;
 use super::gathering::Gathering;
@@ -217,7 +219,7 @@ impl Worker {
         self.fleet.handle_timeout(now);
         for _ in 0..BATCHES_PER_ROUND {
             let leaving = machine.now();
-            let full = self.fill_batches(now, leaving);
+            let full = self.fill_batches(machine, now, leaving);
             for lane in &mut self.lanes {
                 datagrams += lane.send(machine, &mut self.fleet, leaving);
             }
@@ -230,14 +232,27 @@ impl Worker {
 
     /// Hands heartbeats that are due at `now` to the lanes. Returns whether it stopped because a
     /// lane is full.
-    fn fill_batches(&mut self, now: Moment, leaving: Moment) -> bool {
+    fn fill_batches(&mut self, machine: &mut impl Machine, now: Moment, leaving: Moment) -> bool {
         while let Some(transmit) = self.fleet.poll_transmit(now) {
             let family = Family::of(transmit.peer);
             let Some(lane) = self.lanes.iter_mut().find(|lane| lane.family() == family) else {
                 self.fleet.handle_unsent(transmit.ticket, UnsentReason::NoRoute, leaving);
                 continue;
             };
-            if lane.push(&self.fleet, &transmit, leaving) {
+            let egress = if transmit.has_packet_options {
+                let packets = self.fleet.packet_options(&transmit);
+                egress(&packets, transmit.peer, machine, leaving.mono)
+            } else {
+                Ok(Egress::default())
+            };
+            let egress = match egress {
+                Ok(egress) => egress,
+                Err(reason) => {
+                    self.fleet.handle_unsent(transmit.ticket, reason, leaving);
+                    continue;
+                }
+            };
+            if lane.push(&self.fleet, &transmit, &egress, leaving) {
                 return true;
             }
         }

@@ -234,7 +234,7 @@ fn nuisances(text: &mut String, lasts: u64, targets: &[Drawn], dice: &mut Dice) 
     for target in targets.iter().filter(|_| dice.one_in(5)).collect::<Vec<_>>() {
         let from = dice.among(0, lasts);
         let to = from + dice.among(1, 3_000);
-        let reason = dice.of(&["no_route", "refused", "buffer", "other"]);
+        let reason = dice.of(&["no_route", "source_unavailable", "refused", "buffer", "other"]);
         let name = &target.name;
         let window = format!("from: {from}ms, to: {to}ms");
         line(text, format!("  - {{target: {name}, {window}, reason: {reason}}}"));

@@ -52,15 +52,19 @@ impl Whereabouts {
     }
 
     /// The name was looked up. The address in use stays in use while it is among those found, and
-    /// while lookups fail; otherwise the first that a socket can reach is used.
+    /// while lookups fail; otherwise the first that a socket can reach is used. Only if none has
+    /// the family of the source address, one of the other family is used.
     pub(crate) fn look_up(&mut self, target: &Target, found: &[IpAddr], conditions: &Conditions) {
         let port = target.address.port;
         let used = self.present.map(|place| place.address.ip());
         let is_reachable = |ip: &&IpAddr| conditions.has(Family::of(SocketAddr::new(**ip, port)));
-        let kept = found.iter().find(|&&ip| Some(ip) == used);
-        let best = kept.or(found.iter().find(is_reachable)).or(found.first());
+        let is_admitted = |ip: &&IpAddr| target.packets.admit(**ip);
+        let admitted: Vec<IpAddr> = found.iter().filter(is_admitted).copied().collect();
+        let kept = admitted.iter().find(|&&ip| Some(ip) == used);
+        let best = |of: &[IpAddr]| of.iter().find(is_reachable).or(of.first()).copied();
+        let best = kept.copied().or_else(|| best(&admitted)).or_else(|| best(found));
         self.lookup = if best.is_some() { Lookup::Succeeded } else { Lookup::Failed };
-        if let Some(&ip) = best {
+        if let Some(ip) = best {
             self.go(SocketAddr::new(ip, port));
         }
     }
