@@ -2,6 +2,7 @@
 //! authenticated if a key is required. And with which DSCP.
 
 use super::*;
+use crate::model::Dscp;
 use crate::wire::{FiledKey, ProtocolOptions, StampOptions};
 
 #[test]
@@ -182,8 +183,8 @@ fn stamp_replies_leave_with_the_dscp_of_their_request_or_the_one_that_is_set() {
         (ReplyDscp::Reflect, Some(0xBB), 0xB8),
         (ReplyDscp::Reflect, Some(0), 0),
         (ReplyDscp::Reflect, None, 0),
-        (ReplyDscp::Fixed(10), Some(0xB8), 40),
-        (ReplyDscp::Fixed(0), Some(0xB8), 0),
+        (ReplyDscp::Fixed(Dscp::named("AF11").unwrap()), Some(0xB8), 40),
+        (ReplyDscp::Fixed(Dscp::default()), Some(0xB8), 0),
     ] {
         let mut bench = Bench::new(LinkSettings::default());
         bench.reflector = bench.reflector.marking(dscp);
