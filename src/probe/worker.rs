@@ -241,7 +241,7 @@ impl Worker {
             };
             let egress = if transmit.has_packet_options {
                 let packets = self.fleet.packet_options(&transmit);
-                egress(&packets, transmit.peer, machine, leaving.mono)
+                egress(&packets, transmit.peer, machine, now.mono)
             } else {
                 Ok(Egress::default())
             };

@@ -396,7 +396,7 @@ impl Life {
             None => (false, now, Some(UnsentReason::Unresolved)),
             Some(place) => {
                 let (leaving, ip) = (outcome.leaving, place.address.ip());
-                match conditions.obstacle(&self.target, ip, leaving.mono) {
+                match conditions.obstacle(&self.target, ip, now.mono) {
                     Some(reason) => (false, leaving, Some(reason)),
                     None => (true, leaving, outcome.refused),
                 }

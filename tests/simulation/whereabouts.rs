@@ -71,7 +71,7 @@ impl Whereabouts {
 
     /// Replaces the settings `before` by those of `target`. With another host, the target has no
     /// address until one of that host is known. With another port of the same host, it keeps the IP
-    /// address in use.
+    /// address in use. With a source address of another family, it may have another address.
     pub(crate) fn retune(
         &mut self,
         before: &Target,
@@ -80,7 +80,8 @@ impl Whereabouts {
         conditions: &Conditions,
     ) {
         let (old, new) = (&before.address, &target.address);
-        if old == new {
+        let family = |target: &Target| target.packets.source.map(|ip| ip.is_ipv4());
+        if old == new && family(before) == family(target) {
             return;
         }
         match (&new.host, found) {
