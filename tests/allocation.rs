@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use udp_heartbeat::config::{Defaults, default_rtt_buckets, parse_target};
+use udp_heartbeat::config::{Defaults, default_rtt_buckets, parse_target, parse_target_with};
 use udp_heartbeat::exposition::ResponderMetrics;
 use udp_heartbeat::impair::LinkSettings;
-use udp_heartbeat::model::{ClockAccuracy, Moment, Mono, TargetId, Wall};
+use udp_heartbeat::model::{ClockAccuracy, Dscp, Moment, Mono, TargetId, Wall};
 use udp_heartbeat::net::Datagram;
 use udp_heartbeat::probe::{Detail, Fleet, Timeline};
 use udp_heartbeat::responder::Reflector;
@@ -39,7 +39,7 @@ struct Loop {
 }
 
 impl Loop {
-    /// Three targets of each protocol, all at one address.
+    /// Three targets of each protocol and one with packet options, all at one address.
     fn new() -> Self {
         let server: SocketAddr = "192.0.2.1:862".parse().unwrap();
         let mut fleet = Fleet::new(&default_rtt_buckets(), Detail::Changes, None);
@@ -51,6 +51,12 @@ impl Loop {
                 fleet.add(id, Arc::new(target), START.mono);
             }
         }
+        // It is longer than the buffers have room for at first.
+        let mut marked = Defaults::default();
+        marked.packets.dscp = Dscp::named("EF").unwrap();
+        let padded = parse_target_with(&format!("stamp://{server}"), &[("size", "9000")], &marked);
+        let id = TargetId::first(slots.next().unwrap());
+        fleet.add(id, Arc::new(padded.unwrap()), START.mono);
         let metrics = ResponderMetrics::new();
         let gate = Arc::default();
         Self {
@@ -95,6 +101,8 @@ impl Loop {
         while let Some(transmit) = fleet.poll_transmit(*now) {
             request.clear();
             fleet.encode(&transmit, now.wall, ClockAccuracy::default(), request);
+            let is_marked = fleet.packet_options(&transmit).dscp != Dscp::default();
+            assert_eq!(is_marked, request.len() == 9_000);
             fleet.handle_sent(transmit.ticket, *now);
             fleet.handle_transmitted(transmit.ticket, now.wall);
             *sent += 1;
@@ -132,13 +140,13 @@ fn no_heartbeat_allocates() {
     assert!(whole.run(20_000) > 0);
     assert_eq!(whole.run(20_000), 0);
 
-    // Checks the run itself: nine targets, and every tenth heartbeat lost.
+    // Checks the run itself: ten targets, and every tenth heartbeat lost.
     let records: Vec<_> =
         whole.fleet.ids().map(|id| whole.fleet.sample(id, whole.now.mono).unwrap()).collect();
     let sum = |count: fn(&udp_heartbeat::session::Record) -> u64| -> u64 {
         records.iter().map(|sample| count(&sample.session.record)).sum()
     };
-    assert_eq!(records.len(), 9);
+    assert_eq!(records.len(), 10);
     let sent = sum(|record| record.sent);
     assert!(sent == whole.sent && sent >= 40_000);
     assert_eq!(sum(|record| record.received), sent - sent / LOST);

@@ -7,11 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use udp_heartbeat::config::{self, Config, Defaults, LineColumn, Target};
+use udp_heartbeat::model::PacketOptions;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config")
@@ -49,7 +51,10 @@ fn each_broken_rule_is_reported_with_the_expected_lines() {
 fn every_other_file_is_accepted() {
     let valid: Vec<_> =
         files(".yml").into_iter().filter(|name| !name.starts_with("invalid-")).collect();
-    assert_eq!(valid, ["aliases", "dns", "full", "keyed", "minimal", "no-targets", "prefixes"]);
+    assert_eq!(
+        valid,
+        ["aliases", "dns", "full", "keyed", "minimal", "no-targets", "packets", "prefixes"]
+    );
     for name in valid {
         load(&name).unwrap_or_else(|problems| panic!("{problems}"));
     }
@@ -113,6 +118,39 @@ fn the_protocol_may_be_in_the_address_as_on_the_command_line() {
     let text = config.targets[0].name.as_str();
     let argument = config::parse_target(text, &config.defaults).unwrap();
     assert_eq!(argument, *config.targets[0]);
+}
+
+#[test]
+fn packet_options_are_from_the_target_or_the_defaults() {
+    let config = load("packets").unwrap();
+    let shown = |target: &Target| {
+        let PacketOptions { source, interface, dscp, ttl, dont_fragment } = target.packets;
+        let source = source.map_or("any".to_owned(), |source| source.to_string());
+        let interface = interface.map_or("any".to_owned(), |interface| interface.to_string());
+        let ttl = ttl.map_or(0, NonZeroU8::get);
+        let size = target.protocol.padded_size();
+        format!("{source} {interface} {dscp} {ttl} {dont_fragment} {size}")
+    };
+    assert_eq!(
+        config.targets.iter().map(|target| shown(target)).collect::<Vec<_>>(),
+        [
+            "192.0.2.10 eth1 EF 64 true 0",
+            "192.0.2.10 eth1 CS0 1 false 1400",
+            "2001:db8::10 wlan0.7 AF41 64 true 0",
+            "fe80::2 eth1 EF 64 true 0",
+            "192.0.2.10 eth1 EF 64 true 116",
+        ]
+    );
+    // A target of the command line has those of the defaults.
+    let target = config::parse_target("198.51.100.1", &config.defaults).unwrap();
+    assert_eq!(shown(&target), "192.0.2.10 eth1 EF 64 true 0");
+    let error = config::parse_target("2001:db8::1", &config.defaults).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "source 192.0.2.10 and the target's address 2001:db8::1 are of different families: both \
+         must be IPv4 or IPv6"
+    );
+    assert_eq!(load("minimal").unwrap().targets[0].packets, PacketOptions::default());
 }
 
 #[test]
@@ -266,7 +304,8 @@ fn reads_back(config: &Config) -> Result<(), TestCaseError> {
 
 #[test]
 fn a_printed_configuration_reads_back_and_contains_no_secret() {
-    for name in ["aliases", "dns", "full", "keyed", "minimal", "no-targets", "prefixes"] {
+    for name in ["aliases", "dns", "full", "keyed", "minimal", "no-targets", "packets", "prefixes"]
+    {
         reads_back(&load(name).unwrap()).unwrap();
     }
     let text = printed(&load("keyed").unwrap());

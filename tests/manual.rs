@@ -457,7 +457,9 @@ fn defaults_of_the_configuration_are_those_in_force() {
         .collect();
     let settings = table(CONFIGURATION, "Settings");
     let row = |row: &Row| (code(&row[0]).remove(0), row[1].replace('`', ""));
-    let documented: Vec<_> = settings.iter().map(row).filter(|(key, _)| key != "port").collect();
+    // Keys without a default are not printed; the default of `port` depends on the protocol.
+    let has_default = |(key, default): &(String, String)| key != "port" && !default.is_empty();
+    let documented: Vec<_> = settings.iter().map(row).filter(has_default).collect();
     assert_eq!(documented, in_force);
 }
 

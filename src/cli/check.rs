@@ -129,8 +129,8 @@ mod tests {
         let text = "defaults: {interval: 2s}\nrtt_buckets: [1]\ntargets: [{address: a, labels: {x: '1'}}]\n";
         let (code, out, err) = check_with(text, &["stamp://[::1]:862"], true);
         assert_eq!((code, err.as_str()), (ExitCode::SUCCESS, ""));
-        let settings =
-            "interval: 2s\n  timeout: 1s\n  misses: 3\n  recoveries: 1\n  recorder: 16\n";
+        let settings = "interval: 2s\n  timeout: 1s\n  misses: 3\n  recoveries: 1\n  recorder: 16\n  \
+             dscp: CS0\n  dont_fragment: false\n";
         assert_eq!(
             out,
             format!(

@@ -7,6 +7,10 @@ use std::path::Path;
 /// `net.ipv4.ip_unprivileged_port_start` is set to another one.
 const PRIVILEGED: u16 = 1024;
 
+/// What a program logs that listens on an address before the host has it.
+pub(super) const ABSENT: &str =
+    "this host does not have the address yet: requests to it are answered as soon as it is there";
+
 /// `error`, whose cause is of this kind, with advice. `port` is the port of the address, and `flag`
 /// the one that sets it.
 pub(super) fn explained(

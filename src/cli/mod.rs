@@ -12,6 +12,7 @@ mod listening;
 pub mod logging;
 mod memory;
 pub mod odds;
+mod packets;
 pub mod ping;
 mod priority;
 pub mod responder;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -17,6 +17,7 @@ use crate::observe::document::{CountsDocument, DelaysDocument, DiagnosisDocument
 use crate::probe::{Begin, Detail, Event, Happening, Probe, RunOptions};
 use crate::session::Answered;
 
+use super::packets::{PacketArgs, unresolvable};
 use super::signal::{self, Signals};
 
 /// The command line of `ping`.
@@ -41,6 +42,8 @@ pub struct Args {
     /// File with the key that authenticates STAMP packets
     #[arg(long, value_name = "FILE")]
     key_file: Option<String>,
+    #[command(flatten)]
+    packets: PacketArgs,
     /// Stop once the target is down
     #[arg(long)]
     until_down: bool,
@@ -80,20 +83,25 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn target(args: &Args) -> anyhow::Result<Target> {
     let key_file = args.key_file.as_deref().map(|file| ("key_file", file));
-    let options: Vec<_> = key_file.into_iter().collect();
+    let size = args.packets.size.as_deref().map(|size| ("size", size));
+    let options: Vec<_> = key_file.into_iter().chain(size).collect();
     let mut target = config::parse_target_with(&args.target, &options, &Defaults::default())?;
     target.interval = args.interval.duration();
     target.timeout = args.timeout.duration();
     target.misses = args.misses;
     config::in_flight(target.protocol.protocol(), target.interval, target.timeout)?;
+    target.packets = args.packets.options()?;
     Ok(target)
 }
 
-async fn ping(args: &Args, target: Target) -> anyhow::Result<PingDocument> {
+async fn ping(args: &Args, mut target: Target) -> anyhow::Result<PingDocument> {
     let mut signals = Signals::listen()?;
     let mut hangup = signal::on(SignalKind::hangup())?;
     let mut quit = signal::on(SignalKind::quit())?;
     let protocol = target.protocol.name();
+    args.packets.restrict(&mut target).await?;
+    config::check_packets(&target.address, &target.packets)
+        .map_err(|conflict| anyhow!("{} {conflict}", conflict.key()))?;
     let config = Config::default().with_targets([target])?;
     let options = RunOptions {
         detail: Detail::Heartbeats,
@@ -104,8 +112,7 @@ async fn ping(args: &Args, target: Target) -> anyhow::Result<PingDocument> {
     let (probe, mut events) = Probe::start(config, options).await?;
     let (_, before) = sample(&probe).await?;
     let Some(address) = before.address else {
-        let host = &before.target.address.host;
-        bail!("cannot resolve {host}: check the spelling and DNS with `getent hosts {host}`");
+        bail!(unresolvable(&before.target.address.host));
     };
     if !args.json {
         output_closed(println(format_args!(
@@ -240,7 +247,11 @@ fn unsent(reason: UnsentReason) -> &'static str {
     match reason {
         UnsentReason::Unresolved => "the name cannot be resolved",
         UnsentReason::NoRoute => "no route to the host",
+        UnsentReason::SourceUnavailable => "this machine does not have the source address",
+        UnsentReason::InterfaceUnavailable => "this machine does not have the interface",
+        UnsentReason::Broadcast => "the address is a broadcast address",
         UnsentReason::Refused => "refused by this machine (a local firewall?)",
+        UnsentReason::TooBig => "larger than the MTU of this machine's interface",
         UnsentReason::Buffer => "the socket's buffer is full",
         UnsentReason::Skipped => "the probe was late",
         UnsentReason::Other => "the system call failed",

@@ -71,8 +71,8 @@ pub struct Args {
     #[arg(long = "stamp.short-requests")]
     short_requests: bool,
 
-    /// DSCP of STAMP replies: reflect, which is that of the request, or a number from 0 to 63
-    #[arg(long = "stamp.dscp", value_name = "reflect|N", default_value = "reflect")]
+    /// DSCP of STAMP replies: reflect, which is that of the request, or a DSCP, such as 46 or EF
+    #[arg(long = "stamp.dscp", value_name = "reflect|DSCP", default_value = "reflect")]
     dscp: ReplyDscp,
 
     /// Answer only STAMP requests, and only if they are authenticated with the key in this file;
@@ -312,7 +312,7 @@ mod tests {
             ("--allow=10.0.0.1/8", "has host bits set: did you mean 10.0.0.0/8, or the one"),
             ("--rate-limit=-1", "must be a whole number from 0 to 1000000"),
             ("--reorder-extent=3", "--reorder <RATIO[,HOLD]>"),
-            ("--stamp.dscp=64", "must be reflect or a whole number from 0 to 63"),
+            ("--stamp.dscp=64", "must be reflect, or a DSCP by number, from 0 to 63, or by name"),
             ("--rate-limit=1000001", "must be a whole number from 0 to 1000000"),
         ] {
             let error = parse(&[argument]).unwrap_err();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use nix::errno::Errno;
@@ -56,13 +56,15 @@ impl ListenAddress {
     /// Binds a listener. Must be called within a runtime.
     ///
     /// Without a host, it listens on all addresses of both families, or of IPv4 on a host without
-    /// IPv6. With a name, it listens on the first address that can be bound.
+    /// IPv6. With a name, it listens on the first address that can be bound. With an address that
+    /// the host does not have yet, it logs a warning and answers as soon as the host has it.
     ///
     /// # Errors
     /// If the name does not resolve, or none of its addresses can be bound.
     pub(super) async fn bind(&self) -> anyhow::Result<TcpListener> {
-        let bound = match &self.host {
-            Some(host) => TcpListener::bind((host.as_str(), self.port)).await,
+        let bound = match self.host.as_deref().map(|host| (host, host.parse::<IpAddr>())) {
+            Some((_, Ok(ip))) => bind_one((ip, self.port).into()),
+            Some((name, Err(_))) => TcpListener::bind((name, self.port)).await,
             None => bind_all(self.port),
         };
         bound.map_err(|error| {
@@ -112,23 +114,42 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// Listens on all addresses of both families, or of IPv4 if the kernel has no IPv6.
-fn bind_all(port: u16) -> io::Result<TcpListener> {
-    match listen((Ipv6Addr::UNSPECIFIED, port).into()) {
-        Err(error) if error.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32) => {
-            listen((Ipv4Addr::UNSPECIFIED, port).into())
+/// Listens on an address, also if the host does not have it yet.
+fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    match listen(address, false) {
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+            tracing::warn!(%address, "{}", listening::ABSENT);
+            listen(address, true)
         }
         outcome => outcome,
     }
 }
 
-/// Like `TcpListener::bind`, except that `[::]` includes IPv4 whatever `net.ipv6.bindv6only` is.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// Listens on all addresses of both families, or of IPv4 if the kernel has no IPv6.
+fn bind_all(port: u16) -> io::Result<TcpListener> {
+    match listen((Ipv6Addr::UNSPECIFIED, port).into(), false) {
+        Err(error) if error.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32) => {
+            listen((Ipv4Addr::UNSPECIFIED, port).into(), false)
+        }
+        outcome => outcome,
+    }
+}
+
+/// Like `TcpListener::bind`, except that `[::]` includes IPv4 whatever `net.ipv6.bindv6only` is, and
+/// that an absent address is no error if `is_free` (`IP_FREEBIND`, ip(7)).
+fn listen(address: SocketAddr, is_free: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
+    if is_free {
+        if address.is_ipv4() {
+            socket.set_freebind_v4(true)?;
+        } else {
+            socket.set_freebind_v6(true)?;
+        }
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -189,6 +210,17 @@ mod tests {
             let port = listener.local_addr().unwrap().port();
             assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
             assert!(TcpStream::connect((Ipv6Addr::LOCALHOST, port)).is_ok());
+        });
+    }
+
+    #[test]
+    fn an_address_that_the_host_does_not_have_yet_is_listened_on() {
+        block_on(async {
+            for absent in ["192.0.2.77:0", "[2001:db8::77]:0"] {
+                let listener = address(absent).bind().await.unwrap();
+                let absent: SocketAddr = absent.parse().unwrap();
+                assert_eq!(listener.local_addr().unwrap().ip(), absent.ip());
+            }
         });
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::address::{self, Address, AddressError, Host};
 use super::key::{KeyFile, absolute};
+use super::packets::{PacketConflict, check_packets};
 use super::scalars::{UnknownProtocol, did_you_mean, foreign_option, names, protocol};
 use super::target::{Defaults, Target, TooManyInFlight, in_flight};
 use crate::wire::{FiledKey, OptionSource, Protocol};
@@ -31,6 +32,9 @@ pub enum TargetError {
     /// The timeout of the defaults is too long for the protocol.
     #[error(transparent)]
     InFlight(#[from] TooManyInFlight),
+    /// A packet option of the defaults contradicts the address.
+    #[error("{key} {0}", key = .0.key())]
+    Packets(#[from] PacketConflict),
 }
 
 /// `[PROTOCOL://]HOST[:PORT]`, where heartbeats go.
@@ -84,6 +88,7 @@ pub fn parse_target_with(
         return Err(TargetError::Option(foreign_option(key, protocol)));
     }
     in_flight(protocol, defaults.interval, defaults.timeout)?;
+    check_packets(&address, &defaults.packets)?;
     let mut source = Arguments { options, wrong: None };
     let protocol = protocol.options(&mut source);
     match source.wrong {
@@ -103,6 +108,16 @@ impl OptionSource for Arguments<'_> {
     fn text(&mut self, key: &'static str) -> Option<String> {
         let (_, value) = self.options.iter().find(|(known, _)| *known == key)?;
         Some((*value).to_owned())
+    }
+
+    fn whole(&mut self, key: &'static str, expected: &str) -> Option<u32> {
+        let text = self.text(key)?;
+        let is_number = text.bytes().all(|octet| octet.is_ascii_digit());
+        let number = text.parse().ok().filter(|number| is_number && *number > 0);
+        if number.is_none() {
+            self.report(key, format!("must be {expected}, not {text:?}"));
+        }
+        number
     }
 
     fn key(&mut self, key: &'static str) -> Option<FiledKey> {

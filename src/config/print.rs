@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::num::NonZeroU8;
 
 use serde::Serialize;
 
 use super::scalars::format_duration;
 use super::target::{Config, Defaults, Target};
+use crate::model::PacketOptions;
+use crate::wire::OptionValue;
 
 impl Config {
     /// Writes the configuration as a file that reads back as the same configuration. Each target
@@ -42,6 +45,21 @@ struct DefaultsEntry {
     misses: u32,
     recoveries: u32,
     recorder: u32,
+    #[serde(flatten)]
+    packets: PacketEntry,
+}
+
+/// How heartbeats leave, in `defaults` or on a target.
+#[derive(Serialize)]
+struct PacketEntry {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interface: Option<String>,
+    dscp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<u8>,
+    dont_fragment: bool,
 }
 
 /// The targets, each converted when it is written.
@@ -55,12 +73,14 @@ struct TargetEntry<'a> {
     labels: &'a BTreeMap<String, String>,
     protocol: &'static str,
     #[serde(flatten)]
-    options: BTreeMap<&'static str, String>,
+    options: BTreeMap<&'static str, OptionValue>,
     interval: String,
     timeout: String,
     misses: u32,
     recoveries: u32,
     recorder: u32,
+    #[serde(flatten)]
+    packets: PacketEntry,
 }
 
 impl Serialize for Targets<'_> {
@@ -71,7 +91,7 @@ impl Serialize for Targets<'_> {
 
 impl From<&Defaults> for DefaultsEntry {
     fn from(defaults: &Defaults) -> Self {
-        let Defaults { protocol, port, interval, timeout, misses, recoveries, recorder } =
+        let Defaults { protocol, port, interval, timeout, misses, recoveries, recorder, packets } =
             *defaults;
         Self {
             protocol: protocol.name(),
@@ -81,6 +101,20 @@ impl From<&Defaults> for DefaultsEntry {
             misses,
             recoveries,
             recorder,
+            packets: packets.into(),
+        }
+    }
+}
+
+impl From<PacketOptions> for PacketEntry {
+    fn from(packets: PacketOptions) -> Self {
+        let PacketOptions { source, interface, dscp, ttl, dont_fragment } = packets;
+        Self {
+            source: source.map(|source| source.to_string()),
+            interface: interface.map(|interface| interface.to_string()),
+            dscp: dscp.to_string(),
+            ttl: ttl.map(NonZeroU8::get),
+            dont_fragment,
         }
     }
 }
@@ -98,6 +132,7 @@ impl<'a> From<&'a Target> for TargetEntry<'a> {
             misses: target.misses,
             recoveries: target.recoveries,
             recorder: target.recorder,
+            packets: target.packets.into(),
         }
     }
 }

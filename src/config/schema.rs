@@ -10,7 +10,7 @@ use std::collections::hash_map::{Entry, HashMap};
 use std::fmt::Display;
 use std::hash::Hash;
 use std::path::Path as Folder;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::Address;
@@ -18,57 +18,16 @@ use super::argument::Endpoint;
 use super::conflict;
 use super::instead;
 use super::key::{KeyFile, absolute};
+use super::level::{DEFAULTS, FILE, Level, OPTIONS, TARGET, unknown_key};
 use super::node::Node;
+use super::packet_keys::{self, PacketKeys};
+use super::packets::check_packets;
 use super::place::{At, Path};
 use super::problem::{Finding, Findings};
-use super::scalars::{Interval, Span, did_you_mean, foreign_option};
+use super::scalars::{Interval, Span, foreign_option};
 use super::target::{Config, Defaults, Target, in_flight};
 use super::values;
-use crate::wire::{FiledKey, Key, OptionSource, PROTOCOLS, Protocol, ProtocolOptions};
-
-/// A mapping whose keys are known.
-struct Level {
-    /// Where the mapping is, for messages about misplaced keys.
-    place: &'static str,
-    keys: Vec<&'static str>,
-}
-
-impl Level {
-    /// What to do about a key that is there twice.
-    fn duplicate(key: &str) -> &'static str {
-        match key {
-            "targets" => "put all targets into one list",
-            "address" | "name" => "begin another target with \"- \"",
-            _ => "keep one",
-        }
-    }
-}
-
-static FILE: LazyLock<Level> = LazyLock::new(|| Level {
-    place: "at the top of the file",
-    keys: vec!["defaults", "rtt_buckets", "targets"],
-});
-
-static DEFAULTS: LazyLock<Level> = LazyLock::new(|| Level {
-    place: "under defaults or on a target",
-    keys: vec!["protocol", "port", "interval", "timeout", "misses", "recoveries", "recorder"],
-});
-
-static TARGET: LazyLock<Level> = LazyLock::new(|| Level {
-    place: "on a target",
-    keys: [&["name", "address", "labels"], DEFAULTS.keys.as_slice(), OPTIONS.as_slice()].concat(),
-});
-
-/// The options of all protocols, each once.
-static OPTIONS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let mut keys = Vec::new();
-    for &key in PROTOCOLS.iter().flat_map(|protocol| protocol.keys()) {
-        if !keys.contains(&key) {
-            keys.push(key);
-        }
-    }
-    keys
-});
+use crate::wire::{FiledKey, Key, OptionSource, Protocol, ProtocolOptions};
 
 /// Checks a whole file. Paths in it are relative to `folder`.
 pub(super) fn check(root: &Node<'_>, folder: &Folder) -> Result<Config, Findings> {
@@ -118,6 +77,7 @@ struct CommonKeys {
     misses: Option<u32>,
     recoveries: Option<u32>,
     recorder: Option<u32>,
+    packets: PacketKeys,
 }
 
 impl Checker<'_> {
@@ -200,6 +160,15 @@ impl Checker<'_> {
         let name = self.name(path, &fields);
         let protocol = self.protocol(path, &fields, settings.protocol, defaults);
         let settings = settings.or(defaults);
+        if let Some(Err(conflict)) = address.as_ref().map(|it| check_packets(it, &settings.packets))
+        {
+            let key = conflict.key();
+            match fields.entry(path, key) {
+                Some((path, _)) => self.report(&path, || conflict),
+                // It is from the defaults.
+                None => self.report(path, || format!("{key} {conflict}")),
+            }
+        }
         let target = name.as_ref().zip(address).map(|(name, address)| Target {
             protocol,
             labels,
@@ -271,6 +240,18 @@ impl Checker<'_> {
             misses: self.value(path, fields, "misses", values::count),
             recoveries: self.value(path, fields, "recoveries", values::count),
             recorder: self.value(path, fields, "recorder", values::recorder),
+            packets: PacketKeys {
+                source: self.value(path, fields, "source", packet_keys::source),
+                interface: self.value(path, fields, "interface", packet_keys::interface),
+                dscp: self.value(path, fields, "dscp", packet_keys::dscp),
+                ttl: self.value(path, fields, "ttl", packet_keys::ttl),
+                dont_fragment: self.value(
+                    path,
+                    fields,
+                    "dont_fragment",
+                    packet_keys::dont_fragment,
+                ),
+            },
         };
         self.check_in_flight(path, fields, &settings, fallback);
         settings
@@ -526,6 +507,7 @@ impl CommonKeys {
             misses: self.misses.unwrap_or(fallback.misses),
             recoveries: self.recoveries.unwrap_or(fallback.recoveries),
             recorder: self.recorder.unwrap_or(fallback.recorder),
+            packets: self.packets.or(&fallback.packets),
         }
     }
 }
@@ -542,6 +524,11 @@ impl OptionSource for TargetKeys<'_, '_, '_> {
     fn text(&mut self, key: &'static str) -> Option<String> {
         let text = |node: &Node<'_>| values::text(node).map(str::to_owned);
         self.checker.value(self.path, self.fields, key, text)
+    }
+
+    fn whole(&mut self, key: &'static str, expected: &str) -> Option<u32> {
+        let whole = |node: &Node<'_>| values::whole(node, expected);
+        self.checker.value(self.path, self.fields, key, whole)
     }
 
     fn key(&mut self, key: &'static str) -> Option<FiledKey> {
@@ -574,22 +561,4 @@ fn enumerate<'p, 'n>(
     items: &'n [Node<'n>],
 ) -> impl Iterator<Item = (Path<'p>, &'n Node<'n>)> {
     items.iter().enumerate().map(move |(index, node)| (parent.item(index, node.at), node))
-}
-
-fn unknown_key(word: &str, level: &Level) -> String {
-    if let Some(hint) = instead::of_key(word, &TARGET.keys) {
-        return format!("unknown key: {hint}");
-    }
-    if word == "<<" {
-        return "merge keys are not supported: put shared settings under defaults".to_owned();
-    }
-    // The more general level comes first: a shared setting belongs under defaults.
-    let levels: [&Level; 3] = [&FILE, &DEFAULTS, &TARGET];
-    if let Some(other) = levels.iter().find(|other| other.keys.contains(&word)) {
-        return format!("misplaced key: it belongs {}", other.place);
-    }
-    match did_you_mean(word, &level.keys) {
-        hint if hint.is_empty() => format!("unknown key (known: {})", level.keys.join(", ")),
-        hint => format!("unknown key{hint}"),
-    }
 }

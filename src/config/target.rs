@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::address::Address;
 use super::scalars::format_duration;
+use crate::model::PacketOptions;
 use crate::wire::{DEFAULT_PROTOCOL, Protocol, ProtocolOptions};
 
 /// How many heartbeats of one target can be in flight at once.
@@ -54,6 +55,8 @@ pub struct Target {
     pub recoveries: u32,
     /// How many of the newest heartbeats the flight recorder keeps; from 1 to [`MAX_RECORDER`].
     pub recorder: u32,
+    /// How heartbeats leave. The source has the family of a literal address.
+    pub packets: PacketOptions,
     /// Labels of its series, in addition to `target`.
     pub labels: BTreeMap<String, String>,
 }
@@ -75,6 +78,8 @@ pub struct Defaults {
     pub recoveries: u32,
     /// How many of the newest heartbeats the flight recorder keeps.
     pub recorder: u32,
+    /// How heartbeats leave.
+    pub packets: PacketOptions,
 }
 
 /// A timeout that keeps more heartbeats in flight than the ledger has room for.
@@ -144,10 +149,18 @@ impl Defaults {
     /// The target of this name and address, with these settings.
     #[must_use]
     pub fn target(&self, name: String, address: Address) -> Target {
-        let Self { protocol, port: _, interval, timeout, misses, recoveries, recorder } = *self;
-        let protocol = protocol.default_options();
-        let labels = BTreeMap::new();
-        Target { name, address, protocol, interval, timeout, misses, recoveries, recorder, labels }
+        Target {
+            name,
+            address,
+            protocol: self.protocol.default_options(),
+            interval: self.interval,
+            timeout: self.timeout,
+            misses: self.misses,
+            recoveries: self.recoveries,
+            recorder: self.recorder,
+            packets: self.packets,
+            labels: BTreeMap::new(),
+        }
     }
 }
 
@@ -162,6 +175,7 @@ impl Default for Defaults {
             misses: 3,
             recoveries: 1,
             recorder: 16,
+            packets: PacketOptions::default(),
         }
     }
 }
@@ -174,8 +188,9 @@ mod tests {
 
     #[test]
     fn defaults_are_the_documented_ones() {
-        let Defaults { protocol, port, interval, timeout, misses, recoveries, recorder } =
+        let Defaults { protocol, port, interval, timeout, misses, recoveries, recorder, packets } =
             Defaults::default();
+        assert_eq!(packets, PacketOptions::default());
         assert_eq!((protocol.name(), port, misses, recoveries), ("heartbeat", None, 3, 1));
         assert_eq!(recorder, 16);
         assert_eq!((interval, timeout), (Duration::from_secs(1), Duration::from_secs(1)));

@@ -111,7 +111,10 @@ pub(super) fn recorder(node: &Node<'_>) -> Read<u32> {
 }
 
 /// A whole number that fits `T` and is not zero.
-fn whole<T: TryFrom<i64> + Default + PartialEq>(node: &Node<'_>, expected: &str) -> Read<T> {
+pub(super) fn whole<T: TryFrom<i64> + Default + PartialEq>(
+    node: &Node<'_>,
+    expected: &str,
+) -> Read<T> {
     if !node.is_number() {
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
         let quoted = matches!(&node.value, Value::Text(text) if digits(text));

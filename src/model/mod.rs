@@ -1,12 +1,13 @@
 //! The types that all layers share.
 //!
 //! All of them are plain values: moments ([`Mono`], [`Wall`], [`Moment`], [`Arrival`]), identities
-//! ([`TargetId`]), and the label values of `/metrics` ([`UnsentReason`], [`InvalidReason`], …).
+//! ([`TargetId`]), how datagrams leave ([`PacketOptions`]), and the label values of `/metrics` ([`UnsentReason`], [`InvalidReason`], …).
 
 mod accuracy;
 mod identity;
 mod labels;
 mod outcome;
+mod packets;
 mod time;
 
 pub use accuracy::ClockAccuracy;
@@ -17,4 +18,5 @@ pub use outcome::{
     Direction, DropReason, IcmpKind, ImpairmentKind, InvalidReason, StampSource, State,
     TargetLabel, UnmatchedReason, UnsentReason,
 };
+pub use packets::{Dscp, InterfaceName, PacketOptions};
 pub use time::{Arrival, Moment, Mono, Wall, nanos};

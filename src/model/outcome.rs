@@ -30,8 +30,17 @@ labels! {
         Unresolved => "unresolved",
         /// The kernel has no route, or no socket of the address family.
         NoRoute => "no_route",
-        /// The kernel refused to send, because of a local firewall or a pending ICMP error.
+        /// The machine does not have the target's source address.
+        SourceUnavailable => "source_unavailable",
+        /// The machine does not have the target's interface.
+        InterfaceUnavailable => "interface_unavailable",
+        /// The address is a broadcast address of a network of this machine.
+        Broadcast => "broadcast",
+        /// The kernel refused to send, because of a local firewall, a route that prohibits it, or a
+        /// pending ICMP error.
         Refused => "refused",
+        /// The datagram is larger than the MTU of the interface, and must not be fragmented.
+        TooBig => "too_big",
         /// The socket's send buffer, or the device's queue, was full.
         Buffer => "buffer",
         /// The probe itself was late by more than an interval. This is not a miss, as the target is

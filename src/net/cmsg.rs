@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::libc;
 
+use super::egress::Egress;
 use super::name::chunk;
 use crate::model::Wall;
 
@@ -163,42 +164,60 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Room for a source address of either family, a traffic class and an id.
-    const ROOM: usize = HEADER + align(20) + 2 * (HEADER + align(4));
+    /// Room for a source address of either family, and for four numbers: a traffic class, a hop
+    /// limit, whether to fragment, and an id.
+    const ROOM: usize = HEADER + align(20) + 4 * (HEADER + align(4));
 
     /// No control messages.
     pub(super) const EMPTY: Self = Self { octets: [0; Self::ROOM], len: 0, kept: 0 };
 
-    /// Sets the source address, or lets routing choose it. This clears all earlier messages.
-    pub(super) fn set_source(&mut self, source: Option<IpAddr>) {
+    /// Sets how a datagram to an IPv4 or IPv6 address leaves (ip(7) `IP_PKTINFO`, `IP_TOS` and
+    /// `IP_TTL`; RFC 3542 sections 6.1, 6.2, 6.3, 6.5 and 11.2). This clears all earlier messages.
+    ///
+    /// A source address of the other family is ignored.
+    pub(super) fn set(&mut self, is_ipv4: bool, egress: &Egress) {
+        let Egress { source, interface, traffic_class, hop_limit, dont_fragment } = *egress;
         self.len = 0;
-        match source {
-            Some(IpAddr::V4(ip)) => {
-                let mut info = [0; 12];
-                info[4..8].copy_from_slice(&ip.octets());
-                self.append(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
-            }
-            Some(IpAddr::V6(ip)) => {
-                let mut info = [0; 20];
-                info[..16].copy_from_slice(&ip.octets());
-                self.append(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
-            }
-            None => {}
+        if source.is_some() || interface.is_some() {
+            self.set_path(is_ipv4, source, interface.unwrap_or(0));
+        }
+        if traffic_class != 0 {
+            self.set_number(is_ipv4, (libc::IP_TOS, libc::IPV6_TCLASS), traffic_class);
+        }
+        if let Some(limit) = hop_limit {
+            self.set_number(is_ipv4, (libc::IP_TTL, libc::IPV6_HOPLIMIT), limit.get());
+        }
+        if dont_fragment && !is_ipv4 {
+            self.append(libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, &1_i32.to_ne_bytes());
         }
         self.kept = self.len;
     }
 
-    /// Sets the traffic class of an IPv4 or IPv6 datagram (ip(7), `IP_TOS`; RFC 3542 section 6.5).
-    /// Call it after [`set_source`](Self::set_source), which clears it, and at most once.
-    pub(super) fn set_traffic_class(&mut self, is_ipv4: bool, class: u8) {
-        let (level, kind) = if is_ipv4 {
-            (libc::IPPROTO_IP, libc::IP_TOS)
+    /// The source address and the number of the interface; 0 for any.
+    fn set_path(&mut self, is_ipv4: bool, source: Option<IpAddr>, interface: u32) {
+        if is_ipv4 {
+            // in_pktinfo: interface, source address, an address that is not used.
+            let mut info = [0; 12];
+            info[..4].copy_from_slice(&interface.to_ne_bytes());
+            if let Some(IpAddr::V4(ip)) = source {
+                info[4..8].copy_from_slice(&ip.octets());
+            }
+            self.append(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
         } else {
-            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
-        };
-        self.len = self.kept;
-        self.append(level, kind, &libc::c_int::from(class).to_ne_bytes());
-        self.kept = self.len;
+            // in6_pktinfo: source address, interface.
+            let mut info = [0; 20];
+            if let Some(IpAddr::V6(ip)) = source {
+                info[..16].copy_from_slice(&ip.octets());
+            }
+            info[16..].copy_from_slice(&interface.to_ne_bytes());
+            self.append(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+        }
+    }
+
+    /// A message of the IPv4 or the IPv6 kind that contains a number.
+    fn set_number(&mut self, is_ipv4: bool, (v4, v6): (libc::c_int, libc::c_int), number: u8) {
+        let (level, kind) = if is_ipv4 { (libc::IPPROTO_IP, v4) } else { (libc::IPPROTO_IPV6, v6) };
+        self.append(level, kind, &libc::c_int::from(number).to_ne_bytes());
     }
 
     /// Sets the id of the transmit timestamp, and replaces an earlier one.
@@ -231,6 +250,8 @@ const fn align(len: usize) -> usize {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::num::NonZeroU8;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -344,7 +365,7 @@ pub(super) mod tests {
         assert_eq!(read(&control), Facts { ttl: Some(57), drops: Some(259), ..Facts::default() });
 
         let mut sent = Control::EMPTY;
-        sent.set_source(Some(IpAddr::from([127, 0, 0, 2])));
+        sent.set(true, &from(IpAddr::from([127, 0, 0, 2])));
         sent.set_id(0x0102_0304);
         assert_eq!(
             sent.octets(),
@@ -382,38 +403,77 @@ pub(super) mod tests {
         assert_eq!(read(&short), Facts { ttl: Some(64), ..Facts::default() });
     }
 
+    /// From this source address.
+    fn from(source: IpAddr) -> Egress {
+        Egress { source: Some(source), ..Egress::default() }
+    }
+
     #[test]
-    fn a_new_source_clears_the_old_one_and_the_id() {
+    fn new_messages_clear_the_old_ones_and_the_id() {
         let mut control = Control::EMPTY;
-        control.set_source(Some(Ipv6Addr::LOCALHOST.into()));
+        control.set(false, &from(Ipv6Addr::LOCALHOST.into()));
         control.set_id(u32::MAX);
         control.set_id(7);
         let number = message(libc::SOL_SOCKET, SCM_TS_OPT_ID, &7_u32.to_ne_bytes());
         assert_eq!(control.octets().len(), HEADER + align(20) + number.len());
         assert_eq!(read(control.octets()).local, Some(Ipv6Addr::LOCALHOST.into()));
-        control.set_source(None);
+        control.set(false, &Egress::default());
         assert_eq!(control.octets(), [0_u8; 0]);
     }
 
     #[test]
-    fn a_traffic_class_is_kept_until_there_is_a_new_source() {
+    fn all_messages_are_kept_when_the_id_changes() {
         for (source, is_ipv4) in
             [(IpAddr::from(Ipv4Addr::LOCALHOST), true), (Ipv6Addr::LOCALHOST.into(), false)]
         {
+            let egress = Egress {
+                interface: Some(0x0102_0304),
+                traffic_class: 0xB8,
+                hop_limit: NonZeroU8::new(64),
+                dont_fragment: true,
+                ..from(source)
+            };
             let mut control = Control::EMPTY;
+            control.set(is_ipv4, &egress);
             for id in [1, 2] {
-                control.set_source(Some(source));
-                control.set_traffic_class(is_ipv4, 0xB8);
                 control.set_id(id);
-                control.set_id(id + 1);
                 let facts = read(control.octets());
+                assert_eq!((facts.local, facts.ttl), (Some(source), Some(64)));
                 // On receipt, IPv4 has one octet.
-                assert_eq!(facts.local, Some(source));
                 let class = if cfg!(target_endian = "little") || !is_ipv4 { 0xB8 } else { 0 };
                 assert_eq!(facts.traffic_class, Some(class));
+                let messages: Vec<_> = Messages(control.octets()).collect();
+                let kinds: Vec<_> = messages.iter().map(|message| message.kind).collect();
+                let expected: &[libc::c_int] = if is_ipv4 {
+                    &[libc::IP_PKTINFO, libc::IP_TOS, libc::IP_TTL, SCM_TS_OPT_ID]
+                } else {
+                    &[
+                        libc::IPV6_PKTINFO,
+                        libc::IPV6_TCLASS,
+                        libc::IPV6_HOPLIMIT,
+                        libc::IPV6_DONTFRAG,
+                        SCM_TS_OPT_ID,
+                    ]
+                };
+                assert_eq!(kinds, expected);
+                let interface = if is_ipv4 { 0 } else { 16 };
+                assert_eq!(
+                    chunk(messages[0].data, interface).map(u32::from_ne_bytes),
+                    egress.interface
+                );
+                assert_eq!(messages.last().unwrap().data, id.to_ne_bytes());
             }
-            control.set_source(None);
+            control.set(is_ipv4, &Egress::default());
             assert_eq!(control.octets(), [0_u8; 0]);
+        }
+    }
+
+    #[test]
+    fn an_interface_without_a_source_leaves_the_source_to_routing() {
+        for is_ipv4 in [true, false] {
+            let mut control = Control::EMPTY;
+            control.set(is_ipv4, &Egress { interface: Some(3), ..Egress::default() });
+            assert!(read(control.octets()).local.unwrap().is_unspecified());
         }
     }
 
@@ -454,7 +514,7 @@ pub(super) mod tests {
         #[test]
         fn an_encoded_source_address_is_decoded_as_the_local_address(ip: IpAddr, id: u32) {
             let mut control = Control::EMPTY;
-            control.set_source(Some(ip));
+            control.set(ip.is_ipv4(), &from(ip));
             control.set_id(id);
             // The kernel reads the source address from the field of the local address.
             prop_assert_eq!(read(control.octets()).local, Some(ip));

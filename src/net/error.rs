@@ -23,6 +23,12 @@ impl BindError {
         self.address
     }
 
+    /// Whether the host does not have the address.
+    #[must_use]
+    pub fn is_absent_address(&self) -> bool {
+        self.source.raw_os_error() == Some(Errno::EADDRNOTAVAIL as i32)
+    }
+
     /// Whether the system does not support the address family, such as IPv6 on a kernel without it.
     #[must_use]
     pub fn is_unsupported_family(&self) -> bool {
@@ -33,17 +39,20 @@ impl BindError {
 /// The kernel did not accept a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the kernel did not accept the datagram")]
-pub struct SendError(#[source] pub(super) Errno);
+pub struct SendError {
+    #[source]
+    pub(super) errno: Errno,
+    reason: UnsentReason,
+}
 
 impl SendError {
-    /// The reason with which the heartbeat is counted as unsent.
-    #[must_use]
-    pub fn reason(self) -> UnsentReason {
+    /// The error `errno` about a datagram about which nothing else is known.
+    pub(super) fn new(errno: Errno) -> Self {
         #[expect(
             clippy::wildcard_enum_match_arm,
             reason = "all other values of errno(3) are `other`"
         )]
-        match self.0 {
+        let reason = match errno {
             Errno::ENETUNREACH
             | Errno::EHOSTUNREACH
             | Errno::EADDRNOTAVAIL
@@ -51,9 +60,22 @@ impl SendError {
             | Errno::ENETDOWN
             | Errno::ENODEV => UnsentReason::NoRoute,
             Errno::EPERM | Errno::EACCES | Errno::ECONNREFUSED => UnsentReason::Refused,
+            Errno::EMSGSIZE => UnsentReason::TooBig,
             Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM => UnsentReason::Buffer,
             _ => UnsentReason::Other,
-        }
+        };
+        Self { errno, reason }
+    }
+
+    /// The error `errno` for a reason that the number alone does not say.
+    pub(super) fn because(errno: Errno, reason: UnsentReason) -> Self {
+        Self { errno, reason }
+    }
+
+    /// The reason with which the heartbeat is counted as unsent.
+    #[must_use]
+    pub fn reason(self) -> UnsentReason {
+        self.reason
     }
 }
 
@@ -78,16 +100,16 @@ mod tests {
             (Errno::EAGAIN, UnsentReason::Buffer),
             (Errno::ENOBUFS, UnsentReason::Buffer),
             (Errno::ENOMEM, UnsentReason::Buffer),
-            (Errno::EMSGSIZE, UnsentReason::Other),
+            (Errno::EMSGSIZE, UnsentReason::TooBig),
             (Errno::EINVAL, UnsentReason::Other),
         ] {
-            assert_eq!(SendError(errno).reason(), reason, "{errno}");
+            assert_eq!(SendError::new(errno).reason(), reason, "{errno}");
         }
     }
 
     #[test]
     fn the_cause_of_an_error_is_its_source() {
-        let error = SendError(Errno::EPERM);
+        let error = SendError::new(Errno::EPERM);
         assert_eq!(error.to_string(), "the kernel did not accept the datagram");
         assert_eq!(error.source().unwrap().to_string(), "EPERM: Operation not permitted");
     }

@@ -3,12 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 
-/// The number of the network interface with this name (`if_nametoindex(3)`), if there is one.
-#[must_use]
-pub fn interface_number(name: &str) -> Option<u32> {
-    nix::net::if_::if_nametoindex(name).ok()
-}
-
 /// The addresses of `name`, in the resolver's order of preference; never empty. Their port is 0;
 /// a link-local address keeps the zone of its name (`fe80::1%eth0`; RFC 4007 section 11).
 ///

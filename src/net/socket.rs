@@ -15,10 +15,13 @@ use super::batch::mmsg::{self, BATCH, Head, Packet};
 use super::batch::{Inbox, Outbox};
 use super::clock;
 use super::cmsg::Control;
+use super::egress::Egress;
 use super::error::{BindError, SendError};
+use super::fragmentation::Fragmentation;
 use super::name::KernelAddress;
 use super::notice::{self, Notice};
 use super::numbering::{Counted, Numbering};
+use crate::model::UnsentReason;
 
 /// The kernel stamps received datagrams and reports the timestamps
 /// (Documentation/networking/timestamping.rst of Linux).
@@ -34,7 +37,8 @@ const TRANSMIT_STAMPS: TimestampingFlag = TimestampingFlag::SOF_TIMESTAMPING_TX_
 /// `MSG_PROBE` of linux/socket.h: do everything except send.
 const MSG_PROBE: MsgFlags = MsgFlags::from_bits_retain(0x10);
 
-/// How many octets of an ICMP error's quote are read: more than any protocol's requests have.
+/// How many octets of an ICMP error's quote are read: more than any protocol's requests have without
+/// padding.
 const QUOTE: usize = 128;
 
 /// How often sending a datagram is retried after an error that may belong to another datagram.
@@ -69,6 +73,9 @@ pub struct SocketOptions {
     pub hop_limit: Option<u8>,
     /// Share the port with other sockets of this process (`SO_REUSEPORT`).
     pub reuse_port: bool,
+    /// Bind also to an address that the host does not have (`IP_FREEBIND`, ip(7)). Datagrams arrive
+    /// once it has the address.
+    pub free_bind: bool,
 }
 
 /// A non-blocking UDP socket, unconnected.
@@ -81,6 +88,7 @@ pub struct Socket {
     /// The timestamps that the kernel supports.
     stamps: TimestampingFlag,
     numbering: Numbering,
+    fragmentation: Fragmentation,
     /// Notices that were read from the error queue while sending.
     stash: Vec<Notice<'static>>,
     /// Buffers for messages of the error queue and for their quotes.
@@ -115,11 +123,13 @@ impl Socket {
         } else {
             Numbering::Counted(Counted::default())
         };
+        let fragmentation = Fragmentation::of(socket.as_fd(), local.is_ipv4());
         Ok(Self {
             inner: socket,
             local,
             stamps,
             numbering,
+            fragmentation,
             stash: Vec::new(),
             heads: vec![Head::EMPTY; BATCH].into(),
             quotes: vec![[0; QUOTE]; BATCH].into(),
@@ -180,18 +190,22 @@ impl Socket {
     ) {
         let mut settled = 0;
         let mut retries = 0;
+        let mut absent = None;
         while settled < outbox.len() {
+            let run = outbox.run(settled);
+            let end = run.end;
+            self.fragmentation.forbid(self.inner.as_fd(), outbox.egress(settled).dont_fragment);
             if let Numbering::Carried(next) = self.numbering {
-                outbox.number(settled, next);
+                outbox.number(run.clone(), next);
             }
-            match mmsg::send(self.as_fd(), outbox.packets(settled), MsgFlags::MSG_DONTWAIT) {
+            match mmsg::send(self.as_fd(), outbox.packets(run), MsgFlags::MSG_DONTWAIT) {
                 Ok(count) => {
                     for index in settled..settled + count {
                         done(index, Ok(self.numbering.sent()));
                     }
                     settled += count;
                     retries = 0;
-                    if settled < outbox.len() {
+                    if settled < end {
                         // The next datagram failed; the next call returns its error.
                         self.recount();
                     }
@@ -202,13 +216,59 @@ impl Socket {
                         retries += 1;
                         continue;
                     }
-                    done(settled, Err(SendError(errno)));
+                    let error = match self.cause(errno, outbox, settled, &mut absent) {
+                        Some(reason) => SendError::because(errno, reason),
+                        None => SendError::new(errno),
+                    };
+                    done(settled, Err(error));
                     settled += 1;
                     retries = 0;
                 }
             }
         }
         outbox.clear();
+    }
+
+    /// Why the kernel refused the datagram at `index`, if `errno` alone does not say it. `absent` is
+    /// the source address about which the system was asked last, and whether it is absent.
+    fn cause(
+        &self,
+        errno: Errno,
+        outbox: &Outbox,
+        index: usize,
+        absent: &mut Option<(SocketAddr, bool)>,
+    ) -> Option<UnsentReason> {
+        let Egress { source, interface, .. } = *outbox.egress(index);
+        #[expect(clippy::wildcard_enum_match_arm, reason = "other numbers say enough")]
+        match errno {
+            Errno::EACCES if self.is_broadcast(outbox, index) => Some(UnsentReason::Broadcast),
+            Errno::ENODEV | Errno::ENXIO if interface.is_some() => {
+                Some(UnsentReason::InterfaceUnavailable)
+            }
+            // Which of the three depends on the kernel's version. Each can have other causes.
+            Errno::EINVAL | Errno::EADDRNOTAVAIL | Errno::ENETUNREACH => {
+                let source = outbox.source(index, source?, interface);
+                let (_, is_absent) = *match absent {
+                    Some(known) if known.0 == source => known,
+                    _ => absent.insert((source, is_absent(source))),
+                };
+                is_absent.then_some(UnsentReason::SourceUnavailable)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the datagram at `index`, which the kernel refused with `EACCES`, goes to a broadcast
+    /// address: with `SO_BROADCAST` (socket(7)), the kernel would send it. Otherwise a route
+    /// prohibits it.
+    fn is_broadcast(&self, outbox: &Outbox, index: usize) -> bool {
+        if self.local.is_ipv6() || !ask(&self.inner, sockopt::Broadcast, &true) {
+            return false;
+        }
+        let packet = outbox.packets(index..index + 1);
+        let sent = mmsg::send(self.as_fd(), packet, MSG_PROBE | MsgFlags::MSG_DONTWAIT);
+        ask(&self.inner, sockopt::Broadcast, &false);
+        sent.is_ok()
     }
 
     /// Reads the error queue until it is empty, and passes each notice to `each`.
@@ -271,6 +331,17 @@ impl AsRawFd for Socket {
     }
 }
 
+/// Whether the host does not have this address, so that it cannot be a source: whether bind(2)
+/// refuses it. A link-local address without a zone is refused as well.
+fn is_absent(address: SocketAddr) -> bool {
+    let bound = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, None)
+        .and_then(|socket| socket.bind(&address.into()));
+    bound.is_err_and(|error| {
+        let absent = [Errno::EADDRNOTAVAIL, Errno::ENODEV, Errno::EINVAL];
+        absent.iter().any(|&errno| error.raw_os_error() == Some(errno as i32))
+    })
+}
+
 /// Sets all optional options except timestamps.
 fn set_options(socket: &socket2::Socket, address: SocketAddr, options: &SocketOptions) {
     // With CAP_NET_ADMIN, the sysctls do not apply.
@@ -283,6 +354,16 @@ fn set_options(socket: &socket2::Socket, address: SocketAddr, options: &SocketOp
     }
     if options.reuse_port {
         ask(socket, sockopt::ReusePort, &true);
+    }
+    if options.free_bind {
+        let set = if address.is_ipv4() {
+            socket.set_freebind_v4(true)
+        } else {
+            socket.set_freebind_v6(true)
+        };
+        if let Err(error) = set {
+            tracing::debug!(%error, "the kernel refused to bind to an absent address");
+        }
     }
     ask(socket, sockopt::RxqOvfl, &1);
     let hop_limit = options.hop_limit.map(libc::c_int::from);

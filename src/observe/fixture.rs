@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::{Overview, ProbeSample, TargetGlance, TargetLook, TargetSample};
 use crate::config::{Address, Host, Target};
-use crate::model::{ClockAccuracy, IcmpKind, InvalidReason, Label, State, UnsentReason, Wall};
+use crate::model::{
+    ClockAccuracy, IcmpKind, InvalidReason, Label, PacketOptions, State, UnsentReason, Wall,
+};
 use crate::session::{
     Buckets, Column, Frozen, Glance, Heartbeat, Histogram, Last, Misses, Outcome, Recent, Record,
     Recording, Snapshot, Symptoms,
@@ -32,6 +34,7 @@ pub(crate) fn fresh(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> Targ
         misses: 3,
         recoveries: 1,
         recorder: 16,
+        packets: PacketOptions::default(),
         labels: BTreeMap::from([(label.0.to_owned(), label.1.to_owned())]),
     };
     let bursts = Arc::new(Buckets::from_counts(&[1, 2, 3]));

@@ -20,6 +20,7 @@ use super::names::Names;
 use super::options::RunOptions;
 use super::placement;
 use super::roster::{Applied, Roster, Succession};
+use super::sockets::charge;
 
 /// How long new names are awaited, so that the first heartbeats of their targets have addresses.
 #[cfg(not(test))]
@@ -59,13 +60,14 @@ impl Probe {
         options: RunOptions,
     ) -> Result<(Self, UnboundedReceiver<Event>), StartError> {
         let (events, happenings) = unbounded_channel();
-        let mut rates = vec![0.0; options.workers.get()];
+        let mut loads = vec![0.0; options.workers.get()];
         for target in &config.targets {
             let worker = placement::worker(&target.name, options.workers);
-            rates[worker] += target.interval.as_secs_f64().recip();
+            let charge = charge(target.protocol.padded_size().into());
+            loads[worker] += charge / target.interval.as_secs_f64();
         }
-        let start = |&rate| Hand::start(rate, &config.rtt_buckets, &options, events.clone());
-        let crew = rates.iter().map(start).collect::<Result<Vec<_>, _>>()?;
+        let start = |&load| Hand::start(load, &config.rtt_buckets, &options, events.clone());
+        let crew = loads.iter().map(start).collect::<Result<Vec<_>, _>>()?;
         let names = Names::new(crew.iter().map(|hand| hand.commands.clone()).collect());
         let roster = Arc::new(Roster::new(options.workers));
         let state = Mutex::new(State { roster, loaded_at: net::now().wall });

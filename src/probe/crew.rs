@@ -24,9 +24,9 @@ pub(super) struct Hand {
 
 impl Hand {
     /// Starts a worker without targets, and waits until its sockets are open, with buffers for
-    /// `rate` heartbeats a second.
+    /// a `load` in octets per second, as the kernel charges them.
     pub(super) fn start(
-        rate: f64,
+        load: f64,
         rtt_buckets: &[f64],
         options: &RunOptions,
         events: UnboundedSender<Event>,
@@ -37,7 +37,7 @@ impl Hand {
         if let Some(heartbeats) = options.limit {
             fleet.limit(heartbeats);
         }
-        spawn(fleet, options.begin, rate, orders, events, ready.clone())?;
+        spawn(fleet, options.begin, load, orders, events, ready.clone())?;
         Ok(Self { commands, ready })
     }
 
@@ -57,7 +57,7 @@ fn seed() -> u64 {
 fn spawn(
     fleet: Fleet,
     begin: Begin,
-    rate: f64,
+    load: f64,
     commands: UnboundedReceiver<Command>,
     events: UnboundedSender<Event>,
     ready: Arc<AtomicBool>,
@@ -69,7 +69,7 @@ fn spawn(
             Err(error) => return drop(opened.send(Err(error.into()))),
         };
         runtime.block_on(async {
-            match Sockets::open(rate) {
+            match Sockets::open(load) {
                 Ok(mut sockets) => {
                     let worker = Worker::new(fleet, begin, &mut sockets, commands, events, ready);
                     drop(opened.send(Ok(())));

@@ -20,8 +20,8 @@ use rand::{Rng as _, SeedableRng};
 
 use crate::config::{Host, Target};
 use crate::model::{
-    Arrival, ClockAccuracy, IcmpKind, Label, Moment, Mono, StampSource, TargetId, UnmatchedReason,
-    UnsentReason, Wall, nanos,
+    Arrival, ClockAccuracy, IcmpKind, Label, Moment, Mono, PacketOptions, StampSource, TargetId,
+    UnmatchedReason, UnsentReason, Wall, nanos,
 };
 use crate::observe::{TargetGlance, TargetLook, TargetSample};
 use crate::session::{Buckets, Claim, Histogram, Record};
@@ -187,8 +187,11 @@ impl Fleet {
         debug_assert_eq!(watched.target.protocol, target.protocol);
         let next = next_on_grid(now, &target.name, target.interval);
         watched.session.retune(&settings(&target), next);
-        let is_moved = watched.target.address != target.address;
+        let source_family = |target: &Target| target.packets.source.map(|ip| ip.is_ipv4());
+        let is_moved = watched.target.address != target.address
+            || source_family(&watched.target) != source_family(&target);
         let is_repaced = watched.target.interval != target.interval;
+        watched.has_packet_options = target.packets != PacketOptions::default();
         let before = std::mem::replace(&mut watched.target, target);
         if is_repaced {
             self.targets.disturb();
@@ -292,7 +295,8 @@ impl Fleet {
             let ticket = Ticket { id, sequence: due.sequence, due: due.at };
             if let Some(Route { peer, session }) = watched.route {
                 let number = watched.session.number(due.sequence);
-                return Some(Transmit { ticket, peer, session, number });
+                let has_packet_options = watched.has_packet_options;
+                return Some(Transmit { ticket, peer, session, number, has_packet_options });
             }
             let reason = watched.unsent_without_route();
             self.handle_unsent(ticket, reason, now);
@@ -312,6 +316,16 @@ impl Fleet {
         if let Some(watched) = self.targets.get(transmit.ticket.id) {
             watched.session.prober().encode(&transmit.request(at, accuracy), out);
         }
+    }
+
+    /// How a heartbeat leaves; the default for a target that has been removed.
+    #[must_use]
+    pub fn packet_options(&self, transmit: &Transmit) -> PacketOptions {
+        if !transmit.has_packet_options {
+            return PacketOptions::default();
+        }
+        let watched = self.targets.get(transmit.ticket.id);
+        watched.map_or_else(PacketOptions::default, |watched| watched.target.packets)
     }
 
     /// The heartbeat left at `at`, and carries that moment as t1.

@@ -2,7 +2,7 @@
 //! those whose transmit timestamps are awaited.
 
 use crate::model::{ClockAccuracy, Moment};
-use crate::net::{Notice, Outbox};
+use crate::net::{Egress, Notice, Outbox};
 
 use super::awaited::Awaited;
 use super::fleet::Fleet;
@@ -58,17 +58,18 @@ impl Lane {
         self.drops
     }
 
-    /// Adds a heartbeat of `fleet` that leaves at `leaving` by a clock of this accuracy. Returns
-    /// whether the batch is full.
+    /// Adds a heartbeat of `fleet` that leaves at `leaving`, by `egress` and a clock of this accuracy.
+    /// Returns whether the batch is full.
     pub(super) fn push(
         &mut self,
         fleet: &Fleet,
         transmit: &Transmit,
+        egress: &Egress,
         leaving: Moment,
         accuracy: ClockAccuracy,
     ) -> bool {
-        self.outbox
-            .push(transmit.peer, None, |out| fleet.encode(transmit, leaving.wall, accuracy, out));
+        let encode = |out: &mut _| fleet.encode(transmit, leaving.wall, accuracy, out);
+        self.outbox.push_with(transmit.peer, egress, encode);
         self.tickets.push(transmit.ticket);
         self.outbox.is_full()
     }

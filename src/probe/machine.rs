@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use crate::model::{ClockAccuracy, Moment, Mono, UnsentReason};
+use crate::model::{ClockAccuracy, InterfaceName, Moment, Mono, UnsentReason};
 use crate::net::{Datagram, Notice, Outbox};
 
 /// An address family. A machine has one socket for each that it supports.
@@ -56,6 +56,9 @@ pub trait Machine {
 
     /// Whether there is a socket of this family; the answer never changes.
     fn has(&self, family: Family) -> bool;
+
+    /// The number of the network interface `name` at `now`; `None` if there is no such interface.
+    fn interface(&mut self, name: InterfaceName, now: Mono) -> Option<u32>;
 
     /// Sends the datagrams in `outbox` from the socket of `family`, and empties `outbox`.
     ///

@@ -20,6 +20,7 @@
 //! - [`Fleet`]: the targets of one worker and their agenda, pure;
 //! - `slab`, `watched`: the targets in memory, found by identity, and a single target;
 //! - `transmit`: a heartbeat on its way to the network;
+//! - `egress`: how a heartbeat leaves, if its target has packet options;
 //! - `lane`: sending and receiving on one socket;
 //! - `routes`: from a datagram to the target it is for;
 //! - `unrouted`: targets that wait for a session number at their address;
@@ -48,6 +49,7 @@ mod awaited;
 mod command;
 mod coordinator;
 mod crew;
+mod egress;
 mod error;
 mod event;
 mod fleet;

@@ -65,6 +65,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Defaults, parse_target, parse_target_with};
+    use crate::model::Dscp;
 
     fn target(name: &str, text: &str) -> Target {
         let target = parse_target(text, &Defaults::default()).unwrap();
@@ -142,6 +143,8 @@ mod tests {
         let current = [Arc::new(target("a", "heartbeat://192.0.2.1"))];
         let mut labelled = target("a", "heartbeat://192.0.2.1");
         labelled.labels.insert("site".to_owned(), "fra".to_owned());
+        let mut dscp = target("a", "heartbeat://192.0.2.1");
+        dscp.packets.dscp = Dscp::named("EF").unwrap();
         for changed in [
             target("a", "heartbeat://192.0.2.2"),
             target("a", "heartbeat://192.0.2.1:1"),
@@ -150,6 +153,7 @@ mod tests {
             Target { recoveries: 9, ..target("a", "heartbeat://192.0.2.1") },
             Target { recorder: 9, ..target("a", "heartbeat://192.0.2.1") },
             Target { timeout: Duration::from_secs(9), ..target("a", "heartbeat://192.0.2.1") },
+            dscp,
             labelled,
         ] {
             let wanted = [Arc::new(changed)];

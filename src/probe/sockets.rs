@@ -7,24 +7,28 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::Poll;
 use std::thread;
 
-use crate::model::{ClockAccuracy, Moment, Mono, UnsentReason};
+use crate::model::{ClockAccuracy, InterfaceName, Moment, Mono, UnsentReason};
 use crate::net::{
-    self, Alarm, BindError, ClockAccuracyCache, Datagram, Inbox, Notice, Outbox, Readiness,
-    SendError, Socket, SocketOptions,
+    self, Alarm, BindError, ClockAccuracyCache, Datagram, Inbox, Interfaces, Notice, Outbox,
+    Readiness, SendError, Socket, SocketOptions,
 };
 use crate::wire;
 
 use super::machine::{Family, Machine};
 use super::worker::{Next, PAUSE, Worker};
 
-/// Receive buffer for one heartbeat, in octets of `SO_RCVBUF`. The kernel charges 768 octets each
-/// for its reply and its transmit timestamp, and doubles the size that is set (socket(7)).
-const CHARGE: f64 = 768.0;
+/// Receive buffer for one heartbeat of at most `size` octets, in octets of `SO_RCVBUF`. The kernel
+/// charges 768 octets each for a short reply and for its transmit timestamp, and up to twice the
+/// size of a long one. It doubles the size that is set (socket(7)).
+pub(super) fn charge(size: usize) -> f64 {
+    768.0 + size as f64
+}
 
 /// The default size of a buffer (sysctl `net.core.rmem_default`), in octets.
 const USUAL_BUFFER: usize = 212_992;
 
-/// Replies of any size are read, and every heartbeat fits into the outbox without an allocation.
+/// Replies of any size are read, and every heartbeat without padding fits into the outbox without an
+/// allocation.
 const _: () = assert!(Inbox::ROOM == wire::LARGEST_DATAGRAM);
 const _: () = assert!(Outbox::ROOM == wire::MAX_DATAGRAM);
 
@@ -33,6 +37,7 @@ const _: () = assert!(Outbox::ROOM == wire::MAX_DATAGRAM);
 pub(super) struct Sockets {
     ports: [Option<Port>; Family::ALL.len()],
     inbox: Inbox,
+    interfaces: Interfaces,
     alarm: Alarm,
     accuracy: ClockAccuracyCache,
 }
@@ -58,12 +63,12 @@ pub(super) enum OpenError {
 
 impl Sockets {
     /// Opens a socket for each address family that the machine supports, each with buffers for
-    /// `rate` heartbeats a second. Must be called within the runtime that will drive them.
-    pub(super) fn open(rate: f64) -> Result<Self, OpenError> {
+    /// a `load` in octets per second (see [`charge`]). Must be called within the runtime that will drive them.
+    pub(super) fn open(load: f64) -> Result<Self, OpenError> {
         let mut ports = [None, None];
         let mut refused = None;
         for family in Family::ALL {
-            match Port::open(family, rate) {
+            match Port::open(family, load) {
                 Ok(port) => ports[family.index()] = Some(port),
                 Err(OpenError::Bind(error)) if error.is_unsupported_family() => {
                     let family = family.name();
@@ -78,6 +83,7 @@ impl Sockets {
             _ => Ok(Self {
                 ports,
                 inbox: Inbox::new(),
+                interfaces: Interfaces::default(),
                 alarm: Alarm::new()?,
                 accuracy: ClockAccuracyCache::default(),
             }),
@@ -140,6 +146,10 @@ impl Machine for Sockets {
         self.ports[family.index()].is_some()
     }
 
+    fn interface(&mut self, name: InterfaceName, now: Mono) -> Option<u32> {
+        self.interfaces.number(name, now)
+    }
+
     fn send(
         &mut self,
         family: Family,
@@ -184,9 +194,9 @@ impl Machine for Sockets {
 }
 
 impl Port {
-    /// Opens a socket for `rate` heartbeats a second.
-    fn open(family: Family, rate: f64) -> Result<Self, OpenError> {
-        let buffer = buffer(rate);
+    /// Opens a socket for a `load` in octets per second.
+    fn open(family: Family, load: f64) -> Result<Self, OpenError> {
+        let buffer = buffer(load);
         let options = SocketOptions {
             receive_buffer: buffer,
             send_buffer: buffer,
@@ -212,8 +222,8 @@ impl Port {
     clippy::cast_sign_loss,
     reason = "`as` saturates, and setsockopt(2) grants what the system allows"
 )]
-fn buffer(rate: f64) -> usize {
-    let wanted = (rate * 0.5 * CHARGE) as usize;
+fn buffer(load: f64) -> usize {
+    let wanted = (load * 0.5) as usize;
     if wanted <= USUAL_BUFFER { 0 } else { wanted.min(i32::MAX as usize / 2) }
 }
 
@@ -237,8 +247,9 @@ mod tests {
 
     #[test]
     fn buffers_hold_half_a_second_and_small_fleets_use_the_default() {
-        assert_eq!(buffer(500.0), 0);
-        assert_eq!(buffer(100_000.0), 38_400_000);
+        assert_eq!(buffer(500.0 * charge(0)), 0);
+        assert_eq!(buffer(100_000.0 * charge(0)), 38_400_000);
+        assert_eq!(buffer(1_000.0 * charge(1400)), 1_084_000);
         assert_eq!(buffer(f64::INFINITY), i32::MAX as usize / 2);
     }
 }

@@ -16,6 +16,8 @@ pub struct Transmit {
     pub(super) session: u32,
     /// Its number on the wire.
     pub(super) number: u32,
+    /// Whether its target has packet options other than the default ones.
+    pub(super) has_packet_options: bool,
 }
 
 /// Identifies a heartbeat of a target.

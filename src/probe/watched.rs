@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::Target;
-use crate::model::{Moment, Mono, TargetId, UnsentReason, Wall};
+use crate::model::{Moment, Mono, PacketOptions, TargetId, UnsentReason, Wall};
 use crate::observe::Evidence;
 use crate::session::{Record, Session, SessionSettings};
 use crate::wire::Prober;
@@ -16,6 +16,9 @@ use super::routes::{Route, Routes};
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) target: Arc<Target>,
+    /// Whether its packet options are other than the default ones. Here, because every heartbeat
+    /// needs it, and few targets have such options.
+    pub(super) has_packet_options: bool,
     pub(super) session: Session,
     /// The moment of its valid entry in the agenda; [`NEVER`] if it has none. Any other entry is
     /// void.
@@ -51,6 +54,7 @@ impl Watched {
         Self {
             session: Session::new(&settings(&target), prober, record, first)
                 .numbered_from(first_number),
+            has_packet_options: target.packets != PacketOptions::default(),
             target,
             wake: NEVER,
             route: None,
@@ -64,7 +68,8 @@ impl Watched {
     /// their ports; none if the lookup failed. The error is the address at which it gets no route,
     /// because too many targets there expect the same replies.
     ///
-    /// The address in use stays in use while it is among `found`, and while lookups fail.
+    /// The address in use stays in use while it is among `found`, and while lookups fail. If the
+    /// target has a source address, the addresses of its family come first.
     pub(super) fn resolved(
         &mut self,
         id: TargetId,
@@ -72,8 +77,10 @@ impl Watched {
         routes: &mut Routes,
     ) -> Result<(), SocketAddr> {
         let current = self.route.map(|route| route.peer.ip());
-        let kept = found.iter().find(|address| Some(address.ip()) == current);
-        let Some(&(mut peer)) = kept.or(found.first()) else {
+        let packets = &self.target.packets;
+        let admitted = || found.iter().filter(|address| packets.admit(address.ip()));
+        let kept = admitted().find(|address| Some(address.ip()) == current);
+        let Some(&(mut peer)) = kept.or(admitted().next()).or(found.first()) else {
             self.resolution = Resolution::Failed;
             return Ok(());
         };

@@ -13,11 +13,13 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
-use crate::model::{ClockAccuracy, Moment, Mono, TargetId, UnsentReason};
+use crate::model::{Moment, Mono, TargetId, UnsentReason};
+use crate::net::Egress;
 use crate::observe::{TargetGlance, TargetSample};
 
 use super::applying::{Applying, reachable_first};
 use super::command::{Command, WorkerGlance, WorkerSample};
+use super::egress::egress;
 use super::event::Event;
 use super::fleet::Fleet;
 use super::gathering::Gathering;
@@ -83,6 +85,8 @@ pub struct Worker {
     commands: UnboundedReceiver<Command>,
     events: UnboundedSender<Event>,
     ready: Arc<AtomicBool>,
+    /// Whether it was told to send nothing more.
+    is_stopping: bool,
     applying: Applying,
     scrapes: Gathering<(TargetId, TargetSample), WorkerSample>,
     glances: Gathering<(TargetId, TargetGlance), WorkerGlance>,
@@ -94,7 +98,7 @@ impl Worker {
     /// A worker for `fleet` on the sockets of `machine`. `begin` says when the heartbeats of added
     /// targets begin. The worker sends events to `events`. It sets `ready` when the first changes
     /// have been carried out and every target that can be resolved has had its first heartbeat
-    /// settled.
+    /// settled, unless it is stopping by then.
     pub fn new(
         fleet: Fleet,
         begin: Begin,
@@ -112,6 +116,7 @@ impl Worker {
             commands,
             events,
             ready,
+            is_stopping: false,
             applying: Applying::new(begin),
             scrapes: Gathering::default(),
             glances: Gathering::default(),
@@ -157,7 +162,10 @@ impl Worker {
                 // The client may be gone.
                 let _ = to.send(looks.collect());
             }
-            Command::Stop => self.fleet.stop(),
+            Command::Stop => {
+                self.is_stopping = true;
+                self.fleet.stop();
+            }
             Command::Settle(done) => self.settling.push(done),
         }
     }
@@ -209,10 +217,9 @@ impl Worker {
     fn transmit(&mut self, machine: &mut impl Machine, now: Moment) -> Moved {
         let mut datagrams = 0;
         self.fleet.handle_timeout(now);
-        let accuracy = machine.clock_accuracy(now.mono);
         for _ in 0..BATCHES_PER_ROUND {
             let leaving = machine.now();
-            let full = self.fill_batches(now, leaving, accuracy);
+            let full = self.fill_batches(machine, now, leaving);
             for lane in &mut self.lanes {
                 datagrams += lane.send(machine, &mut self.fleet, leaving);
             }
@@ -225,14 +232,28 @@ impl Worker {
 
     /// Hands heartbeats that are due at `now` to the lanes. Returns whether it stopped because a
     /// lane is full.
-    fn fill_batches(&mut self, now: Moment, leaving: Moment, accuracy: ClockAccuracy) -> bool {
+    fn fill_batches(&mut self, machine: &mut impl Machine, now: Moment, leaving: Moment) -> bool {
+        let accuracy = machine.clock_accuracy(now.mono);
         while let Some(transmit) = self.fleet.poll_transmit(now) {
             let family = Family::of(transmit.peer);
             let Some(lane) = self.lanes.iter_mut().find(|lane| lane.family() == family) else {
                 self.fleet.handle_unsent(transmit.ticket, UnsentReason::NoRoute, leaving);
                 continue;
             };
-            if lane.push(&self.fleet, &transmit, leaving, accuracy) {
+            let egress = if transmit.has_packet_options {
+                let packets = self.fleet.packet_options(&transmit);
+                egress(&packets, transmit.peer, machine, now.mono)
+            } else {
+                Ok(Egress::default())
+            };
+            let egress = match egress {
+                Ok(egress) => egress,
+                Err(reason) => {
+                    self.fleet.handle_unsent(transmit.ticket, reason, leaving);
+                    continue;
+                }
+            };
+            if lane.push(&self.fleet, &transmit, &egress, leaving, accuracy) {
                 return true;
             }
         }
@@ -245,7 +266,8 @@ impl Worker {
             // The receiver may be gone.
             let _ = self.events.send(event);
         }
-        let is_asked = !self.ready.load(Ordering::Relaxed) && self.applying.is_done();
+        let is_asked =
+            !self.is_stopping && !self.ready.load(Ordering::Relaxed) && self.applying.is_done();
         if is_asked && self.fleet.poll_ready() {
             self.ready.store(true, Ordering::Relaxed);
         }

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use crate::model::Dscp;
 use crate::net::Datagram;
 use crate::wire::Protocol;
 
@@ -12,8 +13,8 @@ pub enum ReplyDscp {
     /// RFC 5357 section 4.2.1).
     #[default]
     Reflect,
-    /// This one, at most 63.
-    Fixed(u8),
+    /// This one.
+    Fixed(Dscp),
 }
 
 impl ReplyDscp {
@@ -23,14 +24,14 @@ impl ReplyDscp {
         match self {
             _ if protocol != Protocol::Stamp => 0,
             Self::Reflect => request.traffic_class.unwrap_or(0) & !0b11,
-            Self::Fixed(dscp) => dscp << 2,
+            Self::Fixed(dscp) => dscp.traffic_class(),
         }
     }
 }
 
 /// A text that is neither `reflect` nor a DSCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be reflect or a whole number from 0 to 63")]
+#[error("must be reflect, or a DSCP by number, from 0 to 63, or by name, such as EF")]
 pub struct InvalidDscp;
 
 impl FromStr for ReplyDscp {
@@ -39,10 +40,7 @@ impl FromStr for ReplyDscp {
     fn from_str(text: &str) -> Result<Self, InvalidDscp> {
         match text {
             "reflect" => Ok(Self::Reflect),
-            _ => match text.parse() {
-                Ok(dscp @ 0..=63) => Ok(Self::Fixed(dscp)),
-                Ok(64..) | Err(_) => Err(InvalidDscp),
-            },
+            _ => text.parse().map(Self::Fixed).map_err(|_| InvalidDscp),
         }
     }
 }
@@ -52,11 +50,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dscp_is_reflect_or_a_number_of_six_bits() {
+    fn a_dscp_is_reflect_or_a_number_of_six_bits_or_a_name() {
         assert_eq!("reflect".parse(), Ok(ReplyDscp::Reflect));
-        assert_eq!("0".parse(), Ok(ReplyDscp::Fixed(0)));
-        assert_eq!("63".parse(), Ok(ReplyDscp::Fixed(63)));
-        for text in ["64", "256", "-1", "EF", ""] {
+        for (text, number) in [("0", 0), ("63", 63), ("EF", 46)] {
+            assert_eq!(text.parse().ok(), Dscp::new(number).map(ReplyDscp::Fixed));
+        }
+        for text in ["64", "256", "-1", "AF44", ""] {
             assert_eq!(text.parse::<ReplyDscp>(), Err(InvalidDscp), "{text}");
         }
     }

@@ -9,7 +9,7 @@ use super::impairments::Follower;
 use super::reflector::{OutgoingReply, Reflector};
 use super::throttle::Throttle;
 use crate::exposition::ResponderMetrics;
-use crate::net::{self, ClockAccuracyCache, Inbox, Outbox, Readiness, Socket};
+use crate::net::{self, ClockAccuracyCache, Egress, Inbox, Outbox, Readiness, Socket};
 use crate::wire::Protocol;
 
 /// Size of the receive buffer, in octets; the kernel doubles it. It holds 0.4 s of 100,000 requests
@@ -169,9 +169,9 @@ impl Listener {
 impl Sender {
     fn push(&mut self, reply: OutgoingReply<'_>) {
         let OutgoingReply { route, payload } = reply;
-        self.outbox.push_marked(route.peer, route.source, route.traffic_class, |out| {
-            out.extend_from_slice(payload);
-        });
+        let (source, traffic_class) = (route.source, route.traffic_class);
+        let egress = Egress { source, traffic_class, ..Egress::default() };
+        self.outbox.push_with(route.peer, &egress, |out| out.extend_from_slice(payload));
         self.counts_as.push((!route.duplicate).then_some(route.protocol));
         if self.outbox.is_full() {
             self.flush();

@@ -94,7 +94,9 @@ struct Share {
 
 impl Responder {
     /// Binds to all of `addresses`, or to the [`DEFAULT_ADDRESSES`] if the list is empty. On a host
-    /// without IPv6, it leaves out the default IPv6 address and logs a warning.
+    /// without IPv6, it leaves out the default IPv6 address and logs a warning. It also binds to an
+    /// address that the host does not have yet, and logs a warning: requests are answered once the
+    /// host has it.
     ///
     /// The kernel spreads requests over `threads` by their addresses and ports (`SO_REUSEPORT`,
     /// socket(7)). If there are impairments, or may be later, there is always one thread, so that
@@ -261,7 +263,25 @@ fn turn(
     more
 }
 
+/// Binds to an address, also if the host does not have it yet; that is logged, except for sockets
+/// that share the port.
 fn bind(address: SocketAddr, reuse_port: bool) -> Result<Socket, BindError> {
+    match bind_with(address, reuse_port, false) {
+        Err(error) if error.is_absent_address() => {
+            if !reuse_port {
+                warn!(
+                    %address,
+                    "this host does not have the address yet: requests to it are answered as soon \
+                     as it is there"
+                );
+            }
+            bind_with(address, reuse_port, true)
+        }
+        outcome => outcome,
+    }
+}
+
+fn bind_with(address: SocketAddr, reuse_port: bool, free_bind: bool) -> Result<Socket, BindError> {
     let options = SocketOptions {
         receive_buffer: RECEIVE_BUFFER,
         local_address: true,
@@ -269,6 +289,7 @@ fn bind(address: SocketAddr, reuse_port: bool) -> Result<Socket, BindError> {
         // So that senders see the length of the path (RFC 5357 section 4.2.1).
         hop_limit: Some(255),
         reuse_port,
+        free_bind,
         ..SocketOptions::default()
     };
     Socket::bind(address, &options)

@@ -27,7 +27,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::options::{OptionSource, TargetOptions};
+use super::options::{OptionSource, OptionValue, TargetOptions};
 use super::protocol::Description;
 use super::{
     Prober, Reply, Request,
@@ -100,8 +100,9 @@ impl TargetOptions for DnsOptions {
         }
     }
 
-    fn written(&self) -> Vec<(&'static str, String)> {
-        vec![(QUERY, self.query.to_string()), (QUERY_TYPE, self.query_type.to_string())]
+    fn written(&self) -> Vec<(&'static str, OptionValue)> {
+        let (query, query_type) = (self.query.to_string(), self.query_type.to_string());
+        vec![(QUERY, OptionValue::Text(query)), (QUERY_TYPE, OptionValue::Text(query_type))]
     }
 
     fn prober(&self, secret: u64) -> Arc<dyn Prober> {

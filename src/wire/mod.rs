@@ -68,7 +68,7 @@ use protocol::Description;
 
 pub use heartbeat::HeartbeatText;
 pub use key::{Key, KeyError};
-pub use options::{FiledKey, OptionSource};
+pub use options::{FiledKey, OptionSource, OptionValue};
 pub use ping::PingText;
 pub use prober::{Prober, Reply, Request, Unreadable};
 pub use protocol::{LARGEST_DATAGRAM, MAX_DATAGRAM, MAX_RESULTS};
@@ -129,9 +129,18 @@ macro_rules! protocols {
             /// The keys of the protocol with their values in force, in the form of the
             /// configuration file; files are absolute paths.
             #[must_use]
-            pub fn written(&self) -> Vec<(&'static str, String)> {
+            pub fn written(&self) -> Vec<(&'static str, OptionValue)> {
                 match self {
                     $(Self::$variant(options) => options.written(),)+
+                }
+            }
+
+            /// The size to which the requests of the target are padded, in octets of UDP payload; 0
+            /// if they are not padded.
+            #[must_use]
+            pub fn padded_size(&self) -> u16 {
+                match self {
+                    $(Self::$variant(options) => options.padded_size(),)+
                 }
             }
 

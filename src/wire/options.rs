@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::{Key, Prober};
 
 /// The options of one protocol for one target.
@@ -16,7 +18,13 @@ pub(super) trait TargetOptions {
 
     /// The keys of the protocol with their values in force; reading them gives the same options. A
     /// key without a value and without a default is left out.
-    fn written(&self) -> Vec<(&'static str, String)>;
+    fn written(&self) -> Vec<(&'static str, OptionValue)>;
+
+    /// The size to which the requests of the target are padded, in octets of UDP payload; 0 if they
+    /// are not padded.
+    fn padded_size(&self) -> u16 {
+        0
+    }
 
     /// The sending half of the protocol for one target. `secret` is random, and different for each
     /// target.
@@ -31,13 +39,23 @@ impl<P: WithoutOptions> TargetOptions for P {
         Self::default()
     }
 
-    fn written(&self) -> Vec<(&'static str, String)> {
+    fn written(&self) -> Vec<(&'static str, OptionValue)> {
         Vec::new()
     }
 
     fn prober(&self, _secret: u64) -> Arc<dyn Prober> {
         Arc::new(*self)
     }
+}
+
+/// The value of an option, in the form of the configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum OptionValue {
+    /// A text.
+    Text(String),
+    /// A whole number.
+    Number(u32),
 }
 
 /// A shared key, and the file that it comes from.
@@ -65,6 +83,10 @@ pub trait OptionSource {
     /// `None`.
     fn text(&mut self, key: &'static str) -> Option<String>;
 
+    /// The number, from 1, that is the value of `key`; `None` if it is not set. Reports any other
+    /// value, which is not `expected`, and returns `None`.
+    fn whole(&mut self, key: &'static str, expected: &str) -> Option<u32>;
+
     /// The shared key in the file that `key` names; `None` if it is not set. Reports an error and
     /// returns `None` if there is no valid key in the file.
     fn key(&mut self, key: &'static str) -> Option<FiledKey>;
@@ -86,6 +108,10 @@ pub(super) struct NothingSet;
 
 impl OptionSource for NothingSet {
     fn text(&mut self, _key: &'static str) -> Option<String> {
+        None
+    }
+
+    fn whole(&mut self, _key: &'static str, _expected: &str) -> Option<u32> {
         None
     }
 

@@ -35,7 +35,7 @@ pub trait Prober: Any + Send + Sync + fmt::Debug {
     }
 
     /// Writes a request to `out`, which is empty and has room for
-    /// [`MAX_DATAGRAM`](super::MAX_DATAGRAM) octets (STAMP: RFC 8762 sections 4.2.1 and 4.2.2; DNS:
+    /// [`MAX_DATAGRAM`](super::MAX_DATAGRAM) octets; padding may exceed it (STAMP: RFC 8762 sections 4.2.1 and 4.2.2; DNS:
     /// RFC 1035 section 4.1).
     fn encode(&self, request: &Request, out: &mut Vec<u8>);
 

@@ -9,8 +9,8 @@ use super::Reflect;
 /// reply has the same size.
 pub const LARGEST_DATAGRAM: usize = 65_527;
 
-/// The longest datagram that any protocol sends, and the longest request or reply of a text
-/// protocol, in octets.
+/// The longest datagram that any protocol sends without padding, and the longest request or reply of
+/// a text protocol, in octets.
 ///
 /// No datagram of this length is fragmented on a link that supports IPv6 (RFC 8200 section 5: 1,280
 /// octets).

@@ -40,7 +40,7 @@ mod tests;
 use std::sync::Arc;
 
 use super::key::{Key, TAG};
-use super::options::{FiledKey, OptionSource, TargetOptions};
+use super::options::{FiledKey, OptionSource, OptionValue, TargetOptions};
 use super::protocol::{Description, LARGEST_DATAGRAM};
 use super::text::is_text;
 use super::{
@@ -57,7 +57,7 @@ pub(super) static PROTOCOL: Description = Description {
     // No port of its own: targets use our responder's port unless they set 862 (RFC 8762 section
     // 4.1).
     port: None,
-    keys: &[KEY_FILE],
+    keys: &[KEY_FILE, SIZE],
     reflect: Some(&StampReflector),
     ..Description::new(
         "stamp",
@@ -67,6 +67,12 @@ pub(super) static PROTOCOL: Description = Description {
 
 /// The option that names the file with the key of authenticated packets.
 const KEY_FILE: &str = "key_file";
+
+/// The option that pads requests, in octets of UDP payload.
+const SIZE: &str = "size";
+
+/// The largest size: the largest payload of UDP over IPv4 (RFC 791, RFC 768).
+const LARGEST: u16 = 65_507;
 
 /// The largest session: the SSID has 16 bits and is not zero (RFC 8972 section 3).
 const MAX_SESSION: u32 = u16::MAX as u32 - 1;
@@ -124,21 +130,41 @@ static AUTHENTICATED: Layout = Layout {
 pub struct StampOptions {
     /// The key that authenticates requests and replies; without it, packets are unauthenticated.
     pub key: Option<FiledKey>,
+    /// The size of requests, with padding, and thus of replies; `None` is the size without padding.
+    pub size: Option<u16>,
 }
 
 impl TargetOptions for StampOptions {
     fn read(source: &mut dyn OptionSource) -> Self {
-        Self { key: source.key(KEY_FILE) }
+        let key = source.key(KEY_FILE);
+        let layout = if key.is_some() { &AUTHENTICATED } else { &OPEN };
+        let expected = layout.sizes();
+        let size = source.whole(SIZE, &expected).and_then(|size| {
+            let valid = u16::try_from(size).ok().filter(|&size| layout.has_size(size));
+            if valid.is_none() {
+                source.report(SIZE, format!("must be {expected}, not {size}"));
+            }
+            valid
+        });
+        Self { key, size }
     }
 
-    fn written(&self) -> Vec<(&'static str, String)> {
-        self.key.iter().map(|filed| (KEY_FILE, filed.file.clone())).collect()
+    fn written(&self) -> Vec<(&'static str, OptionValue)> {
+        let key = self.key.iter();
+        let key = key.map(|filed| (KEY_FILE, OptionValue::Text(filed.file.clone())));
+        let size = self.size.map(|size| (SIZE, OptionValue::Number(size.into())));
+        key.chain(size).collect()
+    }
+
+    fn padded_size(&self) -> u16 {
+        self.size.unwrap_or(0)
     }
 
     fn prober(&self, _secret: u64) -> Arc<dyn Prober> {
+        let size = self.padded_size().into();
         match &self.key {
-            None => Arc::new(OpenStamp),
-            Some(filed) => Arc::new(AuthenticatedStamp(filed.key.clone())),
+            None => Arc::new(OpenStamp { size }),
+            Some(filed) => Arc::new(AuthenticatedStamp { key: filed.key.clone(), size }),
         }
     }
 }
@@ -146,6 +172,9 @@ impl TargetOptions for StampOptions {
 /// Compares the keys, not their files: two files may contain the same key.
 impl PartialEq for StampOptions {
     fn eq(&self, other: &Self) -> bool {
+        if self.size != other.size {
+            return false;
+        }
         match (&self.key, &other.key) {
             (None, None) => true,
             (Some(a), Some(b)) => a.key.is_same(&b.key),
@@ -156,11 +185,18 @@ impl PartialEq for StampOptions {
 
 /// The sender of unauthenticated packets.
 #[derive(Debug, Clone, Copy)]
-struct OpenStamp;
+struct OpenStamp {
+    /// The size to which packets are padded, in octets; less than a packet has for no padding.
+    size: usize,
+}
 
 /// The sender of authenticated packets. The key is erased with its last user.
 #[derive(Debug)]
-struct AuthenticatedStamp(Arc<Key>);
+struct AuthenticatedStamp {
+    key: Arc<Key>,
+    /// As in [`OpenStamp`].
+    size: usize,
+}
 
 impl Prober for OpenStamp {
     fn max_session(&self) -> u32 {
@@ -173,6 +209,7 @@ impl Prober for OpenStamp {
 
     fn encode(&self, request: &Request, out: &mut Vec<u8>) {
         encode(&OPEN, request, out);
+        tlv::pad(out, self.size);
     }
 
     /// Reads every reply that reaches to the end of the Session-Sender Timestamp. Only the echoed
@@ -217,15 +254,17 @@ impl Prober for AuthenticatedStamp {
     }
 
     fn shares_replies_with(&self, other: &dyn Prober) -> bool {
-        other.as_a::<Self>().is_some_and(|other| self.0.is_same(&other.0))
+        other.as_a::<Self>().is_some_and(|other| self.key.is_same(&other.key))
     }
 
     fn encode(&self, request: &Request, out: &mut Vec<u8>) {
         let start = out.len();
         encode(&AUTHENTICATED, request, out);
         if let Some(packet) = out.get_mut(start..) {
-            tag(packet, &self.0);
+            tag(packet, &self.key);
         }
+        // A single Extra Padding needs no HMAC TLV (RFC 8972 section 4.8).
+        tlv::pad(out, self.size);
     }
 
     /// Verifies the tag before it reads anything else of a reply.
@@ -233,7 +272,7 @@ impl Prober for AuthenticatedStamp {
         if datagram.len() < AUTHENTICATED.length {
             return Err(Malformed);
         }
-        if !is_tagged(datagram, &self.0) {
+        if !is_tagged(datagram, &self.key) {
             return Err(Unreadable::Unauthenticated);
         }
         decode(&AUTHENTICATED, datagram)
@@ -379,6 +418,19 @@ impl Reflect for StampReflector {
 impl Layout {
     const fn is_authenticated(&self) -> bool {
         self.length == AUTHENTICATED.length
+    }
+
+    /// Whether a packet can have this size: that without TLVs, or one with room for a TLV.
+    fn has_size(&self, size: u16) -> bool {
+        let with_tlv = self.length + tlv::HEADER..=usize::from(LARGEST);
+        usize::from(size) == self.length || with_tlv.contains(&size.into())
+    }
+
+    /// The sizes that a packet can have, in words.
+    fn sizes(&self) -> String {
+        let (length, padded) = (self.length, self.length + tlv::HEADER);
+        let mode = if self.is_authenticated() { " with a key" } else { "" };
+        format!("{length}, or from {padded} to {LARGEST} octets{mode}")
     }
 }
 

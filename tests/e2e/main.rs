@@ -29,6 +29,8 @@ mod loss;
 
 mod names;
 
+mod packets;
+
 mod pages;
 
 mod ping;

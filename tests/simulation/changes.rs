@@ -99,9 +99,11 @@ fn place(targets: &[Value], name: Option<&Value>) -> Result<usize, Error> {
     found.ok_or_else(|| Error::custom(format_args!("{name:?} is no target")))
 }
 
+/// Sets keys; a key without a value is removed.
 fn overlay(keys: &mut Value, changed: Mapping) -> Result<(), Error> {
     let keys = keys.as_mapping_mut().ok_or_else(|| Error::custom("no keys"))?;
     keys.extend(changed);
+    keys.retain(|_, value| !value.is_null());
     Ok(())
 }
 

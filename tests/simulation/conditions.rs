@@ -1,6 +1,7 @@
 //! What the probe's machine does to every measurement: clocks, stamps and latencies, as a scenario
 //! sets them.
 
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub(crate) struct Conditions {
     families: [bool; Family::ALL.len()],
     wake_latency: Duration,
     stalls: Vec<Range<Mono>>,
+    no_interfaces: Vec<Range<Mono>>,
     refusals: Vec<(String, Range<Mono>, UnsentReason)>,
 }
 
@@ -45,6 +47,7 @@ impl Conditions {
             families: [!probe.no_ipv4, !probe.no_ipv6],
             wake_latency: probe.wake_latency.0,
             stalls: probe.stalls.iter().map(|stall| stall.after(START)).collect(),
+            no_interfaces: probe.no_interfaces.iter().map(|gone| gone.after(START)).collect(),
             refusals: refusals.collect(),
         }
     }
@@ -64,6 +67,25 @@ impl Conditions {
     /// Whether the machine has a socket of this family.
     pub(crate) fn has(&self, family: Family) -> bool {
         self.families[family.index()]
+    }
+
+    /// Whether the machine has the interfaces of the targets at `now`.
+    pub(crate) fn has_interfaces(&self, now: Mono) -> bool {
+        !self.no_interfaces.iter().any(|gone| gone.contains(&now))
+    }
+
+    /// Why a heartbeat of `target` to an address of this family cannot be handed to the kernel at
+    /// `now`; `None` if it can.
+    pub(crate) fn obstacle(&self, target: &Target, ip: IpAddr, now: Mono) -> Option<UnsentReason> {
+        let packets = &target.packets;
+        match () {
+            () if !self.has(Family::of(SocketAddr::new(ip, 0))) => Some(UnsentReason::NoRoute),
+            () if !packets.admit(ip) => Some(UnsentReason::SourceUnavailable),
+            () if packets.interface.is_some() && !self.has_interfaces(now) => {
+                Some(UnsentReason::InterfaceUnavailable)
+            }
+            () => None,
+        }
     }
 
     /// Why the kernel refuses heartbeats of `target` at `now`; `None` if it accepts them.

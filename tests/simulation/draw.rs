@@ -109,10 +109,10 @@ fn changes(
         }
         let names: Vec<_> = removed.iter().map(|drawn| drawn.name.as_str()).collect();
         line(text, format!("    remove: [{}]", names.join(", ")));
-        for (key, all) in [("change", &changed), ("add", &added)] {
-            let all: Vec<_> = all.iter().map(Drawn::configuration).collect();
-            line(text, format!("    {key}: [{}]", all.join(", ")));
-        }
+        let changed: Vec<_> = changed.iter().map(Drawn::change).collect();
+        line(text, format!("    change: [{}]", changed.join(", ")));
+        let added: Vec<_> = added.iter().map(Drawn::configuration).collect();
+        line(text, format!("    add: [{}]", added.join(", ")));
         if dice.one_in(8) {
             line(text, format!("    defaults: {{misses: {}}}", dice.among(1, 5)));
         }
@@ -164,6 +164,11 @@ fn probe(
         let from = dice.among(0, lasts);
         let to = from + dice.among(1, 20);
         line(text, format!("  watch_fails: [{{from: {from}ms, to: {to}ms}}]"));
+    }
+    if dice.one_in(3) {
+        let from = dice.among(0, lasts);
+        let to = from + dice.among(1, 4_000);
+        line(text, format!("  no_interfaces: [{{from: {from}ms, to: {to}ms}}]"));
     }
     line(text, format!("  stalls: [{}]", stalls.join(", ")));
     if has_jumps {
@@ -234,7 +239,7 @@ fn nuisances(text: &mut String, lasts: u64, targets: &[Drawn], dice: &mut Dice) 
     for target in targets.iter().filter(|_| dice.one_in(5)).collect::<Vec<_>>() {
         let from = dice.among(0, lasts);
         let to = from + dice.among(1, 3_000);
-        let reason = dice.of(&["no_route", "refused", "buffer", "other"]);
+        let reason = dice.of(&["no_route", "source_unavailable", "refused", "buffer", "other"]);
         let name = &target.name;
         let window = format!("from: {from}ms, to: {to}ms");
         line(text, format!("  - {{target: {name}, {window}, reason: {reason}}}"));
@@ -281,8 +286,21 @@ struct Drawn {
     /// Whether it has a literal address that no other target has.
     is_alone: bool,
     limits: String,
+    packets: Packets,
     /// The label `site`.
     site: &'static str,
+}
+
+/// The packet options of a target.
+#[derive(Debug, Clone, Copy)]
+enum Packets {
+    Default,
+    /// A source address of the family of a literal address, otherwise of this one.
+    Source(&'static str),
+    Interface,
+    Marked,
+    /// Only for STAMP.
+    Padded,
 }
 
 impl Drawn {
@@ -297,6 +315,7 @@ impl Drawn {
             timeout: dice.among(interval / 2, 3_000),
             is_alone,
             limits: Self::draw_limits(changes, dice),
+            packets: Self::draw_packets(dice),
             site: "fra",
         }
     }
@@ -319,6 +338,18 @@ impl Drawn {
         format!("misses: {misses}, recoveries: {recoveries}, recorder: {recorder}")
     }
 
+    fn draw_packets(dice: &mut Dice) -> Packets {
+        dice.of(&[
+            Packets::Default,
+            Packets::Default,
+            Packets::Source("192.0.2.100"),
+            Packets::Source("2001:db8::100"),
+            Packets::Interface,
+            Packets::Marked,
+            Packets::Padded,
+        ])
+    }
+
     /// The same target with settings drawn anew, which may be the same.
     fn changed(&self, dice: &mut Dice) -> Self {
         let mut changed = self.clone();
@@ -337,18 +368,63 @@ impl Drawn {
         if dice.one_in(3) {
             changed.limits = Self::draw_limits(true, dice);
         }
+        if dice.one_in(3) {
+            changed.packets = Self::draw_packets(dice);
+        }
         if dice.one_in(6) {
             changed.site = dice.of(&["fra", "lax"]);
         }
         changed
     }
 
+    /// The target as it is added.
     fn configuration(&self) -> String {
+        self.written(|(key, value)| value.map(|value| format!("{key}: {value}")))
+    }
+
+    /// The target as it is changed: packet options that it does not set are removed.
+    fn change(&self) -> String {
+        self.written(|(key, value)| Some(format!("{key}: {}", value.unwrap_or("~".to_owned()))))
+    }
+
+    fn written(
+        &self,
+        packet_option: impl FnMut((&'static str, Option<String>)) -> Option<String>,
+    ) -> String {
         let Self { name, address, protocol, interval, timeout, limits, site, .. } = self;
-        let how = format!("protocol: {protocol}, interval: {interval}ms, timeout: {timeout}ms");
-        format!(
-            "{{name: {name}, address: \"{address}\", {how}, {limits}, labels: {{site: {site}}}}}"
-        )
+        let mut keys = vec![
+            format!("name: {name}, address: \"{address}\""),
+            format!("protocol: {protocol}, interval: {interval}ms, timeout: {timeout}ms"),
+            limits.clone(),
+            format!("labels: {{site: {site}}}"),
+        ];
+        keys.extend(self.packet_options().into_iter().filter_map(packet_option));
+        format!("{{{}}}", keys.join(", "))
+    }
+
+    /// Every packet option, with its value if it is set.
+    fn packet_options(&self) -> [(&'static str, Option<String>); 6] {
+        let is_stamp = self.protocol == "stamp";
+        let (mut source, mut interface, mut size) = (None, None, None);
+        let is_marked = matches!(self.packets, Packets::Marked);
+        let marked = |value: &str| is_marked.then(|| value.to_owned());
+        match self.packets {
+            Packets::Source(of_name) => {
+                let is_v6 = self.literal().map_or(of_name.contains(':'), |at| at.contains('['));
+                source = Some(if is_v6 { "\"2001:db8::100\"" } else { "192.0.2.100" }.to_owned());
+            }
+            Packets::Interface => interface = Some("eth1".to_owned()),
+            Packets::Padded if is_stamp => size = Some("100".to_owned()),
+            Packets::Default | Packets::Marked | Packets::Padded => {}
+        }
+        [
+            ("source", source),
+            ("interface", interface),
+            ("dscp", marked("EF")),
+            ("ttl", marked("9")),
+            ("dont_fragment", marked("true")),
+            ("size", size),
+        ]
     }
 
     /// The address and port; `None` for a target with a host name.

@@ -8,7 +8,7 @@ use udp_heartbeat::config::{Host, Target};
 use udp_heartbeat::model::{
     Direction, IcmpKind, InvalidReason, Label, Moment, Mono, StampSource, State, UnsentReason, Wall,
 };
-use udp_heartbeat::probe::{Family, Happening};
+use udp_heartbeat::probe::Happening;
 use udp_heartbeat::session::{Answered, Summary};
 
 use crate::conditions::Conditions;
@@ -394,10 +394,13 @@ impl Life {
         self.beats.resize(newest, beat(BeatOutcome::Unsent(UnsentReason::Skipped), now));
         let (handed_over, leaving, refused) = match self.whereabouts.present {
             None => (false, now, Some(UnsentReason::Unresolved)),
-            Some(place) if !conditions.has(Family::of(place.address)) => {
-                (false, outcome.leaving, Some(UnsentReason::NoRoute))
+            Some(place) => {
+                let (leaving, ip) = (outcome.leaving, place.address.ip());
+                match conditions.obstacle(&self.target, ip, now.mono) {
+                    Some(reason) => (false, leaving, Some(reason)),
+                    None => (true, leaving, outcome.refused),
+                }
             }
-            Some(_) => (true, outcome.leaving, outcome.refused),
         };
         self.beats.push(beat(refused.map_or(BeatOutcome::InFlight, BeatOutcome::Unsent), leaving));
         if let Some(reason) = refused {

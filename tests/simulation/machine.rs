@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use udp_heartbeat::model::{ClockAccuracy, Moment, Mono, UnsentReason};
+use udp_heartbeat::model::{ClockAccuracy, InterfaceName, Moment, Mono, UnsentReason};
 use udp_heartbeat::net::{Datagram, Notice, Outbox};
 use udp_heartbeat::probe::{Family, Machine};
 
@@ -14,6 +14,9 @@ use crate::request;
 use crate::scenario::Window;
 use crate::truth::{Attempt, Input, Order};
 use crate::world::World;
+
+/// The number of every interface.
+const INTERFACE: u32 = 7;
 
 impl Machine for World<'_> {
     fn now(&mut self) -> Moment {
@@ -41,6 +44,10 @@ impl Machine for World<'_> {
 
     fn has(&self, family: Family) -> bool {
         self.conditions.has(family)
+    }
+
+    fn interface(&mut self, _name: InterfaceName, now: Mono) -> Option<u32> {
+        self.conditions.has_interfaces(now).then_some(INTERFACE)
     }
 
     fn send(

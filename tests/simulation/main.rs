@@ -104,6 +104,7 @@ scenarios! {
     no_watch,
     one_way,
     outage,
+    packet_options,
     pipelining,
     reload_busy,
     reordering,

@@ -139,7 +139,8 @@ impl Model {
             }
         }
         self.last_round = round.at.mono;
-        if !self.is_ready && self.changes_left == Some(0) {
+        // A probe that stops does not become ready.
+        if !self.is_ready && !self.is_stopped && self.changes_left == Some(0) {
             while self.unready.pop_if(|number| self.lives[*number].has_shown_itself()).is_some() {}
             self.is_ready = self.unready.is_empty();
         }

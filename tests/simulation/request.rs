@@ -21,7 +21,15 @@ pub(crate) fn read(octets: &[u8]) -> Option<Request> {
     let sequence = u32::from_be_bytes(*octets.first_chunk()?);
     let ssid = u16::from_be_bytes(*octets.get(14..)?.first_chunk()?);
     let session = u32::from(ssid.checked_sub(1)?);
-    (octets.len() == 44).then_some(Request { protocol: "stamp", session, sequence })
+    let is_padded = |tlv: &[u8]| match tlv {
+        [] => true,
+        // Extra Padding, with the flag U (RFC 8972 section 4.1).
+        [0x80, 1, high, low, padding @ ..] => {
+            usize::from(u16::from_be_bytes([*high, *low])) == padding.len()
+        }
+        _ => false,
+    };
+    is_padded(octets.get(44..)?).then_some(Request { protocol: "stamp", session, sequence })
 }
 
 /// The number that a text begins with.
@@ -48,4 +56,7 @@ fn requests_say_who_sends_them() {
     let mut stamp = [0; 44];
     (stamp[3], stamp[15]) = (7, 3);
     read_as(&stamp, "stamp", 2, 7);
+    let padded = [&stamp[..], &[0x80, 1, 0, 2, 0, 0]].concat();
+    read_as(&padded, "stamp", 2, 7);
+    assert_eq!(read(&padded[..49]), None);
 }

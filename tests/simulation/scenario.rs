@@ -89,6 +89,8 @@ pub(crate) struct Probe {
     pub(crate) again_takes: Span,
     /// How long it takes to carry out a change of a target.
     pub(crate) change_takes: Span,
+    /// When the machine does not have the interfaces of the targets.
+    pub(crate) no_interfaces: Vec<Window>,
     /// When the sockets cannot be watched.
     pub(crate) watch_fails: Vec<Window>,
     /// When the probe does not run at all.
@@ -113,6 +115,7 @@ impl Default for Probe {
             clock_takes: Span::default(),
             again_takes: Span::default(),
             change_takes: Span::default(),
+            no_interfaces: Vec::new(),
             watch_fails: Vec::new(),
             stalls: Vec::new(),
             clock_steps: Vec::new(),

@@ -52,22 +52,26 @@ impl Whereabouts {
     }
 
     /// The name was looked up. The address in use stays in use while it is among those found, and
-    /// while lookups fail; otherwise the first that a socket can reach is used.
+    /// while lookups fail; otherwise the first that a socket can reach is used. Only if none has
+    /// the family of the source address, one of the other family is used.
     pub(crate) fn look_up(&mut self, target: &Target, found: &[IpAddr], conditions: &Conditions) {
         let port = target.address.port;
         let used = self.present.map(|place| place.address.ip());
         let is_reachable = |ip: &&IpAddr| conditions.has(Family::of(SocketAddr::new(**ip, port)));
-        let kept = found.iter().find(|&&ip| Some(ip) == used);
-        let best = kept.or(found.iter().find(is_reachable)).or(found.first());
+        let is_admitted = |ip: &&IpAddr| target.packets.admit(**ip);
+        let admitted: Vec<IpAddr> = found.iter().filter(is_admitted).copied().collect();
+        let kept = admitted.iter().find(|&&ip| Some(ip) == used);
+        let best = |of: &[IpAddr]| of.iter().find(is_reachable).or(of.first()).copied();
+        let best = kept.copied().or_else(|| best(&admitted)).or_else(|| best(found));
         self.lookup = if best.is_some() { Lookup::Succeeded } else { Lookup::Failed };
-        if let Some(&ip) = best {
+        if let Some(ip) = best {
             self.go(SocketAddr::new(ip, port));
         }
     }
 
     /// Replaces the settings `before` by those of `target`. With another host, the target has no
     /// address until one of that host is known. With another port of the same host, it keeps the IP
-    /// address in use.
+    /// address in use. With a source address of another family, it may have another address.
     pub(crate) fn retune(
         &mut self,
         before: &Target,
@@ -76,7 +80,8 @@ impl Whereabouts {
         conditions: &Conditions,
     ) {
         let (old, new) = (&before.address, &target.address);
-        if old == new {
+        let family = |target: &Target| target.packets.source.map(|ip| ip.is_ipv4());
+        if old == new && family(before) == family(target) {
             return;
         }
         match (&new.host, found) {

@@ -5,8 +5,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::*;
-use crate::model::{IcmpKind, Wall};
-use crate::net::{Datagram, now};
+use crate::model::{IcmpKind, UnsentReason, Wall};
+use crate::net::{Datagram, Egress, now};
+
+mod egress;
 
 const EVERYTHING: SocketOptions = SocketOptions {
     traffic_class: true,
@@ -17,6 +19,7 @@ const EVERYTHING: SocketOptions = SocketOptions {
     icmp_errors: true,
     local_address: true,
     reuse_port: false,
+    free_bind: false,
 };
 
 fn open(address: &str, options: &SocketOptions) -> Socket {
@@ -200,8 +203,13 @@ fn mixed(near: &mut Socket) {
         let mut expected = Vec::new();
         for index in 0..Outbox::CAPACITY {
             let (peer, octets, outcome) = match (index + round) % 7 {
-                1 => (forbidden, 10, Err(SendError(Errno::EACCES))),
-                3 => (good, 65_535, Err(SendError(Errno::EMSGSIZE))),
+                1 => {
+                    (forbidden, 10, Err(SendError::because(Errno::EACCES, UnsentReason::Broadcast)))
+                }
+                3 => {
+                    let error = SendError::new(Errno::EMSGSIZE);
+                    (good, 65_535, Err(error))
+                }
                 5 => (nobody, 10, Ok(())),
                 _ => (good, 10, Ok(())),
             };
@@ -374,7 +382,8 @@ fn hop_limit_and_traffic_class_are_set_and_reported() {
         let mut outbox = Outbox::new();
         let source = Some(near.local_addr().ip());
         for class in [0xB8, 0, 0x28] {
-            outbox.push_marked(far.local_addr(), source, class, |out| out.push(class));
+            let egress = Egress { source, traffic_class: class, ..Egress::default() };
+            outbox.push_with(far.local_addr(), &egress, |out| out.push(class));
         }
         assert!(send(&mut near, &mut outbox).iter().all(Result::is_ok));
         receive(&far, &mut Inbox::new(), 3, |datagram| {
@@ -474,5 +483,6 @@ fn a_port_can_be_shared_if_both_sockets_request_it_and_between_ipv6_and_ipv4() {
 fn the_wrong_family_is_no_route() {
     let mut socket = open("127.0.0.1:0", &EVERYTHING);
     let outcomes = send_all(&mut socket, &["[::1]:9".parse().unwrap()], b"x");
-    assert_eq!(outcomes, [Err(SendError(Errno::EAFNOSUPPORT))]);
+    let error = SendError::new(Errno::EAFNOSUPPORT);
+    assert_eq!(outcomes, [Err(error)]);
 }

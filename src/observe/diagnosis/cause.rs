@@ -11,6 +11,12 @@ labels! {
         AddressShared => "address_shared",
         /// The probe's machine has no route to the address.
         NoRoute => "no_route",
+        /// The probe's machine does not have the target's source address.
+        SourceUnavailable => "source_unavailable",
+        /// The probe's machine does not have the target's interface.
+        InterfaceUnavailable => "interface_unavailable",
+        /// The address is a broadcast address of a network of the probe's machine.
+        BroadcastAddress => "broadcast_address",
         /// The probe's machine refuses to send: a local firewall.
         Refused => "refused",
         /// The send buffer or the device's queue of the probe's machine is full.
@@ -27,7 +33,7 @@ labels! {
         AdminProhibited => "admin_prohibited",
         /// The hop limit runs out on the path.
         TtlExceeded => "ttl_exceeded",
-        /// Heartbeats are larger than a link of the path carries.
+        /// Heartbeats are larger than a link of the path, or the probe's own interface, carries.
         TooBig => "too_big",
         /// Any other ICMP error.
         IcmpError => "icmp_error",
@@ -58,7 +64,11 @@ impl Cause {
     pub(super) fn of_unsent(reason: UnsentReason) -> Option<Self> {
         match reason {
             UnsentReason::NoRoute => Some(Self::NoRoute),
+            UnsentReason::SourceUnavailable => Some(Self::SourceUnavailable),
+            UnsentReason::InterfaceUnavailable => Some(Self::InterfaceUnavailable),
+            UnsentReason::Broadcast => Some(Self::BroadcastAddress),
             UnsentReason::Refused => Some(Self::Refused),
+            UnsentReason::TooBig => Some(Self::TooBig),
             UnsentReason::Buffer => Some(Self::BufferFull),
             UnsentReason::Other => Some(Self::SendFailed),
             UnsentReason::Unresolved | UnsentReason::Skipped => None,

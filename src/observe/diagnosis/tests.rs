@@ -1,10 +1,12 @@
 //! Every cause and the limits between causes, and that a target in trouble always has a diagnosis.
 
+use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::InterfaceName;
 use crate::observe::document::DiagnosisDocument;
 use crate::observe::fixture::{self, NOW};
 use crate::session::{Buckets, OutcomeCounts};
@@ -82,7 +84,11 @@ fn every_cause_has_its_evidence() {
         (Cause::Unresolved, with(|e| (e.endpoint, e.resolved) = (None, false))),
         (Cause::AddressShared, with(|e| e.endpoint = None)),
         (Cause::NoRoute, stuck(UnsentReason::NoRoute)),
+        (Cause::SourceUnavailable, stuck(UnsentReason::SourceUnavailable)),
+        (Cause::InterfaceUnavailable, stuck(UnsentReason::InterfaceUnavailable)),
+        (Cause::BroadcastAddress, stuck(UnsentReason::Broadcast)),
         (Cause::Refused, stuck(UnsentReason::Refused)),
+        (Cause::TooBig, stuck(UnsentReason::TooBig)),
         (Cause::BufferFull, stuck(UnsentReason::Buffer)),
         (Cause::SendFailed, stuck(UnsentReason::Other)),
         (Cause::PortUnreachable, reported(IcmpKind::PortUnreachable)),
@@ -119,6 +125,53 @@ fn every_cause_has_its_evidence() {
     }
     let found = cases.map(|(cause, _)| cause);
     assert!(Cause::ALL.iter().all(|cause| found.contains(cause)), "every cause is in the table");
+}
+
+#[test]
+fn packet_options_are_named_where_they_are_the_cause() {
+    let mut target = target();
+    let packets = &mut Arc::make_mut(&mut target).packets;
+    packets.source = Some("192.0.2.9".parse().unwrap());
+    packets.interface = InterfaceName::new("eth1");
+    packets.ttl = NonZeroU8::new(3);
+    packets.dont_fragment = true;
+    let said = |evidence: &Evidence| {
+        let Diagnosis { summary, advice, .. } = diagnose(&target, evidence).unwrap();
+        format!("{summary}. {advice}")
+    };
+    let stuck = |reason| changed(silent(), |e| e.symptoms.newest = unsent(reason));
+    let other_family = changed(stuck(UnsentReason::SourceUnavailable), |e| {
+        e.endpoint = Some("[2001:db8::7]:12000".parse().unwrap());
+    });
+    let expired =
+        changed(silent(), |e| e.symptoms.last_icmp = Some(last(IcmpKind::TtlExceeded, SECOND, 1)));
+    for (evidence, parts) in [
+        (
+            stuck(UnsentReason::SourceUnavailable),
+            [
+                "does not have the source address 192.0.2.9.",
+                "`ip route get 192.0.2.7 from 192.0.2.9`",
+            ],
+        ),
+        (
+            other_family,
+            [
+                "the source 192.0.2.9 and the address 2001:db8::7 are of different families",
+                "`source`",
+            ],
+        ),
+        (
+            stuck(UnsentReason::InterfaceUnavailable),
+            ["has no interface eth1.", "as soon as eth1 is"],
+        ),
+        (stuck(UnsentReason::NoRoute), ["no route to the address by the interface eth1.", ""]),
+        (stuck(UnsentReason::Broadcast), ["is a broadcast address", "instead of 192.0.2.7"]),
+        (stuck(UnsentReason::TooBig), ["the MTU of the probe's own interface.", "smaller `size`"]),
+        (expired, ["longer than the `ttl` of 3", ""]),
+    ] {
+        let said = said(&evidence);
+        assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    }
 }
 
 #[test]

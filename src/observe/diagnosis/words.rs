@@ -18,7 +18,20 @@ impl Case<'_> {
                 "too many targets share this address: the protocol cannot distinguish them"
                     .to_owned()
             }
-            Cause::NoRoute => "heartbeats do not leave: no route to the address".to_owned(),
+            Cause::NoRoute => match self.target.packets.interface {
+                None => "heartbeats do not leave: no route to the address".to_owned(),
+                Some(interface) => format!(
+                    "heartbeats do not leave: no route to the address by the interface {interface}"
+                ),
+            },
+            Cause::SourceUnavailable => self.source_unavailable(),
+            Cause::InterfaceUnavailable => format!(
+                "heartbeats do not leave: the probe's machine has no interface {}",
+                self.interface()
+            ),
+            Cause::BroadcastAddress => {
+                "heartbeats do not leave: the address is a broadcast address".to_owned()
+            }
             Cause::Refused => {
                 "heartbeats do not leave: refused by a firewall on the probe's machine".to_owned()
             }
@@ -36,7 +49,16 @@ impl Case<'_> {
                 "network unreachable: a router reports that it has no route".to_owned()
             }
             Cause::AdminProhibited => "prohibited by a firewall on the path".to_owned(),
-            Cause::TtlExceeded => "hop limit exceeded: a routing loop on the path".to_owned(),
+            Cause::TtlExceeded => match self.target.packets.ttl {
+                None => "hop limit exceeded: a routing loop on the path".to_owned(),
+                Some(ttl) => format!(
+                    "hop limit exceeded: the path is longer than the `ttl` of {ttl}, or loops"
+                ),
+            },
+            Cause::TooBig if self.is_unsent(UnsentReason::TooBig) => {
+                "heartbeats do not leave: they exceed the MTU of the probe's own interface"
+                    .to_owned()
+            }
             Cause::TooBig => "heartbeats exceed the MTU of a link on the path".to_owned(),
             Cause::IcmpError => "an ICMP error comes back".to_owned(),
             Cause::LateAnswers => {
@@ -99,9 +121,24 @@ impl Case<'_> {
                 "Run `ip route get {address}` on the probe's machine: it has no route, no IPv6, or \
                  its link is down."
             ),
-            Cause::Refused => {
-                "Check the output rules of the firewall on the probe's machine.".to_owned()
-            }
+            Cause::SourceUnavailable => format!(
+                "Add the address to an interface of the probe's machine, or change `source`; the \
+                 probe sends as soon as the address is there. If it is there, `ip route get {address} \
+                 from {}` shows what is wrong.",
+                self.source()
+            ),
+            Cause::InterfaceUnavailable => format!(
+                "Check the name with `ip link`, or change `interface`; the probe sends as soon as {} \
+                 is there.",
+                self.interface()
+            ),
+            Cause::BroadcastAddress => format!(
+                "Use the address of one host instead of {address}; `ip route get {address}` on the \
+                 probe's machine shows the network."
+            ),
+            Cause::Refused => "Check the output rules of the firewall on the probe's machine, and \
+                               its routes of the type prohibit."
+                .to_owned(),
             Cause::BufferFull => "Check the network interface of the probe's machine with \
                                   `ip -s link` and `tc -s qdisc`."
                 .to_owned(),
@@ -119,6 +156,10 @@ impl Case<'_> {
             }
             Cause::AdminProhibited => {
                 format!("Ask the owner of the firewall to open UDP port {port} in both directions.")
+            }
+            Cause::TooBig if self.target.packets.dont_fragment => {
+                "Check the MTU of links and tunnels on the path, or set a smaller `size`."
+                    .to_owned()
             }
             Cause::TooBig => "Check the MTU of links and tunnels on the path.".to_owned(),
             Cause::IcmpError => {
@@ -245,6 +286,37 @@ impl Case<'_> {
             }
             _ => format!("invalid replies: they are not `{protocol}` packets"),
         }
+    }
+
+    /// Why heartbeats do not leave from the target's source address.
+    fn source_unavailable(&self) -> String {
+        let source = self.source();
+        match self.evidence.endpoint {
+            Some(endpoint) if !self.target.packets.admit(endpoint.ip()) => format!(
+                "heartbeats do not leave: the source {source} and the address {} are of different \
+                 families",
+                endpoint.ip()
+            ),
+            _ => format!(
+                "heartbeats do not leave: the probe's machine does not have the source address \
+                 {source}"
+            ),
+        }
+    }
+
+    /// The source address as configured.
+    fn source(&self) -> String {
+        self.target.packets.source.map_or_else(String::new, |source| source.to_string())
+    }
+
+    /// The interface as configured.
+    fn interface(&self) -> String {
+        self.target.packets.interface.map_or_else(String::new, |interface| interface.to_string())
+    }
+
+    /// Whether the newest settled heartbeat could not leave for this reason.
+    fn is_unsent(&self, reason: UnsentReason) -> bool {
+        self.symptoms.newest.newest_unsent == Some(reason)
     }
 
     fn port(&self) -> u16 {

@@ -1,6 +1,7 @@
 //! The fleet on a simulated clock: schedules, and the targets that answers are for.
 
 mod change;
+mod packets;
 
 use super::*;
 

@@ -195,17 +195,15 @@ fn types_have_names_or_numbers() {
 
 #[test]
 fn options_are_written_as_they_are_read() {
-    assert_eq!(
-        DnsOptions::default().written(),
-        [(QUERY, ".".to_owned()), (QUERY_TYPE, "NS".to_owned())]
-    );
+    let text = |text: &str| OptionValue::Text(text.to_owned());
+    assert_eq!(DnsOptions::default().written(), [(QUERY, text(".")), (QUERY_TYPE, text("NS"))]);
     for (query, query_type, name, kind) in [
         ("a'b.Example", "mx", "a'b.Example.", "MX"),
         ("x.", "type6", "x.", "SOA"),
         ("x", "TYPE65000", "x.", "TYPE65000"),
     ] {
         let options = options(query, query_type);
-        let written = [(QUERY, name.to_owned()), (QUERY_TYPE, kind.to_owned())];
+        let written = [(QUERY, text(name)), (QUERY_TYPE, text(kind))];
         assert_eq!(options.written(), written);
         assert_eq!(self::options(name, kind), options);
     }

@@ -5,6 +5,15 @@ use std::time::Duration;
 use super::*;
 
 mod short;
+mod size;
+
+/// The sender of unauthenticated packets without padding.
+const SENDER: OpenStamp = OpenStamp { size: 0 };
+
+/// The sender of authenticated packets without padding.
+fn authenticated(key: Key) -> AuthenticatedStamp {
+    AuthenticatedStamp { key: Arc::new(key), size: 0 }
+}
 
 /// 2024-09-20T08:21:58.5Z: NTP seconds 0xEA97AF26.
 const AT: Wall = Wall::from_nanos(1_726_820_518_500_000_000);
@@ -52,7 +61,7 @@ fn after(start: Wall, millis: u64) -> Wall {
 
 fn encoded(at: Wall) -> Vec<u8> {
     let mut out = Vec::new();
-    OpenStamp.encode(&Request::new(7, 44, at), &mut out);
+    SENDER.encode(&Request::new(7, 44, at), &mut out);
     out
 }
 
@@ -90,9 +99,9 @@ fn answered(tlvs: &[u8]) -> Vec<u8> {
 fn packets_are_laid_out_as_the_rfcs_say() {
     assert_eq!(encoded(AT), REQUEST);
     assert_eq!(reflected(&REQUEST, after(AT, 500), Some(61)), REPLY);
-    assert_eq!(OpenStamp.decode(&REPLY), Ok(READ));
-    assert!(OpenStamp.confirms(&READ, AT));
-    assert!(!OpenStamp.confirms(&READ, AT + Duration::from_nanos(1)));
+    assert_eq!(SENDER.decode(&REPLY), Ok(READ));
+    assert!(SENDER.confirms(&READ, AT));
+    assert!(!SENDER.confirms(&READ, AT + Duration::from_nanos(1)));
 }
 
 #[test]
@@ -100,13 +109,13 @@ fn a_reflector_that_keeps_state_numbers_its_replies_itself() {
     let arrived = Arrived { number: Some(0x0102_0304), ..Arrived::new(after(AT, 500), Some(61)) };
     let out = reply_to(&REQUEST, arrived, after(AT, 750));
     assert_eq!(out, with(REPLY, 0, &[1, 2, 3, 4]));
-    assert_eq!(OpenStamp.decode(&out), Ok(Reply { number: Some(0x0102_0304), ..READ }));
+    assert_eq!(SENDER.decode(&out), Ok(Reply { number: Some(0x0102_0304), ..READ }));
     let answered = Some(Reply { echo: READ.echo, ..Reply::to(READ.session, READ.sequence) });
-    assert_eq!(OpenStamp.quoted(&REQUEST), answered);
-    assert_eq!(OpenStamp.quoted(&REQUEST[..16]), answered, "the SSID is in it");
-    assert_eq!(OpenStamp.quoted(&REQUEST[..15]), None);
-    assert_eq!(OpenStamp.quoted(b"Ping 1 Thu Jan  1 00:00:00 1970"), None);
-    assert_eq!(OpenStamp.quoted(&[0; 44]), None, "no timestamp, and no SSID");
+    assert_eq!(SENDER.quoted(&REQUEST), answered);
+    assert_eq!(SENDER.quoted(&REQUEST[..16]), answered, "the SSID is in it");
+    assert_eq!(SENDER.quoted(&REQUEST[..15]), None);
+    assert_eq!(SENDER.quoted(b"Ping 1 Thu Jan  1 00:00:00 1970"), None);
+    assert_eq!(SENDER.quoted(&[0; 44]), None, "no timestamp, and no SSID");
 }
 
 #[test]
@@ -134,8 +143,8 @@ fn an_unknown_hop_limit_is_zero() {
 
 #[test]
 fn sessions_are_offset_by_one_and_zero_is_none() {
-    assert_eq!(OpenStamp.max_session(), 65_534);
-    let session = |ssid: [u8; 2]| OpenStamp.decode(&with(REPLY, 14, &ssid)).unwrap().session;
+    assert_eq!(SENDER.max_session(), 65_534);
+    let session = |ssid: [u8; 2]| SENDER.decode(&with(REPLY, 14, &ssid)).unwrap().session;
     assert_eq!(session([0, 0]), None);
     assert_eq!(session([0, 1]), Some(0));
     assert_eq!(session([0xFF, 0xFF]), Some(65_534));
@@ -144,40 +153,40 @@ fn sessions_are_offset_by_one_and_zero_is_none() {
 #[test]
 fn a_receiver_ahead_or_behind_is_told_apart() {
     let early = with(REPLY, 16, &[0xEA, 0x97, 0xAF, 0x25]);
-    let reply = OpenStamp.decode(&early).unwrap();
+    let reply = SENDER.decode(&early).unwrap();
     assert_eq!(reply.time_difference, Some(-1_500_000_000));
     assert_eq!(reply.turnaround, Some(2_250_000_000));
 }
 
 #[test]
 fn what_no_reflector_writes_is_no_reply() {
-    assert_eq!(OpenStamp.decode(&[]), Err(Malformed));
-    assert_eq!(OpenStamp.decode(&REPLY[..35]), Err(Malformed));
+    assert_eq!(SENDER.decode(&[]), Err(Malformed));
+    assert_eq!(SENDER.decode(&REPLY[..35]), Err(Malformed));
     let ping = b"PING 17179869184 FRI SEP 20 13:12:19 2024";
-    assert_eq!(OpenStamp.decode(ping), Err(Malformed));
+    assert_eq!(SENDER.decode(ping), Err(Malformed));
     // What is not reflected is read, and confirms no heartbeat.
-    assert!(!OpenStamp.confirms(&OpenStamp.decode(&REQUEST).unwrap(), AT));
-    assert_eq!(OpenStamp.decode(&AUTHENTICATED_REQUEST), Err(Malformed));
-    assert_eq!(OpenStamp.decode(&AUTHENTICATED_REPLY), Err(Malformed));
+    assert!(!SENDER.confirms(&SENDER.decode(&REQUEST).unwrap(), AT));
+    assert_eq!(SENDER.decode(&AUTHENTICATED_REQUEST), Err(Malformed));
+    assert_eq!(SENDER.decode(&AUTHENTICATED_REPLY), Err(Malformed));
 }
 
 #[test]
 fn a_short_reply_is_read_as_far_as_the_senders_timestamp() {
     // 41 octets are the base reply of RFC 5357; twampy's reflector answers 38.
     for length in [36, 38, 41, 44] {
-        let read = OpenStamp.decode(&REPLY[..length]);
+        let read = SENDER.decode(&REPLY[..length]);
         assert_eq!(read, Ok(READ), "{length} octets");
-        assert!(OpenStamp.confirms(&read.unwrap(), AT));
+        assert!(SENDER.confirms(&read.unwrap(), AT));
     }
     // A reply of TWAMP has zeros instead of an SSID.
     let twamp = with(REPLY, 14, &[0, 0]);
-    assert_eq!(OpenStamp.decode(&twamp[..41]), Ok(Reply { session: None, ..READ }));
+    assert_eq!(SENDER.decode(&twamp[..41]), Ok(Reply { session: None, ..READ }));
 }
 
 #[test]
 fn the_senders_error_estimate_need_not_come_back() {
     for estimate in [[0, 0], [0x24, 0x02], [0xFF, 0xFF]] {
-        assert_eq!(OpenStamp.decode(&with(REPLY, 36, &estimate)), Ok(READ), "{estimate:?}");
+        assert_eq!(SENDER.decode(&with(REPLY, 36, &estimate)), Ok(READ), "{estimate:?}");
     }
 }
 
@@ -185,24 +194,24 @@ fn the_senders_error_estimate_need_not_come_back() {
 fn a_reply_that_left_before_its_request_arrived_is_still_a_reply() {
     // t3 is 0.75 s and then 1 µs before t2.
     let early = with(REPLY, 7, &[0x26]);
-    assert_eq!(OpenStamp.decode(&early), Ok(Reply { turnaround: Some(-750_000_000), ..READ }));
+    assert_eq!(SENDER.decode(&early), Ok(Reply { turnaround: Some(-750_000_000), ..READ }));
     let left = Ntp::from(after(AT, 500) - Duration::from_micros(1)).to_octets();
     let early = with(REPLY, 4, &left);
-    assert_eq!(OpenStamp.decode(&early), Ok(Reply { turnaround: Some(-1_000), ..READ }));
+    assert_eq!(SENDER.decode(&early), Ok(Reply { turnaround: Some(-1_000), ..READ }));
 }
 
 #[test]
 fn what_a_reflector_is_free_to_write_is_not_looked_at() {
     let padded = [&REPLY[..], &[0x40, 1, 0xFF]].concat();
-    assert_eq!(OpenStamp.decode(&padded), Ok(READ));
+    assert_eq!(SENDER.decode(&padded), Ok(READ));
     let other = with(with(REPLY, 12, &[0x80 | 0x3F, 0]), 38, &[1, 1, 0, 1, 1, 1]);
-    assert_eq!(OpenStamp.decode(&other), Ok(READ));
+    assert_eq!(SENDER.decode(&other), Ok(READ));
     let long = [&REPLY[..], &vec![0xFF; 65_507 - 44]].concat();
-    assert_eq!(OpenStamp.decode(&long), Ok(READ));
+    assert_eq!(SENDER.decode(&long), Ok(READ));
     // A reflector without a clock, padded so that it looks like authenticated mode.
     let clockless = [&with(REPLY, 4, &[0; 20])[..], &[0; 100]].concat();
     let read = Reply { session: None, time_difference: None, turnaround: None, ..READ };
-    assert_eq!(OpenStamp.decode(&clockless), Ok(read));
+    assert_eq!(SENDER.decode(&clockless), Ok(read));
 }
 
 #[test]
@@ -210,27 +219,27 @@ fn a_reflector_may_count_in_ptp() {
     let reply = with(REPLY, 4, &[0x66, 0xED, 0x30, 0xA8, 0x00, 0x00, 0x00, 0x05, 0x64, 0x01]);
     let reply = with(reply, 16, &[0x66, 0xED, 0x30, 0xA7, 0x3B, 0x9A, 0xC9, 0xFF]);
     let read = Reply { time_difference: None, turnaround: Some(6), ..READ };
-    assert_eq!(OpenStamp.decode(&reply), Ok(read));
-    let late = OpenStamp.decode(&with(reply, 16, &[0x66, 0xED, 0x30, 0xA9])).unwrap();
+    assert_eq!(SENDER.decode(&reply), Ok(read));
+    let late = SENDER.decode(&with(reply, 16, &[0x66, 0xED, 0x30, 0xA9])).unwrap();
     assert_eq!(late.turnaround, Some(-1_999_999_994));
     // The bit Z of the Error Estimate is missing.
-    assert_eq!(OpenStamp.decode(&with(reply, 12, &[0x24])), Ok(read));
+    assert_eq!(SENDER.decode(&with(reply, 12, &[0x24])), Ok(read));
 }
 
 #[test]
 fn the_numbers_decide_about_the_format_of_the_timestamps() {
     // The bit Z is set, and the timestamps are in NTP's format all the same.
-    assert_eq!(OpenStamp.decode(&with(REPLY, 12, &[0x64])), Ok(READ));
+    assert_eq!(SENDER.decode(&with(REPLY, 12, &[0x64])), Ok(READ));
     // A clock that is years wrong does not show its format, and the bit decides.
     let wrong = with(with(REPLY, 4, &[0x10]), 16, &[0x10]);
-    let ntp = OpenStamp.decode(&wrong).unwrap();
+    let ntp = SENDER.decode(&wrong).unwrap();
     assert_eq!(ntp.turnaround, Some(250_000_000));
     assert!(ntp.time_difference.is_some());
     // Fractions of 0x40000000 and 0 as nanoseconds would be more than a second.
-    let ptp = OpenStamp.decode(&with(wrong, 12, &[0x64])).unwrap();
+    let ptp = SENDER.decode(&with(wrong, 12, &[0x64])).unwrap();
     assert_eq!((ptp.time_difference, ptp.turnaround), (ntp.time_difference, ntp.turnaround));
     let nanos = with(wrong, 8, &[0x00, 0x00, 0x00, 0x05]);
-    let ptp = OpenStamp.decode(&with(nanos, 12, &[0x64])).unwrap();
+    let ptp = SENDER.decode(&with(nanos, 12, &[0x64])).unwrap();
     assert_eq!((ptp.time_difference, ptp.turnaround), (None, Some(5)));
 }
 
@@ -240,8 +249,8 @@ fn nothing_happens_in_2036() {
         let sent = ERA_1 - Duration::from_millis(1000 - millis.min(1000));
         let request = encoded(sent);
         let reply = reflected(&request, after(sent, 700), None);
-        let read = OpenStamp.decode(&reply).unwrap();
-        assert!(OpenStamp.confirms(&read, sent));
+        let read = SENDER.decode(&reply).unwrap();
+        assert!(SENDER.confirms(&read, sent));
         assert_eq!(read.time_difference, Some(700_000_000));
         assert_eq!(read.turnaround, Some(250_000_000));
         for now in [sent, after(sent, 950), after(sent, 3_600_000)] {
@@ -323,7 +332,7 @@ fn a_request_of_any_size_comes_back_in_the_same_size() {
         request.resize(size, 0);
         let reply = reflected(&request, after(AT, 500), Some(61));
         assert_eq!((reply.len(), &reply[..44]), (size, &REPLY[..]));
-        assert_eq!(OpenStamp.decode(&reply), Ok(READ));
+        assert_eq!(SENDER.decode(&reply), Ok(READ));
     }
 }
 
@@ -361,7 +370,7 @@ fn zeros_to_the_end_are_padding() {
 #[test]
 fn a_clock_that_steps_back_makes_no_negative_turnaround() {
     let out = reply_to(&REQUEST, Arrived::new(AT, None), AT - Duration::from_secs(5));
-    assert_eq!(OpenStamp.decode(&out).unwrap().turnaround, Some(0));
+    assert_eq!(SENDER.decode(&out).unwrap().turnaround, Some(0));
 }
 
 #[test]
@@ -421,8 +430,8 @@ fn reflected_with(key: &Key, request: &[u8]) -> Vec<u8> {
 
 #[test]
 fn authenticated_packets_are_laid_out_as_the_rfcs_say() {
-    let sender = AuthenticatedStamp(Arc::new(key(0)));
-    assert_eq!(sender.max_session(), OpenStamp.max_session());
+    let sender = authenticated(key(0));
+    assert_eq!(sender.max_session(), SENDER.max_session());
     let mut request = Vec::new();
     sender.encode(&Request::new(7, 44, AT), &mut request);
     assert_eq!(request, AUTHENTICATED_REQUEST);
@@ -436,7 +445,7 @@ fn authenticated_packets_are_laid_out_as_the_rfcs_say() {
     assert_eq!(sender.quoted(&request[..32]), answered, "routers cut off the tag");
     assert_eq!(sender.quoted(&request[..31]), None);
     assert_eq!(sender.quoted(&REQUEST), None, "it is open");
-    assert_eq!(OpenStamp.quoted(&request), None, "it is not");
+    assert_eq!(SENDER.quoted(&request), None, "it is not");
     assert_eq!(refused(&request, AT), None);
     assert_eq!(refused(&reply, AT), Some(NotRequest::Reply));
     assert_eq!(refused(&reply, AT + Duration::from_secs(365 * 86_400)), Some(NotRequest::Reply));
@@ -500,9 +509,9 @@ fn the_tag_shows_the_mode_of_a_packet_whose_zeros_are_not_written() {
 
 #[test]
 fn a_reply_without_the_right_tag_is_not_read() {
-    let sender = AuthenticatedStamp(Arc::new(key(0)));
+    let sender = authenticated(key(0));
     assert_eq!(
-        AuthenticatedStamp(Arc::new(key(1))).decode(&AUTHENTICATED_REPLY),
+        authenticated(key(1)).decode(&AUTHENTICATED_REPLY),
         Err(Unreadable::Unauthenticated)
     );
     for octet in 0..112 {
@@ -558,7 +567,7 @@ fn tlvs_of_an_authenticated_packet_are_vouched_for_there_and_back() {
 
 #[test]
 fn probers_share_replies_where_they_have_the_same_key_or_none() {
-    let keyed = |first| StampOptions { key: Some(FiledKey::new("key", key(first))) };
+    let keyed = |first| StampOptions { key: Some(FiledKey::new("key", key(first))), size: None };
     let options = [StampOptions::default(), keyed(0), keyed(1)];
     for (place, one) in options.iter().enumerate() {
         for (other_place, other) in options.iter().enumerate() {
@@ -572,7 +581,7 @@ fn probers_share_replies_where_they_have_the_same_key_or_none() {
     }
     assert_eq!(
         format!("{:?}", keyed(0)),
-        "StampOptions { key: Some(FiledKey { file: \"key\", key: Key(…) }) }"
+        "StampOptions { key: Some(FiledKey { file: \"key\", key: Key(…) }), size: None }"
     );
-    assert_eq!(format!("{:?}", keyed(0).prober(0)), "AuthenticatedStamp(Key(…))");
+    assert_eq!(format!("{:?}", keyed(0).prober(0)), "AuthenticatedStamp { key: Key(…), size: 0 }");
 }

@@ -21,7 +21,18 @@ const MALFORMED: u8 = 0x40;
 const INTEGRITY: u8 = 0x20;
 
 /// The octets before a TLV's value.
-const HEADER: usize = 4;
+pub(super) const HEADER: usize = 4;
+
+/// Pads a request to `size` octets with an Extra Padding TLV of zeros, if `size` leaves room for
+/// one (section 4.1). A sender sets the flag U, which a reflector that knows the type clears
+/// (section 4).
+pub(super) fn pad(request: &mut Vec<u8>, size: usize) {
+    let Some(length) = size.checked_sub(request.len() + HEADER) else { return };
+    let [.., high, low] = length.to_be_bytes();
+    request.reserve_exact(HEADER + length);
+    request.extend_from_slice(&[UNRECOGNISED, EXTRA_PADDING, high, low]);
+    request.resize(size, 0);
+}
 
 /// Turns the TLVs of a request into those of its reply: unchanged except for the flags.
 ///

@@ -82,7 +82,8 @@ fn key() -> Key {
 
 /// A request that is authenticated by the key, followed by `octets`.
 fn vouched(at: Wall, octets: &[u8]) -> Vec<u8> {
-    let options = ProtocolOptions::Stamp(StampOptions { key: Some(FiledKey::new("key", key())) });
+    let key = Some(FiledKey::new("key", key()));
+    let options = ProtocolOptions::Stamp(StampOptions { key, size: None });
     let mut request = Vec::new();
     options.prober(0).encode(&Request::new(1, 2, at), &mut request);
     request.extend(octets);

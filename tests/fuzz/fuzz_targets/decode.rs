@@ -11,7 +11,8 @@ fuzz_target!(|input: (u64, &[u8])| {
     let (sent, datagram) = input;
     let mut readers = 0;
     let key = Key::from_hex(&[b'7'; 32]).expect("a key");
-    let keyed = ProtocolOptions::Stamp(StampOptions { key: Some(FiledKey::new("key", key)) });
+    let key = Some(FiledKey::new("key", key));
+    let keyed = ProtocolOptions::Stamp(StampOptions { key, size: None });
     let open = PROTOCOLS.iter().map(|protocol| protocol.default_options());
     for options in open.chain([keyed]) {
         let prober = options.prober(sent);

@@ -2,6 +2,7 @@
 //! authenticated if a key is required. And with which DSCP.
 
 use super::*;
+use crate::model::Dscp;
 use crate::wire::{FiledKey, ProtocolOptions, StampOptions};
 
 #[test]
@@ -88,7 +89,7 @@ fn a_source_over_its_limit_is_refused_and_only_requests_are_charged() {
 #[test]
 fn an_unauthenticated_request_is_not_charged_and_draws_no_fate() {
     let hex = |octet: &str| Key::from_hex(octet.repeat(32).as_bytes()).unwrap();
-    let keyed = |octet| StampOptions { key: Some(FiledKey::new("key", hex(octet))) };
+    let keyed = |octet| StampOptions { key: Some(FiledKey::new("key", hex(octet))), size: None };
     let [vouched, forged] =
         ["11", "22"].map(|octet| ProtocolOptions::Stamp(keyed(octet)).prober(0));
     let [stamp, ping] = ["stamp", "ping"].map(|name| prober(by_name(name).unwrap()));
@@ -117,7 +118,8 @@ fn an_unauthenticated_request_is_not_charged_and_draws_no_fate() {
 fn a_key_authenticates_a_request_whose_zeros_are_not_written() {
     let hex = "11".repeat(32);
     let keys: Arc<[Key]> = [Key::from_hex(hex.as_bytes()).unwrap()].into();
-    let options = StampOptions { key: Some(FiledKey::new("key", keys[0].clone())) };
+    let key = Some(FiledKey::new("key", keys[0].clone()));
+    let options = StampOptions { key, ..StampOptions::default() };
     let prober = ProtocolOptions::Stamp(options).prober(0);
     let zeroed = request_of(&*prober, 7, NOW.wall);
     let mut strange = zeroed.clone();
@@ -200,8 +202,8 @@ fn stamp_replies_leave_with_the_dscp_of_their_request_or_the_one_that_is_set() {
         (ReplyDscp::Reflect, Some(0xBB), 0xB8),
         (ReplyDscp::Reflect, Some(0), 0),
         (ReplyDscp::Reflect, None, 0),
-        (ReplyDscp::Fixed(10), Some(0xB8), 40),
-        (ReplyDscp::Fixed(0), Some(0xB8), 0),
+        (ReplyDscp::Fixed(Dscp::named("AF11").unwrap()), Some(0xB8), 40),
+        (ReplyDscp::Fixed(Dscp::default()), Some(0xB8), 0),
     ] {
         let mut bench = Bench::new(LinkSettings::default());
         bench.reflector = bench.reflector.marking(dscp);

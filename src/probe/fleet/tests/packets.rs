@@ -1,0 +1,42 @@
+//! Packet options of targets that change.
+
+use std::net::IpAddr;
+
+use super::*;
+use crate::model::Dscp;
+
+#[test]
+fn packet_options_apply_to_the_next_heartbeat_and_choose_the_family() {
+    let mut driven = Driven::new(&["fra.example"]);
+    let found = ["2001:db8::1", "192.0.2.1"];
+    driven.fleet.handle_resolved("fra.example", found.map(ip).into());
+    while driven.fleet.pass_on_addresses(2, at(0).mono) {}
+    let packets = PacketOptions {
+        source: Some("192.0.2.100".parse().unwrap()),
+        dscp: Dscp::named("EF").unwrap(),
+        ..PacketOptions::default()
+    };
+    let plain = PacketOptions::default();
+    for (round, (packets, address)) in
+        (0..).zip([(plain, found[0]), (packets, found[1]), (plain, found[1])])
+    {
+        let changed = Target { packets, ..target("fra.example") };
+        let found = found.map(ip);
+        driven.fleet.retune(id(0), Arc::new(changed), Some(&found), at(round * 1_000).mono);
+        driven.run_to(round * 1_000 + 999);
+        let transmit = driven.sent.last().unwrap().0;
+        assert_eq!(driven.fleet.packet_options(&transmit), packets, "round {round}");
+        let ip: IpAddr = address.parse().unwrap();
+        assert_eq!(transmit.peer.ip(), ip, "an address that fits stays in use");
+    }
+    // There is no address of the family: the heartbeat does not leave, and says why.
+    driven.fleet.retune(
+        id(0),
+        Arc::new(Target { packets, ..target("fra.example") }),
+        Some(&[ip(found[0])]),
+        at(3_000).mono,
+    );
+    driven.run_to(3_999);
+    let transmit = driven.sent.last().unwrap().0;
+    assert!(!driven.fleet.packet_options(&transmit).admit(transmit.peer.ip()));
+}
