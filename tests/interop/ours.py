@@ -28,17 +28,16 @@ class Program:
     def running(self):
         with running(self.command, self.log):
             logged(self.log, "serving HTTP")
+            self.http = self.addresses("serving HTTP")[0]
             yield self
 
     def addresses(self, message):
-        lines = map(json.loads, pathlib.Path(self.log).read_text().splitlines())
-        return [line["fields"]["address"] for line in lines
-                if line["fields"].get("message") == message]
+        lines = pathlib.Path(self.log).read_text().splitlines()
+        return [json.loads(line)["fields"]["address"] for line in lines if message in line]
 
     def metrics(self):
         """Each sample of /metrics: its name, its labels and its value."""
-        http = self.addresses("serving HTTP")[0]
-        with urllib.request.urlopen(f"http://{http}/metrics", timeout=PATIENCE) as answer:
+        with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=PATIENCE) as answer:
             text = answer.read().decode()
         return [(name, dict(LABEL.findall(labels)), float(value))
                 for name, labels, value in SERIES.findall(text)]
