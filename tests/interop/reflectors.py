@@ -12,8 +12,9 @@ import time
 from dataclasses import dataclass
 
 from ours import Program, equal
-from packets import (AUTHENTICATED_BASE, BASE, NTP_ESTIMATE, NTP_TO_UNIX, PTP_ESTIMATE,
-                     SYNCHRONISED, TAI, YEAR, Clock, authenticated_reply, fields, number, reply)
+from packets import (AUTHENTICATED_BASE, BASE, NTP_ESTIMATE, NTP_TO_UNIX, PTP_ESTIMATE, SECOND,
+                     SYNCHRONISED, TAI, YEAR, Clock, authenticated_reply, fields, machine_time,
+                     number, read_ntp, reply, tag)
 from programs import PATIENCE, check
 
 # Heartbeats of each target.
@@ -64,9 +65,11 @@ class Reflector:
             self.difference = not self.clock.ptp
         self.counts = {}
         self.replies = 0
+        self.requests = []
 
     def answer(self, request, peer):
         arrived = self.clock.read()
+        self.requests.append(request)
         sequence, sent, estimate, ssid = fields(request, self.key)
         own = sequence
         if self.stateful:
@@ -239,6 +242,31 @@ def judge(what, reflector, samples):
         check(abs(difference - expected) < PATIENCE, what, "time difference", difference, expected)
 
 
+def examine_requests(what, reflector, unsent):
+    """Checks every octet of the probe's requests. `unsent` heartbeats may be missing."""
+    numbers = {}
+    for request in reflector.requests:
+        _, sent, estimate, ssid = fields(request, reflector.key)
+        numbers.setdefault(ssid, []).append(number(request[:4]))
+        late = machine_time() - read_ntp(sent)
+        check(0 <= late < 2 * PATIENCE * SECOND, what, "sent", late, "ns ago")
+        check(estimate[0] & 0x40 == 0 and estimate[1] != 0, what, "Error Estimate", estimate)
+        if reflector.key:
+            expected = b"".join([request[:4], bytes(12), sent, estimate, ssid, bytes(68)])
+            expected += tag(reflector.key, expected)
+        else:
+            expected = b"".join([request[:4], sent, estimate, ssid, bytes(28)])
+        equal(f"{what}: request", request, expected)
+    ssids = {count.to_bytes(2, "big") for count in range(1, reflector.targets + 1)}
+    equal(f"{what}: SSIDs", set(numbers), ssids)
+    missing = 0
+    for sequence in numbers.values():
+        equal(f"{what}: order of the numbers", sequence, sorted(set(sequence)))
+        equal(f"{what}: first number", sequence[0], 0)
+        missing += sequence[-1] + 1 - len(sequence)
+    check(missing <= unsent, what, missing, "numbers are missing")
+
+
 def our_probe_receives_every_heartbeat(probe, folder):
     places, targets = [], {}
     with contextlib.ExitStack() as sockets:
@@ -264,5 +292,11 @@ def our_probe_receives_every_heartbeat(probe, folder):
                         judge(name, reflector, samples)
                         del waiting[name]
             check(not waiting, "not settled within a minute:", *waiting)
+            requests = [(reflector, list(reflector.requests)) for _, reflector in places]
+            found = program.targets()
+            for reflector, reflector.requests in requests:
+                unsent = sum(found[name]["heartbeat_unsent_total"]
+                             for name, (_, its) in targets.items() if its is reflector)
+                examine_requests(reflector.name, reflector, unsent)
             unmatched = found[None]["heartbeat_probe_unmatched_total"]
             equal("replies that match no target", unmatched, 0)
