@@ -29,6 +29,9 @@ use udp_heartbeat::observe::document::{
 use udp_heartbeat::probe::{Detail, Fleet};
 use udp_heartbeat::wire::{self, PROTOCOLS};
 
+#[path = "manual/conformance.rs"]
+mod conformance;
+
 const PROBE: &str = env!("CARGO_BIN_EXE_heartbeat-probe");
 const RESPONDER: &str = env!("CARGO_BIN_EXE_heartbeat-responder");
 

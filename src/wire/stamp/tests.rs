@@ -547,12 +547,13 @@ fn tlvs_of_an_authenticated_packet_are_vouched_for_there_and_back() {
     let sent = [&unknown[..], &hmac_tlv(0x80, 44, &unknown), &padding].concat();
     let back = [&known[..], &hmac_tlv(0, 5, &known), &padded].concat();
     assert_eq!(answered_with(&sent), back);
-    // If the HMAC TLV is missing, wrong or in another position, all TLVs are flagged.
+    // If the HMAC TLV is missing, wrong or in another position, all TLVs are flagged. The flag U
+    // still says which of them are not known.
     let flagged = |tlvs: &[&[u8]]| {
         let answer = answered_with(&tlvs.concat());
         let mut expected = tlvs.iter().map(|tlv| tlv.to_vec()).collect::<Vec<_>>();
         for tlv in &mut expected {
-            tlv[0] = 0x20;
+            tlv[0] = if tlv[1] == 200 { 0xA0 } else { 0x20 };
         }
         assert_eq!(answer, expected.concat());
     };
@@ -561,8 +562,20 @@ fn tlvs_of_an_authenticated_packet_are_vouched_for_there_and_back() {
     flagged(&[&unknown, &hmac_tlv(0x80, 45, &unknown)]);
     flagged(&[&unknown, &hmac_tlv(0x80, 44, &unknown), &unknown]);
     flagged(&[&unknown, &hmac_tlv(0x80, 44, &unknown), &hmac_tlv(0x80, 44, &unknown)]);
-    // An HMAC TLV that extends beyond the packet is flagged as malformed as well.
+}
+
+#[test]
+fn an_hmac_tlv_of_another_length_is_malformed_and_fails_the_check() {
+    let padding = [0x80, 1, 0, 1, 7];
+    // It extends beyond the packet.
     assert_eq!(answered_with(&[0x80, 8, 0, 16, 1]), [0x60, 8, 0, 16, 1]);
+    for length in [0, 1, 15, 17, 32] {
+        let tlv = [&[0x80, 8, 0, length][..], &vec![9; length.into()]].concat();
+        let answer = answered_with(&[&tlv[..], &padding].concat());
+        let (own, rest) = answer.split_at(tlv.len());
+        assert_eq!((own[0], &own[1..]), (0x60, &tlv[1..]), "{length}");
+        assert_eq!(rest, [0x20, 1, 0, 1, 7]);
+    }
 }
 
 #[test]

@@ -127,15 +127,19 @@ fn split(Tlvs { octets, written }: Tlvs<'_>) -> Option<Tlv<'_>> {
     }
 }
 
-/// Flags every TLV as failing the integrity check.
+/// Flags every TLV as failing the integrity check. The other flags are as they would be without it:
+/// the reflector knows types 1 and 8, and an HMAC TLV has one valid length.
 fn flag(rest: &mut [u8]) {
     let mut rest = without_padding(rest);
     while let Some(tlv) = split(rest) {
         *tlv.flags = INTEGRITY;
-        let Some(next) = tlv.rest else {
+        if ![EXTRA_PADDING, HMAC].contains(&tlv.kind) {
+            *tlv.flags |= UNRECOGNISED;
+        }
+        if tlv.rest.is_none() || (tlv.kind == HMAC && tlv.length != TAG) {
             *tlv.flags |= MALFORMED;
-            return;
-        };
+        }
+        let Some(next) = tlv.rest else { return };
         rest = next;
     }
 }

@@ -1,75 +1,22 @@
-"""Lets our programs and stamp-suite talk to each other, and compares their results.
-
-usage: talk.py STAMP-SUITE HEARTBEAT-PROBE HEARTBEAT-RESPONDER
-"""
+"""The crate stamp-suite, another implementation of STAMP: its sender with our responder, and our
+probe with its reflector, over IPv4 and IPv6, open and authenticated."""
 
 import json
 import os
-import pathlib
-import re
 import secrets
 import socket
 import subprocess
-import sys
-import tempfile
 import time
-import urllib.request
 
-from programs import PATIENCE, all_passed, check, free_port, logged, running
+from ours import Responder, equal
+from programs import PATIENCE, check, free_port, logged, running
 
-SUITE, PROBE, RESPONDER = sys.argv[1:]
 COUNT = 50
 INTERVAL = "10ms"
 # The bound for the shortest round trip on loopback in milliseconds, even on a busy machine.
 LONG = 20
 # How often a measurement is repeated if a busy machine makes the results incomparable.
 ATTEMPTS = 20
-
-
-def equal(what, found, expected):
-    check(found == expected, f"{what}: {found}, expected {expected}")
-
-
-class Responder:
-    """Our responder, with its counts since they were last read."""
-
-    def __init__(self, folder, *flags):
-        self.log = f"{folder}/responder.log"
-        self.command = [RESPONDER, "--listen=127.0.0.1:0", "--listen=[::1]:0", "--rate-limit=0",
-                        "--web.listen-address=127.0.0.1:0", "--log.format=json", *flags]
-        self.before = {}
-
-    def ready(self):
-        logged(self.log, "serving HTTP")
-        lines = [json.loads(line) for line in pathlib.Path(self.log).read_text().splitlines()]
-        def addresses(message):
-            return [str(line["fields"]["address"]) for line in lines
-                    if line["fields"].get("message") == message]
-        self.ports = [int(a.rsplit(":", 1)[1]) for a in addresses("answering heartbeats over UDP")]
-        self.http = addresses("serving HTTP")[0]
-        self.before = self.counts()
-        return self
-
-    def counts(self):
-        with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=PATIENCE) as answer:
-            text = answer.read().decode()
-        found = re.findall(r'^heartbeat_responder_(\w+)_total\{\w+="(\w+)"\} (\d+)', text, re.M)
-        return {(name, label): int(value) for name, label, value in found}
-
-    def counted(self, what, **expected):
-        """Waits for the counts name_label=COUNT, and checks that they are exact."""
-        end = time.monotonic() + PATIENCE
-        while True:
-            now = self.counts()
-            since = {f"{name}_{label}": value - self.before.get((name, label), 0)
-                     for (name, label), value in now.items()}
-            enough = all(since[key] >= count for key, count in expected.items())
-            if enough or time.monotonic() > end:
-                break
-            time.sleep(0.05)
-        self.before = now
-        for key, count in expected.items():
-            equal(f"{what}: {key}", since[key], count)
 
 
 def suite_sends(ip, port, *flags, timeout=PATIENCE):
@@ -103,10 +50,9 @@ def all_received(what, theirs):
 
 
 def suite_against_our_responder(folder, key, other):
-    flags = [f"--stamp.key-file={key}"]
-    responder = Responder(folder, *flags)
-    with running([*responder.command, "--stamp.allow-unauthenticated"], responder.log):
-        responder.ready()
+    keyed = [f"--stamp.key-file={key}"]
+    open_too = [*keyed, "--stamp.allow-unauthenticated"]
+    with Responder(RESPONDER, folder, *open_too).running() as responder:
         modes = {"open": [], "authenticated": ["-A", "A", "--hmac-key-file", key]}
         for ip, port in zip(["127.0.0.1", "::1"], responder.ports):
             for mode, auth in modes.items():
@@ -114,7 +60,7 @@ def suite_against_our_responder(folder, key, other):
                 theirs = suite_sends(ip, port, *auth)
                 all_received(what, theirs)
                 equal(f"{what}: last sequence number of our responder",
-                         theirs["measurements"]["last_reflector_sequence"], COUNT - 1)
+                      theirs["measurements"]["last_reflector_sequence"], COUNT - 1)
                 responder.counted(what, received_stamp=COUNT, replied_stamp=COUNT)
 
                 padded = suite_sends(ip, port, *auth, "--extra-padding", "20")
@@ -129,7 +75,7 @@ def suite_against_our_responder(folder, key, other):
                 equal(f"{what}: flagged M", tlvs["flags"]["malformed"], 0)
                 equal(f"{what}: flagged I", tlvs["flags"]["integrity_failed"], 0)
                 equal(f"{what}: TLV HMACs verified", tlvs["hmac"]["verified"],
-                         COUNT if auth else 0)
+                      COUNT if auth else 0)
                 more = 2 * COUNT
                 if not auth:
                     bad = suite_sends(ip, port, "--malformed", "bad-length")
@@ -139,39 +85,35 @@ def suite_against_our_responder(folder, key, other):
 
             wrong = suite_sends(ip, port, "-A", "A", "--hmac-key-file", other, timeout=1)
             equal(f"their sender with another key, {ip}", wrong["packets_received"], 0)
-            responder.counted("another key", dropped_unauthenticated=COUNT, replied_stamp=0)
+            responder.counted("another key", received_stamp=COUNT, dropped_unauthenticated=COUNT)
 
-    with running(responder.command, responder.log):
-        responder.before = {}
-        responder.ready()
+    with Responder(RESPONDER, folder, *keyed).running() as responder:
         refused = suite_sends("127.0.0.1", responder.ports[0], timeout=1)
         equal("their sender without a key", refused["packets_received"], 0)
-        responder.counted("without a key", dropped_unauthenticated=COUNT)
+        responder.counted("without a key", received_stamp=COUNT, dropped_unauthenticated=COUNT)
 
-    lossy = ["--stamp.allow-unauthenticated", "--loss=30%", "--direction=both", "--seed=3"]
-    with running([*responder.command, *lossy], responder.log):
-        responder.before = {}
-        responder.ready()
+    lossy = [*open_too, "--loss=30%", "--direction=both", "--seed=3"]
+    with Responder(RESPONDER, folder, *lossy).running() as responder:
         theirs = suite_sends("::1", responder.ports[1], timeout=10)
-        responder.counted("lost at random", dropped_loss=theirs["packets_lost"],
+        responder.counted("lost at random", received_stamp=COUNT,
+                          dropped_loss=theirs["packets_lost"],
                           replied_stamp=theirs["packets_received"])
         check(theirs["packets_lost"] > 0, "nothing was lost")
 
 
 def both_reflectors_answer_tlvs_alike(folder):
     """Extra Padding, one that nobody knows, and two that reach beyond the packet."""
-    responder, port, log = Responder(folder), free_port(), f"{folder}/suite.log"
+    port, log = free_port(), f"{folder}/suite.log"
     suite = [SUITE, "-i", "-S", "127.0.0.1", "-o", str(port)]
-    with running(responder.command, responder.log), running(suite, log):
+    with Responder(RESPONDER, folder).running() as responder, running(suite, log):
         logged(log, "listening on")
-        ours = responder.ready().ports[0]
         for tlvs in ["80010002aabb", "80c80001aa", "80010002aabb80c80000", "8001ffff00000000",
                      "80010001aa80c800050102"]:
             seconds = int(time.time()) + 2_208_988_800
             packet = (bytes(4) + seconds.to_bytes(4, "big") + bytes(4) + b"\x00\x01\x00\x07"
                       + bytes(28) + bytes.fromhex(tlvs))
             answers = []
-            for peer in [ours, port]:
+            for peer in [responder.ports[0], port]:
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
                     one.settimeout(PATIENCE)
                     one.sendto(packet, ("127.0.0.1", peer))
@@ -209,17 +151,15 @@ def our_probe_against_their_reflector(folder, key, other):
                         equal(f"{what}, another key", wrong["received"], 0)
 
 
-def main():
-    with tempfile.TemporaryDirectory() as folder:
-        files = []
-        for name in ["key", "other"]:
-            files.append(f"{folder}/{name}")
-            with open(os.open(files[-1], os.O_CREAT | os.O_WRONLY, 0o600), "w") as out:
-                out.write(secrets.token_hex(32) + "\n")
-        suite_against_our_responder(folder, *files)
-        both_reflectors_answer_tlvs_alike(folder)
-        our_probe_against_their_reflector(folder, *files)
-    all_passed()
-
-
-main()
+def verify(programs, folder):
+    """Runs all checks of this file."""
+    global SUITE, PROBE, RESPONDER
+    SUITE, PROBE, RESPONDER = programs
+    files = []
+    for name in ["key", "other"]:
+        files.append(f"{folder}/{name}")
+        with open(os.open(files[-1], os.O_CREAT | os.O_WRONLY, 0o600), "w") as out:
+            out.write(secrets.token_hex(32) + "\n")
+    suite_against_our_responder(folder, *files)
+    both_reflectors_answer_tlvs_alike(folder)
+    our_probe_against_their_reflector(folder, *files)
