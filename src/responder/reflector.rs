@@ -32,7 +32,7 @@ use super::dscp::ReplyDscp;
 use super::gate::Gate;
 use super::impairments::{Dated, Links};
 use super::queue::{DelayQueue, ReplyRoute};
-use super::sessions::{Identity, Room, Sessions};
+use super::sessions::{Identity, Room, Sent, Sessions};
 use crate::exposition::ResponderMetrics;
 use crate::impair::{self, BitFlip, Fate, Passage};
 use crate::model::{ClockAccuracy, DropReason, ImpairmentKind, Moment, Mono, Wall};
@@ -253,8 +253,7 @@ impl Reflector {
         let number = self.sessions.as_mut().and_then(|sessions| {
             let session = recognised.request.counted_session?;
             let identity = Identity { peer, listener, local, session, key: key_place };
-            let sequence = u32::try_from(recognised.request.sequence).unwrap_or(u32::MAX);
-            Some(sessions.count(identity, sequence, now.mono))
+            Some(sessions.count(identity, Sent::of(&recognised.request), now.mono))
         });
         let at = datagram.received.unwrap_or(now.wall);
         let arrived =

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::model::Mono;
+use crate::wire::ParsedRequest;
 
 /// Minimum time for which a quiet session is remembered, unless there are too many: REFWAIT of RFC
 /// 5357 section 3.1.
@@ -50,8 +51,8 @@ const BEHIND: i32 = 1000;
 const AHEAD: i32 = 1 << 30;
 
 /// After a pause of this length, a number that is not above the highest one shows that the sender
-/// has started again, however few requests it had sent: what the network delays or duplicates
-/// arrives sooner.
+/// has started again, even if its timestamps do not: what the network delays or duplicates arrives
+/// sooner.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Identifies a session by its sender, the address that was asked, and fields of the requests.
@@ -66,6 +67,29 @@ pub(super) struct Identity {
     pub(super) session: u16,
     /// The index of the key that authenticates it.
     pub(super) key: Option<usize>,
+}
+
+/// What a request says about its place in its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// Its Sequence Number.
+    sequence: u32,
+    /// The 32 bits in the middle of its Timestamp: in both formats, they increase for nine hours
+    /// before they are taken for earlier ones. 0 if the sender writes no timestamps.
+    stamp: u32,
+}
+
+impl Sent {
+    /// What `request` says.
+    pub(super) fn of(request: &ParsedRequest<'_>) -> Self {
+        let sequence = u32::try_from(request.sequence).unwrap_or(u32::MAX);
+        let [_, _, a, b, c, d, _, _] = request.timestamp.to_be_bytes();
+        Self { sequence, stamp: u32::from_be_bytes([a, b, c, d]) }
+    }
+
+    const fn is_later_than(self, stamp: u32) -> bool {
+        self.stamp.wrapping_sub(stamp).cast_signed() > 0
+    }
 }
 
 /// Shared by the reflectors of one responder: how many more of them may remember [`MANY`] sessions.
@@ -93,32 +117,40 @@ struct Session {
     next: u32,
     /// The highest Sequence Number of its requests; numbers wrap.
     highest: u32,
+    /// The [`Sent::stamp`] of the request with this number.
+    stamp: u32,
     /// When its last request arrived, in milliseconds; wraps after 49 days.
     last: u32,
 }
 
 impl Session {
-    /// Whether the sender has started again, given the `sequence` number of a request that arrived
-    /// at `now`.
+    /// A session that begins with a request at `now`.
+    const fn begin(Sent { sequence, stamp }: Sent, now: u32) -> Self {
+        Self { next: 0, highest: sequence, stamp, last: now }
+    }
+
+    /// Whether the sender has started again, given a request that arrived at `now`.
     ///
     /// A sender that got the numbers of its former run would report losses that never were. It has
-    /// started again if the number is more than a thousand below the
-    /// highest one; if it is far above it, because the former run had passed 2³⁰; or if it is not
-    /// above it and the session has been quiet for two seconds, which also covers short runs.
-    /// Requests that the network reordered or duplicated match none of these, and neither does a
-    /// number that wraps from 2³² − 1 to 0.
-    const fn begins_again(&self, sequence: u32, now: u32) -> bool {
-        let step = sequence.wrapping_sub(self.highest).cast_signed();
+    /// started again if the number is not above the highest one although the timestamp is later than
+    /// that one's, or the session has been quiet for two seconds; if the number is more than a
+    /// thousand below the highest one; or if it is far above it, because the former run had passed
+    /// 2³⁰. Requests that the network reordered or duplicated match none of these, and neither does
+    /// a number that wraps from 2³² − 1 to 0.
+    const fn begins_again(&self, sent: Sent, now: u32) -> bool {
+        let step = sent.sequence.wrapping_sub(self.highest).cast_signed();
         let quiet = now.wrapping_sub(self.last);
-        step < -BEHIND || step > AHEAD || (step <= 0 && quiet as u128 >= PAUSE.as_millis())
+        let is_newer = sent.is_later_than(self.stamp) || quiet as u128 >= PAUSE.as_millis();
+        step < -BEHIND || step > AHEAD || (step <= 0 && is_newer)
     }
 
     /// Takes the number of the reply to a request.
-    fn take(&mut self, sequence: u32, now: u32) -> u32 {
-        if self.begins_again(sequence, now) {
-            *self = Self { next: 0, highest: sequence, last: now };
+    fn take(&mut self, sent: Sent, now: u32) -> u32 {
+        let Sent { sequence, stamp } = sent;
+        if self.begins_again(sent, now) {
+            *self = Self::begin(sent, now);
         } else if sequence.wrapping_sub(self.highest).cast_signed() > 0 {
-            self.highest = sequence;
+            *self = Self { highest: sequence, stamp, ..*self };
         }
         self.last = now;
         let number = self.next;
@@ -178,21 +210,19 @@ impl Sessions {
         Self { room, most: FEW, new: Generations::default(), known: Generations::default() }
     }
 
-    /// The number of the reply to a request of this session with this `sequence` number, at `now`:
-    /// it counts from 0, and wraps.
+    /// The number of the reply to a request of this session at `now`: it counts from 0, and wraps.
     #[expect(clippy::cast_possible_truncation, reason = "only differences are used")]
-    pub(super) fn count(&mut self, key: Identity, sequence: u32, now: Mono) -> u32 {
+    pub(super) fn count(&mut self, key: Identity, sent: Sent, now: Mono) -> u32 {
         let millis = (now.as_nanos() / 1_000_000) as u32;
         self.known.age(now);
         if let Some(session) = self.known.newer.get_mut(&key) {
-            return session.take(sequence, millis);
+            return session.take(sent, millis);
         }
         self.new.age(now);
         let remembered = self.known.older.remove(&key).or_else(|| self.new.take(&key));
         let is_new = remembered.is_none();
-        let mut session =
-            remembered.unwrap_or(Session { next: 0, highest: sequence, last: millis });
-        let number = session.take(sequence, millis);
+        let mut session = remembered.unwrap_or(Session::begin(sent, millis));
+        let number = session.take(sent, millis);
         self.insert(is_new, key, session, now);
         number
     }

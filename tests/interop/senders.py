@@ -24,8 +24,8 @@ IP_RECVTTL = 12
 
 
 class Sender:
-    """A sender that waits for each reply. Its port is new to the responder, which would take it for
-    an earlier sender otherwise."""
+    """A sender that waits for each reply. Its port is new to the responder, so that no earlier
+    sender matters."""
 
     used = set()
 
@@ -169,6 +169,22 @@ def losses_show_in_the_numbers(responder, is_stateful):
     responder.counted("losses", received_stamp=answered, replied_stamp=answered)
 
 
+def senders_that_start_again_at_once_see_no_loss(responder):
+    """A tool that runs twice from one port: its numbers begin again."""
+    answered = 0
+    for place, length in itertools.product(places(responder), (14, 41, 44, 1400)):
+        sender = Sender(*place)
+        with sender.socket:
+            for run in range(3):
+                what = f"run {run}, {length} octets, {place[0]}"
+                requests = requests_of(Clock(), b"\x3f\xff", bytes(9000), length)
+                for sequence, request in enumerate(requests):
+                    sender.send(request)
+                    examine(what, request, sender.receive()[0], sequence)
+                    answered += 1
+    responder.counted("runs", received_stamp=answered, replied_stamp=answered)
+
+
 def sessions_of_one_address_are_numbered_apart(responder, is_stateful):
     """Two senders of STAMP share a socket, and their SSIDs differ. Their requests are padded with
     an Extra Padding TLV, whose flag U comes back clear."""
@@ -199,6 +215,7 @@ def our_responder_answers_every_sender(program, folder):
             requests_of_every_length_are_answered(mode, responder, LONG, wrong)
             requests_are_not_answered(mode, responder, SHORT, wrong, "malformed")
             losses_show_in_the_numbers(responder, not flags)
+            senders_that_start_again_at_once_see_no_loss(responder)
             sessions_of_one_address_are_numbered_apart(responder, not flags)
         with Responder(program, folder, *flags).running() as responder:
             requests_of_every_length_are_answered(mode, responder, LONG, kinds)

@@ -13,6 +13,11 @@ fn at(seconds: u64) -> Mono {
     Mono::default() + Duration::from_secs(100_000 + seconds)
 }
 
+/// A request of a sender that writes no timestamps.
+fn sent(sequence: u32) -> Sent {
+    Sent { sequence, stamp: 0 }
+}
+
 #[test]
 fn every_session_counts_from_zero_on_its_own() {
     let mut sessions = Sessions::in_room(Room::default());
@@ -24,7 +29,7 @@ fn every_session_counts_from_zero_on_its_own() {
         for key in
             [identity(1, 1), identity(1, 2), identity(2, 1), elsewhere, other_listener, with_key]
         {
-            assert_eq!(sessions.count(key, number, at(0)), number);
+            assert_eq!(sessions.count(key, sent(number), at(0)), number);
         }
     }
 }
@@ -34,10 +39,10 @@ fn the_count_wraps() {
     let mut sessions = Sessions::in_room(Room::default());
     sessions.known.began = at(0);
     let last = u32::try_from(at(0).as_nanos() / 1_000_000).unwrap();
-    let session = Session { next: u32::MAX, highest: u32::MAX, last };
+    let session = Session { next: u32::MAX, highest: u32::MAX, stamp: 0, last };
     sessions.known.newer.insert(identity(1, 1), session);
-    assert_eq!(sessions.count(identity(1, 1), 0, at(0)), u32::MAX);
-    assert_eq!(sessions.count(identity(1, 1), 1, at(0)), 0);
+    assert_eq!(sessions.count(identity(1, 1), sent(0), at(0)), u32::MAX);
+    assert_eq!(sessions.count(identity(1, 1), sent(1), at(0)), 0);
 }
 
 /// The numbers of the replies to requests of one session: their sequence numbers and the
@@ -45,7 +50,7 @@ fn the_count_wraps() {
 fn numbers(requests: impl IntoIterator<Item = (u32, u64)>) -> Vec<u32> {
     let mut sessions = Sessions::in_room(Room::default());
     let count = |(sequence, millis)| {
-        sessions.count(identity(1, 0), sequence, at(0) + Duration::from_millis(millis))
+        sessions.count(identity(1, 0), sent(sequence), at(0) + Duration::from_millis(millis))
     };
     requests.into_iter().map(count).collect()
 }
@@ -63,6 +68,36 @@ fn a_sender_that_starts_again_begins_a_new_session() {
     assert_eq!(numbers([(5_000, 0), (5_001, 1), (700, 2), (701, 3)]), [0, 1, 0, 1]);
     // A run that continues after a pause, with a gap, is the same session.
     assert_eq!(numbers([(0, 0), (1, 10), (2, 60_000), (500, 61_000)]), [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_lower_number_with_a_later_timestamp_begins_a_session_at_once() {
+    let mut sessions = Sessions::in_room(Room::default());
+    let mut count =
+        |sequence, stamp: u32| sessions.count(identity(1, 0), Sent { sequence, stamp }, at(0));
+    for start in [0, 40, 1 << 30, 1 << 31, 3 << 30, u32::MAX - 1, 4] {
+        // Each run begins right after the one before.
+        let numbers = [0, 1, 2].map(|sequence| count(sequence, sequence.wrapping_add(start)));
+        assert_eq!(numbers, [0, 1, 2], "{start}");
+    }
+    // Reordered and duplicated requests are not later than the highest one.
+    let numbers = [(4, 8), (3, 7), (4, 8), (3, 7), (5, 9)].map(|(n, stamp)| count(n, stamp));
+    assert_eq!(numbers, [3, 4, 5, 6, 7]);
+    // A clock that is set back begins no session while the numbers go on.
+    let numbers = [(6, 1), (7, 2), (8, 3)].map(|(n, stamp)| count(n, stamp));
+    assert_eq!(numbers, [8, 9, 10]);
+}
+
+#[test]
+fn a_timestamp_says_which_request_is_later_in_both_formats() {
+    let stamp = |timestamp| Sent::of(&ParsedRequest { timestamp, ..ParsedRequest::new(b"") });
+    let ntp = stamp(0xEA97_AF26_8000_0000);
+    assert_eq!(ntp, Sent { sequence: 0, stamp: 0xAF26_8000 });
+    assert!(stamp(0xEA97_AF26_8001_0000).is_later_than(ntp.stamp));
+    // PTP: 999,999,999 ns, and the next second.
+    let ptp = stamp(0x66ED_30A7_3B9A_C9FF);
+    assert!(stamp(0x66ED_30A8_0000_0000).is_later_than(ptp.stamp));
+    assert!(!ptp.is_later_than(ptp.stamp));
 }
 
 #[test]
@@ -84,7 +119,7 @@ fn a_quiet_session_is_remembered_for_900_to_1800_seconds() {
     let mut sequence = 0;
     let mut count = |sessions: &mut Sessions, port, seconds| {
         sequence += 1;
-        sessions.count(identity(port, 1), sequence, at(seconds))
+        sessions.count(identity(port, 1), sent(sequence), at(seconds))
     };
     assert_eq!(count(&mut sessions, 1, 0), 0);
     assert_eq!(count(&mut sessions, 1, 899), 1);
@@ -105,17 +140,17 @@ fn a_flood_of_new_sessions_displaces_no_session_that_was_seen_twice() {
     let real = |port| identity(port, 1);
     for sequence in 0..2 {
         for port in 1..=100 {
-            assert_eq!(sessions.count(real(port), sequence, at(0)), sequence);
+            assert_eq!(sessions.count(real(port), sent(sequence), at(0)), sequence);
         }
     }
     // Fifteen thousand a second, for a minute.
     for number in 0..900_000_u32 {
         let [a, b, session @ ..] = number.to_be_bytes();
         let forged = identity(20_000 + u16::from_be_bytes([a, b]), u16::from_be_bytes(session));
-        assert_eq!(sessions.count(forged, number, at(u64::from(number) / 15_000)), 0);
+        assert_eq!(sessions.count(forged, sent(number), at(u64::from(number) / 15_000)), 0);
     }
     for port in 1..=100 {
-        assert_eq!(sessions.count(real(port), 2, at(60)), 2, "{port}");
+        assert_eq!(sessions.count(real(port), sent(2), at(60)), 2, "{port}");
     }
     assert!(sessions.len() <= 2 * MANY);
 }
@@ -127,9 +162,9 @@ fn the_number_of_sessions_is_bounded_and_a_busy_one_stays() {
     for number in 0..3 * u32::try_from(MANY).unwrap() {
         let [a, b, session @ ..] = number.to_be_bytes();
         let port = 2 + u16::from_be_bytes([a, b]);
-        sessions.count(identity(port, u16::from_be_bytes(session)), number, at(0));
+        sessions.count(identity(port, u16::from_be_bytes(session)), sent(number), at(0));
         if number % 1000 == 0 {
-            assert_eq!(sessions.count(identity(1, 1), busy, at(0)), busy);
+            assert_eq!(sessions.count(identity(1, 1), sent(busy), at(0)), busy);
             busy += 1;
         }
         assert!(sessions.len() <= 2 * MANY);
@@ -143,10 +178,10 @@ fn without_room_few_sessions_are_remembered_and_a_busy_one_stays() {
         (0..=THREADS_WITH_MANY).map(|_| Sessions::in_room(room.clone())).collect();
     for sessions in &mut all {
         for port in 0..=u16::MAX {
-            sessions.count(identity(port, 1), 0, at(0));
+            sessions.count(identity(port, 1), sent(0), at(0));
             if port % 1000 == 0 {
                 let number = u32::from(port / 1000);
-                assert_eq!(sessions.count(identity(1, 2), number, at(0)), number);
+                assert_eq!(sessions.count(identity(1, 2), sent(number), at(0)), number);
             }
         }
     }
