@@ -1,16 +1,19 @@
 //! The types that all layers share.
 //!
 //! All of them are plain values: moments ([`Mono`], [`Wall`], [`Moment`], [`Arrival`]), identities
-//! ([`TargetId`]), and the label values of `/metrics` ([`UnsentReason`], [`InvalidReason`], …).
+//! ([`TargetId`]), the results of name lookups ([`Found`]), and the label values of `/metrics`
+//! ([`UnsentReason`], [`InvalidReason`], …).
 
 mod identity;
 mod labels;
+mod names;
 mod outcome;
 mod time;
 
 pub use identity::TargetId;
 pub use labels::Label;
 pub(crate) use labels::labels;
+pub use names::{Found, IpVersion, LookupFailure, NotAHost, ip_version, one_host};
 pub use outcome::{
     Direction, DropReason, IcmpKind, ImpairmentKind, InvalidReason, StampSource, State,
     TargetLabel, UnmatchedReason, UnsentReason,
