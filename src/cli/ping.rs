@@ -11,9 +11,9 @@ use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::config::{self, Config, Defaults, Interval, ScalarError, Span, Target};
-use crate::model::{Label, State, UnsentReason, Wall};
-use crate::observe::TargetSample;
+use crate::model::{Label, LookupFailure, State, UnsentReason, Wall};
 use crate::observe::document::{CountsDocument, DelaysDocument, DiagnosisDocument, PingDocument};
+use crate::observe::{TargetSample, lookup_failure};
 use crate::probe::{Begin, Detail, Event, Happening, Probe, RunOptions};
 use crate::session::Answered;
 
@@ -105,7 +105,9 @@ async fn ping(args: &Args, target: Target) -> anyhow::Result<PingDocument> {
     let (_, before) = sample(&probe).await?;
     let Some(address) = before.address else {
         let host = &before.target.address.host;
-        bail!("cannot resolve {host}: check the spelling and DNS with `getent hosts {host}`");
+        // Before the first lookup has ended, no name server has answered.
+        let why = before.lookup_failure.unwrap_or(LookupFailure::Timeout);
+        bail!("cannot resolve {host}: {}", lookup_failure(host, why));
     };
     if !args.json {
         output_closed(println(format_args!(
@@ -194,7 +196,8 @@ impl Log {
             Happening::Answered { .. }
             | Happening::Lost { .. }
             | Happening::Unsent { .. }
-            | Happening::Icmp(_) => {}
+            | Happening::Icmp(_)
+            | Happening::Moved { .. } => {}
         }
         match line(event) {
             Some(line) if !self.quiet => println(format_args!("{line}")),
@@ -227,6 +230,9 @@ pub(super) fn line(event: &Event) -> Option<String> {
             format!("seq={sequence} not sent: {}", unsent(reason))
         }
         Happening::Icmp(kind) => format!("ICMP error: {}", words(kind.label())),
+        Happening::Moved { from, to, why } => {
+            format!("address changed from {from} to {to}: {}", why.reason())
+        }
         Happening::Changed { state: State::Down, misses } => {
             let why =
                 event.diagnosis().map_or_else(String::new, |it| format!("\nwhy: {}", it.summary));

@@ -21,6 +21,7 @@ mod core_schema;
 mod file;
 mod instead;
 mod key;
+mod level;
 mod node;
 mod place;
 mod prefix;

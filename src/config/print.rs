@@ -5,8 +5,10 @@ use std::io;
 
 use serde::Serialize;
 
+use super::address::Host;
 use super::scalars::format_duration;
 use super::target::{Config, Defaults, Target};
+use crate::model::IpVersion;
 
 impl Config {
     /// Writes the configuration as a file that reads back as the same configuration. Each target
@@ -37,6 +39,7 @@ struct DefaultsEntry {
     protocol: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
+    ip_version: PrintedVersion,
     interval: String,
     timeout: String,
     misses: u32,
@@ -51,6 +54,8 @@ struct Targets<'a>(&'a Config);
 struct TargetEntry<'a> {
     name: &'a str,
     address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip_version: Option<PrintedVersion>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: &'a BTreeMap<String, String>,
     protocol: &'static str,
@@ -63,6 +68,20 @@ struct TargetEntry<'a> {
     recorder: u32,
 }
 
+/// `auto`, or the number.
+#[derive(Clone, Copy)]
+struct PrintedVersion(IpVersion);
+
+impl Serialize for PrintedVersion {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            IpVersion::Auto => serializer.serialize_str(self.0.word()),
+            IpVersion::V4 => serializer.serialize_u8(4),
+            IpVersion::V6 => serializer.serialize_u8(6),
+        }
+    }
+}
+
 impl Serialize for Targets<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.targets.iter().map(|target| TargetEntry::from(&**target)))
@@ -71,11 +90,20 @@ impl Serialize for Targets<'_> {
 
 impl From<&Defaults> for DefaultsEntry {
     fn from(defaults: &Defaults) -> Self {
-        let Defaults { protocol, port, interval, timeout, misses, recoveries, recorder } =
-            *defaults;
+        let Defaults {
+            protocol,
+            port,
+            ip_version,
+            interval,
+            timeout,
+            misses,
+            recoveries,
+            recorder,
+        } = *defaults;
         Self {
             protocol: protocol.name(),
             port,
+            ip_version: PrintedVersion(ip_version),
             interval: format_duration(interval),
             timeout: format_duration(timeout),
             misses,
@@ -90,6 +118,11 @@ impl<'a> From<&'a Target> for TargetEntry<'a> {
         Self {
             name: &target.name,
             address: target.address.to_string(),
+            // A literal address has one.
+            ip_version: match target.address.host {
+                Host::Name(_) => Some(PrintedVersion(target.ip_version)),
+                Host::Ip(_) => None,
+            },
             labels: &target.labels,
             protocol: target.protocol.name(),
             options: target.protocol.written().into_iter().collect(),

@@ -2,73 +2,31 @@
 //! problems.
 //!
 //! A problem does not stop the check: an invalid value is reported and then treated as absent. Each
-//! mapping of a file is a [`Level`]. A new key is one word in its level, and one line where the
-//! level is read.
+//! mapping of a file is a [`Level`], in `level`. A new key is one word in its level, and one line
+//! where the level is read.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
 use std::fmt::Display;
 use std::hash::Hash;
 use std::path::Path as Folder;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::address::Address;
+use super::address::{Address, Host};
 use super::argument::Endpoint;
 use super::conflict;
 use super::instead;
 use super::key::{KeyFile, absolute};
+use super::level::{DEFAULTS, FILE, Level, OPTIONS, TARGET, unknown_key};
 use super::node::Node;
 use super::place::{At, Path};
 use super::problem::{Finding, Findings};
-use super::scalars::{Interval, Span, did_you_mean, foreign_option};
+use super::scalars::{Interval, Span, foreign_option};
 use super::target::{Config, Defaults, Target, in_flight};
 use super::values;
-use crate::wire::{FiledKey, Key, OptionSource, PROTOCOLS, Protocol, ProtocolOptions};
-
-/// A mapping whose keys are known.
-struct Level {
-    /// Where the mapping is, for messages about misplaced keys.
-    place: &'static str,
-    keys: Vec<&'static str>,
-}
-
-impl Level {
-    /// What to do about a key that is there twice.
-    fn duplicate(key: &str) -> &'static str {
-        match key {
-            "targets" => "put all targets into one list",
-            "address" | "name" => "begin another target with \"- \"",
-            _ => "keep one",
-        }
-    }
-}
-
-static FILE: LazyLock<Level> = LazyLock::new(|| Level {
-    place: "at the top of the file",
-    keys: vec!["defaults", "rtt_buckets", "targets"],
-});
-
-static DEFAULTS: LazyLock<Level> = LazyLock::new(|| Level {
-    place: "under defaults or on a target",
-    keys: vec!["protocol", "port", "interval", "timeout", "misses", "recoveries", "recorder"],
-});
-
-static TARGET: LazyLock<Level> = LazyLock::new(|| Level {
-    place: "on a target",
-    keys: [&["name", "address", "labels"], DEFAULTS.keys.as_slice(), OPTIONS.as_slice()].concat(),
-});
-
-/// The options of all protocols, each once.
-static OPTIONS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let mut keys = Vec::new();
-    for &key in PROTOCOLS.iter().flat_map(|protocol| protocol.keys()) {
-        if !keys.contains(&key) {
-            keys.push(key);
-        }
-    }
-    keys
-});
+use crate::model::{IpVersion, ip_version};
+use crate::wire::{FiledKey, Key, OptionSource, Protocol, ProtocolOptions};
 
 /// Checks a whole file. Paths in it are relative to `folder`.
 pub(super) fn check(root: &Node<'_>, folder: &Folder) -> Result<Config, Findings> {
@@ -113,6 +71,7 @@ struct TargetName {
 struct CommonKeys {
     protocol: Option<Protocol>,
     port: Option<u16>,
+    ip_version: Option<IpVersion>,
     interval: Option<Duration>,
     timeout: Option<Duration>,
     misses: Option<u32>,
@@ -193,6 +152,9 @@ impl Checker<'_> {
         let default_port = defaults.port_of(settings.protocol.unwrap_or(defaults.protocol));
         let address = endpoint
             .map(|endpoint| self.address(path, &fields, endpoint, settings.port, default_port));
+        if let Some(address) = &address {
+            self.check_ip_version(path, &fields, address, settings.ip_version);
+        }
         let labels = match fields.entry(path, "labels") {
             Some((path, node)) => self.labels(&path, node),
             None => BTreeMap::new(),
@@ -264,6 +226,7 @@ impl Checker<'_> {
         let settings = CommonKeys {
             protocol: protocol.or(prefix.filter(|_| fields.entry(path, "protocol").is_none())),
             port: self.value(path, fields, "port", values::port),
+            ip_version: self.value(path, fields, "ip_version", values::ip_version),
             interval: self
                 .value(path, fields, "interval", values::duration)
                 .map(Interval::duration),
@@ -331,6 +294,24 @@ impl Checker<'_> {
             self.report(&path, || format!("is {own}, but the port in the address is {written}"));
         }
         Address { host, port: written.or(own).unwrap_or(default) }
+    }
+
+    /// Reports an `ip_version` of the target that its literal address does not have.
+    fn check_ip_version(
+        &mut self,
+        path: &Path<'_>,
+        fields: &Fields<'_>,
+        address: &Address,
+        own: Option<IpVersion>,
+    ) {
+        if let (Host::Ip(ip), Some((path, _))) = (&address.host, fields.entry(path, "ip_version"))
+            && let Some(own) = own.filter(|own| !own.includes(*ip))
+        {
+            self.report(&path, || {
+                let (own, version) = (own.word(), ip_version(*ip));
+                format!("is {own}, but the address is an IPv{version} address: remove the key")
+            });
+        }
     }
 
     /// The name of a target: the value of `name`, or the address as written.
@@ -521,6 +502,7 @@ impl CommonKeys {
         Defaults {
             protocol: self.protocol.unwrap_or(fallback.protocol),
             port: self.port.or(fallback.port),
+            ip_version: self.ip_version.unwrap_or(fallback.ip_version),
             interval: self.interval.unwrap_or(fallback.interval),
             timeout: self.timeout.unwrap_or(fallback.timeout),
             misses: self.misses.unwrap_or(fallback.misses),
@@ -574,22 +556,4 @@ fn enumerate<'p, 'n>(
     items: &'n [Node<'n>],
 ) -> impl Iterator<Item = (Path<'p>, &'n Node<'n>)> {
     items.iter().enumerate().map(move |(index, node)| (parent.item(index, node.at), node))
-}
-
-fn unknown_key(word: &str, level: &Level) -> String {
-    if let Some(hint) = instead::of_key(word, &TARGET.keys) {
-        return format!("unknown key: {hint}");
-    }
-    if word == "<<" {
-        return "merge keys are not supported: put shared settings under defaults".to_owned();
-    }
-    // The more general level comes first: a shared setting belongs under defaults.
-    let levels: [&Level; 3] = [&FILE, &DEFAULTS, &TARGET];
-    if let Some(other) = levels.iter().find(|other| other.keys.contains(&word)) {
-        return format!("misplaced key: it belongs {}", other.place);
-    }
-    match did_you_mean(word, &level.keys) {
-        hint if hint.is_empty() => format!("unknown key (known: {})", level.keys.join(", ")),
-        hint => format!("unknown key{hint}"),
-    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::address::Address;
 use super::scalars::format_duration;
+use crate::model::IpVersion;
 use crate::wire::{DEFAULT_PROTOCOL, Protocol, ProtocolOptions};
 
 /// How many heartbeats of one target can be in flight at once.
@@ -41,6 +42,8 @@ pub struct Target {
     pub name: String,
     /// Where heartbeats go.
     pub address: Address,
+    /// The IP versions of the addresses that are used if the host is a name.
+    pub ip_version: IpVersion,
     /// The protocol, with this target's options.
     pub protocol: ProtocolOptions,
     /// Time from one heartbeat to the next; from 1 ms to a day.
@@ -65,6 +68,8 @@ pub struct Defaults {
     pub protocol: Protocol,
     /// The port of addresses without a port, if set; never 0. See [`Defaults::port_of`].
     pub port: Option<u16>,
+    /// The IP versions of the addresses of names.
+    pub ip_version: IpVersion,
     /// Time from one heartbeat to the next.
     pub interval: Duration,
     /// Time to wait for an answer.
@@ -144,10 +149,18 @@ impl Defaults {
     /// The target of this name and address, with these settings.
     #[must_use]
     pub fn target(&self, name: String, address: Address) -> Target {
-        let Self { protocol, port: _, interval, timeout, misses, recoveries, recorder } = *self;
-        let protocol = protocol.default_options();
-        let labels = BTreeMap::new();
-        Target { name, address, protocol, interval, timeout, misses, recoveries, recorder, labels }
+        Target {
+            name,
+            address,
+            ip_version: self.ip_version,
+            protocol: self.protocol.default_options(),
+            interval: self.interval,
+            timeout: self.timeout,
+            misses: self.misses,
+            recoveries: self.recoveries,
+            recorder: self.recorder,
+            labels: BTreeMap::new(),
+        }
     }
 }
 
@@ -157,6 +170,7 @@ impl Default for Defaults {
         Self {
             protocol: DEFAULT_PROTOCOL,
             port: None,
+            ip_version: IpVersion::Auto,
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             misses: 3,
@@ -174,8 +188,9 @@ mod tests {
 
     #[test]
     fn defaults_are_the_documented_ones() {
-        let Defaults { protocol, port, interval, timeout, misses, recoveries, recorder } =
-            Defaults::default();
+        let Defaults { protocol, port, ip_version, .. } = Defaults::default();
+        assert_eq!(ip_version, IpVersion::Auto);
+        let Defaults { interval, timeout, misses, recoveries, recorder, .. } = Defaults::default();
         assert_eq!((protocol.name(), port, misses, recoveries), ("heartbeat", None, 3, 1));
         assert_eq!(recorder, 16);
         assert_eq!((interval, timeout), (Duration::from_secs(1), Duration::from_secs(1)));

@@ -30,7 +30,7 @@ pub use error::{BindError, SendError};
 pub use limits::raise_descriptor_limit;
 pub use notice::Notice;
 pub use readiness::Readiness;
-pub use resolve::{interface_number, resolve};
+pub use resolve::{Lookup, Resolver, interface_number};
 pub use socket::{Socket, SocketOptions};
 pub use timer::Timer;
 
