@@ -94,7 +94,10 @@ async fn warn_of_names(probe: &Probe) {
     let unresolved = sample.targets.iter().filter(|sample| !sample.resolved);
     let mut names: Vec<_> = unresolved
         .filter_map(|sample| match &sample.target.address.host {
-            Host::Name(name) => Some(name.as_str()),
+            Host::Name(name) => Some(match sample.lookup_failure {
+                Some(reason) => format!("{name} ({reason})"),
+                None => format!("{name} (no answer yet)"),
+            }),
             Host::Ip(_) => None,
         })
         .collect();

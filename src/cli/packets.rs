@@ -8,8 +8,7 @@ use std::str::FromStr;
 use anyhow::bail;
 
 use crate::config::{Host, PacketOptionError, SourceAddress, Target};
-use crate::model::{Dscp, InterfaceName, PacketOptions};
-use crate::net;
+use crate::model::{Dscp, InterfaceName, IpVersion, PacketOptions};
 
 /// How heartbeats leave, as arguments.
 #[derive(Debug, clap::Args)]
@@ -116,39 +115,23 @@ impl PacketArgs {
         })
     }
 
-    /// Restricts `target` to the family of `-4` or `-6`: a name is looked up, and replaced by its
-    /// first address of this family.
+    /// Restricts `target` to the family of `-4` or `-6`.
     ///
     /// # Errors
-    /// If the target has no address of the family, or the lookup fails.
-    pub(super) async fn restrict(&self, target: &mut Target) -> anyhow::Result<()> {
-        let is_wanted = match (self.ipv4, self.ipv6) {
-            (true, _) => IpAddr::is_ipv4,
-            (false, true) => IpAddr::is_ipv6,
+    /// If its address is a literal of the other family.
+    pub(super) fn restrict(&self, target: &mut Target) -> anyhow::Result<()> {
+        target.ip_version = match (self.ipv4, self.ipv6) {
+            (true, _) => IpVersion::V4,
+            (false, true) => IpVersion::V6,
             (false, false) => return Ok(()),
         };
-        let family = if self.ipv4 { "IPv4" } else { "IPv6" };
-        let host = &target.address.host;
-        let found = match host {
-            Host::Ip(ip) => vec![*ip],
-            // A link-local address with its zone.
-            Host::Name(name) if name.contains('%') && self.ipv6 => return Ok(()),
-            Host::Name(name) => match net::resolve(name).await {
-                Ok(found) => found.into_iter().map(|address| address.ip()).collect(),
-                Err(_) => bail!(unresolvable(host)),
-            },
-        };
-        match found.into_iter().find(is_wanted) {
-            Some(ip) => target.address.host = Host::Ip(ip),
-            None => bail!("{host} has no {family} address"),
+        match &target.address.host {
+            Host::Ip(ip) if !target.ip_version.includes(*ip) => {
+                bail!("{ip} has no IPv{} address", target.ip_version.word())
+            }
+            Host::Ip(_) | Host::Name(_) => Ok(()),
         }
-        Ok(())
     }
-}
-
-/// The message that the name of a host does not resolve.
-pub(super) fn unresolvable(host: &Host) -> String {
-    format!("cannot resolve {host}: check the spelling and DNS with `getent hosts {host}`")
 }
 
 #[cfg(test)]

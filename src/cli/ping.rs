@@ -11,13 +11,13 @@ use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::config::{self, Config, Defaults, Interval, ScalarError, Span, Target};
-use crate::model::{Label, State, UnsentReason, Wall};
-use crate::observe::TargetSample;
+use crate::model::{Label, LookupFailure, State, UnsentReason, Wall};
 use crate::observe::document::{CountsDocument, DelaysDocument, DiagnosisDocument, PingDocument};
+use crate::observe::{TargetSample, lookup_failure};
 use crate::probe::{Begin, Detail, Event, Happening, Probe, RunOptions};
 use crate::session::Answered;
 
-use super::packets::{PacketArgs, unresolvable};
+use super::packets::PacketArgs;
 use super::signal::{self, Signals};
 
 /// The command line of `ping`.
@@ -99,8 +99,8 @@ async fn ping(args: &Args, mut target: Target) -> anyhow::Result<PingDocument> {
     let mut hangup = signal::on(SignalKind::hangup())?;
     let mut quit = signal::on(SignalKind::quit())?;
     let protocol = target.protocol.name();
-    args.packets.restrict(&mut target).await?;
-    config::check_packets(&target.address, &target.packets)
+    args.packets.restrict(&mut target)?;
+    config::check_packets(&target.address, target.ip_version, &target.packets)
         .map_err(|conflict| anyhow!("{} {conflict}", conflict.key()))?;
     let config = Config::default().with_targets([target])?;
     let options = RunOptions {
@@ -112,7 +112,10 @@ async fn ping(args: &Args, mut target: Target) -> anyhow::Result<PingDocument> {
     let (probe, mut events) = Probe::start(config, options).await?;
     let (_, before) = sample(&probe).await?;
     let Some(address) = before.address else {
-        bail!(unresolvable(&before.target.address.host));
+        let host = &before.target.address.host;
+        // Before the first lookup has ended, no name server has answered.
+        let why = before.lookup_failure.unwrap_or(LookupFailure::Timeout);
+        bail!("cannot resolve {host}: {}", lookup_failure(host, why));
     };
     if !args.json {
         output_closed(println(format_args!(
@@ -201,7 +204,8 @@ impl Log {
             Happening::Answered { .. }
             | Happening::Lost { .. }
             | Happening::Unsent { .. }
-            | Happening::Icmp(_) => {}
+            | Happening::Icmp(_)
+            | Happening::Moved { .. } => {}
         }
         match line(event) {
             Some(line) if !self.quiet => println(format_args!("{line}")),
@@ -234,6 +238,9 @@ pub(super) fn line(event: &Event) -> Option<String> {
             format!("seq={sequence} not sent: {}", unsent(reason))
         }
         Happening::Icmp(kind) => format!("ICMP error: {}", words(kind.label())),
+        Happening::Moved { from, to, why } => {
+            format!("address changed from {from} to {to}: {}", why.reason())
+        }
         Happening::Changed { state: State::Down, misses } => {
             let why =
                 event.diagnosis().map_or_else(String::new, |it| format!("\nwhy: {}", it.summary));

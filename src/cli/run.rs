@@ -114,12 +114,14 @@ pub(super) fn configuration(file: Option<&Path>, arguments: &[String]) -> anyhow
 
 pub(super) fn log_change(event: &Event) {
     let target = &event.target;
+    let endpoint = event.evidence.and_then(|evidence| evidence.endpoint).map(|at| at.to_string());
     match event.what {
         Happening::Changed { state: State::Down, misses } => {
             let diagnosis = event.diagnosis();
             tracing::warn!(
                 target_name = target.name,
                 address = %target.address,
+                endpoint,
                 misses,
                 cause = diagnosis.as_ref().map(|diagnosis| diagnosis.cause.label()),
                 why = diagnosis.as_ref().map(|diagnosis| diagnosis.summary.as_str()),
@@ -127,7 +129,22 @@ pub(super) fn log_change(event: &Event) {
             );
         }
         Happening::Changed { state: State::Up, .. } => {
-            tracing::info!(target_name = target.name, address = %target.address, "target up");
+            tracing::info!(
+                target_name = target.name,
+                address = %target.address,
+                endpoint,
+                "target up"
+            );
+        }
+        Happening::Moved { from, to, why } => {
+            tracing::info!(
+                target_name = target.name,
+                address = %target.address,
+                %from,
+                %to,
+                why = why.reason(),
+                "address changed"
+            );
         }
         Happening::Answered { .. }
         | Happening::Lost { .. }

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::model::{self, NotAHost};
+
 /// `HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {
@@ -20,8 +22,8 @@ pub struct Address {
 pub enum Host {
     /// A literal unicast address, not unspecified. IPv4 addresses are never mapped into IPv6.
     Ip(IpAddr),
-    /// A name to be resolved, or a link-local address with its zone (`fe80::1%eth0`), which only
-    /// getaddrinfo(3) converts to a socket address.
+    /// A name to be resolved, or a link-local address with its zone (`fe80::1%eth0`), whose
+    /// interface may not exist yet.
     Name(String),
 }
 
@@ -42,7 +44,7 @@ pub enum AddressError {
     Ipv4(String),
     /// A link-local address without a zone.
     #[error("{0} is a link-local address: name the interface, as in {0}%eth0")]
-    NoZone(Ipv6Addr),
+    NoZone(IpAddr),
     /// A zone on an address that needs none, or a zone that names no interface.
     #[error(
         "invalid zone in {0:?}: a zone names an interface, and only link-local addresses have one"
@@ -109,12 +111,12 @@ fn parse_ipv6(text: &str) -> Result<Host, AddressError> {
     let Ok(address) = address.parse::<Ipv6Addr>() else {
         return Err(AddressError::Ipv6(text.to_owned()));
     };
-    match (address.is_unicast_link_local(), zone) {
-        (true, Some(zone)) if is_interface(zone) => Ok(Host::Name(text.to_owned())),
-        (true, None) => Err(AddressError::NoZone(address)),
-        (_, Some(_)) => Err(AddressError::Zone(text.to_owned())),
-        // The IPv6 sockets are IPv6 only: mapped addresses are reached over IPv4.
-        (false, None) => one_host(IpAddr::V6(address).to_canonical()),
+    match zone {
+        None => one_host(address.into()),
+        Some(zone) if address.is_unicast_link_local() && is_interface(zone) => {
+            Ok(Host::Name(text.to_owned()))
+        }
+        Some(_) => Err(AddressError::Zone(text.to_owned())),
     }
 }
 
@@ -133,13 +135,11 @@ fn parse_host(text: &str) -> Result<Host, AddressError> {
 }
 
 fn one_host(address: IpAddr) -> Result<Host, AddressError> {
-    if address.is_unspecified() {
-        return Err(AddressError::Unspecified(address));
-    }
-    if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) {
-        return Err(AddressError::Group(address));
-    }
-    Ok(Host::Ip(address))
+    model::one_host(address, false).map(Host::Ip).map_err(|why| match why {
+        NotAHost::Unspecified => AddressError::Unspecified(address.to_canonical()),
+        NotAHost::Group => AddressError::Group(address.to_canonical()),
+        NotAHost::NoZone => AddressError::NoZone(address),
+    })
 }
 
 /// Host names follow RFC 1123, and may contain underscores, as names in container networks do.

@@ -88,7 +88,7 @@ pub fn parse_target_with(
         return Err(TargetError::Option(foreign_option(key, protocol)));
     }
     in_flight(protocol, defaults.interval, defaults.timeout)?;
-    check_packets(&address, &defaults.packets)?;
+    check_packets(&address, defaults.ip_version, &defaults.packets)?;
     let mut source = Arguments { options, wrong: None };
     let protocol = protocol.options(&mut source);
     match source.wrong {

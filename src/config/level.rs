@@ -9,7 +9,7 @@ use crate::wire::PROTOCOLS;
 /// A mapping whose keys are known.
 pub(super) struct Level {
     /// Where the mapping is, for messages about misplaced keys.
-    place: &'static str,
+    pub(super) place: &'static str,
     pub(super) keys: Vec<&'static str>,
 }
 
@@ -34,6 +34,7 @@ pub(super) static DEFAULTS: LazyLock<Level> = LazyLock::new(|| Level {
     keys: vec![
         "protocol",
         "port",
+        "ip_version",
         "interval",
         "timeout",
         "misses",

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::address::{Address, Host};
-use crate::model::{Dscp, InterfaceName, PacketOptions};
+use crate::model::{Dscp, InterfaceName, IpVersion, PacketOptions};
 
 /// Why a text is not the value of a packet option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +74,9 @@ pub enum PacketConflict {
         "{0} and the target's address {1} are of different families: both must be IPv4 or IPv6"
     )]
     Family(IpAddr, IpAddr),
+    /// The source is of another IP version than the target may use.
+    #[error("{0} is not an IPv{ver} address, and ip_version is {ver}", ver = .1.word())]
+    Version(IpAddr, IpVersion),
     /// A link-local source without an interface.
     #[error("{0} is a link-local address: set interface as well")]
     LinkLocal(IpAddr),
@@ -87,18 +90,22 @@ impl PacketConflict {
     #[must_use]
     pub const fn key(&self) -> &'static str {
         match self {
-            Self::Family(..) | Self::LinkLocal(_) => "source",
+            Self::Family(..) | Self::Version(..) | Self::LinkLocal(_) => "source",
             Self::Zone(..) => "interface",
         }
     }
 }
 
-/// Checks that heartbeats to `address` can leave as `packets` say, as far as that is known without
+/// Checks that heartbeats to `address`, with this `ip_version`, can leave as `packets` say, as far as that is known without
 /// looking up a name or an interface.
 ///
 /// # Errors
 /// The first contradiction.
-pub fn check_packets(address: &Address, packets: &PacketOptions) -> Result<(), PacketConflict> {
+pub fn check_packets(
+    address: &Address,
+    ip_version: IpVersion,
+    packets: &PacketOptions,
+) -> Result<(), PacketConflict> {
     let zone = match &address.host {
         Host::Name(name) => name.split_once('%').map(|(_, zone)| zone),
         Host::Ip(_) => None,
@@ -120,6 +127,9 @@ pub fn check_packets(address: &Address, packets: &PacketOptions) -> Result<(), P
         && !packets.admit(literal)
     {
         return Err(PacketConflict::Family(source, literal));
+    }
+    if literal.is_none() && !ip_version.includes(source) {
+        return Err(PacketConflict::Version(source, ip_version));
     }
     let is_link_local = matches!(source, IpAddr::V6(ip) if ip.is_unicast_link_local());
     if is_link_local && zone.is_none() && packets.interface.is_none() {
@@ -176,7 +186,8 @@ mod tests {
                 ..PacketOptions::default()
             };
             let target = parse_target(address, &Defaults::default()).unwrap();
-            check_packets(&target.address, &packets).map_err(|it| (it.key(), it.to_string()))
+            check_packets(&target.address, target.ip_version, &packets)
+                .map_err(|it| (it.key(), it.to_string()))
         };
         for (address, source, interface) in [
             ("192.0.2.1", "", ""),

@@ -6,9 +6,10 @@ use std::num::NonZeroU8;
 
 use serde::Serialize;
 
+use super::address::Host;
 use super::scalars::format_duration;
 use super::target::{Config, Defaults, Target};
-use crate::model::PacketOptions;
+use crate::model::{IpVersion, PacketOptions};
 use crate::wire::OptionValue;
 
 impl Config {
@@ -40,6 +41,7 @@ struct DefaultsEntry {
     protocol: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
+    ip_version: PrintedVersion,
     interval: String,
     timeout: String,
     misses: u32,
@@ -69,6 +71,8 @@ struct Targets<'a>(&'a Config);
 struct TargetEntry<'a> {
     name: &'a str,
     address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip_version: Option<PrintedVersion>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: &'a BTreeMap<String, String>,
     protocol: &'static str,
@@ -83,6 +87,20 @@ struct TargetEntry<'a> {
     packets: PacketEntry,
 }
 
+/// `auto`, or the number.
+#[derive(Clone, Copy)]
+struct PrintedVersion(IpVersion);
+
+impl Serialize for PrintedVersion {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            IpVersion::Auto => serializer.serialize_str(self.0.word()),
+            IpVersion::V4 => serializer.serialize_u8(4),
+            IpVersion::V6 => serializer.serialize_u8(6),
+        }
+    }
+}
+
 impl Serialize for Targets<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.targets.iter().map(|target| TargetEntry::from(&**target)))
@@ -91,11 +109,21 @@ impl Serialize for Targets<'_> {
 
 impl From<&Defaults> for DefaultsEntry {
     fn from(defaults: &Defaults) -> Self {
-        let Defaults { protocol, port, interval, timeout, misses, recoveries, recorder, packets } =
-            *defaults;
+        let Defaults {
+            protocol,
+            port,
+            ip_version,
+            interval,
+            timeout,
+            misses,
+            recoveries,
+            recorder,
+            packets,
+        } = *defaults;
         Self {
             protocol: protocol.name(),
             port,
+            ip_version: PrintedVersion(ip_version),
             interval: format_duration(interval),
             timeout: format_duration(timeout),
             misses,
@@ -124,6 +152,11 @@ impl<'a> From<&'a Target> for TargetEntry<'a> {
         Self {
             name: &target.name,
             address: target.address.to_string(),
+            // A literal address has one.
+            ip_version: match target.address.host {
+                Host::Name(_) => Some(PrintedVersion(target.ip_version)),
+                Host::Ip(_) => None,
+            },
             labels: &target.labels,
             protocol: target.protocol.name(),
             options: target.protocol.written().into_iter().collect(),

@@ -2,8 +2,8 @@
 //! problems.
 //!
 //! A problem does not stop the check: an invalid value is reported and then treated as absent. Each
-//! mapping of a file is a [`Level`]. A new key is one word in its level, and one line where the
-//! level is read.
+//! mapping of a file is a [`Level`], in `level`. A new key is one word in its level, and one line
+//! where the level is read.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
@@ -13,7 +13,7 @@ use std::path::Path as Folder;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::address::Address;
+use super::address::{Address, Host};
 use super::argument::Endpoint;
 use super::conflict;
 use super::instead;
@@ -27,6 +27,7 @@ use super::problem::{Finding, Findings};
 use super::scalars::{Interval, Span, foreign_option};
 use super::target::{Config, Defaults, Target, in_flight};
 use super::values;
+use crate::model::{IpVersion, ip_version};
 use crate::wire::{FiledKey, Key, OptionSource, Protocol, ProtocolOptions};
 
 /// Checks a whole file. Paths in it are relative to `folder`.
@@ -72,6 +73,7 @@ struct TargetName {
 struct CommonKeys {
     protocol: Option<Protocol>,
     port: Option<u16>,
+    ip_version: Option<IpVersion>,
     interval: Option<Duration>,
     timeout: Option<Duration>,
     misses: Option<u32>,
@@ -153,6 +155,9 @@ impl Checker<'_> {
         let default_port = defaults.port_of(settings.protocol.unwrap_or(defaults.protocol));
         let address = endpoint
             .map(|endpoint| self.address(path, &fields, endpoint, settings.port, default_port));
+        if let Some(address) = &address {
+            self.check_ip_version(path, &fields, address, settings.ip_version);
+        }
         let labels = match fields.entry(path, "labels") {
             Some((path, node)) => self.labels(&path, node),
             None => BTreeMap::new(),
@@ -160,8 +165,8 @@ impl Checker<'_> {
         let name = self.name(path, &fields);
         let protocol = self.protocol(path, &fields, settings.protocol, defaults);
         let settings = settings.or(defaults);
-        if let Some(Err(conflict)) = address.as_ref().map(|it| check_packets(it, &settings.packets))
-        {
+        let check = |it| check_packets(it, settings.ip_version, &settings.packets);
+        if let Some(Err(conflict)) = address.as_ref().map(check) {
             let key = conflict.key();
             match fields.entry(path, key) {
                 Some((path, _)) => self.report(&path, || conflict),
@@ -233,6 +238,7 @@ impl Checker<'_> {
         let settings = CommonKeys {
             protocol: protocol.or(prefix.filter(|_| fields.entry(path, "protocol").is_none())),
             port: self.value(path, fields, "port", values::port),
+            ip_version: self.value(path, fields, "ip_version", values::ip_version),
             interval: self
                 .value(path, fields, "interval", values::duration)
                 .map(Interval::duration),
@@ -312,6 +318,24 @@ impl Checker<'_> {
             self.report(&path, || format!("is {own}, but the port in the address is {written}"));
         }
         Address { host, port: written.or(own).unwrap_or(default) }
+    }
+
+    /// Reports an `ip_version` of the target that its literal address does not have.
+    fn check_ip_version(
+        &mut self,
+        path: &Path<'_>,
+        fields: &Fields<'_>,
+        address: &Address,
+        own: Option<IpVersion>,
+    ) {
+        if let (Host::Ip(ip), Some((path, _))) = (&address.host, fields.entry(path, "ip_version"))
+            && let Some(own) = own.filter(|own| !own.includes(*ip))
+        {
+            self.report(&path, || {
+                let (own, version) = (own.word(), ip_version(*ip));
+                format!("is {own}, but the address is an IPv{version} address: remove the key")
+            });
+        }
     }
 
     /// The name of a target: the value of `name`, or the address as written.
@@ -502,6 +526,7 @@ impl CommonKeys {
         Defaults {
             protocol: self.protocol.unwrap_or(fallback.protocol),
             port: self.port.or(fallback.port),
+            ip_version: self.ip_version.unwrap_or(fallback.ip_version),
             interval: self.interval.unwrap_or(fallback.interval),
             timeout: self.timeout.unwrap_or(fallback.timeout),
             misses: self.misses.unwrap_or(fallback.misses),

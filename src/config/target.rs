@@ -1,12 +1,13 @@
 //! The checked configuration: targets, their defaults, and limits that other modules rely on.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::Address;
 use super::scalars::format_duration;
-use crate::model::PacketOptions;
+use crate::model::{IpVersion, PacketOptions};
 use crate::wire::{DEFAULT_PROTOCOL, Protocol, ProtocolOptions};
 
 /// How many heartbeats of one target can be in flight at once.
@@ -42,6 +43,8 @@ pub struct Target {
     pub name: String,
     /// Where heartbeats go.
     pub address: Address,
+    /// The IP versions of the addresses that are used if the host is a name.
+    pub ip_version: IpVersion,
     /// The protocol, with this target's options.
     pub protocol: ProtocolOptions,
     /// Time from one heartbeat to the next; from 1 ms to a day.
@@ -61,6 +64,19 @@ pub struct Target {
     pub labels: BTreeMap<String, String>,
 }
 
+impl Target {
+    /// The IP versions of the addresses to which heartbeats can go: `ip_version`, or that of the
+    /// source address.
+    #[must_use]
+    pub fn admitted_version(&self) -> IpVersion {
+        match (self.ip_version, self.packets.source) {
+            (IpVersion::Auto, Some(IpAddr::V4(_))) => IpVersion::V4,
+            (IpVersion::Auto, Some(IpAddr::V6(_))) => IpVersion::V6,
+            (version, _) => version,
+        }
+    }
+}
+
 /// The default settings of targets, with the ranges of [`Target`].
 #[derive(Debug, Clone, Copy)]
 pub struct Defaults {
@@ -68,6 +84,8 @@ pub struct Defaults {
     pub protocol: Protocol,
     /// The port of addresses without a port, if set; never 0. See [`Defaults::port_of`].
     pub port: Option<u16>,
+    /// The IP versions of the addresses of names.
+    pub ip_version: IpVersion,
     /// Time from one heartbeat to the next.
     pub interval: Duration,
     /// Time to wait for an answer.
@@ -152,6 +170,7 @@ impl Defaults {
         Target {
             name,
             address,
+            ip_version: self.ip_version,
             protocol: self.protocol.default_options(),
             interval: self.interval,
             timeout: self.timeout,
@@ -170,6 +189,7 @@ impl Default for Defaults {
         Self {
             protocol: DEFAULT_PROTOCOL,
             port: None,
+            ip_version: IpVersion::Auto,
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             misses: 3,
@@ -188,9 +208,9 @@ mod tests {
 
     #[test]
     fn defaults_are_the_documented_ones() {
-        let Defaults { protocol, port, interval, timeout, misses, recoveries, recorder, packets } =
-            Defaults::default();
-        assert_eq!(packets, PacketOptions::default());
+        let Defaults { protocol, port, ip_version, packets, .. } = Defaults::default();
+        assert_eq!((ip_version, packets), (IpVersion::Auto, PacketOptions::default()));
+        let Defaults { interval, timeout, misses, recoveries, recorder, .. } = Defaults::default();
         assert_eq!((protocol.name(), port, misses, recoveries), ("heartbeat", None, 3, 1));
         assert_eq!(recorder, 16);
         assert_eq!((interval, timeout), (Duration::from_secs(1), Duration::from_secs(1)));

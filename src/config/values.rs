@@ -10,6 +10,7 @@ use super::argument::{self, Endpoint};
 use super::node::{Node, Value};
 use super::scalars::{self, LabelName, ScalarError};
 use super::target::MAX_RECORDER;
+use crate::model::IpVersion;
 use crate::wire::Protocol;
 
 /// The highest bucket bound, in seconds: a day, the longest timeout.
@@ -95,6 +96,16 @@ pub(super) fn duration<T: FromStr<Err = ScalarError>>(node: &Node<'_>) -> Read<T
 /// A UDP port.
 pub(super) fn port(node: &Node<'_>) -> Read<u16> {
     whole(node, "a port from 1 to 65535")
+}
+
+/// The IP version of addresses: `auto`, 4 or 6.
+pub(super) fn ip_version(node: &Node<'_>) -> Read<IpVersion> {
+    if !node.is_number() && !matches!(node.value, Value::Text(_)) {
+        return Err(mismatch("auto, 4 or 6", node));
+    }
+    let written = node.to_string();
+    let found = IpVersion::ALL.into_iter().find(|version| version.word() == written);
+    found.ok_or_else(|| format!("must be auto, 4 or 6, not {node}"))
 }
 
 /// A number of heartbeats.

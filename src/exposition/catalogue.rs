@@ -122,10 +122,14 @@ families! {
             "Hop limit (TTL) of the last answer. A change means that the return path changed. Absent until the first answer.";
         RESOLVED = Gauge "heartbeat_resolved" []
             "1 if the last lookup of the target's name succeeded, otherwise 0. Always 1 for a literal address.";
+        LOOKUP_FAILURES = Counter "heartbeat_lookup_failures_total" [Reason]
+            "Lookups that gave the target no address, by reason. nxdomain means that the name does not exist, no_address that it has no address of the wanted IP version. Only for targets with a name.";
         ADDRESS_CHANGES = Counter "heartbeat_address_changes_total" []
-            "Changes of the address that the target's name resolves to.";
+            "Changes of the address that heartbeats go to, because the name has another address or the former one did not answer.";
         TARGET_INFO = Gauge "heartbeat_target_info" [Address, Protocol]
             "Always 1. The labels are the target's configured address and protocol.";
+        TARGET_ENDPOINT_INFO = Gauge "heartbeat_target_endpoint_info" [Endpoint, IpVersion]
+            "Always 1. The labels are the address that heartbeats go to now, and its IP version. Absent while the name cannot be resolved.";
         TARGET_INTERVAL = Gauge "heartbeat_target_interval_seconds" []
             "Configured interval between heartbeats, in seconds.";
         TARGET_TIMEOUT = Gauge "heartbeat_target_timeout_seconds" []

@@ -7,6 +7,7 @@ use super::catalogue::{self, Family};
 use super::family::{FamilyWriter, Series, Value, seconds, signed_seconds, truth, unix_seconds};
 use crate::model::{
     Direction, IcmpKind, InvalidReason, Label, StampSource, State, UnmatchedReason, UnsentReason,
+    ip_version,
 };
 use crate::observe::{ProbeSample, TargetSample};
 
@@ -54,8 +55,10 @@ fn per_target(sample: &ProbeSample, families: &mut FamilyWriter<impl io::Write>)
     out.all(&catalogue::IPDV, |t| Value::Summary(&t.session.record.ipdv))?;
     out.some(&catalogue::REPLY_TTL, |t| t.session.record.reply_ttl.map(f64::from))?;
     out.all(&catalogue::RESOLVED, |t| truth(t.resolved))?;
+    out.lookup_failures()?;
     out.all(&catalogue::ADDRESS_CHANGES, |t| t.address_changes)?;
     out.info()?;
+    out.endpoint_info()?;
     out.all(&catalogue::TARGET_INTERVAL, |t| t.target.interval.as_secs_f64())?;
     out.all(&catalogue::TARGET_TIMEOUT, |t| t.target.timeout.as_secs_f64())?;
     out.all(&catalogue::TARGET_MISSES, |t| u64::from(t.target.misses))
@@ -125,6 +128,25 @@ impl<'a, W: io::Write> PerTarget<'a, W> {
                 series.push(target.labels(&[result]), count)?;
             }
             Ok(())
+        })
+    }
+
+    /// A family with a series for each reason, for each target with a name.
+    fn lookup_failures(&mut self) -> io::Result<()> {
+        self.each(&catalogue::LOOKUP_FAILURES, |target, series| {
+            for (reason, count) in target.sample.lookup_failures() {
+                series.push(target.labels(&[reason.label()]), count)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The family of the addresses in use.
+    fn endpoint_info(&mut self) -> io::Result<()> {
+        self.each(&catalogue::TARGET_ENDPOINT_INFO, |target, series| {
+            let Some(address) = target.sample.address else { return Ok(()) };
+            let labels = [&*address.to_string(), ip_version(address.ip())];
+            series.push(target.labels(&labels), 1.0)
         })
     }
 

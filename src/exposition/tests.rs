@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::catalogue::{self, Family, Kind};
 use super::family::seconds;
 use super::{ResponderMetrics, encode_heartbeats, encode_probe, encode_targets};
-use crate::config;
+use crate::config::{self, Host};
 use crate::model::{DropReason, ImpairmentKind, Label, TargetLabel};
 use crate::observe::ProbeSample;
 use crate::observe::fixture::{self, NOW};
@@ -185,7 +185,7 @@ fn results_are_exposed_if_the_protocol_has_them() {
     let mut silent = answered.clone();
     Arc::make_mut(&mut silent.target).name = "b".to_owned();
     silent.session.record.results[3] = 0;
-    let other = fixture::busy("c", ("site", "fra"), &rtt);
+    let other = fixture::fresh("c", ("site", "fra"), &rtt);
     let sample = fixture::probe(vec![answered, silent, other]);
     let text = probe_text(&sample);
     assert_matches(&text, catalogue::probe(), &["target", "site"]);
@@ -224,7 +224,8 @@ fn configured(labels: &[&str]) -> Result<ProbeSample, config::Problems> {
     let mut sample = fixture::busy("a", ("x", "y"), &rtt);
     let target = Arc::make_mut(&mut sample.target);
     target.labels.clone_from(&config.targets[0].labels);
-    // A protocol with results, so that every family has series.
+    // A name, and a protocol with results, so that every family has series.
+    target.address.host = Host::Name("a.example".to_owned());
     target.protocol = config.targets[0].protocol.clone();
     Ok(fixture::probe(vec![sample]))
 }

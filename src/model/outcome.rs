@@ -10,6 +10,10 @@ labels! {
         Address => "address",
         /// The direction in which a heartbeat was lost.
         Direction => "direction",
+        /// The address that heartbeats go to.
+        Endpoint => "endpoint",
+        /// The IP version of that address.
+        IpVersion => "ip_version",
         /// The kind of an ICMP error.
         Kind => "kind",
         /// The protocol of the target.
@@ -48,6 +52,22 @@ labels! {
         Skipped => "skipped",
         /// Any other error of the kernel.
         Other => "other",
+    }
+}
+
+impl UnsentReason {
+    /// Whether a heartbeat to another address might have left.
+    #[must_use]
+    pub fn is_of_address(self) -> bool {
+        match self {
+            Self::NoRoute | Self::Broadcast | Self::Refused | Self::Other => true,
+            Self::Unresolved
+            | Self::SourceUnavailable
+            | Self::InterfaceUnavailable
+            | Self::TooBig
+            | Self::Buffer
+            | Self::Skipped => false,
+        }
     }
 }
 

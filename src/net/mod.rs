@@ -37,7 +37,7 @@ pub use interfaces::{Interfaces, interface_number};
 pub use limits::raise_descriptor_limit;
 pub use notice::Notice;
 pub use readiness::Readiness;
-pub use resolve::resolve;
+pub use resolve::{Lookup, Resolver};
 pub use socket::{Socket, SocketOptions};
 pub use timer::Timer;
 

@@ -8,11 +8,12 @@ use std::time::Duration;
 use super::{Overview, ProbeSample, TargetGlance, TargetLook, TargetSample};
 use crate::config::{Address, Host, Target};
 use crate::model::{
-    ClockAccuracy, IcmpKind, InvalidReason, Label, PacketOptions, State, UnsentReason, Wall,
+    ClockAccuracy, IcmpKind, InvalidReason, IpVersion, Label, LookupFailure, PacketOptions, State,
+    UnsentReason, Wall,
 };
 use crate::session::{
-    Buckets, Column, Frozen, Glance, Heartbeat, Histogram, Last, Misses, Outcome, Recent, Record,
-    Recording, Snapshot, Symptoms,
+    Buckets, Column, Frozen, Glance, Heartbeat, Histogram, Last, Misses, Outcome, Rare, Recent,
+    Record, Recording, Snapshot, Symptoms,
 };
 use crate::wire::{self, ProtocolOptions};
 
@@ -28,6 +29,7 @@ pub(crate) fn fresh(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> Targ
     let target = Target {
         name: name.to_owned(),
         address: Address { host: Host::Name(format!("{name}.example")), port: 12000 },
+        ip_version: IpVersion::Auto,
         protocol: protocol("heartbeat"),
         interval: Duration::from_secs(1),
         timeout: Duration::from_millis(1500),
@@ -38,10 +40,14 @@ pub(crate) fn fresh(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> Targ
         labels: BTreeMap::from([(label.0.to_owned(), label.1.to_owned())]),
     };
     let bursts = Arc::new(Buckets::from_counts(&[1, 2, 3]));
+    let mut lookup_failures = Rare::default();
+    lookup_failures[LookupFailure::NxDomain.index()] = 2;
     TargetSample {
         target: Arc::new(target),
         address: None,
         resolved: false,
+        lookup_failure: Some(LookupFailure::NxDomain),
+        lookup_failures,
         address_changes: 0,
         impaired: false,
         session: Snapshot {
@@ -65,6 +71,7 @@ pub(crate) fn busy(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> Targe
     target.protocol = protocol("stamp");
     sample.address = Some(SocketAddr::new(ip, 12000));
     sample.resolved = true;
+    sample.lookup_failure = None;
     sample.address_changes = 1;
 
     let session = &mut sample.session;

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::Target;
-use crate::model::{ClockAccuracy, StampSource, State, UnmatchedReason, Wall};
-use crate::session::{Glance, Histogram, Recent, Recording, Snapshot};
+use crate::config::{Host, Target};
+use crate::model::{
+    ClockAccuracy, Label as _, LookupFailure, StampSource, State, UnmatchedReason, Wall,
+};
+use crate::session::{Glance, Histogram, Rare, Recent, Recording, Snapshot};
 
 use super::diagnosis::{Diagnosis, Evidence, diagnose};
 
@@ -44,7 +46,11 @@ pub struct TargetSample {
     pub address: Option<SocketAddr>,
     /// Whether the last lookup of the name succeeded; always true for a literal address.
     pub resolved: bool,
-    /// How often the address of the name has changed.
+    /// Why the last lookup of the name gave it no address; `None` if it did, or has not ended.
+    pub lookup_failure: Option<LookupFailure>,
+    /// Numbers of lookups that gave it no address, by [`LookupFailure`].
+    pub lookup_failures: Rare<{ LookupFailure::COUNT }>,
+    /// How often the address to which heartbeats go has changed.
     pub address_changes: u64,
     /// Whether the worker that probes it is impaired at present.
     pub impaired: bool,
@@ -60,6 +66,13 @@ impl TargetSample {
         results.iter().copied().zip(self.session.record.results.iter().copied())
     }
 
+    /// Lookups that gave it no address, by reason; nothing for a literal address.
+    pub fn lookup_failures(&self) -> impl Iterator<Item = (LookupFailure, u64)> + '_ {
+        let is_name = matches!(self.target.address.host, Host::Name(_));
+        let counts = self.lookup_failures.iter().filter(move |_| is_name);
+        LookupFailure::ALL.iter().copied().zip(counts.copied())
+    }
+
     /// The evidence about the target's trouble at `at`.
     #[must_use]
     pub fn evidence(&self, at: Wall) -> Evidence {
@@ -68,6 +81,7 @@ impl TargetSample {
             symptoms: self.session.symptoms,
             endpoint: self.address,
             resolved: self.resolved,
+            lookup_failure: self.lookup_failure,
             impaired: self.impaired,
         }
     }

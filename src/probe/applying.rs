@@ -6,7 +6,7 @@ use std::vec;
 
 use tokio::sync::oneshot;
 
-use crate::model::Mono;
+use crate::model::{Moment, Mono};
 
 use super::command::{Addressed, Order};
 use super::fleet::Fleet;
@@ -73,7 +73,7 @@ impl Applying {
         &mut self,
         most: usize,
         fleet: &mut Fleet,
-        now: Mono,
+        now: Moment,
         carries: impl Fn(SocketAddr) -> bool,
     ) {
         let Some(work) = &mut self.present else { return };
@@ -101,7 +101,7 @@ fn carry_out(
     order: Order,
     fleet: &mut Fleet,
     (begin, start): (Begin, Mono),
-    now: Mono,
+    now: Moment,
     carries: impl Fn(SocketAddr) -> bool,
 ) {
     match order {
@@ -111,25 +111,16 @@ fn carry_out(
                 Begin::AtOnce => fleet.add_from(id, target, start),
             }
             if let Some(found) = found {
-                fleet.handle_addresses(id, &reachable_first(&found, carries), now);
+                fleet.handle_addresses(id, &found.sorted(carries), now);
             }
         }
-        Order::Remove(id) => fleet.remove(id, now),
+        Order::Remove(id) => fleet.remove(id, now.mono),
         Order::Retune(id, Addressed { target, found }) => {
-            let found = found.map(|found| reachable_first(&found, carries));
-            fleet.retune(id, target, found.as_deref(), now);
+            // Addresses for which there is no socket come last.
+            let found = found.map(|found| found.sorted(carries));
+            fleet.retune(id, target, found.as_ref(), now);
         }
     }
-}
-
-/// Sorts addresses for which there is no socket to the end.
-pub(super) fn reachable_first(
-    addresses: &[SocketAddr],
-    carries: impl Fn(SocketAddr) -> bool,
-) -> Vec<SocketAddr> {
-    let mut sorted = addresses.to_vec();
-    sorted.sort_by_key(|&address| !carries(address));
-    sorted
 }
 
 #[cfg(test)]
@@ -143,18 +134,24 @@ mod tests {
 
     const NOW: Mono = Mono::from_nanos(1_000_000_000_000);
 
-    fn addressed(text: &str, found: Option<&[&str]>) -> Addressed {
-        let address = |ip: &&str| SocketAddr::new(ip.parse().unwrap(), 0);
+    fn now() -> Moment {
+        Moment::default().after(Duration::from_nanos(NOW.as_nanos()))
+    }
+
+    fn addressed<const N: usize>(text: &str, found: Option<[&str; N]>) -> Addressed {
+        let address = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 0);
         let target = parse_target(text, &Defaults::default()).unwrap();
         Addressed {
             target: Arc::new(Target { name: "a".to_owned(), ..target }),
-            found: found.map(|found| found.iter().map(address).collect()),
+            found: found.map(|found| found.map(address).into()),
         }
     }
 
     fn additions(count: u32) -> Vec<Order> {
         let id = TargetId::first;
-        (0..count).map(|n| Order::Add(id(n), addressed(&format!("192.0.2.{n}"), None))).collect()
+        (0..count)
+            .map(|n| Order::Add(id(n), addressed::<0>(&format!("192.0.2.{n}"), None)))
+            .collect()
     }
 
     #[test]
@@ -167,7 +164,7 @@ mod tests {
         for len in [2, 4, 5] {
             assert!(applying.is_under_way() && !applying.is_done());
             assert!(outcome.try_recv().is_err());
-            applying.proceed(2, &mut fleet, NOW, |_| true);
+            applying.proceed(2, &mut fleet, now(), |_| true);
             assert_eq!(fleet.len(), len);
         }
         assert!(applying.is_done() && outcome.try_recv().is_ok());
@@ -175,7 +172,7 @@ mod tests {
         let (done, mut outcome) = oneshot::channel();
         let removals = (0..5).map(|n| Order::Remove(TargetId::first(n))).collect();
         applying.begin(removals, done, &mut fleet, NOW);
-        applying.proceed(64, &mut fleet, NOW, |_| true);
+        applying.proceed(64, &mut fleet, now(), |_| true);
         assert!(fleet.is_empty() && outcome.try_recv().is_ok());
     }
 
@@ -183,19 +180,19 @@ mod tests {
     fn changes_are_done_once_all_targets_have_the_addresses_that_others_left() {
         let mut fleet = Fleet::new(&[1.0], Detail::Changes, None);
         let mut applying = Applying::new(Begin::Spread);
-        let asking = |n: u32| addressed(&format!("dns://192.0.2.{}", n % 3), None);
+        let asking = |n: u32| addressed::<0>(&format!("dns://192.0.2.{}", n % 3), None);
         let id = TargetId::first;
         let additions = (0..3).map(|n| Order::Add(id(n), asking(n))).collect();
         applying.begin(additions, oneshot::channel().0, &mut fleet, NOW);
-        applying.proceed(64, &mut fleet, NOW, |_| true);
+        applying.proceed(64, &mut fleet, now(), |_| true);
         let (done, mut outcome) = oneshot::channel();
         let in_a_ring = (0..3).map(|n| Order::Retune(id(n), asking(n + 1))).collect();
         applying.begin(in_a_ring, done, &mut fleet, NOW);
         for _ in 0..3 {
-            applying.proceed(1, &mut fleet, NOW, |_| true);
+            applying.proceed(1, &mut fleet, now(), |_| true);
             assert!(applying.is_under_way() && outcome.try_recv().is_err());
         }
-        applying.proceed(1, &mut fleet, NOW, |_| true);
+        applying.proceed(1, &mut fleet, now(), |_| true);
         assert!(applying.is_done() && outcome.try_recv().is_ok());
         for n in 0..3 {
             let address = format!("192.0.2.{}:53", (n + 1) % 3).parse().unwrap();
@@ -216,14 +213,14 @@ mod tests {
         let mut fleet = Fleet::new(&[1.0], Detail::Changes, None);
         let mut applying = Applying::new(Begin::Spread);
         let id = TargetId::first(0);
-        let found: &[&str] = &["2001:db8::1", "192.0.2.1", "192.0.2.2"];
+        let found = ["2001:db8::1", "192.0.2.1", "192.0.2.2"];
         let orders = vec![Order::Add(id, addressed("fra.example:862", Some(found)))];
         applying.begin(orders, oneshot::channel().0, &mut fleet, NOW);
-        applying.proceed(64, &mut fleet, NOW, |address| address.is_ipv4());
+        applying.proceed(64, &mut fleet, now(), |address| address.is_ipv4());
         assert_eq!(fleet.address(id), Some("192.0.2.1:862".parse().unwrap()));
         let orders = vec![Order::Retune(id, addressed("fra.example:863", Some(found)))];
         applying.begin(orders, oneshot::channel().0, &mut fleet, NOW);
-        applying.proceed(64, &mut fleet, NOW, |_| true);
+        applying.proceed(64, &mut fleet, now(), |_| true);
         assert_eq!(fleet.address(id), Some("192.0.2.1:863".parse().unwrap()), "it is kept");
     }
 }

@@ -1,12 +1,11 @@
 //! The commands to a worker, and its answers.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use crate::config::Target;
-use crate::model::{StampSource, TargetId, UnmatchedReason};
+use crate::model::{Found, StampSource, TargetId, UnmatchedReason};
 use crate::observe::{TargetGlance, TargetLook, TargetSample};
 use crate::session::Histogram;
 
@@ -16,12 +15,12 @@ pub enum Command {
     /// Change the set of targets, some of them in each round, and report when that is done. Later
     /// commands wait for it.
     Apply(Vec<Order>, oneshot::Sender<()>),
-    /// The addresses of a name, for all targets that have it; none if the lookup failed.
+    /// The result of a lookup, for all targets that have the name.
     Resolved {
         /// The name as it is configured.
         name: Arc<str>,
-        /// The addresses in order of preference; their ports are ignored.
-        addresses: Arc<[SocketAddr]>,
+        /// The addresses of the name, or why there is none.
+        found: Found,
     },
     /// The figures of all targets.
     Sample(oneshot::Sender<WorkerSample>),
@@ -46,13 +45,13 @@ pub enum Order {
     Retune(TargetId, Addressed),
 }
 
-/// A target, and the addresses of its name if they are known.
+/// A target, and the result of the last lookup of its name.
 #[derive(Debug, Clone)]
 pub struct Addressed {
     /// The target.
     pub target: Arc<Target>,
-    /// The addresses in order of preference; `None` before the first lookup has ended.
-    pub found: Option<Arc<[SocketAddr]>>,
+    /// `None` before the first lookup has ended.
+    pub found: Option<Found>,
 }
 
 impl Addressed {

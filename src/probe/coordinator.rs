@@ -66,9 +66,11 @@ impl Probe {
             let charge = charge(target.protocol.padded_size().into());
             loads[worker] += charge / target.interval.as_secs_f64();
         }
-        let start = |&load| Hand::start(load, &config.rtt_buckets, &options, events.clone());
+        let (lookups, wanted) = unbounded_channel();
+        let reports = (events, lookups);
+        let start = |&load| Hand::start(load, &config.rtt_buckets, &options, reports.clone());
         let crew = loads.iter().map(start).collect::<Result<Vec<_>, _>>()?;
-        let names = Names::new(crew.iter().map(|hand| hand.commands.clone()).collect());
+        let names = Names::new(crew.iter().map(|hand| hand.commands.clone()).collect(), wanted);
         let roster = Arc::new(Roster::new(options.workers));
         let state = Mutex::new(State { roster, loaded_at: net::now().wall });
         let probe = Self { crew, state, names, turn: tokio::sync::Mutex::default() };

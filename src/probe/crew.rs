@@ -15,6 +15,9 @@ use super::options::{Begin, RunOptions};
 use super::sockets::Sockets;
 use super::worker::Worker;
 
+/// Where a worker sends events, and names to look up.
+pub(super) type Reports = (UnboundedSender<Event>, UnboundedSender<Arc<str>>);
+
 /// The handle to a worker.
 #[derive(Debug)]
 pub(super) struct Hand {
@@ -29,7 +32,7 @@ impl Hand {
         load: f64,
         rtt_buckets: &[f64],
         options: &RunOptions,
-        events: UnboundedSender<Event>,
+        reports: Reports,
     ) -> Result<Self, StartError> {
         let (commands, orders) = unbounded_channel();
         let ready = Arc::new(AtomicBool::new(false));
@@ -37,7 +40,7 @@ impl Hand {
         if let Some(heartbeats) = options.limit {
             fleet.limit(heartbeats);
         }
-        spawn(fleet, options.begin, load, orders, events, ready.clone())?;
+        spawn(fleet, options.begin, load, orders, reports, ready.clone())?;
         Ok(Self { commands, ready })
     }
 
@@ -59,7 +62,7 @@ fn spawn(
     begin: Begin,
     load: f64,
     commands: UnboundedReceiver<Command>,
-    events: UnboundedSender<Event>,
+    reports: Reports,
     ready: Arc<AtomicBool>,
 ) -> Result<(), StartError> {
     let (opened, outcome) = std::sync::mpsc::sync_channel(1);
@@ -71,7 +74,7 @@ fn spawn(
         runtime.block_on(async {
             match Sockets::open(load) {
                 Ok(mut sockets) => {
-                    let worker = Worker::new(fleet, begin, &mut sockets, commands, events, ready);
+                    let worker = Worker::new(fleet, begin, &mut sockets, commands, reports, ready);
                     drop(opened.send(Ok(())));
                     sockets.drive(worker).await;
                 }

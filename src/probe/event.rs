@@ -1,5 +1,6 @@
 //! The events that a fleet reports.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::Target;
@@ -37,6 +38,26 @@ impl Event {
     }
 }
 
+/// Why heartbeats go to another address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Move {
+    /// The target was configured with another address, or its name no longer has the former one.
+    Changed,
+    /// The former address did not answer, or heartbeats to it could not leave.
+    Failed,
+}
+
+impl Move {
+    /// The reason, as a clause.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Changed => "the configuration or the name has changed",
+            Self::Failed => "the former address does not answer",
+        }
+    }
+}
+
 /// What happened to a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Happening {
@@ -68,4 +89,13 @@ pub enum Happening {
     },
     /// An ICMP error came back.
     Icmp(IcmpKind),
+    /// Heartbeats go to another address from now on.
+    Moved {
+        /// The address until now.
+        from: SocketAddr,
+        /// The new address.
+        to: SocketAddr,
+        /// Why.
+        why: Move,
+    },
 }

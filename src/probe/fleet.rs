@@ -20,8 +20,8 @@ use rand::{Rng as _, SeedableRng};
 
 use crate::config::{Host, Target};
 use crate::model::{
-    Arrival, ClockAccuracy, IcmpKind, Label, Moment, Mono, PacketOptions, StampSource, TargetId,
-    UnmatchedReason, UnsentReason, Wall, nanos,
+    Arrival, ClockAccuracy, Found, IcmpKind, Label, Moment, Mono, PacketOptions, StampSource,
+    TargetId, UnmatchedReason, UnsentReason, Wall, nanos,
 };
 use crate::observe::{TargetGlance, TargetLook, TargetSample};
 use crate::session::{Buckets, Claim, Histogram, Record};
@@ -147,7 +147,7 @@ impl Fleet {
         let Some(watched) = self.targets.get_mut(id) else { return };
         schedule(&mut self.agenda, id, watched);
         match &watched.target.address.host {
-            &Host::Ip(ip) => self.assign(id, &[SocketAddr::new(ip, 0)]),
+            &Host::Ip(ip) => self.place(id, ip, None),
             Host::Name(name) => self.named.add(name, id),
         }
     }
@@ -169,8 +169,8 @@ impl Fleet {
     /// Gives a target new settings from `now` on. `target` must have the same name and the same
     /// options of its protocol as before. Counters and heartbeats in flight stay.
     ///
-    /// `found` are the addresses of the new host name: empty if the lookup failed, `None` if no
-    /// lookup has ended yet. If `found` gives no address, a target with a new host name has no
+    /// `found` is the result of the last lookup of the new host name, `None` if no lookup has ended
+    /// yet. If `found` gives no address, a target with a new host name has no
     /// address until [`handle_resolved`](Self::handle_resolved) gives one.
     ///
     /// Must not be called between [`poll_transmit`](Self::poll_transmit) and
@@ -179,17 +179,16 @@ impl Fleet {
         &mut self,
         id: TargetId,
         target: Arc<Target>,
-        found: Option<&[SocketAddr]>,
-        now: Mono,
+        found: Option<&Found>,
+        now: Moment,
     ) {
         let Some(watched) = self.targets.get_mut(id) else { return };
         debug_assert_eq!(watched.target.name, target.name);
         debug_assert_eq!(watched.target.protocol, target.protocol);
-        let next = next_on_grid(now, &target.name, target.interval);
+        let next = next_on_grid(now.mono, &target.name, target.interval);
         watched.session.retune(&settings(&target), next);
-        let source_family = |target: &Target| target.packets.source.map(|ip| ip.is_ipv4());
         let is_moved = watched.target.address != target.address
-            || source_family(&watched.target) != source_family(&target);
+            || watched.target.admitted_version() != target.admitted_version();
         let is_repaced = watched.target.interval != target.interval;
         watched.has_packet_options = target.packets != PacketOptions::default();
         let before = std::mem::replace(&mut watched.target, target);
@@ -197,8 +196,8 @@ impl Fleet {
             self.targets.disturb();
         }
         if is_moved {
-            self.routes.advance(now);
-            self.readdress(id, &before, found);
+            self.routes.advance(now.mono);
+            self.readdress(id, &before, found, now.wall);
         }
         self.schedule(id);
         self.tidy_agenda();
@@ -255,8 +254,11 @@ impl Fleet {
                 continue;
             };
             watched.wake = NEVER;
-            let (target, events, detail) = (&watched.target, &mut self.events, self.detail);
-            watched.session.handle_timeout(now, |sequence| {
+            let Watched { target, session, trial, .. } = watched;
+            let (events, detail) = (&mut self.events, self.detail);
+            let mut has_failed = false;
+            session.handle_timeout(now, |sequence| {
+                has_failed |= trial.missed(sequence, false, target.misses);
                 if detail == Detail::Heartbeats {
                     let what = Happening::Lost { sequence };
                     let (target, at) = (target.clone(), now.wall);
@@ -264,6 +266,9 @@ impl Fleet {
                 }
             });
             events.extend(watched.change(now, self.impaired_until));
+            if has_failed {
+                watched.want_another(id, &mut self.named);
+            }
             match watched.session.poll_timeout() {
                 // All expired timeouts are settled, so a new heartbeat is due.
                 Some(due) if due <= now.mono => self.due.push_back((due, id)),
@@ -349,6 +354,10 @@ impl Fleet {
             self.events.push_back(watched.event(now.wall, Happening::Unsent { sequence, reason }));
         }
         self.events.extend(watched.change(now, self.impaired_until));
+        let misses = watched.target.misses;
+        if reason.is_of_address() && watched.trial.missed(sequence, true, misses) {
+            watched.want_another(id, &mut self.named);
+        }
         schedule(&mut self.agenda, id, watched);
     }
 
@@ -373,6 +382,7 @@ impl Fleet {
             return;
         };
         let Some(watched) = self.targets.get_mut(id) else { return };
+        let lost = watched.session.lost();
         let what = match delivery {
             Delivery::Reply(_, reply) => {
                 let before = watched.session.stamps();
@@ -388,6 +398,7 @@ impl Fleet {
             }
             Delivery::Unmatched(_) => return,
         };
+        watched.heard(id, what, peer, lost, &mut self.named);
         let ttl = arrival.ttl;
         if self.detail == Detail::Heartbeats {
             let what = Happening::Answered { what, ttl };
@@ -446,7 +457,7 @@ impl Fleet {
     pub fn poll_ready(&mut self) -> bool {
         while let Some(&id) = self.unready.as_ref().and_then(|unready| unready.last()) {
             if let Some(watched) = self.targets.get(id)
-                && watched.resolution != Resolution::Failed
+                && !matches!(watched.resolution, Resolution::Failed(_))
                 && !watched.session.has_settled()
             {
                 return false;
@@ -500,6 +511,8 @@ impl Fleet {
             target: watched.target.clone(),
             address: watched.route.map(|route| route.peer),
             resolved: watched.resolution == Resolution::Succeeded,
+            lookup_failure: watched.resolution.failure(),
+            lookup_failures: watched.lookup_failures.clone(),
             address_changes: watched.address_changes,
             impaired: self.is_impaired(now),
             session: watched.session.snapshot(now),

@@ -2,14 +2,14 @@
 //! of their host name yet.
 //!
 //! All targets of a worker may have the same host name, so an answer is passed on to some targets
-//! at a time. A newer answer replaces one that is still being passed on.
+//! at a time. A newer answer replaces one that is still being passed on. Targets that want another
+//! address wait here for their turn, too.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::model::TargetId;
+use crate::model::{Found, IpVersion, TargetId};
 
 /// The host names of one worker's targets.
 #[derive(Debug, Default)]
@@ -17,6 +17,10 @@ pub(super) struct Named {
     names: HashMap<Arc<str>, Sharers>,
     /// Names whose answers are being passed on, each once; some may have no targets any more.
     waiting: VecDeque<Arc<str>>,
+    /// Targets that want another address of their name, each once; some may be gone.
+    moving: VecDeque<TargetId>,
+    /// Names that are to be looked up at once, each once until it is answered.
+    wanted: VecDeque<Arc<str>>,
 }
 
 /// The targets that have a host name.
@@ -24,12 +28,16 @@ pub(super) struct Named {
 struct Sharers {
     ids: BTreeSet<TargetId>,
     news: Option<News>,
+    /// The result of the newest lookup that found an address.
+    known: Option<Found>,
+    /// Whether the name is to be looked up at once, and no answer has come since.
+    is_wanted: bool,
 }
 
 /// An answer that is being passed on.
 #[derive(Debug)]
 struct News {
-    addresses: Arc<[SocketAddr]>,
+    found: Found,
     /// Targets up to this one have received it.
     passed: Option<TargetId>,
 }
@@ -40,7 +48,7 @@ impl Named {
         if let Some(sharers) = self.names.get_mut(name) {
             sharers.ids.insert(id);
         } else {
-            let sharers = Sharers { ids: BTreeSet::from([id]), news: None };
+            let sharers = Sharers { ids: BTreeSet::from([id]), ..Sharers::default() };
             self.names.insert(name.into(), sharers);
         }
     }
@@ -55,24 +63,62 @@ impl Named {
         }
     }
 
-    /// The name was looked up; `addresses` is empty if that failed.
-    pub(super) fn answer(&mut self, name: &str, addresses: Arc<[SocketAddr]>) {
+    /// The name was looked up.
+    pub(super) fn answer(&mut self, name: &str, found: Found) {
         let Some((name, _)) = self.names.get_key_value(name) else { return };
         let name = name.clone();
         let Some(sharers) = self.names.get_mut(&name) else { return };
-        let news = News { addresses, passed: None };
+        sharers.is_wanted = false;
+        let news = News { found, passed: None };
         if sharers.news.replace(news).is_none() {
             self.waiting.push_back(name);
         }
     }
 
-    /// Whether an answer is being passed on.
+    /// The name has these addresses.
+    pub(super) fn learn(&mut self, name: &str, found: &Found) {
+        if let Some(sharers) = self.names.get_mut(name) {
+            sharers.learn(found);
+        }
+    }
+
+    /// The result of the newest lookup of a name that found an address.
+    pub(super) fn known(&self, name: &str) -> Option<&Found> {
+        self.names.get(name)?.known.as_ref()
+    }
+
+    /// Target `id` wants another address of its name. `is_queued` says whether it waits already.
+    pub(super) fn want(&mut self, name: &str, id: TargetId, is_queued: bool) {
+        if !is_queued {
+            self.moving.push_back(id);
+        }
+        let Some((name, _)) = self.names.get_key_value(name) else { return };
+        let name = name.clone();
+        if let Some(sharers) = self.names.get_mut(&name)
+            && !sharers.is_wanted
+        {
+            sharers.is_wanted = true;
+            self.wanted.push_back(name);
+        }
+    }
+
+    /// The next name that is to be looked up at once.
+    pub(super) fn next_wanted(&mut self) -> Option<Arc<str>> {
+        self.wanted.pop_front()
+    }
+
+    /// The next target that wants another address.
+    pub(super) fn next_moving(&mut self) -> Option<TargetId> {
+        self.moving.pop_front()
+    }
+
+    /// Whether an answer is being passed on, or targets want another address.
     pub(super) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() || !self.moving.is_empty()
     }
 
     /// The next target to receive the addresses of its name; `None` if all have.
-    pub(super) fn next(&mut self) -> Option<(TargetId, Arc<[SocketAddr]>)> {
+    pub(super) fn next(&mut self) -> Option<(TargetId, Found)> {
         loop {
             let name = self.waiting.front()?;
             let found = self.names.get_mut(name).and_then(Sharers::next);
@@ -85,12 +131,23 @@ impl Named {
 }
 
 impl Sharers {
-    fn next(&mut self) -> Option<(TargetId, Arc<[SocketAddr]>)> {
+    fn learn(&mut self, found: &Found) {
+        if found.of(IpVersion::Auto).is_ok() {
+            self.known = Some(found.clone());
+        }
+    }
+
+    fn next(&mut self) -> Option<(TargetId, Found)> {
+        let news = self.news.as_ref()?;
+        if news.passed.is_none() {
+            let found = news.found.clone();
+            self.learn(&found);
+        }
         let news = self.news.as_mut()?;
         let from = news.passed.map_or(Bound::Unbounded, Bound::Excluded);
         if let Some(&id) = self.ids.range((from, Bound::Unbounded)).next() {
             news.passed = Some(id);
-            return Some((id, news.addresses.clone()));
+            return Some((id, news.found.clone()));
         }
         self.news = None;
         None
@@ -99,14 +156,17 @@ impl Sharers {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn id(slot: u32) -> TargetId {
         TargetId::first(slot)
     }
 
-    fn addresses(text: &str) -> Arc<[SocketAddr]> {
-        text.split_whitespace().map(|ip| SocketAddr::new(ip.parse().unwrap(), 0)).collect()
+    fn addresses(text: &str) -> Found {
+        let all = text.split_whitespace();
+        Found::new(Ok(all.map(|ip| SocketAddr::new(ip.parse().unwrap(), 0)).collect()), Ok(vec![]))
     }
 
     fn named(slots: &[u32]) -> Named {
@@ -118,7 +178,7 @@ mod tests {
     }
 
     fn rest(named: &mut Named) -> Vec<(u32, usize)> {
-        let next = || named.next().map(|(id, found)| (id.slot(), found.len()));
+        let next = || named.next().map(|(id, found)| (id.slot(), found.addresses().len()));
         std::iter::from_fn(next).collect()
     }
 
@@ -143,6 +203,29 @@ mod tests {
         assert_eq!(named.next().unwrap().0, id(1));
         named.answer("a", addresses("192.0.2.1 192.0.2.2"));
         assert_eq!(rest(&mut named), [(1, 2), (2, 2), (3, 2)]);
+    }
+
+    #[test]
+    fn a_name_that_many_targets_want_is_looked_up_once_until_it_is_answered() {
+        let all: Vec<u32> = (0..10_000).collect();
+        let mut named = named(&all);
+        assert_eq!(named.next_wanted(), None);
+        for &slot in &all {
+            named.want("a", id(slot), false);
+            named.want("a", id(slot), true);
+        }
+        assert_eq!((named.next_wanted().as_deref(), named.next_wanted()), (Some("a"), None));
+        assert!(named.is_waiting());
+        let moving = std::iter::from_fn(|| named.next_moving()).map(TargetId::slot);
+        assert!(moving.eq(all));
+        assert!(!named.is_waiting());
+        named.answer("a", addresses("192.0.2.1"));
+        assert!(named.next().is_some());
+        named.want("a", id(7), false);
+        assert_eq!(named.next_wanted().as_deref(), Some("a"));
+        named.answer("a", addresses(""));
+        assert!(named.next().is_some());
+        assert_eq!(named.known("a"), Some(&addresses("192.0.2.1")), "a failure is no news");
     }
 
     #[test]

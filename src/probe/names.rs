@@ -2,38 +2,33 @@
 //!
 //! Each name has one task that looks it up for as long as any target has the name, so that a name
 //! without an answer delays no other. Results go to the workers as commands, one to each worker
-//! that has a target of the name.
+//! that has a target of the name. Workers can ask for a lookup at once; a name that many targets ask
+//! for is looked up once.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::net;
+use crate::model::{Found, IpVersion, Label as _};
+use crate::net::{Lookup, Resolver};
 
 use super::command::Command;
+use super::pace::{Pace, SHORTEST};
 
-/// How long a lookup may take before it counts as failed.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long an answer is used; the system's resolver does not report its TTL.
-const REFRESH: Duration = Duration::from_secs(60);
-
-/// The shortest and the longest wait before a failed lookup is retried.
-const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-
-/// Maximum number of concurrent lookups: each takes a thread.
-const AT_ONCE: usize = 32;
+/// Maximum number of concurrent lookups: each has some sockets.
+const AT_ONCE: usize = 64;
 
 /// The names of all targets, and the tasks that look them up.
 #[derive(Debug)]
 pub(super) struct Names {
     book: Arc<Mutex<Book>>,
+    /// Passes on what the workers ask for.
+    hurrying: AbortHandle,
 }
 
 /// The users of each name, and its newest addresses.
@@ -44,6 +39,7 @@ pub(super) struct Names {
 pub(super) struct Book {
     names: HashMap<Arc<str>, Entry>,
     workers: Vec<UnboundedSender<Command>>,
+    resolver: Arc<Resolver>,
     at_once: Arc<Semaphore>,
     /// The book itself, for the tasks.
     myself: Weak<Mutex<Book>>,
@@ -53,8 +49,10 @@ pub(super) struct Book {
 struct Entry {
     /// The workers that have targets of the name, and how many each has.
     users: Vec<(usize, u32)>,
-    /// The last answer: `None` before the first, empty if the lookup failed.
-    found: Option<Arc<[SocketAddr]>>,
+    /// The last answer; `None` before the first.
+    found: Option<Found>,
+    /// Asks for a lookup at once.
+    hurry: Arc<Notify>,
     /// Dropped when the first answer comes.
     first: Vec<mpsc::Sender<()>>,
     /// Looks the name up until this entry is dropped.
@@ -68,14 +66,25 @@ impl Drop for Entry {
 }
 
 impl Names {
-    /// No names yet; answers go to these workers.
-    pub(super) fn new(workers: Vec<UnboundedSender<Command>>) -> Self {
+    /// No names yet; answers go to these workers. `wanted` are the names that workers ask to look
+    /// up at once; each worker names a name at most once until it has had an answer.
+    pub(super) fn new(
+        workers: Vec<UnboundedSender<Command>>,
+        mut wanted: UnboundedReceiver<Arc<str>>,
+    ) -> Self {
         let book = Arc::new_cyclic(|myself| {
             let (names, myself) = (HashMap::new(), myself.clone());
             let at_once = Arc::new(Semaphore::new(AT_ONCE));
-            Mutex::new(Book { names, workers, at_once, myself })
+            Mutex::new(Book { names, workers, resolver: Arc::default(), at_once, myself })
         });
-        Self { book }
+        let weak = Arc::downgrade(&book);
+        let hurrying = tokio::spawn(async move {
+            while let Some(name) = wanted.recv().await {
+                let Some(book) = weak.upgrade() else { return };
+                lock(&book).hurry(&name);
+            }
+        });
+        Self { book, hurrying: hurrying.abort_handle() }
     }
 
     /// The book, locked.
@@ -124,14 +133,15 @@ impl Drop for LookedUp<'_> {
 
 impl Drop for Names {
     fn drop(&mut self) {
+        self.hurrying.abort();
         self.book().names.clear();
     }
 }
 
 impl Book {
     /// Adds a target of `worker` to the users of a name, which is looked up from now on. Returns
-    /// the addresses if they are known.
-    pub(super) fn join(&mut self, name: &str, worker: usize) -> Option<Arc<[SocketAddr]>> {
+    /// the result of the last lookup, if there was one.
+    pub(super) fn join(&mut self, name: &str, worker: usize) -> Option<Found> {
         let entry = self.entry(name);
         match entry.users.iter_mut().find(|(user, _)| *user == worker) {
             Some((_, count)) => *count += 1,
@@ -153,16 +163,23 @@ impl Book {
         }
     }
 
-    /// The name was looked up; `addresses` is empty if that failed.
-    fn answer(&mut self, name: &Arc<str>, addresses: Vec<SocketAddr>) {
+    /// Looks a name up at once, or once [`SHORTEST`] has passed since the last lookup.
+    fn hurry(&mut self, name: &str) {
+        if let Some(entry) = self.names.get(name) {
+            entry.hurry.notify_one();
+        }
+    }
+
+    /// The name was looked up.
+    fn answer(&mut self, name: &Arc<str>, found: &Found) {
         let Some(entry) = self.names.get_mut(name) else { return };
-        let addresses: Arc<[SocketAddr]> = addresses.into();
-        entry.found = Some(addresses.clone());
+        let before = entry.found.replace(found.clone());
+        log_change(name, before.as_ref(), found);
         entry.first = Vec::new();
         for &(worker, _) in &entry.users {
-            let (name, addresses) = (name.clone(), addresses.clone());
+            let (name, found) = (name.clone(), found.clone());
             // A worker that has ended needs no names.
-            let _ = self.workers[worker].send(Command::Resolved { name, addresses });
+            let _ = self.workers[worker].send(Command::Resolved { name, found });
         }
     }
 
@@ -173,25 +190,69 @@ impl Book {
             Some((known, _)) => known.clone(),
             None => name.into(),
         };
-        let Self { names, at_once, myself, .. } = self;
+        let Self { names, resolver, at_once, myself, .. } = self;
         names.entry(name).or_insert_with_key(|name| {
-            let task = follow(name.clone(), at_once.clone(), myself.clone());
-            let task = tokio::spawn(task).abort_handle();
-            Entry { users: Vec::new(), found: None, first: Vec::new(), task }
+            let hurry = Arc::new(Notify::new());
+            let follower = Follower {
+                name: name.clone(),
+                resolver: resolver.clone(),
+                at_once: at_once.clone(),
+                hurry: hurry.clone(),
+                book: myself.clone(),
+            };
+            let task = tokio::spawn(follower.follow()).abort_handle();
+            Entry { users: Vec::new(), found: None, hurry, first: Vec::new(), task }
         })
     }
 }
 
-/// Looks a name up periodically, and reports the results to the book.
-async fn follow(name: Arc<str>, at_once: Arc<Semaphore>, book: Weak<Mutex<Book>>) {
-    let mut wait = Wait::default();
-    loop {
-        let addresses = look_up(&name, &at_once).await;
-        let pause = wait.after(!addresses.is_empty());
-        let Some(book) = book.upgrade() else { return };
-        lock(&book).answer(&name, addresses);
-        drop(book);
-        sleep(pause).await;
+/// Logs that lookups of a name have begun or ceased to fail. The failure of a first lookup is
+/// reported by the program that started the probe.
+fn log_change(name: &str, before: Option<&Found>, found: &Found) {
+    let Some(before) = before.map(|before| before.of(IpVersion::Auto)) else { return };
+    match (before, found.of(IpVersion::Auto)) {
+        (Ok(_), Err(reason)) => {
+            tracing::warn!(name, reason = reason.label(), "cannot resolve a name, retrying");
+        }
+        (Err(before), Err(reason)) if before != reason => {
+            tracing::info!(name, reason = reason.label(), "still cannot resolve a name");
+        }
+        (Err(_), Ok(addresses)) => {
+            let addresses: Vec<_> = addresses.iter().map(|it| it.ip().to_string()).collect();
+            tracing::info!(name, addresses = addresses.join(", "), "resolved a name again");
+        }
+        (Ok(_), Ok(_)) | (Err(_), Err(_)) => {}
+    }
+}
+
+/// Looks a name up for as long as it has targets.
+#[derive(Debug)]
+struct Follower {
+    name: Arc<str>,
+    resolver: Arc<Resolver>,
+    at_once: Arc<Semaphore>,
+    hurry: Arc<Notify>,
+    book: Weak<Mutex<Book>>,
+}
+
+impl Follower {
+    /// Looks the name up periodically, and reports the results to the book.
+    async fn follow(self) {
+        let mut pace = Pace::default();
+        loop {
+            let Lookup { found, ttl } = {
+                let _permit = self.at_once.acquire().await;
+                self.resolver.look_up(&self.name).await
+            };
+            let pause = pace.after(&found, ttl);
+            let Some(book) = self.book.upgrade() else { return };
+            lock(&book).answer(&self.name, &found);
+            drop(book);
+            let quiet = pause.min(SHORTEST);
+            sleep(quiet).await;
+            // A worker that asked meanwhile, or that asks now, ends the pause.
+            let _ = timeout(pause.saturating_sub(quiet), self.hurry.notified()).await;
+        }
     }
 }
 
@@ -200,79 +261,47 @@ fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
     book.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The addresses of `name`; none if it cannot be resolved.
-async fn look_up(name: &str, at_once: &Semaphore) -> Vec<SocketAddr> {
-    let _permit = at_once.acquire().await;
-    let failure = match timeout(PATIENCE, net::resolve(name)).await {
-        Ok(Ok(addresses)) => return addresses,
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
-    };
-    tracing::debug!(name, failure, "cannot resolve a name, retrying");
-    Vec::new()
-}
-
-/// How long to wait before the next lookup.
-#[derive(Debug, Default)]
-struct Wait {
-    failures: u32,
-}
-
-impl Wait {
-    fn after(&mut self, succeeded: bool) -> Duration {
-        if succeeded {
-            self.failures = 0;
-            return REFRESH;
-        }
-        let (shortest, longest) = BACK_OFF;
-        let wait = shortest.saturating_mul(1 << self.failures.min(16)).min(longest);
-        self.failures = self.failures.saturating_add(1);
-        wait
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+    use std::net::SocketAddr;
+
+    use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
 
-    #[test]
-    fn failures_back_off_until_a_success() {
-        let mut wait = Wait::default();
-        let seconds: Vec<u64> = (0..9).map(|_| wait.after(false).as_secs()).collect();
-        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        assert_eq!(wait.after(true), REFRESH);
-        assert_eq!(wait.after(false), Duration::from_secs(1));
-    }
+    /// So long that a lookup has ended.
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     fn known(names: &Names, name: &str) -> Option<Vec<SocketAddr>> {
         let book = names.book();
-        book.names.get(name).and_then(|entry| entry.found.as_ref()).map(|found| found.to_vec())
+        let found = book.names.get(name).and_then(|entry| entry.found.as_ref());
+        found.map(|found| found.addresses().to_vec())
     }
 
     /// The names in the commands that are waiting, each with its number of addresses.
     fn resolved(commands: &mut UnboundedReceiver<Command>) -> Vec<(String, usize)> {
         let mut resolved = Vec::new();
-        while let Ok(Command::Resolved { name, addresses }) = commands.try_recv() {
-            resolved.push((name.to_string(), addresses.len()));
+        while let Ok(Command::Resolved { name, found }) = commands.try_recv() {
+            resolved.push((name.to_string(), found.addresses().len()));
         }
         resolved
     }
 
-    fn crew() -> (Names, [UnboundedReceiver<Command>; 2]) {
+    type Crew = (Names, [UnboundedReceiver<Command>; 2], UnboundedSender<Arc<str>>);
+
+    fn crew() -> Crew {
         let (one, first) = unbounded_channel();
         let (other, second) = unbounded_channel();
-        (Names::new(vec![one, other]), [first, second])
+        let (lookups, wanted) = unbounded_channel();
+        (Names::new(vec![one, other], wanted), [first, second], lookups)
     }
 
     #[tokio::test]
     async fn a_failed_lookup_is_recorded_and_delays_no_other() {
-        let (names, _commands) = crew();
+        let (names, _commands, _lookups) = crew();
         // An interface that does not exist: no name server is asked.
         let unknown = "fe80::1%nowhere";
-        // A resolver that does not answer is given up after PATIENCE; this waits for longer.
-        let looked_up = names.look_up([unknown, "localhost"], PATIENCE * 6).await;
+        let looked_up = names.look_up([unknown, "localhost"], PATIENCE).await;
         assert_eq!(known(&names, unknown), Some(Vec::new()));
         assert!(known(&names, "localhost").is_some_and(|found| found[0].ip().is_loopback()));
         assert_eq!(known(&names, "never.asked"), None);
@@ -284,15 +313,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_lookup_that_another_has_begun_is_awaited_as_well() {
-        let (names, _commands) = crew();
+        let (names, _commands, _lookups) = crew();
         names.book().join("localhost", 0);
-        let _looked_up = names.look_up(["localhost"], PATIENCE * 6).await;
+        let _looked_up = names.look_up(["localhost"], PATIENCE).await;
         assert!(known(&names, "localhost").is_some_and(|found| found[0].ip().is_loopback()));
     }
 
     #[tokio::test]
     async fn each_worker_receives_an_answer_once_for_all_targets_of_a_name() {
-        let (names, mut commands) = crew();
+        let (names, mut commands, _lookups) = crew();
         {
             let mut book = names.book();
             for _ in 0..1000 {
@@ -300,19 +329,35 @@ mod tests {
             }
             // The answer of the name's task.
             let name = "localhost".into();
-            book.answer(&name, vec!["127.0.0.1:0".parse().unwrap()]);
-            assert_eq!(book.join("localhost", 0).map(|found| found.len()), Some(1));
+            book.answer(&name, &["127.0.0.1:0".parse().unwrap()].into());
+            assert_eq!(book.join("localhost", 0).map(|found| found.addresses().len()), Some(1));
             assert_eq!(resolved(&mut commands[0]), []);
             assert_eq!(resolved(&mut commands[1]), [("localhost".to_owned(), 1)]);
-            book.answer(&name, Vec::new());
+            book.answer(&name, &[].into());
             assert_eq!(resolved(&mut commands[0]), [("localhost".to_owned(), 0)]);
             assert_eq!(resolved(&mut commands[1]), [("localhost".to_owned(), 0)]);
         }
     }
 
     #[tokio::test]
+    async fn a_name_that_thousands_of_targets_ask_for_is_looked_up_once() {
+        let (names, mut commands, lookups) = crew();
+        names.book().join("localhost", 0);
+        let _looked_up = names.look_up(["localhost"], PATIENCE).await;
+        assert_eq!(resolved(&mut commands[0]).len(), 1);
+        for _ in 0..10_000 {
+            lookups.send("localhost".into()).unwrap();
+            lookups.send("unknown.example".into()).unwrap();
+        }
+        let answer = timeout(PATIENCE, commands[0].recv()).await.unwrap();
+        assert!(matches!(answer, Some(Command::Resolved { .. })), "{answer:?}");
+        // The next lookup is a minute away.
+        assert!(timeout(SHORTEST + SHORTEST / 5, commands[0].recv()).await.is_err());
+    }
+
+    #[tokio::test]
     async fn a_lookup_ends_with_the_last_target_of_its_name() {
-        let (names, mut commands) = crew();
+        let (names, mut commands, _lookups) = crew();
         let task = {
             let mut book = names.book();
             book.join("localhost", 0);
@@ -320,7 +365,7 @@ mod tests {
             book.join("localhost", 1);
             book.leave("localhost", 0);
             book.leave("localhost", 1);
-            book.answer(&"localhost".into(), Vec::new());
+            book.answer(&"localhost".into(), &[].into());
             assert_eq!(
                 (resolved(&mut commands[0]).len(), resolved(&mut commands[1]).len()),
                 (1, 0)

@@ -3,14 +3,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::Target;
-use crate::model::{Moment, Mono, PacketOptions, TargetId, UnsentReason, Wall};
+use crate::config::{Host, Target};
+use crate::model::{
+    Found, Label as _, LookupFailure, Moment, Mono, PacketOptions, TargetId, UnsentReason, Wall,
+};
 use crate::observe::Evidence;
-use crate::session::{Record, Session, SessionSettings};
+use crate::session::{Answered, Rare, Record, Session, SessionSettings};
 use crate::wire::Prober;
 
 use super::event::{Event, Happening};
+use super::named::Named;
 use super::routes::{Route, Routes};
+use super::trial::Trial;
 
 /// One target.
 #[derive(Debug)]
@@ -26,7 +30,10 @@ pub(super) struct Watched {
     pub(super) route: Option<Route>,
     /// The route before the last change of address: answers may still come from there.
     pub(super) former: Option<Box<Route>>,
+    pub(super) trial: Trial,
     pub(super) resolution: Resolution,
+    /// Lookups that gave it no address.
+    pub(super) lookup_failures: Rare<{ LookupFailure::COUNT }>,
     pub(super) address_changes: u64,
 }
 
@@ -37,7 +44,7 @@ pub(super) const NEVER: Mono = Mono::from_nanos(u64::MAX);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Resolution {
     Pending,
-    Failed,
+    Failed(LookupFailure),
     Succeeded,
 }
 
@@ -59,34 +66,86 @@ impl Watched {
             wake: NEVER,
             route: None,
             former: None,
+            trial: Trial::default(),
             resolution: Resolution::Pending,
+            lookup_failures: Rare::default(),
             address_changes: 0,
         }
     }
 
-    /// Its name was looked up. `found` are its addresses in order of preference, without regard to
-    /// their ports; none if the lookup failed. The error is the address at which it gets no route,
-    /// because too many targets there expect the same replies.
+    /// Its name was looked up. The error is the address at which it gets no route, because too many
+    /// targets there expect the same replies.
     ///
-    /// The address in use stays in use while it is among `found`, and while lookups fail. If the
-    /// target has a source address, the addresses of its family come first.
+    /// The address in use stays in use while it is among those found and has not failed, and while
+    /// lookups fail.
     pub(super) fn resolved(
+        &mut self,
+        id: TargetId,
+        found: &Found,
+        routes: &mut Routes,
+    ) -> Result<(), SocketAddr> {
+        match found.of(self.target.admitted_version()) {
+            Ok(found) => {
+                self.resolution = Resolution::Succeeded;
+                self.choose(id, &found, routes)
+            }
+            Err(why) => {
+                self.resolution = Resolution::Failed(why);
+                self.lookup_failures[why.index()] += 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// Uses one of these addresses, which are in order of preference and without regard to their
+    /// ports; nothing changes if there is none. The error is that of [`resolved`](Self::resolved).
+    pub(super) fn choose(
         &mut self,
         id: TargetId,
         found: &[SocketAddr],
         routes: &mut Routes,
     ) -> Result<(), SocketAddr> {
         let current = self.route.map(|route| route.peer.ip());
-        let packets = &self.target.packets;
-        let admitted = || found.iter().filter(|address| packets.admit(address.ip()));
-        let kept = admitted().find(|address| Some(address.ip()) == current);
-        let Some(&(mut peer)) = kept.or(admitted().next()).or(found.first()) else {
-            self.resolution = Resolution::Failed;
-            return Ok(());
-        };
-        self.resolution = Resolution::Succeeded;
+        let Some(mut peer) = self.trial.choose(found, current) else { return Ok(()) };
         peer.set_port(self.target.address.port);
         if self.move_to(id, peer, routes) { Ok(()) } else { Err(peer) }
+    }
+
+    /// A datagram came from `peer`, and was this for the session, which had counted `lost` heartbeats
+    /// as lost before.
+    pub(super) fn heard(
+        &mut self,
+        id: TargetId,
+        what: Answered,
+        peer: SocketAddr,
+        lost: u64,
+        named: &mut Named,
+    ) {
+        match what {
+            Answered::InTime { sequence, .. } => {
+                if self.route.is_some_and(|route| route.peer == peer) {
+                    self.trial.answered(sequence);
+                }
+            }
+            // It may have come before the timeout was noticed.
+            Answered::Late { sequence, .. } if self.session.lost() > lost => {
+                if self.trial.missed(sequence, false, self.target.misses) {
+                    self.want_another(id, named);
+                }
+            }
+            Answered::Late { .. } | Answered::Duplicate { .. } | Answered::Invalid(_) => {}
+        }
+    }
+
+    /// Its address has failed: if it has a name, another address is wanted, and the name is looked
+    /// up at once.
+    pub(super) fn want_another(&mut self, id: TargetId, named: &mut Named) {
+        if let Host::Name(name) = &self.target.address.host
+            && self.route.is_some()
+        {
+            let is_queued = std::mem::replace(&mut self.trial.is_queued, true);
+            named.want(name, id, is_queued);
+        }
     }
 
     /// Heartbeats go to `peer` from now on. False if no more targets can share it.
@@ -94,6 +153,7 @@ impl Watched {
         if self.route.is_some_and(|route| route.peer == peer) {
             return true;
         }
+        self.trial.moved(self.session.next_sequence());
         let former = self.former.take_if(|former| former.peer == peer);
         let resumed = former.filter(|route| routes.resume(id, **route, self.session.prober()));
         self.leave(id, routes);
@@ -139,6 +199,7 @@ impl Watched {
             symptoms: self.session.symptoms(now.mono),
             endpoint: self.route.map(|route| route.peer),
             resolved: self.resolution == Resolution::Succeeded,
+            lookup_failure: self.resolution.failure(),
             impaired,
         }
     }
@@ -147,8 +208,15 @@ impl Watched {
     pub(super) fn unsent_without_route(&self) -> UnsentReason {
         match self.resolution {
             Resolution::Succeeded => UnsentReason::Other,
-            Resolution::Pending | Resolution::Failed => UnsentReason::Unresolved,
+            Resolution::Pending | Resolution::Failed(_) => UnsentReason::Unresolved,
         }
+    }
+}
+
+impl Resolution {
+    /// Why the last lookup failed; `None` if it did not.
+    pub(super) fn failure(self) -> Option<LookupFailure> {
+        if let Self::Failed(why) = self { Some(why) } else { None }
     }
 }
 

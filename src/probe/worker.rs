@@ -17,7 +17,7 @@ use crate::model::{Moment, Mono, TargetId, UnsentReason};
 use crate::net::Egress;
 use crate::observe::{TargetGlance, TargetSample};
 
-use super::applying::{Applying, reachable_first};
+use super::applying::Applying;
 use super::command::{Command, WorkerGlance, WorkerSample};
 use super::egress::egress;
 use super::event::Event;
@@ -84,6 +84,7 @@ pub struct Worker {
     busy: u32,
     commands: UnboundedReceiver<Command>,
     events: UnboundedSender<Event>,
+    lookups: UnboundedSender<Arc<str>>,
     ready: Arc<AtomicBool>,
     /// Whether it was told to send nothing more.
     is_stopping: bool,
@@ -96,7 +97,9 @@ pub struct Worker {
 
 impl Worker {
     /// A worker for `fleet` on the sockets of `machine`. `begin` says when the heartbeats of added
-    /// targets begin. The worker sends events to `events`. It sets `ready` when the first changes
+    /// targets begin. The worker sends events to `events`, and to `lookups` the names that are to be
+    /// looked up at once, each at most once until it is [resolved](Command::Resolved). It sets
+    /// `ready` when the first changes
     /// have been carried out and every target that can be resolved has had its first heartbeat
     /// settled, unless it is stopping by then.
     pub fn new(
@@ -104,7 +107,7 @@ impl Worker {
         begin: Begin,
         machine: &mut impl Machine,
         commands: UnboundedReceiver<Command>,
-        events: UnboundedSender<Event>,
+        (events, lookups): (UnboundedSender<Event>, UnboundedSender<Arc<str>>),
         ready: Arc<AtomicBool>,
     ) -> Self {
         let families = Family::ALL.into_iter().filter(|&family| machine.has(family));
@@ -115,6 +118,7 @@ impl Worker {
             busy: 0,
             commands,
             events,
+            lookups,
             ready,
             is_stopping: false,
             applying: Applying::new(begin),
@@ -130,7 +134,7 @@ impl Worker {
             return Next::End;
         }
         let now = machine.now();
-        let is_changing = self.change_targets(machine, now.mono);
+        let is_changing = self.change_targets(machine, now);
         let received = self.receive(machine, now);
         let sent = self.transmit(machine, now);
         self.report();
@@ -149,10 +153,9 @@ impl Worker {
             Command::Apply(orders, done) => {
                 self.applying.begin(orders, done, &mut self.fleet, machine.now().mono);
             }
-            Command::Resolved { name, addresses } => {
+            Command::Resolved { name, found } => {
                 let carries = |address| machine.has(Family::of(address));
-                let addresses = reachable_first(&addresses, carries);
-                self.fleet.handle_resolved(&name, addresses.into());
+                self.fleet.handle_resolved(&name, found.sorted(carries));
             }
             Command::Sample(to) => self.scrapes.ask(to),
             Command::Glance(to) => self.glances.ask(to),
@@ -190,7 +193,7 @@ impl Worker {
     }
 
     /// Continues the changes of targets and addresses; true while there is more to do.
-    fn change_targets(&mut self, machine: &impl Machine, now: Mono) -> bool {
+    fn change_targets(&mut self, machine: &impl Machine, now: Moment) -> bool {
         let carries = |address| machine.has(Family::of(address));
         self.applying.proceed(CHANGES_PER_ROUND, &mut self.fleet, now, carries);
         let more = self.fleet.pass_on_addresses(ADDRESSES_PER_ROUND, now);
@@ -260,8 +263,12 @@ impl Worker {
         false
     }
 
-    /// Reports events, readiness, and that everything is settled.
+    /// Reports events, names to look up, readiness, and that everything is settled.
     fn report(&mut self) {
+        while let Some(name) = self.fleet.poll_lookup() {
+            // Nobody looks names up any more if the probe ends.
+            let _ = self.lookups.send(name);
+        }
         while let Some(event) = self.fleet.poll_event() {
             // The receiver may be gone.
             let _ = self.events.send(event);
@@ -317,7 +324,7 @@ impl Worker {
         is_changing: bool,
     ) -> Next {
         let asked = self.scrapes.is_under_way() || self.glances.is_under_way();
-        if asked || is_changing || !sent.all {
+        if asked || is_changing || !sent.all || self.fleet.is_moving() {
             return Next::Again;
         }
         if received.datagrams + sent.datagrams >= BUSY {

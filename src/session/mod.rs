@@ -19,31 +19,18 @@
 //! [`snapshot`](Session::snapshot), `sent = received + lost + in_flight`.
 
 mod claim;
-
-mod schedule;
-
-mod heartbeat;
-
-mod ledger;
-
 mod delay;
-
 mod direction;
-
-mod liveness;
-
-mod record;
-
-mod recorder;
-
-mod settings;
-
-mod ring;
-
+mod heartbeat;
 mod history;
-
+mod ledger;
+mod liveness;
+mod record;
+mod recorder;
+mod ring;
+mod schedule;
+mod settings;
 mod snapshot;
-
 mod symptoms;
 
 pub mod odds;
@@ -368,6 +355,18 @@ impl Session {
     #[must_use]
     pub fn skipped(&self) -> u64 {
         self.record.unsent[UnsentReason::Skipped.index()]
+    }
+
+    /// How many heartbeats have been lost so far.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.record.lost
+    }
+
+    /// The number of the next heartbeat that falls due.
+    #[must_use]
+    pub fn next_sequence(&self) -> u64 {
+        self.ledger.next()
     }
 
     /// The number of round-trip delays so far, by the source of their timestamps.

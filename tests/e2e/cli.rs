@@ -91,7 +91,7 @@ fn invalid_arguments_exit_with_2_before_a_socket_is_opened() {
         ),
         (
             vec!["ping", UNRESOLVABLE],
-            "cannot resolve fe80::1%nowhere: check the spelling and DNS with `getent hosts fe80::1%nowhere`",
+            "cannot resolve fe80::1%nowhere: its interface does not exist; check the names of interfaces with `ip link`",
         ),
         (vec!["odds"], "the following required arguments were not provided:"),
         (

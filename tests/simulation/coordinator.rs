@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use udp_heartbeat::config::{Host, Target};
-use udp_heartbeat::model::{Moment, Mono, TargetId};
+use udp_heartbeat::model::{Found, LookupFailure, Moment, Mono, TargetId};
 use udp_heartbeat::observe::TargetLook;
 use udp_heartbeat::probe::{
     Applied, Command, Order as WorkerOrder, Roster, Succession, WorkerGlance, WorkerSample,
@@ -182,7 +182,7 @@ impl Coordinator {
                 let target = addressed.target.clone();
                 self.targets.push(Known { id: *id, name: target.name.clone(), is_there: true });
                 let found = self.join(number, &target);
-                addressed.found = found.as_deref().map(to_sockets);
+                addressed.found = found.as_deref().map(to_found);
                 Change::Add { number, target, found }
             }
             WorkerOrder::Remove(id) => {
@@ -197,7 +197,7 @@ impl Coordinator {
                 let target = addressed.target.clone();
                 assert_eq!(self.targets[number].name, target.name);
                 let found = self.join(number, &target);
-                addressed.found = found.as_deref().map(to_sockets);
+                addressed.found = found.as_deref().map(to_found);
                 Change::Retune { number, target, found }
             }
         }
@@ -218,7 +218,7 @@ impl Coordinator {
     pub(crate) fn look_up(&mut self, name: &str, found: &[IpAddr], now: Mono) {
         let Some(known) = self.names.get_mut(name) else { return };
         known.found = Some(found.to_vec());
-        let command = Command::Resolved { name: name.into(), addresses: to_sockets(found) };
+        let command = Command::Resolved { name: name.into(), found: to_found(found) };
         self.command(now, Given::Resolved(name.to_owned(), found.to_vec()), command);
     }
 
@@ -433,7 +433,13 @@ fn check_plan(before: &[Arc<Target>], wanted: &[Arc<Target>], succession: &Succe
     assert_eq!(succession.applied, counts);
 }
 
-/// Addresses as a resolver returns them; their ports have no meaning.
-fn to_sockets<C: FromIterator<SocketAddr>>(found: &[IpAddr]) -> C {
-    found.iter().map(|&ip| SocketAddr::new(ip, 0)).collect()
+/// Addresses as a resolver returns them; a name without an address does not exist.
+fn to_found(found: &[IpAddr]) -> Found {
+    if found.is_empty() {
+        return Found::failed(LookupFailure::NxDomain);
+    }
+    let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = found.iter().partition(|ip| ip.is_ipv4());
+    let [v4, v6] =
+        [v4, v6].map(|ips| Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect()));
+    Found::new(v4, v6)
 }

@@ -48,6 +48,20 @@ pub(crate) fn draw(seed: u64) -> String {
         line(&mut text, target.path(lasts, may_damage, &mut dice));
     }
     names(&mut text, lasts, &mut dice);
+    if dice.one_in(2) {
+        line(&mut text, format!("lookup_takes: {}us", dice.among(0, 90_000)));
+    }
+    line(&mut text, "dead:");
+    for place in 0..NAMES.len() {
+        for address in [format!("203.0.{place}.1"), format!("\"2001:db8:2::{place}:1\"")] {
+            if dice.one_in(3) {
+                let from = dice.among(0, lasts);
+                let to = from + dice.among(1, lasts);
+                let window = format!("from: {from}ms, to: {to}ms");
+                line(&mut text, format!("  - {{address: {address}, {window}}}"));
+            }
+        }
+    }
     nuisances(&mut text, lasts, &targets, &mut dice);
     line(&mut text, "scrapes:\n  - {at: 1s, asks: sample}");
     for _ in 0..dice.among(0, 8) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use udp_heartbeat::config::Target;
 use udp_heartbeat::model::{
-    IcmpKind, InvalidReason, Label, StampSource, State, UnsentReason, Wall,
+    IcmpKind, InvalidReason, Label, LookupFailure, StampSource, State, UnsentReason, Wall,
 };
 use udp_heartbeat::observe::TargetSample;
 use udp_heartbeat::session::{Histogram, Summary};
@@ -42,6 +42,8 @@ pub(crate) struct Figures {
     pub(crate) down: Duration,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) is_resolved: bool,
+    /// Lookups that found nothing, and those that found no address of the IP version.
+    pub(crate) lookup_failures: [u64; 2],
     pub(crate) address_changes: u64,
     /// The settings by which it is probed and judged.
     pub(crate) target: Option<Arc<Target>>,
@@ -89,6 +91,8 @@ impl Figures {
             down: session.down,
             address: sample.address,
             is_resolved: sample.resolved,
+            lookup_failures: [LookupFailure::NxDomain, LookupFailure::NoAddress]
+                .map(|why| sample.lookup_failures[why.index()]),
             address_changes: sample.address_changes,
             target: Some(sample.target.clone()),
         }

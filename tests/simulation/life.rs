@@ -62,6 +62,8 @@ pub(crate) struct Life {
     last_reply: Option<Wall>,
     time_difference: Option<i64>,
     is_heard: bool,
+    /// Whether its address has failed in this round.
+    pub(crate) wants_another: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -154,6 +156,7 @@ impl Life {
             last_reply: None,
             time_difference: None,
             is_heard: false,
+            wants_another: false,
         }
     }
 
@@ -184,11 +187,28 @@ impl Life {
         self.forgotten = self.forgotten.max(next.saturating_sub(most.next_power_of_two()));
     }
 
-    /// Applies the result of a lookup if `name` is the target's host name.
-    pub(crate) fn look_up(&mut self, name: &str, found: &[IpAddr], conditions: &Conditions) {
-        if matches!(&self.target.address.host, Host::Name(own) if own == name) {
-            self.whereabouts.look_up(&self.target, found, conditions);
-        }
+    /// Whether `name` is its host name.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        matches!(&self.target.address.host, Host::Name(own) if own == name)
+    }
+
+    /// Its host name.
+    pub(crate) fn host(&self) -> String {
+        self.target.address.host.to_string()
+    }
+
+    /// Applies the result of a lookup of its host name.
+    pub(crate) fn look_up(&mut self, found: &[IpAddr], conditions: &Conditions) {
+        self.whereabouts.look_up(&self.target, found, conditions);
+    }
+
+    /// Tries another address if the one in use has failed.
+    pub(crate) fn try_another(&mut self, conditions: &Conditions) {
+        self.whereabouts.try_another(&self.target, conditions);
+    }
+
+    fn missed(&mut self, n: usize, is_unsent: bool) {
+        self.wants_another |= self.whereabouts.missed(&self.target, n as u64, is_unsent);
     }
 
     /// Whether an answer from the address to which this heartbeat was sent still counts for the
@@ -236,6 +256,7 @@ impl Life {
             down: self.down(now),
             address: self.whereabouts.present.map(|place| place.address),
             is_resolved: self.whereabouts.lookup == Lookup::Succeeded,
+            lookup_failures: self.whereabouts.failures,
             address_changes: self.whereabouts.moves,
             target: Some(self.target.clone()),
         }
@@ -402,11 +423,16 @@ impl Life {
                 }
             }
         };
+        self.whereabouts.beats = newest as u64 + 1;
         self.beats.push(beat(refused.map_or(BeatOutcome::InFlight, BeatOutcome::Unsent), leaving));
         if let Some(reason) = refused {
             let (sequence, verdicts) = (self.newest(), self.verdicts.len());
             told.push((leaving.wall, Happening::Unsent { sequence, reason }));
             self.judge(newest, false, leaving.mono, leaving.wall);
+            if matches!(reason, UnsentReason::NoRoute | UnsentReason::Refused | UnsentReason::Other)
+            {
+                self.missed(newest, true);
+            }
             self.tell_change(verdicts, leaving, told);
         }
         Some(Due { at, skipped, handed_over, left: refused.is_none() })
@@ -472,6 +498,7 @@ impl Life {
         self.beats[index(sequence)].outcome = BeatOutcome::Late;
         if beat.outcome == BeatOutcome::InFlight {
             self.judge(index(sequence), false, seen.read.mono, seen.read.wall);
+            self.missed(index(sequence), false);
         }
         Answered::Late { sequence, after }
     }
@@ -514,6 +541,7 @@ impl Life {
         self.beats[index(sequence)].outcome = BeatOutcome::Received;
         self.beats[index(sequence)].rtt = rtt;
         self.newest_in_time = self.newest_in_time.max(Some(sequence));
+        self.whereabouts.answered(sequence, seen.arrival.from);
         // If the clock jumped since the last round, the kernel's stamp gives the arrival on the
         // monotonic clock only.
         let is_told = conditions.has_receive_stamps
@@ -541,6 +569,7 @@ impl Life {
                 self.beats[n].outcome = BeatOutcome::Lost;
                 told.push((now.wall, Happening::Lost { sequence: n as u64 }));
                 self.judge(n, false, now.mono, now.wall);
+                self.missed(n, false);
             }
         }
         self.tell_change(verdicts, now, told);

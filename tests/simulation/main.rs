@@ -87,6 +87,7 @@ scenarios! {
     corruption,
     crowd,
     damaging_responder,
+    dead_addresses,
     duplication,
     early_stamps,
     everything,

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use udp_heartbeat::model::{Label, Moment, Mono, UnmatchedReason};
-use udp_heartbeat::probe::Family;
+use udp_heartbeat::probe::{Family, Happening, Move};
 
 use crate::clock::START;
 use crate::conditions::Conditions;
@@ -59,6 +59,10 @@ pub(crate) struct Model {
     unready: Vec<usize>,
     /// Whether the probe is ready.
     pub(crate) is_ready: bool,
+    /// Names that are to be looked up at once, and have not been looked up since.
+    wanted: BTreeSet<String>,
+    /// Targets that try another address in the next round.
+    pub(crate) moving: Vec<usize>,
     rtt_buckets: Vec<f64>,
 }
 
@@ -79,6 +83,8 @@ impl Model {
             impaired: Vec::new(),
             unready: Vec::new(),
             is_ready: false,
+            wanted: BTreeSet::new(),
+            moving: Vec::new(),
             rtt_buckets: scenario.config.rtt_buckets.clone(),
         }
     }
@@ -86,6 +92,7 @@ impl Model {
     /// What the probe must do in a round, and what each look in the round must show.
     pub(crate) fn round(&mut self, round: &Round) -> (Deeds, Looks) {
         let mut looks = Looks::new();
+        let mut told = Happenings::new();
         for order in &round.orders {
             match order {
                 Order::Apply { at, begun, count } => {
@@ -94,11 +101,27 @@ impl Model {
                     self.start = *begun + CHANGING * count;
                     self.changes_left = usize::try_from(count).ok();
                 }
-                Order::Change(change) => self.change(change, round),
+                Order::Change(change) => {
+                    self.change(change, round, &mut told);
+                    let lives = &self.lives;
+                    self.wanted.retain(|name| {
+                        lives.iter().any(|life| !life.has_gone && life.is_called(name))
+                    });
+                }
                 Order::Lookup { at, name, found } => {
                     self.check_prompt(*at, round);
-                    for life in self.lives.iter_mut().filter(|life| !life.has_gone) {
-                        life.look_up(name, found, &self.conditions);
+                    self.wanted.remove(name);
+                    for number in self.there.clone() {
+                        if self.lives[number].is_called(name) {
+                            self.relocate(number, round, &mut told, |life, conditions| {
+                                life.look_up(found, conditions);
+                            });
+                        }
+                    }
+                }
+                Order::Move(number) => {
+                    if self.there.contains(number) {
+                        self.relocate(*number, round, &mut told, Life::try_another);
                     }
                 }
                 Order::Look(question, targets, at) => {
@@ -108,7 +131,6 @@ impl Model {
                 Order::Stop => self.is_stopped = true,
             }
         }
-        let mut told = Happenings::new();
         for input in &round.inputs {
             match input {
                 Input::Transmitted { target, sequence } => {
@@ -144,7 +166,50 @@ impl Model {
             while self.unready.pop_if(|number| self.lives[*number].has_shown_itself()).is_some() {}
             self.is_ready = self.unready.is_empty();
         }
-        (Deeds { sent, happenings: told }, looks)
+        (Deeds { sent, happenings: told, lookups: self.look_up() }, looks)
+    }
+
+    /// The names that are to be looked up at once, because an address has failed in this round, and
+    /// that were not to be looked up already. Notes the targets that will try another address.
+    fn look_up(&mut self) -> Vec<String> {
+        self.moving = Vec::new();
+        let mut lookups = Vec::new();
+        for &number in &self.there {
+            let life = &mut self.lives[number];
+            if std::mem::take(&mut life.wants_another) {
+                self.moving.push(number);
+                if self.wanted.insert(life.host()) {
+                    lookups.push(life.host());
+                }
+            }
+        }
+        lookups.sort();
+        lookups
+    }
+
+    /// Changes where the heartbeats of a target go, and notes it if they go from one address to
+    /// another.
+    fn relocate(
+        &mut self,
+        number: usize,
+        round: &Round,
+        told: &mut Happenings,
+        change: impl FnOnce(&mut Life, &Conditions),
+    ) {
+        let life = &mut self.lives[number];
+        let host = life.host();
+        let before = life.whereabouts.present;
+        let has_failed = life.whereabouts.has_failed();
+        change(life, &self.conditions);
+        let has_failed = has_failed && life.host() == host;
+        if let (Some(before), Some(after)) = (before, life.whereabouts.present)
+            && before.address != after.address
+        {
+            let why = if has_failed { Move::Failed } else { Move::Changed };
+            let (from, to) = (before.address, after.address);
+            let moved = Happening::Moved { from, to, why };
+            told.entry(number).or_default().push((round.at.wall, moved));
+        }
     }
 
     /// Whether sending has stopped and no heartbeat is in flight.
@@ -167,7 +232,7 @@ impl Model {
     }
 
     /// Adds, removes or retunes a target.
-    fn change(&mut self, change: &Change, round: &Round) {
+    fn change(&mut self, change: &Change, round: &Round, told: &mut Happenings) {
         self.changes_left = self.changes_left.map(|left| left - 1);
         let now = round.at.mono;
         match change {
@@ -184,8 +249,10 @@ impl Model {
                 self.there.remove(number);
             }
             Change::Retune { number, target, found } => {
-                let life = &mut self.lives[*number];
-                life.retune(target.clone(), found.as_deref(), now, &self.conditions);
+                let (target, found) = (target.clone(), found.as_deref());
+                self.relocate(*number, round, told, |life, conditions| {
+                    life.retune(target, found, now, conditions);
+                });
             }
         }
     }

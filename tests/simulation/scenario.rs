@@ -42,6 +42,12 @@ pub(crate) struct Scenario {
     /// The lookups of each host name, with their results.
     #[serde(default)]
     pub(crate) names: BTreeMap<String, Vec<Lookup>>,
+    /// Addresses at which nothing answers for a while.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) dead: Vec<Dead>,
+    /// How long a lookup takes that the worker asks for; it finds what the last lookup before would
+    /// have found at that time. Without it, there are no other lookups than those of `names`.
+    pub(crate) lookup_takes: Option<Span>,
     /// When the probe's own kernel refuses heartbeats, and why.
     #[serde(default, deserialize_with = "list")]
     pub(crate) send_failures: Vec<SendFailure>,
@@ -217,6 +223,25 @@ pub(crate) struct Step {
 pub(crate) struct Lookup {
     pub(crate) at: Span,
     pub(crate) finds: Vec<IpAddr>,
+    /// Whether only the records change at that time, and nobody looks.
+    #[serde(default)]
+    pub(crate) is_unnoticed: bool,
+}
+
+/// When nothing answers at an address.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Dead {
+    pub(crate) address: IpAddr,
+    from: Span,
+    to: Span,
+}
+
+impl Dead {
+    /// When nothing answers there.
+    pub(crate) fn window(&self) -> Window {
+        Window { from: self.from, to: self.to }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -12,7 +12,7 @@ use udp_heartbeat::model::Mono;
 use crate::conditions::Conditions;
 use crate::request::Request;
 use crate::truth::{Change, Order};
-use crate::whereabouts::Whereabouts;
+use crate::whereabouts::{Trial, Whereabouts};
 
 /// Minimum time before the number of a target that has left an address is given to another target.
 const KEPT_BACK: Duration = Duration::from_secs(60);
@@ -67,6 +67,12 @@ impl Senders {
             Order::Lookup { name, found, .. } => {
                 self.look_up(name, found, now, conditions, slot_of);
             }
+            Order::Move(number) => {
+                if let Some(sender) = self.senders.get_mut(number) {
+                    sender.whereabouts.try_another(&sender.target, conditions);
+                    self.settle(*number, now);
+                }
+            }
             Order::Apply { .. } | Order::Look(..) | Order::Stop => {}
         }
     }
@@ -88,6 +94,14 @@ impl Senders {
             let sender = self.sender(number);
             sender.whereabouts.look_up(&sender.target, found, conditions);
             self.settle(number, now);
+        }
+    }
+
+    /// What is known about the address in use of a target after a round.
+    pub(crate) fn learn(&mut self, number: usize, trial: &Trial, beats: u64) {
+        if let Some(sender) = self.senders.get_mut(&number) {
+            sender.whereabouts.trial = trial.clone();
+            sender.whereabouts.beats = beats;
         }
     }
 

@@ -30,6 +30,7 @@ pub(crate) struct Simulation<'a> {
     pub(crate) world: World<'a>,
     worker: Worker,
     events: UnboundedReceiver<Event>,
+    lookups: UnboundedReceiver<Arc<str>>,
     ready: Arc<AtomicBool>,
     pub(crate) model: Model,
     /// The expected figures of the targets after each of the last rounds, from the first round in
@@ -54,14 +55,22 @@ impl<'a> Simulation<'a> {
         let fleet = Fleet::new(buckets, Detail::Heartbeats, None);
         let (commands, orders) = unbounded_channel();
         let (happenings, events) = unbounded_channel();
+        let (wanted, lookups) = unbounded_channel();
         let ready = Arc::new(AtomicBool::new(false));
         let mut world = World::new(scenario, commands);
-        let worker =
-            Worker::new(fleet, Begin::Spread, &mut world, orders, happenings, ready.clone());
+        let worker = Worker::new(
+            fleet,
+            Begin::Spread,
+            &mut world,
+            orders,
+            (happenings, wanted),
+            ready.clone(),
+        );
         Self {
             world,
             worker,
             events,
+            lookups,
             ready,
             model: Model::new(scenario),
             shots: VecDeque::new(),
@@ -161,6 +170,14 @@ impl<'a> Simulation<'a> {
         let deeds = self.deeds(&round);
         let (expected, looks) = self.model.round(&round);
         assert_eq!(deeds, expected, "what the probe did (left) and should have done in {round:?}");
+        for name in &deeds.lookups {
+            self.world.look_up(name);
+        }
+        self.world.moving.clone_from(&self.model.moving);
+        for (number, life) in self.model.lives.iter().enumerate() {
+            let whereabouts = &life.whereabouts;
+            self.world.senders.learn(number, &whereabouts.trial, whereabouts.beats);
+        }
         self.deeds.push(deeds);
         assert_eq!(self.is_ready(), self.model.is_ready, "ready at {:?}", round.at);
         self.check_answers(&round, &looks, is_blurred);
@@ -178,6 +195,9 @@ impl<'a> Simulation<'a> {
         let sent = round.attempts.iter().map(|attempt| (attempt.target, attempt.sequence));
         let mut sent: Vec<_> = sent.collect();
         sent.sort_unstable();
-        Deeds { sent, happenings }
+        let lookups = std::iter::from_fn(|| self.lookups.try_recv().ok());
+        let mut lookups: Vec<String> = lookups.map(|name| name.to_string()).collect();
+        lookups.sort();
+        Deeds { sent, happenings, lookups }
     }
 }

@@ -47,6 +47,8 @@ pub(crate) enum Order {
         name: String,
         found: Vec<IpAddr>,
     },
+    /// A target whose address has failed tries another.
+    Move(usize),
     /// A look: the number of the question, the targets, and when they are looked at.
     Look(u64, Vec<usize>, Moment),
     Stop,
@@ -141,4 +143,6 @@ pub(crate) struct Deeds {
     pub(crate) sent: Vec<(usize, u64)>,
     /// What happened to each target, in order.
     pub(crate) happenings: Happenings,
+    /// The names that were to be looked up at once, in alphabetical order.
+    pub(crate) lookups: Vec<String>,
 }

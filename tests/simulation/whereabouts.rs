@@ -19,6 +19,32 @@ pub(crate) struct Whereabouts {
     /// How often the address has changed.
     pub(crate) moves: u64,
     stays: u64,
+    /// Lookups that found nothing at all, and those that found no address of the IP version.
+    pub(crate) failures: [u64; 2],
+    /// The addresses that the name had when it last had any.
+    known: Vec<IpAddr>,
+    /// How many heartbeats have fallen due.
+    pub(crate) beats: u64,
+    pub(crate) trial: Trial,
+}
+
+/// What is known about the address in use.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trial {
+    /// Only heartbeats from this one on count.
+    from: u64,
+    misses: u32,
+    failed: Option<Failure>,
+    /// What was tried before since an address last answered.
+    tried: Vec<IpAddr>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    /// A heartbeat could not leave: an address that was not tried is wanted.
+    Unsent,
+    /// A whole run was missed: any other address is wanted.
+    Run,
 }
 
 /// An address, and the number of the stay there. A target that returns after two other addresses
@@ -52,21 +78,82 @@ impl Whereabouts {
     }
 
     /// The name was looked up. The address in use stays in use while it is among those found, and
-    /// while lookups fail; otherwise the first that a socket can reach is used. Only if none has
-    /// the family of the source address, one of the other family is used.
+    /// while lookups fail; otherwise the first that a socket can reach is used.
     pub(crate) fn look_up(&mut self, target: &Target, found: &[IpAddr], conditions: &Conditions) {
-        let port = target.address.port;
-        let used = self.present.map(|place| place.address.ip());
-        let is_reachable = |ip: &&IpAddr| conditions.has(Family::of(SocketAddr::new(**ip, port)));
-        let is_admitted = |ip: &&IpAddr| target.packets.admit(**ip);
-        let admitted: Vec<IpAddr> = found.iter().filter(is_admitted).copied().collect();
-        let kept = admitted.iter().find(|&&ip| Some(ip) == used);
-        let best = |of: &[IpAddr]| of.iter().find(is_reachable).or(of.first()).copied();
-        let best = kept.copied().or_else(|| best(&admitted)).or_else(|| best(found));
-        self.lookup = if best.is_some() { Lookup::Succeeded } else { Lookup::Failed };
-        if let Some(ip) = best {
-            self.go(SocketAddr::new(ip, port));
+        if !found.is_empty() {
+            self.known = found.to_vec();
         }
+        let usable = usable(target, found, conditions);
+        if usable.is_empty() {
+            self.lookup = Lookup::Failed;
+            self.failures[usize::from(!found.is_empty())] += 1;
+        } else {
+            self.lookup = Lookup::Succeeded;
+            self.choose(target, &usable);
+        }
+    }
+
+    /// Another address is tried if the one in use has failed.
+    pub(crate) fn try_another(&mut self, target: &Target, conditions: &Conditions) {
+        let usable = usable(target, &self.known, conditions);
+        if self.present.is_some() && self.has_failed() && !usable.is_empty() {
+            self.choose(target, &usable);
+        }
+    }
+
+    /// Whether the address in use has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.trial.failed.is_some()
+    }
+
+    /// Chooses one of these addresses. One that has not failed is kept. Otherwise the first that was
+    /// not tried is next; after a run of misses, if all were tried, the first of the others.
+    fn choose(&mut self, target: &Target, usable: &[IpAddr]) {
+        let used = self.present.map(|place| place.address.ip());
+        let has_used = used.is_some_and(|used| usable.contains(&used));
+        let trial = &mut self.trial;
+        let mut next = used.filter(|_| has_used);
+        if next.is_none() || trial.failed.is_some() {
+            trial.tried.retain(|ip| usable.contains(ip));
+            let others: Vec<IpAddr> =
+                usable.iter().copied().filter(|ip| Some(*ip) != used).collect();
+            let untried = others.iter().find(|ip| !trial.tried.contains(ip)).copied();
+            if untried.is_some() {
+                trial.tried.extend(next);
+                next = untried;
+            } else if next.is_none() || trial.failed == Some(Failure::Run) {
+                trial.tried.clear();
+                next = others.first().copied().or(next);
+            }
+        }
+        self.go(SocketAddr::new(next.expect("an address"), target.address.port));
+    }
+
+    /// Heartbeat `sequence` was answered in time by `from`.
+    pub(crate) fn answered(&mut self, sequence: u64, from: SocketAddr) {
+        if self.present.is_some_and(|place| place.address == from) {
+            let from = self.trial.from.max(sequence + 1);
+            self.trial = Trial { from, ..Trial::default() };
+        }
+    }
+
+    /// Heartbeat `sequence` was missed. Returns whether another address is wanted because of it.
+    pub(crate) fn missed(&mut self, target: &Target, sequence: u64, is_unsent: bool) -> bool {
+        let trial = &mut self.trial;
+        if sequence < trial.from {
+            return false;
+        }
+        trial.misses += 1;
+        let before = trial.failed;
+        if trial.misses >= target.misses {
+            trial.misses = 0;
+            trial.failed = Some(Failure::Run);
+        } else if is_unsent && before.is_none() {
+            trial.failed = Some(Failure::Unsent);
+        } else {
+            return false;
+        }
+        matches!(target.address.host, Host::Name(_)) && self.present.is_some()
     }
 
     /// Replaces the settings `before` by those of `target`. With another host, the target has no
@@ -80,22 +167,32 @@ impl Whereabouts {
         conditions: &Conditions,
     ) {
         let (old, new) = (&before.address, &target.address);
-        let family = |target: &Target| target.packets.source.map(|ip| ip.is_ipv4());
-        if old == new && family(before) == family(target) {
+        if old == new && before.admitted_version() == target.admitted_version() {
             return;
+        }
+        if old.host != new.host {
+            self.known.clear();
+            self.trial = Trial { from: self.trial.from, ..Trial::default() };
         }
         match (&new.host, found) {
             (Host::Ip(ip), _) => self.look_up(target, &[*ip], conditions),
-            (Host::Name(_), Some(found)) if !found.is_empty() => {
+            (Host::Name(_), Some(found)) if !usable(target, found, conditions).is_empty() => {
                 self.look_up(target, found, conditions);
             }
             (Host::Name(_), nothing) => {
-                self.lookup = if nothing.is_some() { Lookup::Failed } else { Lookup::Pending };
+                let fits = |ip| old.host == new.host && target.admitted_version().includes(ip);
                 match self.present {
-                    Some(place) if old.host == new.host => {
+                    Some(place) if fits(place.address.ip()) => {
+                        self.lookup = Lookup::Succeeded;
                         self.go(SocketAddr::new(place.address.ip(), new.port));
                     }
-                    _ => self.leave(),
+                    _ => {
+                        self.lookup = Lookup::Pending;
+                        self.leave();
+                    }
+                }
+                if let Some(nothing) = nothing {
+                    self.look_up(target, nothing, conditions);
                 }
             }
         }
@@ -121,6 +218,8 @@ impl Whereabouts {
         if self.present.is_some_and(|place| place.address == address) {
             return;
         }
+        self.trial =
+            Trial { from: self.beats, tried: self.trial.tried.clone(), ..Trial::default() };
         self.moves += u64::from(last.is_some_and(|place| place.address != address));
         let back = self.former.take_if(|place| place.address == address);
         self.leave();
@@ -133,4 +232,14 @@ impl Whereabouts {
     fn leave(&mut self) {
         self.former = self.present.take().or(self.former);
     }
+}
+
+/// The addresses of the target's IP version: those that a socket can reach first, then IPv6 first.
+fn usable(target: &Target, found: &[IpAddr], conditions: &Conditions) -> Vec<IpAddr> {
+    let is_literal = matches!(target.address.host, Host::Ip(_));
+    let fits = |ip: &IpAddr| is_literal || target.admitted_version().includes(*ip);
+    let mut usable: Vec<IpAddr> = found.iter().copied().filter(fits).collect();
+    let is_reachable = |ip: IpAddr| conditions.has(Family::of(SocketAddr::new(ip, 1)));
+    usable.sort_by_key(|&ip| (!is_reachable(ip), ip.is_ipv4()));
+    usable
 }

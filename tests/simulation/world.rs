@@ -52,6 +52,8 @@ pub(crate) struct World<'a> {
     stamps: ChaCha8Rng,
     pub(crate) hosts: BTreeMap<SocketAddr, Host>,
     pub(crate) coordinator: Coordinator,
+    /// Targets that try another address in the next round.
+    pub(crate) moving: Vec<usize>,
     pub(crate) notes: Notes,
 }
 
@@ -79,6 +81,8 @@ enum Event {
     Release(SocketAddr),
     Arrival(Delivered),
     Lookup(String, Vec<IpAddr>),
+    /// A lookup that the worker has asked for.
+    Asked(String),
     /// The ICMP error, the datagram or the change of this index in the scenario.
     Icmp(usize),
     Inject(usize),
@@ -115,6 +119,7 @@ impl<'a> World<'a> {
             hosts: addresses(scenario).into_iter().map(host).collect(),
             conditions,
             coordinator: Coordinator::new(commands),
+            moving: Vec::new(),
             notes: Notes::default(),
         };
         world.coordinator.apply(&scenario.config.targets, START);
@@ -151,7 +156,8 @@ impl<'a> World<'a> {
 
     /// Begins a round, which carries out the commands given until now.
     pub(crate) fn begin(&mut self) {
-        let orders = self.coordinator.carry_out(self.now);
+        let mut orders = self.coordinator.carry_out(self.now);
+        orders.extend(std::mem::take(&mut self.moving).into_iter().map(Order::Move));
         for order in &orders {
             if let Order::Change(Change::Add { number, target, .. }) = order {
                 assert_eq!(*number, self.targets.len());
@@ -184,12 +190,19 @@ impl<'a> World<'a> {
                 Order::Apply { begun, .. } => {
                     *begun = clock.next().expect("changes read the clock to begin").mono;
                 }
-                Order::Change(_) | Order::Lookup { .. } | Order::Stop => {}
+                Order::Change(_) | Order::Lookup { .. } | Order::Move(_) | Order::Stop => {}
             }
         }
         let at = clock.next().expect("every round reads the clock");
         let leaving = clock.last().expect("and again before it sends");
         (Round { began, at, earliest, orders, inputs, attempts, leaving }, watch_failed)
+    }
+
+    /// The worker asks for a lookup of this name.
+    pub(crate) fn look_up(&mut self, name: &str) {
+        if let Some(takes) = self.scenario.lookup_takes {
+            self.plan(self.now + takes.0, Event::Asked(name.to_owned()));
+        }
     }
 
     /// How many heartbeats have been handed over in this round so far.
@@ -248,7 +261,7 @@ impl<'a> World<'a> {
             self.plan(START + scrape.at.0, Event::Ask(scrape.asks, patience));
         }
         for (name, lookups) in names {
-            for lookup in lookups {
+            for lookup in lookups.iter().filter(|lookup| !lookup.is_unnoticed) {
                 let event = Event::Lookup(name.clone(), lookup.finds.clone());
                 self.plan(START + lookup.at.0, event);
             }
@@ -277,6 +290,13 @@ impl<'a> World<'a> {
             }
             Event::Arrival(delivered) => self.arrive(delivered),
             Event::Lookup(name, found) => self.coordinator.look_up(&name, &found, self.now),
+            Event::Asked(name) => {
+                let lookups = self.scenario.names.get(&name).into_iter().flatten();
+                let before = lookups.filter(|lookup| START + lookup.at.0 <= self.now);
+                if let Some(last) = before.max_by_key(|lookup| lookup.at) {
+                    self.coordinator.look_up(&name, &last.finds, self.now);
+                }
+            }
             Event::Icmp(place) => self.send_error(place),
             Event::Inject(place) => self.inject(place),
             Event::Change(place) => {
@@ -400,6 +420,12 @@ impl<'a> World<'a> {
             travelled: Duration::ZERO,
             received: Wall::default(),
         };
+        let is_dead = self.scenario.dead.iter().any(|dead| {
+            dead.address == peer.ip() && dead.window().after(START).contains(&self.now)
+        });
+        if is_dead {
+            return id;
+        }
         let (forward, _) = &mut self.links[target];
         for (at, copy) in forward.carry(leaves, &parcel) {
             self.plan(at, Event::Request(copy));

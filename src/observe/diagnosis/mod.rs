@@ -7,6 +7,7 @@
 //! lookup, the state of the probe itself, chance.
 
 mod cause;
+mod lookup;
 mod words;
 
 #[cfg(test)]
@@ -16,10 +17,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::Target;
-use crate::model::{IcmpKind, InvalidReason, Label, State, UnsentReason, Wall};
+use crate::model::{IcmpKind, InvalidReason, Label, LookupFailure, State, UnsentReason, Wall};
 use crate::session::{Last, Misses, Symptoms, odds};
 
 pub use cause::Cause;
+pub use lookup::lookup_failure;
 
 /// An ICMP error or an invalid reply is evidence for this long, or for ten intervals if that is
 /// longer, because routers limit the rate of ICMP errors.
@@ -50,6 +52,8 @@ pub struct Evidence {
     pub endpoint: Option<SocketAddr>,
     /// Whether the last lookup of the name succeeded; always true for a literal address.
     pub resolved: bool,
+    /// Why it failed, if it did; `None` as well before it has ended.
+    pub lookup_failure: Option<LookupFailure>,
     /// Whether the probe itself was late or dropped datagrams in the last minute.
     pub impaired: bool,
 }

@@ -32,6 +32,7 @@ fn silent() -> Evidence {
         },
         endpoint: Some("192.0.2.7:12000".parse().unwrap()),
         resolved: true,
+        lookup_failure: None,
         impaired: false,
     }
 }
@@ -405,6 +406,7 @@ fn any_evidence() -> impl Strategy<Value = Evidence> {
                 },
                 endpoint: place.0.then(|| "[2001:db8::7]:862".parse().unwrap()),
                 resolved: place.1,
+                lookup_failure: None,
                 impaired: place.2,
             }
         },

@@ -6,6 +6,7 @@ use crate::config::format_duration;
 use crate::model::{InvalidReason, Label, State, UnsentReason};
 use crate::session::Symptoms;
 
+use super::lookup::{lookup_advice, lookup_words};
 use super::{Case, Cause, Misses};
 
 impl Case<'_> {
@@ -13,7 +14,9 @@ impl Case<'_> {
     pub(super) fn summary(&self, cause: Cause) -> String {
         let port = self.port();
         match cause {
-            Cause::Unresolved => "the name cannot be resolved".to_owned(),
+            Cause::Unresolved => {
+                format!("the name cannot be resolved{}", self.lookup_reason())
+            }
             Cause::AddressShared => {
                 "too many targets share this address: the protocol cannot distinguish them"
                     .to_owned()
@@ -74,7 +77,10 @@ impl Case<'_> {
                 format!("recovering: {answers} of {needed} consecutive answers so far")
             }
             Cause::LookupFailed => {
-                "the name no longer resolves: heartbeats go to its last known address".to_owned()
+                format!(
+                    "the name no longer resolves{}; heartbeats go to its last known address",
+                    self.lookup_reason()
+                )
             }
             Cause::ProbeImpaired => {
                 "the probe itself is late or drops datagrams: its figures are unreliable".to_owned()
@@ -106,10 +112,13 @@ impl Case<'_> {
         let address =
             self.evidence.endpoint.map_or_else(|| host.to_string(), |at| at.ip().to_string());
         match cause {
-            Cause::Unresolved | Cause::LookupFailed => format!(
-                "Check the spelling and DNS with `getent hosts {host}` on the probe's machine; the \
-                 probe retries at least once a minute."
-            ),
+            Cause::Unresolved | Cause::LookupFailed => {
+                let what_to_do = self.evidence.lookup_failure.map_or_else(
+                    || format!("check DNS with `getent hosts {host}`"),
+                    |why| lookup_advice(host, why),
+                );
+                capitalized(&what_to_do) + "; the probe retries at least once a minute."
+            }
             Cause::AddressShared => {
                 "Give the targets different addresses or ports, or start more workers.".to_owned()
             }
@@ -247,7 +256,10 @@ impl Case<'_> {
             ));
         }
         if !self.evidence.resolved {
-            facts.push("the last lookup of the name failed".to_owned());
+            facts.push(match self.evidence.lookup_failure {
+                Some(why) => format!("the last lookup of the name failed: {}", lookup_words(why)),
+                None => "the first lookup of the name has not ended".to_owned(),
+            });
         }
         if self.evidence.impaired {
             facts.push("the probe was late or dropped datagrams in the last minute".to_owned());
@@ -273,6 +285,12 @@ impl Case<'_> {
             ));
         }
         facts
+    }
+
+    /// Why the last lookup failed, as the end of a sentence.
+    fn lookup_reason(&self) -> String {
+        let why = self.evidence.lookup_failure;
+        why.map_or_else(String::new, |why| format!(": {}", lookup_words(why)))
     }
 
     fn invalid_replies(&self) -> String {
@@ -336,6 +354,12 @@ impl Case<'_> {
 
 fn percent(misses: Misses) -> String {
     format!("{:.1} %", misses.ratio().unwrap_or(0.0) * 100.0)
+}
+
+/// The sentence with a capital letter at its beginning.
+fn capitalized(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn words(label: &str) -> String {

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Wall;
+use crate::model::{Label as _, Wall};
 use crate::observe::TargetSample;
 
-use super::{CountsDocument, DiagnosisDocument, Word, rfc3339, state};
+use super::{ByLabel, CountsDocument, DiagnosisDocument, Word, rfc3339, state};
 
 /// The whole document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,7 +59,11 @@ pub struct TargetDocument<'a> {
     pub down_seconds: f64,
     /// Whether the last lookup of the name succeeded.
     pub resolved: bool,
-    /// How often the address of the name has changed.
+    /// Why the last lookup of the name gave no address; `null` if it did, or has not ended.
+    pub lookup_failure: Option<Word>,
+    /// Numbers of lookups that gave no address, by reason; empty for a literal address.
+    pub lookup_failures: ByLabel,
+    /// How often the address to which heartbeats go has changed.
     pub address_changes: u64,
     /// The counts of its heartbeats, as keys of this document.
     #[serde(flatten)]
@@ -70,6 +74,11 @@ pub struct TargetDocument<'a> {
     pub time_difference_seconds: Option<f64>,
     /// The hop limit of the last answer.
     pub reply_ttl: Option<u8>,
+}
+
+fn lookup_failures(sample: &TargetSample) -> ByLabel {
+    let counts = sample.lookup_failures().map(|(why, count)| (why.label().into(), count));
+    counts.collect()
 }
 
 impl<'a> TargetDocument<'a> {
@@ -98,6 +107,8 @@ impl<'a> TargetDocument<'a> {
             consecutive_misses: session.consecutive_misses,
             down_seconds: session.down.as_secs_f64(),
             resolved: sample.resolved,
+            lookup_failure: sample.lookup_failure.map(|why| why.label().into()),
+            lookup_failures: lookup_failures(sample),
             address_changes: sample.address_changes,
             counts: sample.into(),
             in_flight: session.in_flight,

@@ -1,52 +1,124 @@
 //! Where the heartbeats of a fleet's targets go: addresses of names, changes of address, and
 //! targets that wait for a session number at their address.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::config::{Host, Target};
-use crate::model::{Mono, TargetId};
+use crate::model::{Found, Moment, TargetId, Wall};
+use crate::probe::event::{Happening, Move};
 use crate::probe::watched::Resolution;
 
 use super::Fleet;
 
 impl Fleet {
-    /// A name was looked up. `found` are its addresses in order of preference, without regard to
-    /// their ports; none if the lookup failed. [`pass_on_addresses`](Self::pass_on_addresses) gives
-    /// them to the targets.
-    pub fn handle_resolved(&mut self, name: &str, found: Arc<[SocketAddr]>) {
+    /// A name was looked up. [`pass_on_addresses`](Self::pass_on_addresses) gives the result to the
+    /// targets that have it.
+    pub fn handle_resolved(&mut self, name: &str, found: Found) {
         self.named.answer(name, found);
     }
 
-    /// Gives the newest addresses of their names to at most `most` targets at `now`; true while more
-    /// wait.
-    pub fn pass_on_addresses(&mut self, most: usize, now: Mono) -> bool {
+    /// The next name that is to be looked up at once, because an address that a target has from it
+    /// failed.
+    pub fn poll_lookup(&mut self) -> Option<Arc<str>> {
+        self.named.next_wanted()
+    }
+
+    /// Whether targets wait for [`pass_on_addresses`](Self::pass_on_addresses).
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        self.named.is_waiting()
+    }
+
+    /// Gives the newest addresses of their names to at most `most` targets at `now`, and other
+    /// addresses to those whose address has failed; true while more wait.
+    pub fn pass_on_addresses(&mut self, most: usize, now: Moment) -> bool {
         for _ in 0..most {
-            let Some((id, found)) = self.named.next() else { break };
-            self.handle_addresses(id, &found, now);
+            // A number that a target leaves is retired from now on.
+            self.routes.advance(now.mono);
+            if let Some((id, found)) = self.named.next() {
+                self.assign(id, &found, now.wall);
+            } else if let Some(id) = self.named.next_moving() {
+                self.try_another(id, now.wall);
+            } else {
+                break;
+            }
         }
         self.named.is_waiting()
     }
 
-    /// Gives a target the addresses of its name at `now`; see [`handle_resolved`](Self::handle_resolved).
+    /// Gives a target the result of a lookup of its name at `now`; see
+    /// [`handle_resolved`](Self::handle_resolved).
     ///
-    /// The address in use stays in use while it is among them, and while lookups fail. A target for
-    /// which there is no session number at its address gets one as soon as another target leaves the
-    /// address; see [`retry_routes`](Self::retry_routes).
-    pub fn handle_addresses(&mut self, id: TargetId, found: &[SocketAddr], now: Mono) {
-        // A number that the target leaves is retired from now on.
-        self.routes.advance(now);
-        self.assign(id, found);
+    /// The address in use stays in use while it is among those found and has not failed, and while
+    /// lookups fail. A target for which there is no session number at its address gets one as soon
+    /// as another target leaves the address; see [`retry_routes`](Self::retry_routes).
+    pub fn handle_addresses(&mut self, id: TargetId, found: &Found, now: Moment) {
+        self.routes.advance(now.mono);
+        if let Some(watched) = self.targets.get(id)
+            && let Host::Name(name) = &watched.target.address.host
+        {
+            self.named.learn(name, found);
+        }
+        self.assign(id, found, now.wall);
     }
 
-    /// Gives a target its addresses. If it may leave an address, call `Routes::advance` first.
-    pub(super) fn assign(&mut self, id: TargetId, found: &[SocketAddr]) {
+    /// Gives a target the result of a lookup. If it may leave an address, call `Routes::advance`
+    /// first.
+    fn assign(&mut self, id: TargetId, found: &Found, at: Wall) {
         let Some(watched) = self.targets.get_mut(id) else { return };
+        let why = if watched.trial.has_failed() { Move::Failed } else { Move::Changed };
+        let former = watched.route.map(|route| route.peer);
         let routed = watched.resolved(id, found, &mut self.routes);
+        self.settle(id, routed, former.map(|from| (from, why, at)));
+    }
+
+    /// Gives a target whose address has failed the next address of its name, if there is another.
+    fn try_another(&mut self, id: TargetId, at: Wall) {
+        let Some(watched) = self.targets.get_mut(id) else { return };
+        watched.trial.is_queued = false;
+        let Host::Name(name) = &watched.target.address.host else { return };
+        let Some(Ok(found)) =
+            self.named.known(name).map(|found| found.of(watched.target.admitted_version()))
+        else {
+            return;
+        };
+        let former = watched.route.map(|route| route.peer);
+        if former.is_some() && watched.trial.has_failed() {
+            let routed = watched.choose(id, &found, &mut self.routes);
+            self.settle(id, routed, former.map(|from| (from, Move::Failed, at)));
+        }
+    }
+
+    /// Gives a target a literal address. `at` is `None` for a new target.
+    pub(super) fn place(&mut self, id: TargetId, ip: IpAddr, at: Option<Wall>) {
+        let Some(watched) = self.targets.get_mut(id) else { return };
+        let former = watched.route.map(|route| route.peer);
+        watched.resolution = Resolution::Succeeded;
+        let routed = watched.choose(id, &[SocketAddr::new(ip, 0)], &mut self.routes);
+        let before = former.zip(at).map(|(from, at)| (from, Move::Changed, at));
+        self.settle(id, routed, before);
+    }
+
+    /// After a target got an address: lets it wait if it has no route there, and reports that it
+    /// has moved. `before` is the address until then, with the reason and the time of the move.
+    fn settle(
+        &mut self,
+        id: TargetId,
+        routed: Result<(), SocketAddr>,
+        before: Option<(SocketAddr, Move, Wall)>,
+    ) {
+        let Some(watched) = self.targets.get_mut(id) else { return };
         let prober = watched.session.prober();
         match routed {
             Ok(()) => self.unrouted.remove(id, prober, &mut self.routes),
             Err(peer) => self.unrouted.insert(id, peer, prober, &mut self.routes),
+        }
+        let to = watched.route.map(|route| route.peer);
+        if let Some((from, why, at)) = before
+            && let Some(to) = to.filter(|to| *to != from)
+        {
+            self.events.push_back(watched.event(at, Happening::Moved { from, to, why }));
         }
     }
 
@@ -75,47 +147,53 @@ impl Fleet {
     fn route(&mut self, id: TargetId, peer: SocketAddr) {
         let Some(watched) = self.targets.get_mut(id) else { return };
         let is_routed = watched.move_to(id, peer, &mut self.routes);
-        let prober = watched.session.prober();
-        if is_routed {
-            self.unrouted.remove(id, prober, &mut self.routes);
-        } else {
-            self.unrouted.insert(id, peer, prober, &mut self.routes);
-        }
+        self.settle(id, if is_routed { Ok(()) } else { Err(peer) }, None);
     }
 
-    /// Applies the new address of a target; `before` has the old one.
+    /// Applies the new address of a target at `at`; `before` has the old one.
     ///
     /// If no address of the new host is known, because its lookup failed or has not ended, a target
-    /// keeps its address only if the host is the same.
+    /// keeps its address only if the host is the same, and the address is of its IP version.
     pub(super) fn readdress(
         &mut self,
         id: TargetId,
         before: &Target,
-        found: Option<&[SocketAddr]>,
+        found: Option<&Found>,
+        at: Wall,
     ) {
         let Some(watched) = self.targets.get_mut(id) else { return };
         self.unrouted.remove(id, watched.session.prober(), &mut self.routes);
-        if let Host::Name(name) = &before.address.host {
-            self.named.remove(name, id);
-        }
-        match &watched.target.address.host {
-            &Host::Ip(ip) => return self.assign(id, &[SocketAddr::new(ip, 0)]),
-            Host::Name(name) => self.named.add(name, id),
-        }
-        if let Some(found) = found.filter(|found| !found.is_empty()) {
-            return self.assign(id, found);
-        }
         let is_same_host = watched.target.address.host == before.address.host;
-        if let Some(route) = watched.route.filter(|_| is_same_host) {
-            // Only the port has changed.
-            self.assign(id, &[route.peer]);
+        if !is_same_host {
+            watched.trial.forget();
+            if let Host::Name(name) = &before.address.host {
+                self.named.remove(name, id);
+            }
+        }
+        let version = watched.target.admitted_version();
+        match &watched.target.address.host {
+            &Host::Ip(ip) => return self.place(id, ip, Some(at)),
+            Host::Name(name) => {
+                self.named.add(name, id);
+                if let Some(found) = found {
+                    self.named.learn(name, found);
+                }
+            }
+        }
+        if let Some(found) = found.filter(|found| found.of(version).is_ok()) {
+            return self.assign(id, found, at);
+        }
+        let is_kept = |ip| is_same_host && version.includes(ip);
+        if let Some(route) = watched.route.filter(|route| is_kept(route.peer.ip())) {
+            // Only the port has changed, or the other IP version is no longer used.
+            self.place(id, route.peer.ip(), Some(at));
         } else {
             watched.leave(id, &mut self.routes);
             watched.resolution = Resolution::Pending;
         }
-        if found.is_some() {
+        if let Some(failed) = found {
             // The last lookup failed.
-            self.assign(id, &[]);
+            self.assign(id, failed, at);
         }
     }
 }

@@ -118,17 +118,17 @@ fn every_target_keeps_its_own_schedule_from_its_phase_on() {
 #[test]
 fn answers_from_the_address_before_the_last_change_still_count() {
     let mut driven = Driven::new(&["fra.example"]);
-    driven.fleet.handle_addresses(id(0), &[ip("192.0.2.1")], at(0).mono);
+    driven.fleet.handle_addresses(id(0), &[ip("192.0.2.1")].into(), at(0));
     driven.run_to(1_000);
     assert_eq!(driven.sent[0].0.peer, peer("192.0.2.1:12000"));
-    driven.fleet.handle_addresses(id(0), &[ip("2001:db8::2")], at(0).mono);
+    driven.fleet.handle_addresses(id(0), &[ip("2001:db8::2")].into(), at(0));
     assert_eq!(driven.fleet.address(id(0)), Some(peer("[2001:db8::2]:12000")));
     driven.answer(0, 1_010);
     assert_eq!(driven.sample(0, 1_010).session.record.received, 1);
     driven.run_to(2_000);
     assert_eq!(driven.sent[1].0.peer, peer("[2001:db8::2]:12000"));
 
-    driven.fleet.handle_addresses(id(0), &[ip("192.0.2.3")], at(0).mono);
+    driven.fleet.handle_addresses(id(0), &[ip("192.0.2.3")].into(), at(0));
     driven.answer(0, 2_010);
     assert_eq!(driven.fleet.unmatched()[UnmatchedReason::UnknownAddress.index()], 1);
     driven.answer(1, 2_020);
@@ -141,7 +141,7 @@ fn answers_from_the_address_before_the_last_change_still_count() {
 fn a_target_returns_to_its_former_address() {
     let mut driven = Driven::new(&["fra.example"]);
     for address in ["192.0.2.1", "192.0.2.2", "192.0.2.1"] {
-        driven.fleet.handle_addresses(id(0), &[ip(address)], at(0).mono);
+        driven.fleet.handle_addresses(id(0), &[ip(address)].into(), at(0));
     }
     driven.run_to(1_000);
     driven.answer(0, 1_010);
@@ -153,19 +153,19 @@ fn a_target_returns_to_its_former_address() {
 #[test]
 fn failed_lookups_and_further_addresses_keep_the_address_in_use() {
     let mut driven = Driven::new(&["fra.example:862"]);
-    driven.fleet.handle_addresses(id(0), &[], at(0).mono);
+    driven.fleet.handle_addresses(id(0), &[].into(), at(0));
     let sample = driven.sample(0, 0);
     assert_eq!((sample.address, sample.resolved), (None, false));
-    driven.fleet.handle_addresses(id(0), &[ip("192.0.2.1")], at(0).mono);
+    driven.fleet.handle_addresses(id(0), &[ip("192.0.2.1")].into(), at(0));
     assert!(driven.sample(0, 0).resolved);
-    driven.fleet.handle_addresses(id(0), &[], at(0).mono);
+    driven.fleet.handle_addresses(id(0), &[].into(), at(0));
     let sample = driven.sample(0, 0);
     assert_eq!((sample.address, sample.resolved), (Some(peer("192.0.2.1:862")), false));
-    driven.fleet.handle_addresses(id(0), &[ip("192.0.2.9"), ip("192.0.2.1")], at(0).mono);
+    driven.fleet.handle_addresses(id(0), &[ip("192.0.2.9"), ip("192.0.2.1")].into(), at(0));
     let sample = driven.sample(0, 0);
     assert_eq!((sample.address, sample.resolved), (Some(peer("192.0.2.1:862")), true));
     assert_eq!(sample.address_changes, 0);
-    driven.fleet.handle_addresses(id(7), &[ip("192.0.2.1")], at(0).mono);
+    driven.fleet.handle_addresses(id(7), &[ip("192.0.2.1")].into(), at(0));
 }
 
 #[test]
@@ -303,10 +303,10 @@ fn a_limit_ends_every_targets_schedule() {
 #[test]
 fn a_fleet_is_ready_when_every_target_that_can_be_resolved_has_settled_a_heartbeat() {
     let mut driven = Driven::new(&["192.0.2.1", "nowhere.example", "fra.example"]);
-    driven.fleet.handle_addresses(id(1), &[], at(0).mono);
+    driven.fleet.handle_addresses(id(1), &[].into(), at(0));
     driven.run_to(999);
     assert!(!driven.fleet.poll_ready(), "one name has not been looked up yet");
-    driven.fleet.handle_addresses(id(2), &[ip("192.0.2.2")], at(0).mono);
+    driven.fleet.handle_addresses(id(2), &[ip("192.0.2.2")].into(), at(0));
     driven.answer(0, 1_000);
     assert!(!driven.fleet.poll_ready(), "its heartbeats have not been settled");
     driven.run_to(2_999);

@@ -10,6 +10,7 @@ use askama::Template;
 use super::frame::{Frame, href, write};
 use super::graph::{Graph, sparkline};
 use super::text::{ShownTime, Since, clock, count, milliseconds, percent};
+use crate::config::Host;
 use crate::model::Label;
 use crate::observe::{Overview, TargetLook};
 use crate::web::view::{ROWS, Selection, Sort, Standing, View};
@@ -94,6 +95,8 @@ struct Row<'a> {
     why: Option<String>,
     protocol: &'static str,
     address: String,
+    /// The address that heartbeats go to, if the configured one is a name.
+    endpoint: Option<String>,
     labels: &'a BTreeMap<String, String>,
     since: Option<Since>,
     missed: String,
@@ -222,6 +225,7 @@ impl<'a> Row<'a> {
     fn new(look: &'a TargetLook) -> Self {
         let TargetLook { at, sample, glance, recent, changes, .. } = look;
         let target = &sample.target;
+        let is_name = matches!(target.address.host, Host::Name(_));
         let nanos = |nanos: Option<u64>| milliseconds(nanos.map(Duration::from_nanos));
         let change = |&(state, at)| Change { state: Label::label(state), at: clock(at) };
         Self {
@@ -231,6 +235,7 @@ impl<'a> Row<'a> {
             why: look.diagnosis().map(|diagnosis| diagnosis.summary),
             protocol: target.protocol.name(),
             address: target.address.to_string(),
+            endpoint: sample.address.filter(|_| is_name).map(|address| address.ip().to_string()),
             labels: &target.labels,
             since: glance.changed.map(|changed| Since::new(changed, *at)),
             missed: percent(glance.misses.ratio()),

@@ -154,12 +154,19 @@ fn a_row_shows_state_misses_delays_and_changes() {
     assert!(row.contains("0 down of 1 target, 1 up"), "{row}");
 
     let fresh = fixture::fresh("new", ("role", "core"), &Arc::new(Buckets::from_seconds(&[1.0])));
-    let row = text(&list(&[fresh], ""));
+    let row = text(&list(std::slice::from_ref(&fresh), ""));
     assert!(
-        row.contains("unknown new the name cannot be resolved heartbeat new.example:12000"),
+        row.contains(
+            "unknown new the name cannot be resolved: no such name (NXDOMAIN) heartbeat \
+                      new.example:12000"
+        ),
         "{row}"
     );
     assert!(row.contains("role=core – – – – –"), "{row}");
+    let mut resolved = fresh.clone();
+    resolved.address = Some("192.0.2.7:12000".parse().unwrap());
+    let row = text(&list(&[resolved], ""));
+    assert!(row.contains("heartbeat new.example:12000 192.0.2.7 role=core"), "{row}");
     assert!(row.contains("0 up, 1 unknown"), "{row}");
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::model::LookupFailure;
 use crate::session::Snapshot;
 use crate::wire::{FiledKey, Key, ProtocolOptions, StampOptions};
 
@@ -16,12 +17,13 @@ impl Driven {
     }
 
     fn retune(&mut self, id: TargetId, changed: Target, millis: u64) {
-        self.fleet.retune(id, Arc::new(changed), None, at(millis).mono);
+        self.fleet.retune(id, Arc::new(changed), None, at(millis));
     }
 
     fn resolve(&mut self, name: &str, found: &[&str]) {
-        self.fleet.handle_resolved(name, found.iter().map(|text| ip(text)).collect());
-        while self.fleet.pass_on_addresses(2, at(0).mono) {}
+        let found = found.iter().map(|text| ip(text)).collect();
+        self.fleet.handle_resolved(name, Found::new(Ok(found), Err(LookupFailure::NxDomain)));
+        while self.fleet.pass_on_addresses(2, at(0)) {}
     }
 
     fn unmatched(&self, reason: UnmatchedReason) -> u64 {
@@ -74,8 +76,8 @@ fn datagrams_for_a_removed_target_never_touch_the_next_user_of_its_slot() {
         driven.fleet.handle_transmitted(transmit.ticket, sent.wall + MILLISECOND * 1_500);
         driven.fleet.handle_sent(transmit.ticket, at(2_000));
         driven.fleet.handle_unsent(transmit.ticket, UnsentReason::Other, at(2_000));
-        driven.fleet.handle_addresses(old, &[ip("192.0.2.9")], at(0).mono);
-        driven.fleet.retune(old, Arc::new(target("ping://192.0.2.9")), None, at(2_000).mono);
+        driven.fleet.handle_addresses(old, &[ip("192.0.2.9")].into(), at(0));
+        driven.fleet.retune(old, Arc::new(target("ping://192.0.2.9")), None, at(2_000));
         let kind = IcmpKind::PortUnreachable;
         driven.fleet.handle_icmp(transmit.peer, &quote, kind, at(2_000));
         assert!(driven.fleet.look(old, at(2_000)).is_none());
@@ -162,7 +164,7 @@ fn a_literal_address_is_retried_when_a_named_target_leaves_it() {
         assert_eq!(taken, Some(peer("192.0.2.1:53")), "it is alone there");
         // Another literal target, which comes too late.
         driven.add(id(2), "dns://192.0.2.1", 0);
-        driven.fleet.handle_addresses(id(0), &[ip("192.0.2.1")], at(0).mono);
+        driven.fleet.handle_addresses(id(0), &[ip("192.0.2.1")].into(), at(0));
         while driven.fleet.retry_routes(1) {}
         assert_eq!([0, 2].map(|slot| driven.fleet.address(id(slot))), [None; 2]);
         if is_removed {
@@ -173,7 +175,7 @@ fn a_literal_address_is_retried_when_a_named_target_leaves_it() {
         assert!(!driven.fleet.retry_routes(9));
         assert_eq!(driven.fleet.address(id(0)), taken, "the first target that waits is first");
         assert_eq!(driven.fleet.address(id(2)), None);
-        driven.fleet.handle_addresses(id(0), &[ip("192.0.2.3")], at(0).mono);
+        driven.fleet.handle_addresses(id(0), &[ip("192.0.2.3")].into(), at(0));
         assert!(!driven.fleet.retry_routes(9));
         assert_eq!(driven.fleet.address(id(2)), taken, "the literal address is retried");
         driven.run_to(12_000);
@@ -348,12 +350,12 @@ fn a_new_port_or_a_known_name_needs_no_lookup() {
     assert_eq!(driven.fleet.address(id(0)), Some(peer("192.0.2.1:863")));
     driven.resolve("fra.example", &["192.0.2.2"]);
     assert_eq!(driven.fleet.address(id(0)), Some(peer("192.0.2.2:863")));
-    let found = [ip("192.0.2.5")];
+    let found = [ip("192.0.2.5")].into();
     let target = Arc::new(moved("ams.example", "fra.example"));
-    driven.fleet.retune(id(1), target, Some(&found), at(0).mono);
+    driven.fleet.retune(id(1), target, Some(&found), at(0));
     assert_eq!(driven.fleet.address(id(1)), Some(peer("192.0.2.5:12000")));
     let target = Arc::new(moved("ams.example", "192.0.2.6"));
-    driven.fleet.retune(id(1), target, None, at(0).mono);
+    driven.fleet.retune(id(1), target, None, at(0));
     driven.resolve("fra.example", &["192.0.2.7"]);
     assert_eq!(driven.fleet.address(id(1)), Some(peer("192.0.2.6:12000")));
 }
@@ -366,7 +368,12 @@ fn a_name_without_address_does_not_keep_the_address_of_another_host() {
         driven.run_to(999);
         // The lookup of its new name has failed by then.
         let changed = Arc::new(moved(before, "ams.example"));
-        driven.fleet.retune(id(0), changed, Some(&[]), at(1_000).mono);
+        driven.fleet.retune(
+            id(0),
+            changed,
+            Some(&Found::failed(LookupFailure::NxDomain)),
+            at(1_000),
+        );
         let sample = driven.sample(0, 1_000);
         assert_eq!((sample.address, sample.resolved), (None, false), "{before}");
         driven.run_to(1_999);
@@ -381,7 +388,7 @@ fn a_new_port_takes_effect_while_lookups_fail() {
     driven.resolve("fra.example", &["192.0.2.1"]);
     driven.resolve("fra.example", &[]);
     let changed = Arc::new(moved("fra.example:862", "fra.example:863"));
-    driven.fleet.retune(id(0), changed, Some(&[]), at(0).mono);
+    driven.fleet.retune(id(0), changed, Some(&Found::failed(LookupFailure::NxDomain)), at(0));
     let sample = driven.sample(0, 0);
     assert_eq!((sample.address, sample.resolved), (Some(peer("192.0.2.1:863")), false));
     assert_eq!(sample.address_changes, 1);
@@ -399,11 +406,11 @@ fn the_addresses_of_a_name_reach_all_its_targets_some_at_a_time() {
         driven.fleet.ids().filter(at_address).count()
     };
     driven.fleet.handle_resolved("fra.example", [ip("192.0.2.1")].into());
-    assert!(driven.fleet.pass_on_addresses(60, at(0).mono));
+    assert!(driven.fleet.pass_on_addresses(60, at(0)));
     assert_eq!(count(&driven, "192.0.2.1:12000"), 60);
     driven.fleet.handle_resolved("fra.example", [ip("192.0.2.2")].into());
-    assert!(driven.fleet.pass_on_addresses(60, at(0).mono));
-    assert!(!driven.fleet.pass_on_addresses(60, at(0).mono));
+    assert!(driven.fleet.pass_on_addresses(60, at(0)));
+    assert!(!driven.fleet.pass_on_addresses(60, at(0)));
     assert_eq!(count(&driven, "192.0.2.2:12000"), 100);
 }
 

@@ -3,14 +3,15 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::model::Dscp;
+use crate::model::{Dscp, Found, LookupFailure};
 
 #[test]
 fn packet_options_apply_to_the_next_heartbeat_and_choose_the_family() {
     let mut driven = Driven::new(&["fra.example"]);
     let found = ["2001:db8::1", "192.0.2.1"];
-    driven.fleet.handle_resolved("fra.example", found.map(ip).into());
-    while driven.fleet.pass_on_addresses(2, at(0).mono) {}
+    let both = Found::new(Ok(vec![ip(found[1])]), Ok(vec![ip(found[0])]));
+    driven.fleet.handle_resolved("fra.example", both.clone());
+    while driven.fleet.pass_on_addresses(2, at(0)) {}
     let packets = PacketOptions {
         source: Some("192.0.2.100".parse().unwrap()),
         dscp: Dscp::named("EF").unwrap(),
@@ -21,8 +22,7 @@ fn packet_options_apply_to_the_next_heartbeat_and_choose_the_family() {
         (0..).zip([(plain, found[0]), (packets, found[1]), (plain, found[1])])
     {
         let changed = Target { packets, ..target("fra.example") };
-        let found = found.map(ip);
-        driven.fleet.retune(id(0), Arc::new(changed), Some(&found), at(round * 1_000).mono);
+        driven.fleet.retune(id(0), Arc::new(changed), Some(&both), at(round * 1_000));
         driven.run_to(round * 1_000 + 999);
         let transmit = driven.sent.last().unwrap().0;
         assert_eq!(driven.fleet.packet_options(&transmit), packets, "round {round}");
@@ -33,8 +33,8 @@ fn packet_options_apply_to_the_next_heartbeat_and_choose_the_family() {
     driven.fleet.retune(
         id(0),
         Arc::new(Target { packets, ..target("fra.example") }),
-        Some(&[ip(found[0])]),
-        at(3_000).mono,
+        Some(&Found::new(Err(LookupFailure::NoAddress), Ok(vec![ip(found[0])]))),
+        at(3_000),
     );
     driven.run_to(3_999);
     let transmit = driven.sent.last().unwrap().0;

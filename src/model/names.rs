@@ -1,0 +1,294 @@
+//! Names of hosts and their addresses: what a lookup finds, why it fails, and which addresses a host
+//! can have.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use super::labels::labels;
+
+labels! {
+    /// Why a lookup of a name gives a target no address (`heartbeat_lookup_failures_total`).
+    pub enum LookupFailure {
+        /// The name does not exist (RFC 1035 section 4.1.1, RCODE 3).
+        NxDomain => "nxdomain",
+        /// The name exists, and has no address of the wanted IP version.
+        NoAddress => "no_address",
+        /// The name has only addresses that no host has; see [`one_host`].
+        InvalidAddress => "invalid_address",
+        /// A name server answered with an error, such as SERVFAIL or REFUSED.
+        ServFail => "servfail",
+        /// No name server answered in time.
+        Timeout => "timeout",
+        /// No name server can be reached, or the interface of a link-local address does not exist.
+        Unreachable => "unreachable",
+        /// Any other error, such as an answer that is not a DNS message.
+        Other => "other",
+    }
+}
+
+impl LookupFailure {
+    /// Whether a name server gave a definite answer, which does not change from one second to the
+    /// next.
+    #[must_use]
+    pub fn is_definite(self) -> bool {
+        match self {
+            Self::NxDomain | Self::NoAddress | Self::InvalidAddress => true,
+            Self::ServFail | Self::Timeout | Self::Unreachable | Self::Other => false,
+        }
+    }
+}
+
+/// The IP versions of the addresses that a target uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum IpVersion {
+    /// Both.
+    #[default]
+    Auto,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+impl IpVersion {
+    /// All values.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::V4, Self::V6];
+
+    /// The value as it is configured.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::V4 => "4",
+            Self::V6 => "6",
+        }
+    }
+
+    /// Whether a target of this setting uses `ip`.
+    #[must_use]
+    pub fn includes(self, ip: IpAddr) -> bool {
+        match self {
+            Self::Auto => true,
+            Self::V4 => ip.is_ipv4(),
+            Self::V6 => ip.is_ipv6(),
+        }
+    }
+}
+
+/// The IP version of an address, `4` or `6`.
+#[must_use]
+pub fn ip_version(ip: IpAddr) -> &'static str {
+    if ip.is_ipv4() { IpVersion::V4.word() } else { IpVersion::V6.word() }
+}
+
+/// Why no host has an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAHost {
+    /// `0.0.0.0` or `::`.
+    Unspecified,
+    /// Multicast or broadcast.
+    Group,
+    /// A link-local IPv6 address without a zone (RFC 4007 section 6).
+    NoZone,
+}
+
+/// The address of one host, in the form in which heartbeats are sent to it: an IPv4 address that is
+/// mapped into IPv6 becomes the IPv4 address, because the IPv6 sockets are IPv6 only. `has_zone` says
+/// whether a zone accompanies the address.
+///
+/// # Errors
+/// If it cannot be the address of one host.
+pub fn one_host(ip: IpAddr, has_zone: bool) -> Result<IpAddr, NotAHost> {
+    let ip = ip.to_canonical();
+    if ip.is_unspecified() {
+        return Err(NotAHost::Unspecified);
+    }
+    if ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Err(NotAHost::Group);
+    }
+    let is_link_local = matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    if is_link_local && !has_zone { Err(NotAHost::NoZone) } else { Ok(ip) }
+}
+
+/// The result of a lookup: addresses in order of preference, and for each IP version without an
+/// address the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    addresses: Arc<[SocketAddr]>,
+    /// Why there is no IPv4 address, and why there is no IPv6 address.
+    missing: [Option<LookupFailure>; 2],
+}
+
+impl Found {
+    /// The maximum number of addresses of a name; more are ignored.
+    pub const MAX: usize = 64;
+
+    /// The result of two lookups. `v4` and `v6` have the addresses of each IP version, in order of
+    /// preference, IPv6 first. Their ports have no meaning. Addresses that no host has are left out.
+    #[must_use]
+    pub fn new(
+        v4: Result<Vec<SocketAddr>, LookupFailure>,
+        v6: Result<Vec<SocketAddr>, LookupFailure>,
+    ) -> Self {
+        let [v4, v6] = [v4, v6].map(|addresses| addresses.and_then(|addresses| usable(&addresses)));
+        let missing = [v4.as_ref().err().copied(), v6.as_ref().err().copied()];
+        let mut all: Vec<SocketAddr> = Vec::new();
+        for address in v6.into_iter().chain(v4).flatten() {
+            // A mapped address may be there as an A record as well.
+            if all.len() < Self::MAX && !all.contains(&address) {
+                all.push(address);
+            }
+        }
+        Self { addresses: all.into(), missing }
+    }
+
+    /// No address, for this reason.
+    #[must_use]
+    pub fn failed(why: LookupFailure) -> Self {
+        Self { addresses: Arc::default(), missing: [Some(why); 2] }
+    }
+
+    /// All addresses, in order of preference; empty if the lookup failed.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Whether a name server has given a definite answer for both IP versions.
+    #[must_use]
+    pub fn is_definite(&self) -> bool {
+        self.missing.iter().flatten().all(|why| why.is_definite())
+    }
+
+    /// The same result with the addresses for which `comes_first` is true before the others.
+    #[must_use]
+    pub fn sorted(&self, comes_first: impl Fn(SocketAddr) -> bool) -> Self {
+        let mut addresses = self.addresses.to_vec();
+        addresses.sort_by_cached_key(|&address| !comes_first(address));
+        Self { addresses: addresses.into(), ..self.clone() }
+    }
+
+    /// The addresses for a target that uses this IP version.
+    ///
+    /// # Errors
+    /// If there is none: the reason. If the two lookups failed for different reasons, an error of
+    /// the lookup itself comes before a definite answer.
+    pub fn of(&self, version: IpVersion) -> Result<Vec<SocketAddr>, LookupFailure> {
+        let fits = |address: &SocketAddr| version.includes(address.ip());
+        let addresses: Vec<_> = self.addresses.iter().copied().filter(fits).collect();
+        if !addresses.is_empty() {
+            return Ok(addresses);
+        }
+        let [v4, v6] = self.missing.map(|why| why.unwrap_or(LookupFailure::NoAddress));
+        Err(match version {
+            IpVersion::V4 => v4,
+            IpVersion::V6 => v6,
+            IpVersion::Auto => worst(v4, v6),
+        })
+    }
+}
+
+/// Addresses of which at least one is a host's.
+fn usable(addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, LookupFailure> {
+    if addresses.is_empty() {
+        return Err(LookupFailure::NoAddress);
+    }
+    let one = |address: &SocketAddr| {
+        let has_zone = matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0);
+        let ip = one_host(address.ip(), has_zone).ok()?;
+        Some(if ip == address.ip() { *address } else { SocketAddr::new(ip, address.port()) })
+    };
+    let usable: Vec<_> = addresses.iter().filter_map(one).collect();
+    if usable.is_empty() { Err(LookupFailure::InvalidAddress) } else { Ok(usable) }
+}
+
+/// The reason to report when neither IP version has an address.
+fn worst(v4: LookupFailure, v6: LookupFailure) -> LookupFailure {
+    let rank = |why: LookupFailure| (why.is_definite(), why == LookupFailure::NoAddress);
+    if rank(v6) < rank(v4) { v6 } else { v4 }
+}
+
+#[cfg(test)]
+impl<const N: usize> From<[SocketAddr; N]> for Found {
+    /// These addresses, in this order; without an address, the name does not exist.
+    fn from(addresses: [SocketAddr; N]) -> Self {
+        let missing = [(N == 0).then_some(LookupFailure::NxDomain); 2];
+        Self { addresses: addresses.into(), missing }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0)).collect()
+    }
+
+    #[test]
+    fn only_addresses_of_one_host_are_used() {
+        for text in ["0.0.0.0", "::", "::ffff:0.0.0.0"] {
+            assert_eq!(one_host(text.parse().unwrap(), false), Err(NotAHost::Unspecified));
+        }
+        for text in ["224.0.0.1", "255.255.255.255", "ff02::1", "::ffff:239.1.2.3"] {
+            assert_eq!(one_host(text.parse().unwrap(), false), Err(NotAHost::Group), "{text}");
+        }
+        let link_local = "fe80::1".parse().unwrap();
+        assert_eq!(one_host(link_local, false), Err(NotAHost::NoZone));
+        assert_eq!(one_host(link_local, true), Ok(link_local));
+        let mapped = "::ffff:192.0.2.1".parse().unwrap();
+        assert_eq!(one_host(mapped, false), Ok("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn addresses_that_no_host_has_are_left_out_of_an_answer() {
+        let found = Found::new(
+            Ok(all(&["0.0.0.0", "192.0.2.1", "224.0.0.1", "192.0.2.2"])),
+            Ok(all(&["::", "fe80::1", "::ffff:192.0.2.1", "2001:db8::1"])),
+        );
+        assert_eq!(found.addresses(), all(&["192.0.2.1", "2001:db8::1", "192.0.2.2"]));
+        let found = Found::new(Ok(all(&["0.0.0.0"])), Ok(Vec::new()));
+        assert_eq!(found.of(IpVersion::V4), Err(LookupFailure::InvalidAddress));
+        assert_eq!(found.of(IpVersion::V6), Err(LookupFailure::NoAddress));
+        assert_eq!(found.of(IpVersion::Auto), Err(LookupFailure::InvalidAddress));
+        let many = (0..200).map(|n| SocketAddr::new([192, 0, 2, n].into(), 0)).collect();
+        let found = Found::new(Ok(many), Err(LookupFailure::Timeout));
+        assert_eq!(found.addresses().len(), Found::MAX);
+    }
+
+    #[test]
+    fn a_target_gets_the_addresses_of_its_ip_version_or_the_reason() {
+        let found = Found::new(Ok(all(&["192.0.2.1"])), Err(LookupFailure::Timeout));
+        assert_eq!(found.of(IpVersion::Auto), Ok(all(&["192.0.2.1"])));
+        assert_eq!(found.of(IpVersion::V4), Ok(all(&["192.0.2.1"])));
+        assert_eq!(found.of(IpVersion::V6), Err(LookupFailure::Timeout));
+        let found = Found::new(Ok(Vec::new()), Ok(all(&["2001:db8::1"])));
+        assert_eq!(found.of(IpVersion::V4), Err(LookupFailure::NoAddress));
+        let found = Found::failed(LookupFailure::NxDomain);
+        for version in IpVersion::ALL {
+            assert_eq!(found.of(version), Err(LookupFailure::NxDomain));
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_lookup_is_reported_before_a_definite_answer() {
+        use LookupFailure::{NoAddress, NxDomain, ServFail, Timeout};
+        for (v4, v6, reported) in [
+            (NoAddress, ServFail, ServFail),
+            (Timeout, NxDomain, Timeout),
+            (NoAddress, NxDomain, NxDomain),
+            (NxDomain, NoAddress, NxDomain),
+            (NoAddress, NoAddress, NoAddress),
+        ] {
+            let found = Found::new(Err(v4), Err(v6));
+            assert_eq!(found.of(IpVersion::Auto), Err(reported), "{v4} {v6}");
+        }
+    }
+
+    #[test]
+    fn sorting_keeps_the_order_of_equals() {
+        let found = Found::new(Ok(all(&["192.0.2.1", "192.0.2.2"])), Ok(all(&["2001:db8::1"])));
+        let sorted = found.sorted(|address| address.is_ipv4());
+        assert_eq!(sorted.addresses(), all(&["192.0.2.1", "192.0.2.2", "2001:db8::1"]));
+    }
+}
