@@ -193,6 +193,7 @@ impl Log {
             }
             Happening::Answered { .. }
             | Happening::Lost { .. }
+            | Happening::OtherSource { .. }
             | Happening::Unsent { .. }
             | Happening::Icmp(_) => {}
         }
@@ -219,6 +220,11 @@ pub(super) fn line(event: &Event) -> Option<String> {
         }
         Happening::Answered { what: Answered::Invalid(reason), .. } => {
             format!("invalid reply: {}", words(reason.label()))
+        }
+        Happening::OtherSource { sequence, from } => {
+            format!(
+                "seq={sequence} answered from another address, {from}: not counted as an answer"
+            )
         }
         Happening::Lost { sequence } => {
             format!("seq={sequence} lost: no answer within {}", humantime::format_duration(timeout))
@@ -299,6 +305,9 @@ pub(super) fn summarize(report: &PingDocument, mut out: impl Write) -> io::Resul
         for (label, count) in counts.iter().filter(|(_, count)| **count > 0) {
             writeln!(out, "{count} {what}: {}", words(label))?;
         }
+    }
+    if counts.other_source_replies > 0 {
+        writeln!(out, "{} answered from another address", counts.other_source_replies)?;
     }
     if let Some(DelaysDocument { min, avg, p50, p99, max, mdev }) = report.rtt_seconds {
         let millis = [min, avg, p50, p99, max, mdev].map(|s| format!("{:.3}", s * 1e3));

@@ -130,6 +130,7 @@ pub(super) fn log_change(event: &Event) {
             tracing::info!(target_name = target.name, address = %target.address, "target up");
         }
         Happening::Answered { .. }
+        | Happening::OtherSource { .. }
         | Happening::Lost { .. }
         | Happening::Unsent { .. }
         | Happening::Icmp(_) => {}

@@ -1,5 +1,6 @@
 //! The events that a fleet reports.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::Target;
@@ -53,6 +54,13 @@ pub enum Happening {
         what: Answered,
         /// Its hop limit, if the kernel reports it.
         ttl: Option<u8>,
+    },
+    /// An answer to a heartbeat came from another address. It does not settle the heartbeat.
+    OtherSource {
+        /// The number of the heartbeat.
+        sequence: u64,
+        /// The address that the answer came from.
+        from: SocketAddr,
     },
     /// A heartbeat was not answered within the timeout.
     Lost {

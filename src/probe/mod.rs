@@ -22,6 +22,7 @@
 //! - `transmit`: a heartbeat on its way to the network;
 //! - `lane`: sending and receiving on one socket;
 //! - `routes`: from a datagram to the target it is for;
+//! - `strays`: answers that come from another address;
 //! - `unrouted`: targets that wait for a session number at their address;
 //! - `awaited`: from a transmit timestamp to its heartbeat;
 //! - `timeline`: kernel timestamps on the monotonic clock;
@@ -64,6 +65,7 @@ mod routes;
 mod sampling;
 mod slab;
 mod sockets;
+mod strays;
 mod timeline;
 mod transmit;
 mod unrouted;

@@ -21,10 +21,14 @@ pub(super) struct Watched {
     /// void.
     pub(super) wake: Mono,
     pub(super) route: Option<Route>,
+    /// The first heartbeat since the last change of route.
+    pub(super) routed_from: u64,
     /// The route before the last change of address: answers may still come from there.
     pub(super) former: Option<Box<Route>>,
     pub(super) resolution: Resolution,
     pub(super) address_changes: u64,
+    /// Whether it is among the candidates of `strays`.
+    pub(super) is_candidate: bool,
 }
 
 /// A moment that never comes.
@@ -54,9 +58,11 @@ impl Watched {
             target,
             wake: NEVER,
             route: None,
+            routed_from: 0,
             former: None,
             resolution: Resolution::Pending,
             address_changes: 0,
+            is_candidate: false,
         }
     }
 
@@ -87,6 +93,7 @@ impl Watched {
         if self.route.is_some_and(|route| route.peer == peer) {
             return true;
         }
+        self.routed_from = self.session.next();
         let former = self.former.take_if(|former| former.peer == peer);
         let resumed = former.filter(|route| routes.resume(id, **route, self.session.prober()));
         self.leave(id, routes);

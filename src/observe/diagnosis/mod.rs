@@ -3,8 +3,8 @@
 //!
 //! [`diagnose`] is a pure function. Only recent evidence from the current trouble counts: since the
 //! last answer, or since the target came up. While a target is not up, the first of these explains
-//! the misses: heartbeats that do not leave, ICMP errors, late replies, invalid replies, a failed
-//! lookup, the state of the probe itself, chance.
+//! the misses: heartbeats that do not leave, answers from another address or ICMP errors (whichever
+//! came last), late replies, invalid replies, a failed lookup, the state of the probe itself, chance.
 
 mod cause;
 mod words;
@@ -104,7 +104,7 @@ impl Case<'_> {
         let certain = newest
             .newest_unsent
             .and_then(Cause::of_unsent)
-            .or_else(|| self.icmp().map(|icmp| Cause::of_icmp(icmp.what)))
+            .or_else(|| self.returned())
             .or_else(|| self.late().then_some(Cause::LateAnswers))
             .or_else(|| self.invalid().map(|invalid| Self::of_invalid(invalid.what)));
         Some(certain.unwrap_or_else(|| match () {
@@ -146,6 +146,20 @@ impl Case<'_> {
                 Cause::InvalidReplies
             }
         }
+    }
+
+    /// What comes back instead of an answer, if anything does: an answer from another address, or an
+    /// ICMP error. The newer one counts.
+    fn returned(&self) -> Option<Cause> {
+        let other = self.other_source().map(|last| (last.at, Cause::OtherSource));
+        let icmp = self.icmp().map(|last| (last.at, Cause::of_icmp(last.what)));
+        other.into_iter().chain(icmp).max_by_key(|&(at, _)| at).map(|(_, cause)| cause)
+    }
+
+    /// The answer from another address that explains the current trouble, if any.
+    fn other_source(&self) -> Option<Last<SocketAddr>> {
+        let last = self.symptoms.last_other_source;
+        last.filter(|last| self.is_present(last.at) && self.is_fresh(last.at))
     }
 
     /// The ICMP error that explains the current trouble, if any.

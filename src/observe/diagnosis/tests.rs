@@ -55,6 +55,11 @@ fn last<T>(what: T, ago: Duration, count: u64) -> Last<T> {
     Last { what, at: NOW - ago, count }
 }
 
+/// The last of four answers from another address came at `ago` before now.
+fn elsewhere(ago: Duration) -> Last<SocketAddr> {
+    last("192.0.2.8:12000".parse().unwrap(), ago, 4)
+}
+
 fn unsent(reason: UnsentReason) -> OutcomeCounts {
     let mut outcomes = OutcomeCounts { newest_unsent: Some(reason), ..OutcomeCounts::default() };
     outcomes.unsent[reason.index()] = 5;
@@ -92,6 +97,7 @@ fn every_cause_has_its_evidence() {
         (Cause::TtlExceeded, reported(IcmpKind::TtlExceeded)),
         (Cause::TooBig, reported(IcmpKind::TooBig)),
         (Cause::IcmpError, reported(IcmpKind::Other)),
+        (Cause::OtherSource, with(|e| e.symptoms.last_other_source = Some(elsewhere(SECOND)))),
         (Cause::LateAnswers, with(|e| e.symptoms.newest.late = 4)),
         (Cause::LateAnswers, replied(InvalidReason::Expired)),
         (Cause::Unauthenticated, replied(InvalidReason::Unauthenticated)),
@@ -318,15 +324,17 @@ fn any_evidence() -> impl Strategy<Value = Evidence> {
     let newest_unsent = prop::option::of(prop::sample::select(UnsentReason::ALL));
     let icmp = prop::option::of((prop::sample::select(IcmpKind::ALL), 0..200_u64));
     let invalid = prop::option::of((prop::sample::select(InvalidReason::ALL), 0..200_u64));
+    let astray = prop::option::of(0..200_u64);
     let runs = (0..10_u64, 0..5_u32, 0..=255_u32, 0..=255_u32);
     let place = (any::<bool>(), any::<bool>(), any::<bool>());
-    (verdict, counts, newest_unsent, icmp, invalid, runs, place).prop_map(
+    (verdict, counts, newest_unsent, icmp, invalid, astray, runs, place).prop_map(
         |(
             (state, changed, last_reply),
             (counts, unsent),
             newest_unsent,
             icmp,
             invalid,
+            astray,
             runs,
             place,
         )| {
@@ -346,6 +354,7 @@ fn any_evidence() -> impl Strategy<Value = Evidence> {
                     newest: OutcomeCounts { received, lost, late, unsent, newest_unsent },
                     last_icmp: icmp.map(|(kind, seconds)| last(kind, ago(seconds), 1)),
                     last_invalid: invalid.map(|(reason, seconds)| last(reason, ago(seconds), 1)),
+                    last_other_source: astray.map(|seconds| elsewhere(ago(seconds))),
                     usual,
                     typical: usual,
                     one_way_lost: [one.into(), other.into()],

@@ -39,6 +39,12 @@ impl Case<'_> {
             Cause::TtlExceeded => "hop limit exceeded: a routing loop on the path".to_owned(),
             Cause::TooBig => "heartbeats exceed the MTU of a link on the path".to_owned(),
             Cause::IcmpError => "an ICMP error comes back".to_owned(),
+            Cause::OtherSource => match self.symptoms.last_other_source {
+                Some(last) => {
+                    format!("answers come from {} instead of {}", last.what, self.destination())
+                }
+                None => "answers come from another address".to_owned(),
+            },
             Cause::LateAnswers => {
                 let timeout = format_duration(self.target.timeout);
                 format!("late answers: they take longer than the timeout of {timeout}")
@@ -124,6 +130,11 @@ impl Case<'_> {
             Cause::IcmpError => {
                 "Look at the error with `tcpdump icmp or icmp6` on the probe's machine.".to_owned()
             }
+            Cause::OtherSource => format!(
+                "Let the server answer from the address that it was asked at ({}): bind it to this \
+                 address; `heartbeat-responder` always does. Or monitor the other address.",
+                self.destination()
+            ),
             Cause::LateAnswers => "Set a longer `timeout`; it may exceed the interval.".to_owned(),
             Cause::Unauthenticated => {
                 "Give the same key file to the probe and to the responder.".to_owned()
@@ -197,6 +208,15 @@ impl Case<'_> {
                 icmp.count
             ));
         }
+        if let Some(other) = self.symptoms.last_other_source.filter(|last| self.is_present(last.at))
+        {
+            facts.push(format!(
+                "the last answer from another address came {} ago, from {} ({} in all)",
+                span(self.age(other.at)),
+                other.what,
+                other.count
+            ));
+        }
         if let Some(invalid) = self.symptoms.last_invalid.filter(|last| self.is_present(last.at)) {
             facts.push(format!(
                 "the last invalid reply came {} ago: {} ({} in all)",
@@ -249,6 +269,12 @@ impl Case<'_> {
 
     fn port(&self) -> u16 {
         self.target.address.port
+    }
+
+    /// The address that heartbeats go to.
+    fn destination(&self) -> String {
+        let endpoint = self.evidence.endpoint;
+        endpoint.map_or_else(|| self.target.address.to_string(), |at| at.to_string())
     }
 
     /// The usual loss as a percentage of heartbeats.

@@ -1,11 +1,12 @@
 //! The fleet on a simulated clock: schedules, and the targets that answers are for.
 
 mod change;
+mod strays;
 
 use super::*;
 
 use crate::config::{Defaults, parse_target};
-use crate::model::{InvalidReason, State};
+use crate::model::{Arrival, IcmpKind, InvalidReason, Label, State};
 use crate::observe::Cause;
 use crate::session::Answered;
 use crate::wire::{self, Arrived};
