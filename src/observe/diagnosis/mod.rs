@@ -15,9 +15,10 @@ mod tests;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config::Target;
+use crate::config::{Address, DEFAULT_PORT, Target};
 use crate::model::{IcmpKind, InvalidReason, Label, State, UnsentReason, Wall};
 use crate::session::{Last, Misses, Symptoms, odds};
+use crate::wire::{Protocol, ROUTER_PORT};
 
 pub use cause::Cause;
 
@@ -91,7 +92,22 @@ struct Case<'a> {
     symptoms: &'a Symptoms,
 }
 
+/// Where a router would answer heartbeats to this target: STAMP routers listen on UDP port 862.
+/// `None` if the target does not speak STAMP, or its port is not the default port, on which
+/// `heartbeat-responder` listens.
+#[must_use]
+pub fn router_address(target: &Target) -> Option<Address> {
+    let is_default =
+        target.protocol.protocol() == Protocol::Stamp && target.address.port == DEFAULT_PORT;
+    is_default.then(|| Address { port: ROUTER_PORT, ..target.address.clone() })
+}
+
 impl Case<'_> {
+    /// Where to look for a router: the target has never been answered at the default port.
+    fn router(&self) -> Option<Address> {
+        router_address(self.target).filter(|_| self.symptoms.last_reply.is_none())
+    }
+
     fn cause_while_not_up(&self) -> Option<Cause> {
         let Evidence { endpoint, resolved, impaired, .. } = *self.evidence;
         let Symptoms { state, misses, newest, .. } = *self.symptoms;

@@ -317,6 +317,27 @@ fn the_text_of_a_diagnosis() {
     );
 }
 
+#[test]
+fn a_silent_stamp_target_at_the_default_port_may_be_a_router() {
+    let mut stamp = target();
+    Arc::make_mut(&mut stamp).protocol = crate::wire::by_name("stamp").unwrap().default_options();
+    let never = changed(silent(), |e| e.symptoms.last_reply = None);
+    let unreachable = changed(never, |e| {
+        e.symptoms.last_icmp = Some(last(IcmpKind::PortUnreachable, SECOND, 4));
+    });
+    let advice = |target: &Target, evidence: &Evidence| diagnose(target, evidence).unwrap().advice;
+    for evidence in [&never, &unreachable] {
+        let expected = "If it is a router, write `stamp://fra.example:862`: routers listen on UDP \
+                        port 862. Otherwise start the responder, and open UDP port 12000 in both \
+                        directions.";
+        assert_eq!(advice(&stamp, evidence), expected);
+        assert!(!advice(&target(), evidence).contains("862"), "another protocol");
+    }
+    assert!(!advice(&stamp, &silent()).contains("862"), "it has answered");
+    Arc::make_mut(&mut stamp).address.port = 12001;
+    assert!(!advice(&stamp, &never).contains("862"), "another port");
+}
+
 fn any_evidence() -> impl Strategy<Value = Evidence> {
     let wall = || prop::option::of((0..200_u64).prop_map(|ago| NOW - Duration::from_secs(ago)));
     let verdict = (prop::option::of(prop::sample::select(State::ALL)), wall(), wall());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::format_duration;
 use crate::model::{InvalidReason, Label, State, UnsentReason};
 use crate::session::Symptoms;
+use crate::wire::ROUTER_PORT;
 
 use super::{Case, Cause, Misses};
 
@@ -89,6 +90,15 @@ impl Case<'_> {
         let host = &self.target.address.host;
         let address =
             self.evidence.endpoint.map_or_else(|| host.to_string(), |at| at.ip().to_string());
+        if matches!(cause, Cause::NoAnswer | Cause::PortUnreachable)
+            && let Some(router) = self.router()
+        {
+            return format!(
+                "If it is a router, write `stamp://{router}`: routers listen on UDP port \
+                 {ROUTER_PORT}. Otherwise start the responder, and open UDP port {port} in both \
+                 directions."
+            );
+        }
         match cause {
             Cause::Unresolved | Cause::LookupFailed => format!(
                 "Check the spelling and DNS with `getent hosts {host}` on the probe's machine; the \
