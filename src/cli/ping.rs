@@ -13,12 +13,16 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::config::{self, Config, Defaults, Interval, ScalarError, Span, Target};
 use crate::model::{Label, LookupFailure, State, UnsentReason, Wall};
 use crate::observe::document::{CountsDocument, DelaysDocument, DiagnosisDocument, PingDocument};
-use crate::observe::{TargetSample, lookup_failure};
+use crate::observe::{TargetSample, lookup_failure, router_address};
 use crate::probe::{Begin, Detail, Event, Happening, Probe, RunOptions};
 use crate::session::Answered;
+use crate::wire::ROUTER_PORT;
 
 use super::packets::PacketArgs;
 use super::signal::{self, Signals};
+
+/// How long `ping` waits at most for the answer of UDP port 862.
+const ROUTER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The command line of `ping`.
 #[derive(Debug, clap::Args)]
@@ -125,15 +129,24 @@ async fn ping(args: &Args, mut target: Target) -> anyhow::Result<PingDocument> {
     }
 
     let mut log = Log { quiet: args.json, until_down: args.until_down, ..Log::default() };
-    loop {
+    let is_complete = loop {
         tokio::select! {
-            outcome = follow(&mut events, &mut log, &probe) => break outcome?,
+            outcome = follow(&mut events, &mut log, &probe) => {
+                outcome?;
+                break true;
+            }
             // Waits for the heartbeats in flight, or for a second signal.
-            _ = signals.next() => break tokio::select! {
-                () = probe.stop() => {}
-                _ = signals.next() => {}
-            },
-            _ = hangup.recv() => break probe.stop().await,
+            _ = signals.next() => {
+                tokio::select! {
+                    () = probe.stop() => {}
+                    _ = signals.next() => {}
+                }
+                break false;
+            }
+            _ = hangup.recv() => {
+                probe.stop().await;
+                break false;
+            }
             // As other programs named `ping` do.
             _ = quit.recv() => {
                 let (at, sample) = sample(&probe).await?;
@@ -142,13 +155,44 @@ async fn ping(args: &Args, mut target: Target) -> anyhow::Result<PingDocument> {
                 output_closed(write(&so_far, args.json, io::stdout().lock()))?;
             }
         }
-    }
+    };
     // Events of heartbeats that were settled while the probe stopped.
     while let Ok(event) = events.try_recv() {
         output_closed(log.take(&event))?;
     }
     let (at, sample) = sample(&probe).await?;
-    Ok(PingDocument::new(args.target.clone(), &sample, at, delays(log.rtts), log.down))
+    let mut report =
+        PingDocument::new(args.target.clone(), &sample, at, delays(log.rtts), log.down);
+    let record = &sample.session.record;
+    let is_silent = record.sent > 0 && record.received + record.late == 0;
+    if is_complete
+        && is_silent
+        && let Some(address) = router_address(&sample.target)
+    {
+        report.router = Some(format!("stamp://{address}"));
+        let router = Target { address, ..Target::clone(&sample.target) };
+        tokio::select! {
+            answers = is_answered(router) => report.router_port_answers = Some(answers?),
+            _ = signals.next() => {}
+        }
+    }
+    Ok(report)
+}
+
+/// Sends one heartbeat to `target`, and waits at most for [`ROUTER_PATIENCE`]. Returns whether it
+/// was answered.
+async fn is_answered(target: Target) -> anyhow::Result<bool> {
+    let timeout = target.timeout.min(ROUTER_PATIENCE);
+    let config = Config::default().with_targets([Target { timeout, ..target }])?;
+    let options = RunOptions {
+        detail: Detail::Changes,
+        begin: Begin::AtOnce,
+        limit: Some(1),
+        workers: NonZeroUsize::MIN,
+    };
+    let (probe, _events) = Probe::start(config, options).await?;
+    probe.settled().await;
+    Ok(sample(&probe).await?.1.session.record.received > 0)
 }
 
 /// Prints events until all heartbeats are settled.
@@ -203,6 +247,7 @@ impl Log {
             }
             Happening::Answered { .. }
             | Happening::Lost { .. }
+            | Happening::OtherSource { .. }
             | Happening::Unsent { .. }
             | Happening::Icmp(_)
             | Happening::Moved { .. } => {}
@@ -230,6 +275,11 @@ pub(super) fn line(event: &Event) -> Option<String> {
         }
         Happening::Answered { what: Answered::Invalid(reason), .. } => {
             format!("invalid reply: {}", words(reason.label()))
+        }
+        Happening::OtherSource { sequence, from } => {
+            format!(
+                "seq={sequence} answered from another address, {from}: not counted as an answer"
+            )
         }
         Happening::Lost { sequence } => {
             format!("seq={sequence} lost: no answer within {}", humantime::format_duration(timeout))
@@ -318,6 +368,9 @@ pub(super) fn summarize(report: &PingDocument, mut out: impl Write) -> io::Resul
             writeln!(out, "{count} {what}: {}", words(label))?;
         }
     }
+    if counts.other_source_replies > 0 {
+        writeln!(out, "{} answered from another address", counts.other_source_replies)?;
+    }
     if let Some(DelaysDocument { min, avg, p50, p99, max, mdev }) = report.rtt_seconds {
         let millis = [min, avg, p50, p99, max, mdev].map(|s| format!("{:.3}", s * 1e3));
         writeln!(out, "rtt min/avg/p50/p99/max/mdev = {} ms", millis.join("/"))?;
@@ -328,6 +381,13 @@ pub(super) fn summarize(report: &PingDocument, mut out: impl Write) -> io::Resul
             writeln!(out, "  - {fact}")?;
         }
         writeln!(out, "what to do: {advice}")?;
+    }
+    match (report.router_port_answers, &report.router) {
+        (Some(true), Some(router)) => {
+            writeln!(out, "port {ROUTER_PORT} answers: use {router}")?;
+        }
+        (Some(false), _) => writeln!(out, "port {ROUTER_PORT} does not answer either")?,
+        _ => {}
     }
     Ok(())
 }

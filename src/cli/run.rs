@@ -147,6 +147,7 @@ pub(super) fn log_change(event: &Event) {
             );
         }
         Happening::Answered { .. }
+        | Happening::OtherSource { .. }
         | Happening::Lost { .. }
         | Happening::Unsent { .. }
         | Happening::Icmp(_) => {}

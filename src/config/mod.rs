@@ -48,8 +48,8 @@ pub use problem::{Problem, Problems};
 pub(crate) use scalars::format_duration;
 pub use scalars::{BitRate, Interval, LabelName, Ratio, ScalarError, Span, UnknownProtocol};
 pub use target::{
-    Config, Defaults, MAX_IN_FLIGHT, MAX_RECORDER, Target, TooManyInFlight, default_rtt_buckets,
-    in_flight,
+    Config, DEFAULT_PORT, Defaults, MAX_IN_FLIGHT, MAX_RECORDER, Target, TooManyInFlight,
+    default_rtt_buckets, in_flight,
 };
 
 use file::{FileError, MAX_OCTETS};

@@ -21,7 +21,7 @@ pub const MAX_RECORDER: u32 = MAX_IN_FLIGHT;
 
 /// The port of targets whose protocol has no port of its own. The responder listens on it, and so
 /// do the servers of the course with which the probe interoperates (`tests/e2e/course.rs`).
-const DEFAULT_PORT: u16 = 12000;
+pub const DEFAULT_PORT: u16 = 12000;
 
 /// A whole configuration, without contradictions. The default has no targets.
 #[derive(Debug, Clone)]

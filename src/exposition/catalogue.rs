@@ -96,6 +96,8 @@ families! {
             "Lost heartbeats by direction, from the sequence numbers of a stateful STAMP reflector. forward: the request did not reach the responder. backward: the reply did not reach the probe. Counted later than in heartbeat_lost_total: when two timeouts have passed since the heartbeat was sent and a later heartbeat has been answered.";
         INVALID_REPLIES = Counter "heartbeat_invalid_replies_total" [Reason]
             "Datagrams from the target's address that do not answer a heartbeat, by reason.";
+        OTHER_SOURCE_REPLIES = Counter "heartbeat_other_source_replies_total" []
+            "Answers to the target's heartbeats that came from another address. They are not answers of the target: its heartbeats are lost. Counted only while the target misses answers.";
         CONSECUTIVE_MISSES = Gauge "heartbeat_consecutive_misses" []
             "Consecutive misses since the newest answered heartbeat. The target is down when this reaches heartbeat_target_misses.";
         STATE_CHANGES = Counter "heartbeat_state_changes_total" [State]

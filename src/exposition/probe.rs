@@ -38,6 +38,7 @@ fn per_target(sample: &ProbeSample, families: &mut FamilyWriter<impl io::Write>)
     out.all(&catalogue::REORDERED, |t| t.session.record.reordered)?;
     out.by::<Direction>(&catalogue::ONE_WAY_LOST, |t| &t.session.record.one_way_lost)?;
     out.by::<InvalidReason>(&catalogue::INVALID_REPLIES, |t| &t.session.record.invalid)?;
+    out.all(&catalogue::OTHER_SOURCE_REPLIES, |t| t.session.record.other_source_replies)?;
     out.all(&catalogue::CONSECUTIVE_MISSES, |t| t.session.consecutive_misses)?;
     out.by::<State>(&catalogue::STATE_CHANGES, |t| &t.session.record.state_changes)?;
     out.some(&catalogue::STATE_CHANGE_TIMESTAMP, |t| t.session.state_changed.map(unix_seconds))?;

@@ -87,6 +87,7 @@ pub(crate) fn busy(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> Targe
     record.reordered = 7;
     record.one_way_lost = [3, 1];
     record.invalid[InvalidReason::Mismatch.index()] = 8;
+    record.other_source_replies = 15;
     record.state_changes = [2, 1];
     record.icmp_errors[IcmpKind::PortUnreachable.index()] = 9;
     for nanos in [50_000, 150_000, 2_000_000] {
@@ -172,6 +173,11 @@ pub(crate) fn symptoms(session: &Snapshot) -> Symptoms {
             what,
             at,
             count: record.icmp_errors[what.index()],
+        }),
+        last_other_source: record.last_other_source.as_deref().map(|&(what, at)| Last {
+            what,
+            at,
+            count: record.other_source_replies,
         }),
         ..Symptoms::default()
     }

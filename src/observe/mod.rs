@@ -15,7 +15,7 @@ mod source;
 #[cfg(test)]
 pub(crate) mod fixture;
 
-pub use diagnosis::{Cause, Diagnosis, Evidence, diagnose, lookup_failure};
+pub use diagnosis::{Cause, Diagnosis, Evidence, diagnose, lookup_failure, router_address};
 pub use responder::ResponderStatus;
 pub use sample::{Overview, ProbeSample, TargetGlance, TargetLook, TargetSample};
 pub use source::{Glancing, Looking, ProbeSource, Sampling, Unavailable};

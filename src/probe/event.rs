@@ -75,6 +75,13 @@ pub enum Happening {
         /// Its hop limit, if the kernel reports it.
         ttl: Option<u8>,
     },
+    /// An answer to a heartbeat came from another address. It does not settle the heartbeat.
+    OtherSource {
+        /// The number of the heartbeat.
+        sequence: u64,
+        /// The address that the answer came from.
+        from: SocketAddr,
+    },
     /// A heartbeat was not answered within the timeout.
     Lost {
         /// Its number.

@@ -20,23 +20,24 @@ use rand::{Rng as _, SeedableRng};
 
 use crate::config::{Host, Target};
 use crate::model::{
-    Arrival, ClockAccuracy, Found, IcmpKind, Label, Moment, Mono, PacketOptions, StampSource,
-    TargetId, UnmatchedReason, UnsentReason, Wall, nanos,
+    ClockAccuracy, Found, Moment, Mono, PacketOptions, StampSource, TargetId, UnmatchedReason,
+    UnsentReason, Wall, nanos,
 };
 use crate::observe::{TargetGlance, TargetLook, TargetSample};
-use crate::session::{Buckets, Claim, Histogram, Record};
-use crate::wire::Reply;
+use crate::session::{Buckets, Histogram, Record};
 
 use super::event::{Detail, Event, Happening};
 use super::named::Named;
 use super::placement::{next_on_grid, phase};
-use super::routes::{Delivery, Route, Routes};
+use super::routes::{Route, Routes};
 use super::slab::Slab;
+use super::strays::Strays;
 use super::transmit::{Ticket, Transmit};
 use super::unrouted::Unrouted;
 use super::watched::{NEVER, Resolution, Watched, settings};
 
 mod addresses;
+mod arrivals;
 
 /// How long the probe counts as impaired after an incident: longer than the usual scrape interval.
 const IMPAIRED_FOR: Duration = Duration::from_secs(60);
@@ -53,6 +54,7 @@ pub struct Fleet {
     targets: Slab<Watched>,
     routes: Routes,
     unrouted: Unrouted,
+    strays: Strays,
     named: Named,
     /// When to look at which target next. At most one entry of each target is valid: the one at its
     /// `wake`.
@@ -95,6 +97,7 @@ impl Fleet {
             targets: Slab::default(),
             routes: Routes::default(),
             unrouted: Unrouted::default(),
+            strays: Strays::new(seed.is_some()),
             named: Named::default(),
             agenda: BinaryHeap::new(),
             due: VecDeque::new(),
@@ -146,6 +149,8 @@ impl Fleet {
         }
         let Some(watched) = self.targets.get_mut(id) else { return };
         schedule(&mut self.agenda, id, watched);
+        self.strays.add(id, &mut self.targets);
+        let Some(watched) = self.targets.get(id) else { return };
         match &watched.target.address.host {
             &Host::Ip(ip) => self.place(id, ip, None),
             Host::Name(name) => self.named.add(name, id),
@@ -256,8 +261,9 @@ impl Fleet {
             watched.wake = NEVER;
             let Watched { target, session, trial, .. } = watched;
             let (events, detail) = (&mut self.events, self.detail);
-            let mut has_failed = false;
+            let (mut is_missing, mut has_failed) = (false, false);
             session.handle_timeout(now, |sequence| {
+                is_missing = true;
                 has_failed |= trial.missed(sequence, false, target.misses);
                 if detail == Detail::Heartbeats {
                     let what = Happening::Lost { sequence };
@@ -278,6 +284,9 @@ impl Fleet {
                 }
                 None => {}
             }
+            if is_missing {
+                self.strays.add(id, &mut self.targets);
+            }
         }
     }
 
@@ -289,10 +298,16 @@ impl Fleet {
             let Some(watched) = self.targets.get_mut(id) else { continue };
             let skipped = watched.session.skipped();
             let due = watched.session.poll_transmit(now);
-            if watched.session.skipped() > skipped {
+            let has_skipped = watched.session.skipped() > skipped;
+            if has_skipped {
                 self.impaired_until = Some(now.mono + IMPAIRED_FOR);
             }
             self.events.extend(watched.change(now, self.impaired_until));
+            if has_skipped {
+                // Heartbeats in flight may have been settled as lost.
+                self.strays.add(id, &mut self.targets);
+            }
+            let Some(watched) = self.targets.get(id) else { continue };
             let Some(due) = due else {
                 self.schedule(id);
                 continue;
@@ -359,84 +374,13 @@ impl Fleet {
             watched.want_another(id, &mut self.named);
         }
         schedule(&mut self.agenda, id, watched);
+        self.strays.add(id, &mut self.targets);
     }
 
     /// The kernel reports that it handed a heartbeat to the device at `at`.
     pub fn handle_transmitted(&mut self, ticket: Ticket, at: Wall) {
         if let Some(watched) = self.targets.get_mut(ticket.id) {
             watched.session.handle_transmitted(ticket.sequence, at);
-        }
-    }
-
-    /// A datagram came from `peer`.
-    pub fn handle_datagram(&mut self, peer: SocketAddr, datagram: &[u8], arrival: &Arrival) {
-        let targets = &self.targets;
-        let claim = |id, reply: &Reply| {
-            targets.get(id).map_or(Claim::Foreign, |watched| watched.session.claim(reply))
-        };
-        let delivery = self.routes.deliver(peer, datagram, claim);
-        let (Delivery::Reply(id, _) | Delivery::Invalid(id, _)) = delivery else {
-            if let Delivery::Unmatched(reason) = delivery {
-                self.unmatched[reason.index()] += 1;
-            }
-            return;
-        };
-        let Some(watched) = self.targets.get_mut(id) else { return };
-        let lost = watched.session.lost();
-        let what = match delivery {
-            Delivery::Reply(_, reply) => {
-                let before = watched.session.stamps();
-                let answered = watched.session.handle_reply(&reply, arrival);
-                let counts = watched.session.stamps().into_iter().zip(before);
-                for (sum, (after, before)) in self.timestamps.iter_mut().zip(counts) {
-                    *sum += after - before;
-                }
-                answered
-            }
-            Delivery::Invalid(_, reason) => {
-                watched.session.handle_invalid(reason, arrival.read.wall)
-            }
-            Delivery::Unmatched(_) => return,
-        };
-        watched.heard(id, what, peer, lost, &mut self.named);
-        let ttl = arrival.ttl;
-        if self.detail == Detail::Heartbeats {
-            let what = Happening::Answered { what, ttl };
-            self.events.push_back(watched.event(arrival.read.wall, what));
-        }
-        self.events.extend(watched.change(arrival.read, self.impaired_until));
-    }
-
-    /// A datagram came from `peer` that is longer than any reply.
-    pub fn handle_oversized(&mut self, peer: SocketAddr, arrival: &Arrival) {
-        // No protocol decodes an empty datagram: it counts as malformed for its target.
-        self.handle_datagram(peer, &[], arrival);
-    }
-
-    /// An ICMP error about a heartbeat to `peer` came back. `quote` is the part of the heartbeat
-    /// that the error quotes. The error counts for the target that has sent this heartbeat and has
-    /// no answer to it, so that a forged error needs a heartbeat to quote.
-    ///
-    /// Some routers quote nothing of the heartbeat (RFC 792 demands only the UDP header). Such an
-    /// error counts if only one target has the address, and it has a heartbeat in flight or misses
-    /// since the newest answered one.
-    pub fn handle_icmp(&mut self, peer: SocketAddr, quote: &[u8], kind: IcmpKind, now: Moment) {
-        let targets = &self.targets;
-        let is_awaiting = |id, reply: Option<&Reply>| {
-            targets.get(id).is_some_and(|Watched { session, .. }| match reply {
-                Some(reply) => session.claim(reply) == Claim::Awaiting,
-                None => session.is_awaiting_any(),
-            })
-        };
-        match self.routes.return_to(peer, quote, is_awaiting) {
-            Ok(id) => {
-                let Some(watched) = self.targets.get_mut(id) else { return };
-                watched.session.handle_icmp(kind, now.wall);
-                if self.detail == Detail::Heartbeats {
-                    self.events.push_back(watched.event(now.wall, Happening::Icmp(kind)));
-                }
-            }
-            Err(reason) => self.unmatched[reason.index()] += 1,
         }
     }
 

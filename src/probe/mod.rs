@@ -24,6 +24,7 @@
 //! - `trial`: which address of its name a target uses, pure;
 //! - `lane`: sending and receiving on one socket;
 //! - `routes`: from a datagram to the target it is for;
+//! - `strays`: answers that come from another address;
 //! - `unrouted`: targets that wait for a session number at their address;
 //! - `awaited`: from a transmit timestamp to its heartbeat;
 //! - `timeline`: kernel timestamps on the monotonic clock;
@@ -68,6 +69,7 @@ mod routes;
 mod sampling;
 mod slab;
 mod sockets;
+mod strays;
 mod timeline;
 mod transmit;
 mod trial;

@@ -258,6 +258,13 @@ impl Routes {
         }
     }
 
+    /// Whether a target has left an address not long ago: answers that come from it may be to its
+    /// heartbeats.
+    pub(super) fn is_left(&self, peer: SocketAddr) -> bool {
+        let groups = self.peers.get(&peer).map_or(&[][..], Vec::as_slice);
+        groups.iter().any(Sharers::has_retired)
+    }
+
     /// The groups of targets at an address, if there are any.
     fn probed(&self, peer: SocketAddr) -> Option<&[Sharers]> {
         let groups = self.peers.get(&peer)?;

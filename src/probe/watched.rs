@@ -28,6 +28,8 @@ pub(super) struct Watched {
     /// void.
     pub(super) wake: Mono,
     pub(super) route: Option<Route>,
+    /// The first heartbeat since the last change of route.
+    pub(super) routed_from: u64,
     /// The route before the last change of address: answers may still come from there.
     pub(super) former: Option<Box<Route>>,
     pub(super) trial: Trial,
@@ -35,6 +37,8 @@ pub(super) struct Watched {
     /// Lookups that gave it no address.
     pub(super) lookup_failures: Rare<{ LookupFailure::COUNT }>,
     pub(super) address_changes: u64,
+    /// Whether it is among the candidates of `strays`.
+    pub(super) is_candidate: bool,
 }
 
 /// A moment that never comes.
@@ -65,11 +69,13 @@ impl Watched {
             target,
             wake: NEVER,
             route: None,
+            routed_from: 0,
             former: None,
             trial: Trial::default(),
             resolution: Resolution::Pending,
             lookup_failures: Rare::default(),
             address_changes: 0,
+            is_candidate: false,
         }
     }
 
@@ -153,7 +159,8 @@ impl Watched {
         if self.route.is_some_and(|route| route.peer == peer) {
             return true;
         }
-        self.trial.moved(self.session.next_sequence());
+        self.trial.moved(self.session.next());
+        self.routed_from = self.session.next();
         let former = self.former.take_if(|former| former.peer == peer);
         let resumed = former.filter(|route| routes.resume(id, **route, self.session.prober()));
         self.leave(id, routes);

@@ -31,3 +31,26 @@ impl Claim {
         }
     }
 }
+
+/// Whether `reply`, which came from another address than the target's, certainly answers heartbeat
+/// `sequence`, which has no answer yet.
+///
+/// Here, [`Prober::confirms`] must be true for every protocol: the reply is complete, and nothing
+/// but its contents shows whose it is.
+pub(super) fn is_proven(
+    reply: &Reply,
+    sequence: u64,
+    prober: &dyn Prober,
+    ledger: &Ledger,
+) -> bool {
+    ledger.sent(sequence).is_ok_and(|sent| prober.confirms(reply, sent.at.wall))
+        && match ledger.outcome(sequence) {
+            OutcomeKind::InFlight => true,
+            // With few bits, some remembered heartbeat matches many an invented reply.
+            OutcomeKind::Lost => prober.sequence_bits() >= u32::BITS,
+            OutcomeKind::Skipped
+            | OutcomeKind::Unsent
+            | OutcomeKind::Received
+            | OutcomeKind::Late => false,
+        }
+}

@@ -18,6 +18,8 @@
 //! `direction` once its outcome is final; `heartbeat` is its public form. In every
 //! [`snapshot`](Session::snapshot), `sent = received + lost + in_flight`.
 
+mod changes;
+
 mod claim;
 mod delay;
 mod direction;
@@ -38,6 +40,7 @@ pub mod odds;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +50,7 @@ use crate::model::{
 };
 use crate::wire::{Prober, Reply};
 
+use changes::Changes;
 use delay::Turnaround;
 use direction::Directions;
 use history::History;
@@ -80,15 +84,9 @@ pub struct Session {
     record: Record,
     recorder: Recorder,
     history: History,
-    /// When the verdict last changed.
-    changed: Option<Moment>,
-    /// Earlier changes of the verdict, in seconds since the epoch, newest first; 0 for an unused
-    /// entry.
-    changed_before: [u32; 3],
+    changes: Changes,
     /// A new verdict that [`poll_change`](Self::poll_change) has not returned yet.
     news: Option<State>,
-    /// Time spent down before the current verdict.
-    down: Duration,
     /// The length of the current loss period (RFC 3357), in heartbeats.
     loss_burst: u64,
     /// The newest heartbeat that was answered in time or late (`NextExp` − 1 of RFC 4737).
@@ -121,10 +119,8 @@ impl Session {
             record,
             recorder: Recorder::new(settings.recorder),
             history: History::new(settings.interval, first),
-            changed: None,
-            changed_before: [0; 3],
+            changes: Changes::default(),
             news: None,
-            down: Duration::ZERO,
             loss_burst: 0,
             newest_answered: None,
             last: None,
@@ -215,6 +211,12 @@ impl Session {
         self.ledger.stamp_transmit(sequence, at);
     }
 
+    /// The number of the next heartbeat.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.ledger.next()
+    }
+
     /// The number of heartbeat `sequence` on the wire.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "the wire carries the low 32 bits")]
@@ -241,30 +243,56 @@ impl Session {
         self.ledger.in_flight() > 0 || self.liveness.consecutive_misses(&self.ledger) > 0
     }
 
+    /// Whether no heartbeat has been answered in time yet, or one newer than the newest answered
+    /// one was missed.
+    #[must_use]
+    pub fn is_missing_answers(&self) -> bool {
+        self.record.last_reply.is_none() || self.liveness.consecutive_misses(&self.ledger) > 0
+    }
+
+    /// The heartbeat without an answer that `reply`, which came from another address, answers beyond
+    /// doubt. If its number has fewer than 32 bits, the heartbeat must be in flight.
+    #[must_use]
+    pub fn proven(&self, reply: &Reply) -> Option<u64> {
+        let sequence = self.numbered(reply.sequence);
+        claim::is_proven(reply, sequence, &*self.prober, &self.ledger).then_some(sequence)
+    }
+
+    /// Counts an answer to a heartbeat that came from the address `from`, which is not the
+    /// target's, at `at`. It settles nothing and does not change the verdict.
+    pub fn handle_other_source(&mut self, from: SocketAddr, at: Wall) {
+        self.record.other_source_replies += 1;
+        let last = self.record.last_other_source.get_or_insert_with(|| Box::new((from, at)));
+        **last = (from, at);
+    }
+
     /// Handles a reply from the target and returns its classification.
     pub fn handle_reply(&mut self, reply: &Reply, arrival: &Arrival) -> Answered {
+        self.accept(reply, arrival)
+            .unwrap_or_else(|reason| self.handle_invalid(reason, arrival.read.wall))
+    }
+
+    /// Handles a reply from the target if it answers a heartbeat, and returns its classification.
+    ///
+    /// # Errors
+    /// Why it answers none. Nothing has been counted; see [`handle_invalid`](Self::handle_invalid).
+    pub fn accept(&mut self, reply: &Reply, arrival: &Arrival) -> Result<Answered, InvalidReason> {
         let sequence = self.numbered(reply.sequence);
-        let sent = match self.ledger.sent(sequence) {
-            Ok(sent) => sent,
-            Err(unknown) => {
-                let reason = match unknown {
-                    // A number with few bits wraps too often to show how old it is.
-                    _ if self.prober.sequence_bits() < u32::BITS => InvalidReason::Mismatch,
-                    Unknown::NeverSent => InvalidReason::UnknownSequence,
-                    Unknown::Forgotten => InvalidReason::Expired,
-                };
-                return self.handle_invalid(reason, arrival.read.wall);
-            }
-        };
+        let sent = self.ledger.sent(sequence).map_err(|unknown| match unknown {
+            // A number with few bits wraps too often to show how old it is.
+            _ if self.prober.sequence_bits() < u32::BITS => InvalidReason::Mismatch,
+            Unknown::NeverSent => InvalidReason::UnknownSequence,
+            Unknown::Forgotten => InvalidReason::Expired,
+        })?;
         if !self.prober.confirms(reply, sent.at.wall) {
-            return self.handle_invalid(InvalidReason::Mismatch, arrival.read.wall);
+            return Err(InvalidReason::Mismatch);
         }
 
         let answer = self.ledger.answer(sequence, arrival.at);
         self.remember_number(sequence, reply.number, answer);
         if answer == Answer::Duplicate {
             self.record.duplicates += 1;
-            return Answered::Duplicate { sequence };
+            return Ok(Answered::Duplicate { sequence });
         }
         self.count_reordered(sequence);
         self.record.time_difference = reply.time_difference.or(self.record.time_difference);
@@ -276,7 +304,7 @@ impl Session {
             let verdict = self.liveness.answered(sequence, &self.ledger);
             self.apply_verdict(verdict, Moment { mono: arrival.at, wall: received_at(arrival) });
             self.attribute_rest();
-            return Answered::InTime { sequence, rtt };
+            return Ok(Answered::InTime { sequence, rtt });
         }
         self.record.late += 1;
         let after = arrival.at.since(sent.at.mono);
@@ -286,7 +314,7 @@ impl Session {
             self.miss(sequence, arrival.read);
         }
         self.attribute_rest();
-        Answered::Late { sequence, after }
+        Ok(Answered::Late { sequence, after })
     }
 
     /// Counts a datagram from the target, received at `at`, that is not an answer.
@@ -363,12 +391,6 @@ impl Session {
         self.record.lost
     }
 
-    /// The number of the next heartbeat that falls due.
-    #[must_use]
-    pub fn next_sequence(&self) -> u64 {
-        self.ledger.next()
-    }
-
     /// The number of round-trip delays so far, by the source of their timestamps.
     #[must_use]
     pub fn stamps(&self) -> [u64; StampSource::COUNT] {
@@ -382,9 +404,9 @@ impl Session {
             record: self.record.clone(),
             in_flight: self.ledger.in_flight(),
             state: self.liveness.state(),
-            state_changed: self.changed.map(|at| at.wall),
+            state_changed: self.changes.last().map(|at| at.wall),
             consecutive_misses: self.consecutive_misses(),
-            down: self.down + self.down_since_change(now),
+            down: self.changes.down(self.liveness.state(), now),
             symptoms: self.symptoms(now),
         };
         debug_assert_eq!(
@@ -397,8 +419,8 @@ impl Session {
     /// The evidence for a diagnosis at `now`.
     #[must_use]
     pub fn symptoms(&self, now: Mono) -> Symptoms {
-        let Self { liveness, ledger, record, history, changed, .. } = self;
-        let (interval, changed) = (self.schedule.interval(), *changed);
+        let Self { liveness, ledger, record, history, .. } = self;
+        let (interval, changed) = (self.schedule.interval(), self.changes.last());
         Parts { liveness, ledger, record, history, interval, changed }.symptoms(now)
     }
 
@@ -407,7 +429,7 @@ impl Session {
     pub fn glance(&self, now: Mono) -> Glance {
         Glance {
             state: self.liveness.state(),
-            changed: self.changed.map(|at| at.wall),
+            changed: self.changes.last().map(|at| at.wall),
             misses: self.history.misses(now),
             last_rtt: self.record.last_rtt,
             p50: self.record.rtt.quantile(0.5),
@@ -425,13 +447,7 @@ impl Session {
     /// The last changes of the verdict, at most four, newest first: the new verdict and the time.
     /// Times are exact for the newest and rounded down to the second for the others.
     pub fn changes(&self) -> impl Iterator<Item = (State, Wall)> + '_ {
-        let known = self.changed_before.into_iter().filter(|&seconds| seconds > 0);
-        let before = known.map(|seconds| Wall::from_nanos(u64::from(seconds) * 1_000_000_000));
-        let moments = self.changed.map(|at| at.wall).into_iter().chain(before);
-        // The two verdicts alternate.
-        let newest = self.liveness.state().unwrap_or(State::Up);
-        let other = if newest == State::Up { State::Down } else { State::Up };
-        [newest, other].into_iter().cycle().zip(moments)
+        self.changes.newest(self.liveness.state())
     }
 
     /// The contents of the flight recorder.
@@ -563,26 +579,11 @@ impl Session {
     fn apply_verdict(&mut self, verdict: Option<State>, at: Moment) {
         let Some(state) = verdict else { return };
         self.record.state_changes[state.index()] += 1;
-        match (state, self.changed) {
-            (State::Up, Some(since)) => self.down += at.mono.since(since.mono),
-            (State::Up, None) => {}
-            (State::Down, _) => self.recorder.freeze(&self.ledger, at.wall),
+        if state == State::Down {
+            self.recorder.freeze(&self.ledger, at.wall);
         }
-        if let Some(before) = self.changed {
-            self.changed_before.rotate_right(1);
-            let seconds = before.wall.as_nanos() / 1_000_000_000;
-            self.changed_before[0] = u32::try_from(seconds).unwrap_or(u32::MAX);
-        }
-        self.changed = Some(at);
+        self.changes.add(state, at);
         self.news = verdict;
-    }
-
-    /// Time since the target went down; zero if it is not down.
-    fn down_since_change(&self, now: Mono) -> Duration {
-        match (self.liveness.state(), self.changed) {
-            (Some(State::Down), Some(since)) => now.since(since.mono),
-            _ => Duration::ZERO,
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The counters of one target, which its series on `/metrics` show.
 
+use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,10 @@ pub struct Record {
     pub one_way_lost: [u64; Direction::COUNT],
     /// Invalid replies from the target, by [`InvalidReason`].
     pub invalid: Rare<{ InvalidReason::COUNT }>,
+    /// Answers to the target's heartbeats that came from another address.
+    pub other_source_replies: u64,
+    /// The address that the last of them came from, and when it arrived.
+    pub last_other_source: Option<Box<(SocketAddr, Wall)>>,
     /// Entries into each [`State`].
     pub state_changes: [u64; State::COUNT],
     /// ICMP errors about the target, by [`IcmpKind`].
@@ -82,6 +87,8 @@ impl Record {
             reordered: 0,
             one_way_lost: [0; Direction::COUNT],
             invalid: Rare::default(),
+            other_source_replies: 0,
+            last_other_source: None,
             state_changes: [0; State::COUNT],
             icmp_errors: Rare::default(),
             last_icmp: None,

@@ -1,6 +1,7 @@
 //! The evidence about one target's current trouble, as a small value without allocations. The
 //! diagnosis in `observe` reads it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::model::{
@@ -36,6 +37,8 @@ pub struct Symptoms {
     pub last_icmp: Option<Last<IcmpKind>>,
     /// The last invalid reply.
     pub last_invalid: Option<Last<InvalidReason>>,
+    /// The last answer that came from another address, and from which.
+    pub last_other_source: Option<Last<SocketAddr>>,
     /// The misses of the last minutes. For a target that is up, only those since it came up; for a
     /// target that is down, only those before the current run of misses; none before the first
     /// verdict.
@@ -118,6 +121,10 @@ impl Parts<'_> {
             last_invalid: record
                 .last_invalid
                 .map(|(what, at)| Last::new(what, at, record.invalid[what.index()])),
+            last_other_source: record
+                .last_other_source
+                .as_deref()
+                .map(|&(from, at)| Last::new(from, at, record.other_source_replies)),
             usual,
             typical,
             one_way_lost: record.one_way_lost,

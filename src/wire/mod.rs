@@ -75,7 +75,7 @@ pub use protocol::{LARGEST_DATAGRAM, MAX_DATAGRAM, MAX_RESULTS};
 pub use reflect::{
     Arrived, Authenticity, NotRequest, ParsedRequest, Rank, Reflect, Unauthenticated,
 };
-pub use stamp::StampOptions;
+pub use stamp::{ROUTER_PORT, StampOptions};
 
 /// Declares the registry: for each protocol, a variant of [`Protocol`] and one of
 /// [`ProtocolOptions`].

@@ -52,6 +52,9 @@ use crate::model::Wall;
 
 use timestamp::{Ntp, Stamps};
 
+/// The port on which routers that speak STAMP listen (RFC 8762 section 4.1).
+pub const ROUTER_PORT: u16 = 862;
+
 /// The protocol `stamp`.
 pub(super) static PROTOCOL: Description = Description {
     // No port of its own: targets use our responder's port unless they set 862 (RFC 8762 section

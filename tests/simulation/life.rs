@@ -1,6 +1,6 @@
 //! One target in the naive model: the list of its heartbeats, and what the definitions make of it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +52,7 @@ pub(crate) struct Life {
     duplicates: u64,
     reordered: u64,
     invalid: [u64; InvalidReason::COUNT],
+    other_source: u64,
     icmp: [u64; IcmpKind::COUNT],
     stamps: [u64; StampSource::COUNT],
     /// In nanoseconds, in the order in which they were measured.
@@ -147,6 +148,7 @@ impl Life {
             duplicates: 0,
             reordered: 0,
             invalid: [0; InvalidReason::COUNT],
+            other_source: 0,
             icmp: [0; IcmpKind::COUNT],
             stamps: [0; StampSource::COUNT],
             rtts: Vec::new(),
@@ -238,6 +240,7 @@ impl Life {
             reordered: self.reordered,
             unsent,
             invalid: self.invalid,
+            other_source: self.other_source,
             icmp: self.icmp,
             stamps: self.stamps,
             rtt: Tally::of(&self.rtts, &bounds),
@@ -369,12 +372,32 @@ impl Life {
         told.push((now.wall, Happening::Icmp(kind)));
     }
 
+    /// An answer to one of its heartbeats came from another address. Returns whether it counts:
+    /// while the target misses answers, if the heartbeat has none.
+    pub(crate) fn explain_by_other_source(
+        &mut self,
+        sequence: u64,
+        from: SocketAddr,
+        read: Moment,
+        told: &mut Vec<Told>,
+    ) -> bool {
+        let is_missing = self.newest_in_time.is_none() || self.misses_in_a_row() > 0;
+        if self.has_gone || !is_missing || !self.is_unanswered(sequence) {
+            return false;
+        }
+        self.other_source += 1;
+        told.push((read.wall, Happening::OtherSource { sequence, from }));
+        true
+    }
+
     /// A datagram came from the present or the former address of the target.
     pub(crate) fn hear(&mut self, seen: &Seen<'_>, conditions: &Conditions, told: &mut Vec<Told>) {
         let verdicts = self.verdicts.len();
         let what = match seen.arrival.says {
             Says::Foreign { counts_as: Foreign::Invalid(reason), .. } => self.refuse(reason),
-            Says::Foreign { .. } | Says::Unreadable { .. } => self.refuse(InvalidReason::Malformed),
+            Says::Foreign { .. } | Says::Unreadable { .. } | Says::Elsewhere { .. } => {
+                self.refuse(InvalidReason::Malformed)
+            }
             Says::Answer { sequence, travelled, received, .. } => {
                 self.answer(sequence, None, (travelled, received), seen, conditions)
             }

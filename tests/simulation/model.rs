@@ -308,6 +308,17 @@ impl Model {
                 self.unmatched[reason.index()] += 1;
                 return;
             }
+            Says::Elsewhere { target, sequence } => {
+                let life = &mut self.lives[target];
+                let mut more = Vec::new();
+                if life.explain_by_other_source(sequence, arrival.from, read, &mut more) {
+                    told.entry(target).or_default().extend(more);
+                } else {
+                    assert!(self.at(arrival.from).is_empty(), "no scenario may confuse targets");
+                    self.unmatched[UnmatchedReason::UnknownAddress.index()] += 1;
+                }
+                return;
+            }
             Says::Answer { target, sequence, .. } => {
                 self.lives[target].expects(sequence).then_some(target)
             }

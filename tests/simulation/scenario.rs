@@ -152,6 +152,17 @@ pub(crate) struct Responder {
 pub(crate) struct Path {
     pub(crate) forward: Link,
     pub(crate) backward: Link,
+    /// When replies come from another address.
+    pub(crate) elsewhere: Vec<Elsewhere>,
+}
+
+/// From `from` up to `to`, exclusive, replies come from the address `source`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Elsewhere {
+    from: Span,
+    to: Span,
+    pub(crate) source: SocketAddr,
 }
 
 /// One direction of a path.
@@ -346,6 +357,8 @@ pub(crate) struct ExpectedTarget {
     pub(crate) late: Option<u64>,
     pub(crate) duplicates: Option<u64>,
     pub(crate) reordered: Option<u64>,
+    /// Answers that came from another address.
+    pub(crate) other_source: Option<u64>,
     /// By reason; those that are not named must be 0.
     pub(crate) unsent: Option<BTreeMap<String, u64>>,
     pub(crate) invalid: Option<BTreeMap<String, u64>>,
@@ -443,6 +456,12 @@ impl Window {
 
 impl Surge {
     pub(crate) fn window(self) -> Window {
+        Window { from: self.from, to: self.to }
+    }
+}
+
+impl Elsewhere {
+    pub(crate) fn window(&self) -> Window {
         Window { from: self.from, to: self.to }
     }
 }

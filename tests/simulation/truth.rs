@@ -122,6 +122,8 @@ pub(crate) struct Delivered {
 pub(crate) enum Says {
     /// A reply, as the responder wrote it.
     Answer { target: usize, sequence: u64, travelled: Duration, received: Wall },
+    /// A reply from another address than the target's.
+    Elsewhere { target: usize, sequence: u64 },
     /// A reply that was damaged and can still be read: it repeats this Unix second.
     Damaged { target: usize, sequence: u64, second: u64, travelled: Duration, received: Wall },
     /// A reply that was damaged beyond reading.

@@ -369,9 +369,17 @@ impl<'a> World<'a> {
 
     fn send_back(&mut self, reply: &Parcel) {
         let (_, backward) = &mut self.links[reply.target];
+        let elsewhere = self.scenario.path(&self.targets[reply.target].name).elsewhere;
+        let elsewhere = elsewhere.iter().find(|it| it.window().after(START).contains(&self.now));
         for (at, copy) in backward.carry(self.now, reply) {
-            let says = self.meaning(&copy);
-            let (from, payload) = (copy.peer, copy.payload);
+            let (says, from) = match elsewhere {
+                Some(elsewhere) => {
+                    let Parcel { target, sequence, .. } = copy;
+                    (Says::Elsewhere { target, sequence }, elsewhere.source)
+                }
+                None => (self.meaning(&copy), copy.peer),
+            };
+            let payload = copy.payload;
             self.plan(at, Event::Arrival(Delivered { at, from, payload, says, drops: None }));
         }
     }

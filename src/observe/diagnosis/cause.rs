@@ -37,6 +37,8 @@ labels! {
         TooBig => "too_big",
         /// Any other ICMP error.
         IcmpError => "icmp_error",
+        /// Answers come from an address other than the target's.
+        OtherSource => "other_source",
         /// Answers arrive after the timeout.
         LateAnswers => "late_answers",
         /// Replies are not authenticated with the target's key.

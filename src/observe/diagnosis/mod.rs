@@ -3,8 +3,8 @@
 //!
 //! [`diagnose`] is a pure function. Only recent evidence from the current trouble counts: since the
 //! last answer, or since the target came up. While a target is not up, the first of these explains
-//! the misses: heartbeats that do not leave, ICMP errors, late replies, invalid replies, a failed
-//! lookup, the state of the probe itself, chance.
+//! the misses: heartbeats that do not leave, answers from another address or ICMP errors (whichever
+//! came last), late replies, invalid replies, a failed lookup, the state of the probe itself, chance.
 
 mod cause;
 mod lookup;
@@ -16,9 +16,10 @@ mod tests;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config::Target;
+use crate::config::{Address, DEFAULT_PORT, Target};
 use crate::model::{IcmpKind, InvalidReason, Label, LookupFailure, State, UnsentReason, Wall};
 use crate::session::{Last, Misses, Symptoms, odds};
+use crate::wire::{Protocol, ROUTER_PORT};
 
 pub use cause::Cause;
 pub use lookup::lookup_failure;
@@ -95,7 +96,22 @@ struct Case<'a> {
     symptoms: &'a Symptoms,
 }
 
+/// Where a router would answer heartbeats to this target: STAMP routers listen on UDP port 862.
+/// `None` if the target does not speak STAMP, or its port is not the default port, on which
+/// `heartbeat-responder` listens.
+#[must_use]
+pub fn router_address(target: &Target) -> Option<Address> {
+    let is_default =
+        target.protocol.protocol() == Protocol::Stamp && target.address.port == DEFAULT_PORT;
+    is_default.then(|| Address { port: ROUTER_PORT, ..target.address.clone() })
+}
+
 impl Case<'_> {
+    /// Where to look for a router: the target has never been answered at the default port.
+    fn router(&self) -> Option<Address> {
+        router_address(self.target).filter(|_| self.symptoms.last_reply.is_none())
+    }
+
     fn cause_while_not_up(&self) -> Option<Cause> {
         let Evidence { endpoint, resolved, impaired, .. } = *self.evidence;
         let Symptoms { state, misses, newest, .. } = *self.symptoms;
@@ -108,7 +124,7 @@ impl Case<'_> {
         let certain = newest
             .newest_unsent
             .and_then(Cause::of_unsent)
-            .or_else(|| self.icmp().map(|icmp| Cause::of_icmp(icmp.what)))
+            .or_else(|| self.returned())
             .or_else(|| self.late().then_some(Cause::LateAnswers))
             .or_else(|| self.invalid().map(|invalid| Self::of_invalid(invalid.what)));
         Some(certain.unwrap_or_else(|| match () {
@@ -150,6 +166,20 @@ impl Case<'_> {
                 Cause::InvalidReplies
             }
         }
+    }
+
+    /// What comes back instead of an answer, if anything does: an answer from another address, or an
+    /// ICMP error. The newer one counts.
+    fn returned(&self) -> Option<Cause> {
+        let other = self.other_source().map(|last| (last.at, Cause::OtherSource));
+        let icmp = self.icmp().map(|last| (last.at, Cause::of_icmp(last.what)));
+        other.into_iter().chain(icmp).max_by_key(|&(at, _)| at).map(|(_, cause)| cause)
+    }
+
+    /// The answer from another address that explains the current trouble, if any.
+    fn other_source(&self) -> Option<Last<SocketAddr>> {
+        let last = self.symptoms.last_other_source;
+        last.filter(|last| self.is_present(last.at) && self.is_fresh(last.at))
     }
 
     /// The ICMP error that explains the current trouble, if any.

@@ -58,6 +58,11 @@ fn last<T>(what: T, ago: Duration, count: u64) -> Last<T> {
     Last { what, at: NOW - ago, count }
 }
 
+/// The last of four answers from another address came at `ago` before now.
+fn elsewhere(ago: Duration) -> Last<SocketAddr> {
+    last("192.0.2.8:12000".parse().unwrap(), ago, 4)
+}
+
 fn unsent(reason: UnsentReason) -> OutcomeCounts {
     let mut outcomes = OutcomeCounts { newest_unsent: Some(reason), ..OutcomeCounts::default() };
     outcomes.unsent[reason.index()] = 5;
@@ -99,6 +104,7 @@ fn every_cause_has_its_evidence() {
         (Cause::TtlExceeded, reported(IcmpKind::TtlExceeded)),
         (Cause::TooBig, reported(IcmpKind::TooBig)),
         (Cause::IcmpError, reported(IcmpKind::Other)),
+        (Cause::OtherSource, with(|e| e.symptoms.last_other_source = Some(elsewhere(SECOND)))),
         (Cause::LateAnswers, with(|e| e.symptoms.newest.late = 4)),
         (Cause::LateAnswers, replied(InvalidReason::Expired)),
         (Cause::Unauthenticated, replied(InvalidReason::Unauthenticated)),
@@ -365,6 +371,27 @@ fn the_text_of_a_diagnosis() {
     );
 }
 
+#[test]
+fn a_silent_stamp_target_at_the_default_port_may_be_a_router() {
+    let mut stamp = target();
+    Arc::make_mut(&mut stamp).protocol = crate::wire::by_name("stamp").unwrap().default_options();
+    let never = changed(silent(), |e| e.symptoms.last_reply = None);
+    let unreachable = changed(never, |e| {
+        e.symptoms.last_icmp = Some(last(IcmpKind::PortUnreachable, SECOND, 4));
+    });
+    let advice = |target: &Target, evidence: &Evidence| diagnose(target, evidence).unwrap().advice;
+    for evidence in [&never, &unreachable] {
+        let expected = "If it is a router, write `stamp://fra.example:862`: routers listen on UDP \
+                        port 862. Otherwise start the responder, and open UDP port 12000 in both \
+                        directions.";
+        assert_eq!(advice(&stamp, evidence), expected);
+        assert!(!advice(&target(), evidence).contains("862"), "another protocol");
+    }
+    assert!(!advice(&stamp, &silent()).contains("862"), "it has answered");
+    Arc::make_mut(&mut stamp).address.port = 12001;
+    assert!(!advice(&stamp, &never).contains("862"), "another port");
+}
+
 fn any_evidence() -> impl Strategy<Value = Evidence> {
     let wall = || prop::option::of((0..200_u64).prop_map(|ago| NOW - Duration::from_secs(ago)));
     let verdict = (prop::option::of(prop::sample::select(State::ALL)), wall(), wall());
@@ -372,15 +399,17 @@ fn any_evidence() -> impl Strategy<Value = Evidence> {
     let newest_unsent = prop::option::of(prop::sample::select(UnsentReason::ALL));
     let icmp = prop::option::of((prop::sample::select(IcmpKind::ALL), 0..200_u64));
     let invalid = prop::option::of((prop::sample::select(InvalidReason::ALL), 0..200_u64));
+    let astray = prop::option::of(0..200_u64);
     let runs = (0..10_u64, 0..5_u32, 0..=255_u32, 0..=255_u32);
     let place = (any::<bool>(), any::<bool>(), any::<bool>());
-    (verdict, counts, newest_unsent, icmp, invalid, runs, place).prop_map(
+    (verdict, counts, newest_unsent, icmp, invalid, astray, runs, place).prop_map(
         |(
             (state, changed, last_reply),
             (counts, unsent),
             newest_unsent,
             icmp,
             invalid,
+            astray,
             runs,
             place,
         )| {
@@ -400,6 +429,7 @@ fn any_evidence() -> impl Strategy<Value = Evidence> {
                     newest: OutcomeCounts { received, lost, late, unsent, newest_unsent },
                     last_icmp: icmp.map(|(kind, seconds)| last(kind, ago(seconds), 1)),
                     last_invalid: invalid.map(|(reason, seconds)| last(reason, ago(seconds), 1)),
+                    last_other_source: astray.map(|seconds| elsewhere(ago(seconds))),
                     usual,
                     typical: usual,
                     one_way_lost: [one.into(), other.into()],

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::format_duration;
 use crate::model::{InvalidReason, Label, State, UnsentReason};
 use crate::session::Symptoms;
+use crate::wire::ROUTER_PORT;
 
 use super::lookup::{lookup_advice, lookup_words};
 use super::{Case, Cause, Misses};
@@ -64,6 +65,12 @@ impl Case<'_> {
             }
             Cause::TooBig => "heartbeats exceed the MTU of a link on the path".to_owned(),
             Cause::IcmpError => "an ICMP error comes back".to_owned(),
+            Cause::OtherSource => match self.symptoms.last_other_source {
+                Some(last) => {
+                    format!("answers come from {} instead of {}", last.what, self.destination())
+                }
+                None => "answers come from another address".to_owned(),
+            },
             Cause::LateAnswers => {
                 let timeout = format_duration(self.target.timeout);
                 format!("late answers: they take longer than the timeout of {timeout}")
@@ -111,14 +118,11 @@ impl Case<'_> {
         let host = &self.target.address.host;
         let address =
             self.evidence.endpoint.map_or_else(|| host.to_string(), |at| at.ip().to_string());
+        if let Some(advice) = self.router_advice(cause) {
+            return advice;
+        }
         match cause {
-            Cause::Unresolved | Cause::LookupFailed => {
-                let what_to_do = self.evidence.lookup_failure.map_or_else(
-                    || format!("check DNS with `getent hosts {host}`"),
-                    |why| lookup_advice(host, why),
-                );
-                capitalized(&what_to_do) + "; the probe retries at least once a minute."
-            }
+            Cause::Unresolved | Cause::LookupFailed => self.lookup_advice(),
             Cause::AddressShared => {
                 "Give the targets different addresses or ports, or start more workers.".to_owned()
             }
@@ -174,6 +178,11 @@ impl Case<'_> {
             Cause::IcmpError => {
                 "Look at the error with `tcpdump icmp or icmp6` on the probe's machine.".to_owned()
             }
+            Cause::OtherSource => format!(
+                "Let the server answer from the address that it was asked at ({}): bind it to this \
+                 address; `heartbeat-responder` always does. Or monitor the other address.",
+                self.destination()
+            ),
             Cause::LateAnswers => "Set a longer `timeout`; it may exceed the interval.".to_owned(),
             Cause::Unauthenticated => {
                 "Give the same key file to the probe and to the responder.".to_owned()
@@ -202,6 +211,26 @@ impl Case<'_> {
                  `tcpdump udp port {port}` on the far side shows whether heartbeats arrive."
             ),
         }
+    }
+
+    /// What to do if a target at our own port may be a router.
+    fn router_advice(&self, cause: Cause) -> Option<String> {
+        let may_be_router = matches!(cause, Cause::NoAnswer | Cause::PortUnreachable);
+        let router = self.router().filter(|_| may_be_router)?;
+        Some(format!(
+            "If it is a router, write `stamp://{router}`: routers listen on UDP port {ROUTER_PORT}. \
+             Otherwise start the responder, and open UDP port {} in both directions.",
+            self.port()
+        ))
+    }
+
+    fn lookup_advice(&self) -> String {
+        let host = &self.target.address.host;
+        let what_to_do = self.evidence.lookup_failure.map_or_else(
+            || format!("check DNS with `getent hosts {host}`"),
+            |why| lookup_advice(host, why),
+        );
+        capitalized(&what_to_do) + "; the probe retries at least once a minute."
     }
 
     /// The facts, with figures.
@@ -245,6 +274,15 @@ impl Case<'_> {
                 span(self.age(icmp.at)),
                 words(icmp.what.label()),
                 icmp.count
+            ));
+        }
+        if let Some(other) = self.symptoms.last_other_source.filter(|last| self.is_present(last.at))
+        {
+            facts.push(format!(
+                "the last answer from another address came {} ago, from {} ({} in all)",
+                span(self.age(other.at)),
+                other.what,
+                other.count
             ));
         }
         if let Some(invalid) = self.symptoms.last_invalid.filter(|last| self.is_present(last.at)) {
@@ -339,6 +377,12 @@ impl Case<'_> {
 
     fn port(&self) -> u16 {
         self.target.address.port
+    }
+
+    /// The address that heartbeats go to.
+    fn destination(&self) -> String {
+        let endpoint = self.evidence.endpoint;
+        endpoint.map_or_else(|| self.target.address.to_string(), |at| at.to_string())
     }
 
     /// The usual loss as a percentage of heartbeats.

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{Label, State, Wall};
 
-pub use counts::CountsDocument;
+pub use counts::{CountsDocument, OtherSourceDocument};
 pub use diagnosis::DiagnosisDocument;
 pub use heartbeats::{FrozenDocument, HeartbeatDocument, HeartbeatsDocument};
 pub use impairments::{ImpairmentsDocument, Setting};

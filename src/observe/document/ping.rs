@@ -25,6 +25,12 @@ pub struct PingDocument {
     pub rtt_seconds: Option<DelaysDocument>,
     /// Whether the target was down at the end of the run.
     pub down: bool,
+    /// Whether UDP port 862 of the host answers, where routers listen; null if it was not tried.
+    #[serde(default)]
+    pub router_port_answers: Option<bool>,
+    /// The target with that port, as it is given on the command line; null if it was not tried.
+    #[serde(default)]
+    pub router: Option<String>,
     /// Why the target is in trouble; null if there is nothing to explain.
     pub diagnosis: Option<DiagnosisDocument>,
 }
@@ -65,6 +71,8 @@ impl PingDocument {
             counts,
             rtt_seconds,
             down,
+            router_port_answers: None,
+            router: None,
             diagnosis: sample.diagnosis(at).map(Into::into),
         }
     }

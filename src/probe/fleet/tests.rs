@@ -2,11 +2,12 @@
 
 mod change;
 mod packets;
+mod strays;
 
 use super::*;
 
 use crate::config::{Defaults, parse_target};
-use crate::model::{ClockAccuracy, InvalidReason, State};
+use crate::model::{Arrival, ClockAccuracy, IcmpKind, InvalidReason, Label, State};
 use crate::observe::Cause;
 use crate::session::Answered;
 use crate::wire::{self, Arrived};

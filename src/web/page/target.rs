@@ -169,6 +169,11 @@ fn figures(look: &TargetLook) -> Vec<Figure> {
     let one_way = one_way.map(|(way, &lost)| figure(format!("lost {}", way.label()), count(lost)));
     let ignored = Some(record.turnaround_invalid).filter(|&ignored| ignored > 0);
     let ignored = ignored.map(|ignored| figure("turnarounds ignored", count(ignored)));
+    let other = record.last_other_source.as_deref().map(|&(address, at)| {
+        let number = count(record.other_source_replies);
+        let when = ago(Some(at), look.at);
+        figure("answers from another address", format!("{number}; the last from {address}, {when}"))
+    });
     let mut figures = vec![
         figure("missed in the last minutes", percent(glance.misses.ratio())),
         figure("lost since the probe started", percent(lost)),
@@ -189,6 +194,7 @@ fn figures(look: &TargetLook) -> Vec<Figure> {
     ];
     figures.extend(one_way);
     figures.extend(ignored);
+    figures.extend(other);
     figures.extend([
         figure("in flight", count(sample.session.in_flight)),
         figure("late", count(record.late)),

@@ -29,14 +29,12 @@ fn packet_options_apply_to_the_next_heartbeat_and_choose_the_family() {
         let ip: IpAddr = address.parse().unwrap();
         assert_eq!(transmit.peer.ip(), ip, "an address that fits stays in use");
     }
-    // There is no address of the family: the heartbeat does not leave, and says why.
-    driven.fleet.retune(
-        id(0),
-        Arc::new(Target { packets, ..target("fra.example") }),
-        Some(&Found::new(Err(LookupFailure::NoAddress), Ok(vec![ip(found[0])]))),
-        at(3_000),
-    );
+    // There is no address of the family: the last known one stays in use.
+    let changed = Arc::new(Target { packets, ..target("fra.example") });
+    let one = Found::new(Err(LookupFailure::NoAddress), Ok(vec![ip(found[0])]));
+    driven.fleet.retune(id(0), changed, Some(&one), at(3_000));
     driven.run_to(3_999);
     let transmit = driven.sent.last().unwrap().0;
-    assert!(!driven.fleet.packet_options(&transmit).admit(transmit.peer.ip()));
+    assert_eq!(transmit.peer.ip(), found[1].parse::<IpAddr>().unwrap());
+    assert!(driven.fleet.look(id(0), at(3_999)).is_some_and(|look| !look.sample.resolved));
 }
