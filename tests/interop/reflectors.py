@@ -264,7 +264,8 @@ def examine_requests(what, reflector, unsent):
         equal(f"{what}: order of the numbers", sequence, sorted(set(sequence)))
         equal(f"{what}: first number", sequence[0], 0)
         missing += sequence[-1] + 1 - len(sequence)
-    check(missing <= unsent, what, missing, "numbers are missing")
+    check(missing <= unsent, what, missing, "numbers are missing, and", unsent,
+          "heartbeats were not sent:", sorted(numbers.items()))
 
 
 def our_probe_receives_every_heartbeat(probe, folder):
