@@ -138,7 +138,7 @@ mod tests {
                  rtt_buckets:\n- 1.0\n\
                  targets:\n\
                  - name: a\n  address: a:12000\n  ip_version: auto\n  labels:\n    x: '1'\n  protocol: heartbeat\n  {settings}\
-                 - name: stamp://[::1]:862\n  address: '[::1]:862'\n  protocol: stamp\n  {settings}"
+                 - name: stamp://[::1]:862\n  address: '[::1]:862'\n  protocol: stamp\n  zero_ssid: accept\n  {settings}"
             )
         );
     }

@@ -84,6 +84,11 @@ pub struct Args {
     #[arg(long = "stamp.allow-unauthenticated", requires = "key_files")]
     allow_unauthenticated: bool,
 
+    /// Verify the HMAC TLVs of unauthenticated STAMP requests with the keys, and write those of the
+    /// replies (RFC 8972 section 4.8)
+    #[arg(long = "stamp.check-tlvs", requires = "allow_unauthenticated")]
+    check_tlvs: bool,
+
     /// Let HTTP clients change the impairments (/api/v1/impairments); the responder then uses one
     /// thread
     #[arg(long = "web.enable-lifecycle")]
@@ -143,6 +148,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         rate_limit,
         keys: args.key_files.iter().cloned().map(KeyFile::into_key).collect(),
         require_auth: args.require_auth(),
+        check_tlvs: args.check_tlvs,
         short_requests: args.short_requests,
         dscp: args.dscp,
         impairments: settings,

@@ -55,6 +55,7 @@ pub const DEFAULT_ADDRESSES: [SocketAddr; 2] = [
 /// Whom a responder answers, how often, and with which impairments. By default, it answers every
 /// source without limit and without impairments.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent options, named where they are set")]
 pub struct Terms {
     /// The sources that are answered; all if it is empty.
     pub allow: Vec<Prefix>,
@@ -65,6 +66,8 @@ pub struct Terms {
     pub keys: Arc<[Key]>,
     /// Whether only authenticated requests are answered.
     pub require_auth: bool,
+    /// Whether HMAC TLVs of unauthenticated STAMP packets are verified and written with the keys.
+    pub check_tlvs: bool,
     /// Whether STAMP requests of fewer than 44 octets are answered with 44 octets.
     pub short_requests: bool,
     /// The DSCP of STAMP replies.
@@ -130,6 +133,7 @@ impl Responder {
                     .marking(terms.dscp);
             let reflector =
                 if terms.short_requests { reflector.answering_short_requests() } else { reflector };
+            let reflector = if terms.check_tlvs { reflector.checking_tlvs() } else { reflector };
             let impairments = Follower::of(&switch);
             Share { sockets, reflector, impairments, metrics: metrics.clone() }
         };

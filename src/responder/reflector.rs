@@ -64,6 +64,7 @@ pub struct Reflector {
     keys: Arc<[Key]>,
     require_auth: bool,
     answers_short: bool,
+    checks_tlvs: bool,
     dscp: ReplyDscp,
     accuracy: ClockAccuracy,
     metrics: ResponderMetrics,
@@ -105,6 +106,7 @@ impl Reflector {
             keys: Arc::default(),
             require_auth: false,
             answers_short: false,
+            checks_tlvs: false,
             dscp: ReplyDscp::default(),
             accuracy: ClockAccuracy::default(),
             metrics,
@@ -137,6 +139,13 @@ impl Reflector {
     #[must_use]
     pub fn answering_short_requests(self) -> Self {
         Self { answers_short: true, ..self }
+    }
+
+    /// The same reflector, which also verifies and writes the HMAC TLVs of unauthenticated STAMP packets
+    /// with its keys (RFC 8972 section 4.8).
+    #[must_use]
+    pub fn checking_tlvs(self) -> Self {
+        Self { checks_tlvs: true, ..self }
     }
 
     /// The same reflector, whose STAMP replies leave with this DSCP.
@@ -256,8 +265,13 @@ impl Reflector {
             Some(sessions.count(identity, Sent::of(&recognised.request), now.mono))
         });
         let at = datagram.received.unwrap_or(now.wall);
-        let arrived =
-            Arrived { number, key, accuracy: self.accuracy, ..Arrived::new(at, datagram.ttl) };
+        let arrived = Arrived {
+            number,
+            key,
+            tlv_keys: if self.checks_tlvs { &self.keys } else { &[] },
+            accuracy: self.accuracy,
+            ..Arrived::new(at, datagram.ttl)
+        };
         self.reply.clear();
         recognised.reflect(arrived, now.wall, &mut self.reply);
         debug_assert!(recognised.request.is_short || self.reply.len() <= datagram.payload.len());

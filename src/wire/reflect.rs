@@ -179,18 +179,21 @@ pub struct Arrived<'k> {
     pub number: Option<u32>,
     /// The key that authenticates the request and the reply.
     pub key: Option<&'k Key>,
+    /// The keys that may protect the TLVs of an unauthenticated request (RFC 8972 section 4.8); none if
+    /// their integrity is not checked.
+    pub tlv_keys: &'k [Key],
     /// How far t2 and t3 may be off.
     pub accuracy: ClockAccuracy,
 }
 
 // It is copied for every request.
-const _: () = assert!(size_of::<Arrived<'_>>() <= 40);
+const _: () = assert!(size_of::<Arrived<'_>>() <= 56);
 
 impl Arrived<'_> {
     /// An unauthenticated request that arrived at `at` with this hop limit, at a stateless
     /// reflector about whose clock nothing is known.
     #[must_use]
     pub fn new(at: Wall, ttl: Option<u8>) -> Self {
-        Self { at, ttl, number: None, key: None, accuracy: ClockAccuracy::default() }
+        Self { at, ttl, number: None, key: None, tlv_keys: &[], accuracy: ClockAccuracy::default() }
     }
 }

@@ -31,15 +31,17 @@
 //! reflector without RFC 8972 answers with 0.
 
 mod estimate;
+mod layout;
 mod timestamp;
 mod tlv;
 
 #[cfg(test)]
 mod tests;
 
+use std::str::FromStr;
 use std::sync::Arc;
 
-use super::key::{Key, TAG};
+use super::key::Key;
 use super::options::{FiledKey, OptionSource, OptionValue, TargetOptions};
 use super::protocol::{Description, LARGEST_DATAGRAM};
 use super::text::is_text;
@@ -50,6 +52,9 @@ use super::{
 };
 use crate::model::Wall;
 
+use layout::{
+    AUTHENTICATED, Layout, OPEN, SEQUENCE, ZERO, is_padded, is_tagged, layout, put, tag, take,
+};
 use timestamp::{Ntp, Stamps};
 
 /// The port on which routers that speak STAMP listen (RFC 8762 section 4.1).
@@ -60,7 +65,7 @@ pub(super) static PROTOCOL: Description = Description {
     // No port of its own: targets use our responder's port unless they set 862 (RFC 8762 section
     // 4.1).
     port: None,
-    keys: &[KEY_FILE, SIZE],
+    keys: &[KEY_FILE, SIZE, ZERO_SSID],
     reflect: Some(&StampReflector),
     ..Description::new(
         "stamp",
@@ -74,59 +79,11 @@ const KEY_FILE: &str = "key_file";
 /// The option that pads requests, in octets of UDP payload.
 const SIZE: &str = "size";
 
-/// The largest size: the largest payload of UDP over IPv4 (RFC 791, RFC 768).
-const LARGEST: u16 = 65_507;
+/// The option that says what a reply with a zeroed SSID is: an answer or invalid.
+const ZERO_SSID: &str = "zero_ssid";
 
 /// The largest session: the SSID has 16 bits and is not zero (RFC 8972 section 3).
 const MAX_SESSION: u32 = u16::MAX as u32 - 1;
-
-/// The offsets of the fields of a packet in one of the two modes.
-#[derive(Debug)]
-struct Layout {
-    /// The length without TLVs, of requests and replies.
-    length: usize,
-    timestamp: usize,
-    error_estimate: usize,
-    ssid: usize,
-    receive_timestamp: usize,
-    sender_sequence: usize,
-    sender_timestamp: usize,
-    sender_error_estimate: usize,
-    sender_ttl: usize,
-}
-
-/// The offset of the Sequence Number in both modes.
-const SEQUENCE: usize = 0;
-
-/// Authenticated mode only: the octets that the tag covers, and the octets before the timestamp.
-const COVERED: usize = 96;
-const ZERO: std::ops::Range<usize> = 4..16;
-
-/// The unauthenticated mode.
-static OPEN: Layout = Layout {
-    length: 44,
-    timestamp: 4,
-    error_estimate: 12,
-    ssid: 14,
-    receive_timestamp: 16,
-    sender_sequence: 24,
-    sender_timestamp: 28,
-    sender_error_estimate: 36,
-    sender_ttl: 40,
-};
-
-/// The authenticated mode.
-static AUTHENTICATED: Layout = Layout {
-    length: COVERED + TAG,
-    timestamp: 16,
-    error_estimate: 24,
-    ssid: 26,
-    receive_timestamp: 32,
-    sender_sequence: 48,
-    sender_timestamp: 64,
-    sender_error_estimate: 72,
-    sender_ttl: 80,
-};
 
 /// The options of a `stamp` target.
 #[derive(Debug, Clone, Default)]
@@ -135,6 +92,48 @@ pub struct StampOptions {
     pub key: Option<FiledKey>,
     /// The size of requests, with padding, and thus of replies; `None` is the size without padding.
     pub size: Option<u16>,
+    /// Whether replies with a zeroed SSID are answers.
+    pub zero_ssid: ZeroSsid,
+}
+
+/// What a reply with a zeroed SSID is. Reflectors without RFC 8972 zero it; a sender must be able to
+/// decide what to do then (RFC 8972 section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ZeroSsid {
+    /// An answer, if it repeats the sequence number and the timestamp of a heartbeat.
+    #[default]
+    Accept,
+    /// An invalid reply.
+    Refuse,
+}
+
+impl ZeroSsid {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Refuse => "refuse",
+        }
+    }
+
+    /// `reply`, unless it has a zeroed SSID that is refused.
+    fn check(self, reply: Reply) -> Result<Reply, Unreadable> {
+        match (self, reply.session) {
+            (Self::Refuse, None) => Err(Unreadable::Mismatch),
+            (Self::Accept, _) | (Self::Refuse, Some(_)) => Ok(reply),
+        }
+    }
+}
+
+impl FromStr for ZeroSsid {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "accept" => Ok(Self::Accept),
+            "refuse" => Ok(Self::Refuse),
+            _ => Err("must be accept or refuse"),
+        }
+    }
 }
 
 impl TargetOptions for StampOptions {
@@ -149,14 +148,16 @@ impl TargetOptions for StampOptions {
             }
             valid
         });
-        Self { key, size }
+        let zero_ssid = source.parsed(ZERO_SSID).unwrap_or_default();
+        Self { key, size, zero_ssid }
     }
 
     fn written(&self) -> Vec<(&'static str, OptionValue)> {
         let key = self.key.iter();
         let key = key.map(|filed| (KEY_FILE, OptionValue::Text(filed.file.clone())));
         let size = self.size.map(|size| (SIZE, OptionValue::Number(size.into())));
-        key.chain(size).collect()
+        let zero_ssid = (ZERO_SSID, OptionValue::Text(self.zero_ssid.word().to_owned()));
+        key.chain(size).chain([zero_ssid]).collect()
     }
 
     fn padded_size(&self) -> u16 {
@@ -166,8 +167,12 @@ impl TargetOptions for StampOptions {
     fn prober(&self, _secret: u64) -> Arc<dyn Prober> {
         let size = self.padded_size().into();
         match &self.key {
-            None => Arc::new(OpenStamp { size }),
-            Some(filed) => Arc::new(AuthenticatedStamp { key: filed.key.clone(), size }),
+            None => Arc::new(OpenStamp { size, zero_ssid: self.zero_ssid }),
+            Some(filed) => Arc::new(AuthenticatedStamp {
+                key: filed.key.clone(),
+                size,
+                zero_ssid: self.zero_ssid,
+            }),
         }
     }
 }
@@ -175,7 +180,7 @@ impl TargetOptions for StampOptions {
 /// Compares the keys, not their files: two files may contain the same key.
 impl PartialEq for StampOptions {
     fn eq(&self, other: &Self) -> bool {
-        if self.size != other.size {
+        if (self.size, self.zero_ssid) != (other.size, other.zero_ssid) {
             return false;
         }
         match (&self.key, &other.key) {
@@ -191,6 +196,7 @@ impl PartialEq for StampOptions {
 struct OpenStamp {
     /// The size to which packets are padded, in octets; less than a packet has for no padding.
     size: usize,
+    zero_ssid: ZeroSsid,
 }
 
 /// The sender of authenticated packets. The key is erased with its last user.
@@ -199,6 +205,7 @@ struct AuthenticatedStamp {
     key: Arc<Key>,
     /// As in [`OpenStamp`].
     size: usize,
+    zero_ssid: ZeroSsid,
 }
 
 impl Prober for OpenStamp {
@@ -207,7 +214,7 @@ impl Prober for OpenStamp {
     }
 
     fn shares_replies_with(&self, other: &dyn Prober) -> bool {
-        other.as_a::<Self>().is_some()
+        other.as_a::<Self>().is_some_and(|other| self.zero_ssid == other.zero_ssid)
     }
 
     fn encode(&self, request: &Request, out: &mut Vec<u8>) {
@@ -232,7 +239,7 @@ impl Prober for OpenStamp {
         if is_of_other_mode && reply.echo >> 32 == 0 {
             return Err(Malformed);
         }
-        Ok(reply)
+        self.zero_ssid.check(reply)
     }
 
     fn confirms(&self, reply: &Reply, sent: Wall) -> bool {
@@ -257,7 +264,9 @@ impl Prober for AuthenticatedStamp {
     }
 
     fn shares_replies_with(&self, other: &dyn Prober) -> bool {
-        other.as_a::<Self>().is_some_and(|other| self.key.is_same(&other.key))
+        other
+            .as_a::<Self>()
+            .is_some_and(|other| self.key.is_same(&other.key) && self.zero_ssid == other.zero_ssid)
     }
 
     fn encode(&self, request: &Request, out: &mut Vec<u8>) {
@@ -278,7 +287,7 @@ impl Prober for AuthenticatedStamp {
         if !is_tagged(datagram, &self.key) {
             return Err(Unreadable::Unauthenticated);
         }
-        decode(&AUTHENTICATED, datagram)
+        self.zero_ssid.check(decode(&AUTHENTICATED, datagram)?)
     }
 
     fn confirms(&self, reply: &Reply, sent: Wall) -> bool {
@@ -412,38 +421,10 @@ impl Reflect for StampReflector {
         match (out.get_mut(layout.length..), key) {
             (None | Some([]), _) => {}
             _ if is_padded(packet, layout) => {}
-            (Some(tlvs), None) => tlv::answer(tlvs),
+            (Some(tlvs), None) => tlv::answer_open(tlvs, arrived.tlv_keys, sequence, number),
             (Some(tlvs), Some(key)) => tlv::answer_authenticated(tlvs, key, sequence, number),
         }
     }
-}
-
-impl Layout {
-    const fn is_authenticated(&self) -> bool {
-        self.length == AUTHENTICATED.length
-    }
-
-    /// Whether a packet can have this size: that without TLVs, or one with room for a TLV.
-    fn has_size(&self, size: u16) -> bool {
-        let with_tlv = self.length + tlv::HEADER..=usize::from(LARGEST);
-        usize::from(size) == self.length || with_tlv.contains(&size.into())
-    }
-
-    /// The sizes that a packet can have, in words.
-    fn sizes(&self) -> String {
-        let (length, padded) = (self.length, self.length + tlv::HEADER);
-        let mode = if self.is_authenticated() { " with a key" } else { "" };
-        format!("{length}, or from {padded} to {LARGEST} octets{mode}")
-    }
-}
-
-/// The layout of a packet by its mode; `None` if it is too short for either mode.
-fn layout(packet: &[u8]) -> Option<&'static Layout> {
-    let is_zero = |octets: &[u8]| octets.iter().all(|&octet| octet == 0);
-    if packet.len() >= AUTHENTICATED.length && packet.get(ZERO).is_some_and(is_zero) {
-        return Some(&AUTHENTICATED);
-    }
-    (packet.len() >= OPEN.length).then_some(&OPEN)
 }
 
 /// Parses a request that has this layout.
@@ -501,14 +482,6 @@ fn ssid(request: &[u8], layout: &Layout) -> u16 {
     if is_padded(request, layout) { 0 } else { u16::from_be_bytes(take(request, layout.ssid)) }
 }
 
-/// Whether an open request has padding from the SSID on, as one of TWAMP does (RFC 5357 section
-/// 4.1.2): it may be random, so it names no session and contains no TLVs. A request of STAMP has
-/// zeros after the SSID (RFC 8972 section 3).
-fn is_padded(request: &[u8], layout: &Layout) -> bool {
-    let zeros = request.get(layout.receive_timestamp..layout.length);
-    !layout.is_authenticated() && zeros.is_some_and(|zeros| zeros.iter().any(|&octet| octet != 0))
-}
-
 /// The session of an SSID.
 fn session(ssid: [u8; 2]) -> Option<u32> {
     u32::from(u16::from_be_bytes(ssid)).checked_sub(1)
@@ -559,29 +532,4 @@ fn quoted(layout: &Layout, head: &[u8]) -> Reply {
 /// Whether the reply repeats the timestamp to the last bit.
 fn confirms(reply: &Reply, sent: Wall) -> bool {
     reply.echo == Ntp::from(sent).0
-}
-
-/// Writes the tag of an authenticated packet after the octets that the tag covers.
-fn tag(packet: &mut [u8], key: &Key) {
-    if let Some((covered, rest)) = packet.split_at_mut_checked(COVERED)
-        && let Some(place) = rest.first_chunk_mut::<TAG>()
-    {
-        *place = key.tag(&[covered]);
-    }
-}
-
-/// Whether the tag of an authenticated packet is valid.
-fn is_tagged(packet: &[u8], key: &Key) -> bool {
-    packet.split_at_checked(COVERED).is_some_and(|(covered, rest)| {
-        rest.first_chunk().is_some_and(|tag| key.verifies(&[covered], tag))
-    })
-}
-
-/// Reads a field. `offset` is from the packet's layout, so the field is within the packet.
-fn take<const N: usize>(packet: &[u8], offset: usize) -> [u8; N] {
-    std::array::from_fn(|octet| packet[offset + octet])
-}
-
-fn put<const N: usize>(packet: &mut [u8], offset: usize, field: [u8; N]) {
-    packet[offset..offset + N].copy_from_slice(&field);
 }

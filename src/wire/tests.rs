@@ -30,8 +30,10 @@ struct Spoken {
 
 /// Every protocol that responders answer, and STAMP with a key.
 fn spoken() -> impl Strategy<Value = Spoken> {
-    let keyed =
-        ProtocolOptions::Stamp(StampOptions { key: Some(FiledKey::new("key", key())), size: None });
+    let keyed = ProtocolOptions::Stamp(StampOptions {
+        key: Some(FiledKey::new("key", key())),
+        ..StampOptions::default()
+    });
     let defaults = PROTOCOLS.iter().map(|protocol| protocol.default_options());
     let spoken = defaults.chain([keyed]).filter_map(|options| {
         let protocol = options.protocol();

@@ -104,6 +104,33 @@ fn short_requests_are_answered_only_with_the_option_which_the_log_mentions() {
 }
 
 #[test]
+fn the_hmac_tlvs_of_open_requests_are_checked_with_the_option() {
+    let prober = wire::by_name("stamp").unwrap().default_options().prober(0);
+    let mut request = Vec::new();
+    prober.encode(&Request::new(0, 7, net::now().wall), &mut request);
+    // An HMAC TLV whose HMAC is wrong.
+    request.extend([0x80, 8, 0, 16]);
+    request.extend([7; 16]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    std::fs::write(&key, "11".repeat(32)).unwrap();
+    let keys = format!("--stamp.key-file={}", key.display());
+    let open = [&*keys, "--stamp.allow-unauthenticated"];
+    // Unrecognised without the option, and failed with it.
+    for (flags, expected) in
+        [(&open[..], 0x80), (&[&open[..], &["--stamp.check-tlvs"]].concat(), 0x20)]
+    {
+        let responder = Running::responder(flags);
+        let client = client(responder.udp[0]);
+        client.send(&request).unwrap();
+        let mut reply = [0; 100];
+        assert_eq!(client.recv(&mut reply).unwrap(), request.len());
+        assert_eq!(reply[44], expected, "{flags:?}");
+    }
+}
+
+#[test]
 fn it_exits_with_0_on_sigint() {
     let (code, log) = Running::responder(&[]).end("INT");
     assert_eq!(code, Some(0));

@@ -21,7 +21,7 @@ fn prober(name: &str) -> Arc<dyn Prober> {
 /// The prober of a target with a key; each call reads the key anew.
 fn keyed(digit: &str) -> Arc<dyn Prober> {
     let key = Some(FiledKey::new("key", key(digit)));
-    ProtocolOptions::Stamp(StampOptions { key, size: None }).prober(0)
+    ProtocolOptions::Stamp(StampOptions { key, ..StampOptions::default() }).prober(0)
 }
 
 fn key(digit: &str) -> Key {
@@ -528,7 +528,7 @@ fn equal_keys_of_several_files_are_one_group_and_are_dropped_with_its_last_route
     let alive = Arc::downgrade(&key);
     let options = ProtocolOptions::Stamp(StampOptions {
         key: Some(FiledKey { file: String::new(), key }),
-        size: None,
+        ..StampOptions::default()
     });
     let first = options.prober(0);
     let mut routes = Routes::default();

@@ -6,13 +6,14 @@ use super::*;
 
 mod short;
 mod size;
+mod tlvs;
 
 /// The sender of unauthenticated packets without padding.
-const SENDER: OpenStamp = OpenStamp { size: 0 };
+const SENDER: OpenStamp = OpenStamp { size: 0, zero_ssid: ZeroSsid::Accept };
 
 /// The sender of authenticated packets without padding.
 fn authenticated(key: Key) -> AuthenticatedStamp {
-    AuthenticatedStamp { key: Arc::new(key), size: 0 }
+    AuthenticatedStamp { key: Arc::new(key), size: 0, zero_ssid: ZeroSsid::Accept }
 }
 
 /// 2024-09-20T08:21:58.5Z: NTP seconds 0xEA97AF26.
@@ -523,64 +524,34 @@ fn a_reply_without_the_right_tag_is_not_read() {
     assert_eq!(sender.decode(&REPLY), Err(Malformed));
 }
 
-/// The TLVs of the reply to an authenticated request with `tlvs`.
-fn answered_with(tlvs: &[u8]) -> Vec<u8> {
-    let reply = reflected_with(&key(0), &[&AUTHENTICATED_REQUEST, tlvs].concat());
-    assert_eq!(reply[..112], AUTHENTICATED_REPLY);
-    reply[112..].to_vec()
-}
-
-/// The HMAC TLV that follows `tlvs` in a packet with this Sequence Number.
-fn hmac_tlv(flags: u8, sequence: u8, tlvs: &[u8]) -> Vec<u8> {
-    [&[flags, 8, 0, 16][..], &key(0).tag(&[&[0, 0, 0, sequence], tlvs])].concat()
-}
-
 #[test]
-fn tlvs_of_an_authenticated_packet_are_vouched_for_there_and_back() {
-    let (padding, unknown) = ([0x80, 1, 0, 1, 7], [0x80, 200, 0, 1, 9]);
-    let (padded, known) = ([0, 1, 0, 1, 7], [0x80, 200, 0, 1, 9]);
-    // A single Extra Padding TLV needs no HMAC TLV.
-    assert_eq!(answered_with(&padding), padded);
-    assert!(answered_with(&[]).is_empty());
-    assert_eq!(answered_with(&[0; 9]), [0; 9]);
-    // All other TLVs need one, and Extra Padding may follow the HMAC TLV.
-    let sent = [&unknown[..], &hmac_tlv(0x80, 44, &unknown), &padding].concat();
-    let back = [&known[..], &hmac_tlv(0, 5, &known), &padded].concat();
-    assert_eq!(answered_with(&sent), back);
-    // If the HMAC TLV is missing, wrong or in another position, all TLVs are flagged. The flag U
-    // still says which of them are not known.
-    let flagged = |tlvs: &[&[u8]]| {
-        let answer = answered_with(&tlvs.concat());
-        let mut expected = tlvs.iter().map(|tlv| tlv.to_vec()).collect::<Vec<_>>();
-        for tlv in &mut expected {
-            tlv[0] = if tlv[1] == 200 { 0xA0 } else { 0x20 };
-        }
-        assert_eq!(answer, expected.concat());
-    };
-    flagged(&[&unknown]);
-    flagged(&[&padding, &padding]);
-    flagged(&[&unknown, &hmac_tlv(0x80, 45, &unknown)]);
-    flagged(&[&unknown, &hmac_tlv(0x80, 44, &unknown), &unknown]);
-    flagged(&[&unknown, &hmac_tlv(0x80, 44, &unknown), &hmac_tlv(0x80, 44, &unknown)]);
-}
-
-#[test]
-fn an_hmac_tlv_of_another_length_is_malformed_and_fails_the_check() {
-    let padding = [0x80, 1, 0, 1, 7];
-    // It extends beyond the packet.
-    assert_eq!(answered_with(&[0x80, 8, 0, 16, 1]), [0x60, 8, 0, 16, 1]);
-    for length in [0, 1, 15, 17, 32] {
-        let tlv = [&[0x80, 8, 0, length][..], &vec![9; length.into()]].concat();
-        let answer = answered_with(&[&tlv[..], &padding].concat());
-        let (own, rest) = answer.split_at(tlv.len());
-        assert_eq!((own[0], &own[1..]), (0x60, &tlv[1..]), "{length}");
-        assert_eq!(rest, [0x20, 1, 0, 1, 7]);
-    }
+fn a_zeroed_ssid_is_refused_only_on_demand() {
+    let zeroed = with(REPLY, 14, &[0, 0]);
+    let read = Reply { session: None, ..READ };
+    assert_eq!(SENDER.decode(&zeroed), Ok(read));
+    let strict = OpenStamp { zero_ssid: ZeroSsid::Refuse, ..SENDER };
+    assert_eq!(strict.decode(&zeroed), Err(Unreadable::Mismatch));
+    assert_eq!(strict.decode(&REPLY), Ok(READ));
+    assert!(!strict.shares_replies_with(&SENDER) && strict.shares_replies_with(&strict));
+    let mut zeroed = AUTHENTICATED_REPLY;
+    zeroed[26..28].fill(0);
+    tag(&mut zeroed, &key(0));
+    let read = Reply { number: Some(5), ..read };
+    assert_eq!(authenticated(key(0)).decode(&zeroed), Ok(read));
+    let strict = AuthenticatedStamp { zero_ssid: ZeroSsid::Refuse, ..authenticated(key(0)) };
+    assert_eq!(strict.decode(&zeroed), Err(Unreadable::Mismatch));
+    assert!(strict.decode(&AUTHENTICATED_REPLY).is_ok());
+    assert!(!strict.shares_replies_with(&authenticated(key(0))));
+    assert_eq!("refuse".parse(), Ok(ZeroSsid::Refuse));
+    assert_eq!("no".parse::<ZeroSsid>(), Err("must be accept or refuse"));
 }
 
 #[test]
 fn probers_share_replies_where_they_have_the_same_key_or_none() {
-    let keyed = |first| StampOptions { key: Some(FiledKey::new("key", key(first))), size: None };
+    let keyed = |first| {
+        let key = Some(FiledKey::new("key", key(first)));
+        StampOptions { key, ..StampOptions::default() }
+    };
     let options = [StampOptions::default(), keyed(0), keyed(1)];
     for (place, one) in options.iter().enumerate() {
         for (other_place, other) in options.iter().enumerate() {
@@ -594,7 +565,10 @@ fn probers_share_replies_where_they_have_the_same_key_or_none() {
     }
     assert_eq!(
         format!("{:?}", keyed(0)),
-        "StampOptions { key: Some(FiledKey { file: \"key\", key: Key(…) }), size: None }"
+        "StampOptions { key: Some(FiledKey { file: \"key\", key: Key(…) }), size: None, zero_ssid: Accept }"
     );
-    assert_eq!(format!("{:?}", keyed(0).prober(0)), "AuthenticatedStamp { key: Key(…), size: 0 }");
+    assert_eq!(
+        format!("{:?}", keyed(0).prober(0)),
+        "AuthenticatedStamp { key: Key(…), size: 0, zero_ssid: Accept }"
+    );
 }

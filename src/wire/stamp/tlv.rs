@@ -52,6 +52,21 @@ pub(super) fn answer(rest: &mut [u8]) {
     }
 }
 
+/// Like [`answer`], for an unauthenticated request, whose TLVs an HMAC TLV may protect (section 4.8).
+/// With `keys`, an HMAC TLV is verified by them and written by the key that fits; if none does, all
+/// TLVs are flagged. Without keys, an HMAC TLV is an unrecognised one.
+pub(super) fn answer_open(tlvs: &mut [u8], keys: &[Key], request: [u8; 4], reply: [u8; 4]) {
+    if keys.is_empty() || !has_hmac(tlvs) {
+        return answer(tlvs);
+    }
+    let place = hmac(tlvs);
+    let fits = |&(place, key): &(usize, &Key)| verifies(tlvs, place, key, request);
+    match place.and_then(|place| keys.iter().map(|key| (place, key)).find(fits)) {
+        Some((place, key)) => answer_by(tlvs, place, key, reply),
+        None => flag(tlvs),
+    }
+}
+
 /// Like [`answer`], for an authenticated request, whose TLVs an HMAC TLV authenticates. Writes the
 /// HMAC TLV of the reply. `request` and `reply` are the Sequence Numbers, which the HMACs cover as
 /// well.
@@ -67,15 +82,22 @@ pub(super) fn answer_authenticated(tlvs: &mut [u8], key: &Key, request: [u8; 4],
         }
         return;
     };
-    let (covered, tag) = tlvs.split_at(place);
-    let is_right = tag
-        .get(HEADER..)
-        .and_then(<[u8]>::first_chunk)
-        .is_some_and(|tag| key.verifies(&[&request, covered], tag));
-    if !is_right {
+    if verifies(tlvs, place, key, request) {
+        answer_by(tlvs, place, key, reply);
+    } else {
         flag(tlvs);
-        return;
     }
+}
+
+/// Whether the HMAC TLV at `place` is that of a request with this Sequence Number.
+fn verifies(tlvs: &[u8], place: usize, key: &Key, request: [u8; 4]) -> bool {
+    let Some((covered, tag)) = tlvs.split_at_checked(place) else { return false };
+    let tag = tag.get(HEADER..).and_then(<[u8]>::first_chunk);
+    tag.is_some_and(|tag| key.verifies(&[&request, covered], tag))
+}
+
+/// Answers TLVs that have been verified, and writes the HMAC TLV at `place`.
+fn answer_by(tlvs: &mut [u8], place: usize, key: &Key, reply: [u8; 4]) {
     answer(tlvs);
     let (covered, own) = tlvs.split_at_mut(place);
     let tag = key.tag(&[&reply, covered]);
@@ -142,6 +164,18 @@ fn flag(rest: &mut [u8]) {
         let Some(next) = tlv.rest else { return };
         rest = next;
     }
+}
+
+/// Whether any TLV is an HMAC TLV.
+fn has_hmac(tlvs: &mut [u8]) -> bool {
+    let mut rest = Some(without_padding(tlvs));
+    while let Some(tlv) = rest.and_then(split) {
+        if tlv.kind == HMAC {
+            return true;
+        }
+        rest = tlv.rest;
+    }
+    false
 }
 
 /// The offset of the HMAC TLV, if it is in the required position.

@@ -83,7 +83,7 @@ fn key() -> Key {
 /// A request that is authenticated by the key, followed by `octets`.
 fn vouched(at: Wall, octets: &[u8]) -> Vec<u8> {
     let key = Some(FiledKey::new("key", key()));
-    let options = ProtocolOptions::Stamp(StampOptions { key, size: None });
+    let options = ProtocolOptions::Stamp(StampOptions { key, ..StampOptions::default() });
     let mut request = Vec::new();
     options.prober(0).encode(&Request::new(1, 2, at), &mut request);
     request.extend(octets);

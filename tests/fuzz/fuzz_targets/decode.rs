@@ -12,7 +12,7 @@ fuzz_target!(|input: (u64, &[u8])| {
     let mut readers = 0;
     let key = Key::from_hex(&[b'7'; 32]).expect("a key");
     let key = Some(FiledKey::new("key", key));
-    let keyed = ProtocolOptions::Stamp(StampOptions { key, size: None });
+    let keyed = ProtocolOptions::Stamp(StampOptions { key, ..StampOptions::default() });
     let open = PROTOCOLS.iter().map(|protocol| protocol.default_options());
     for options in open.chain([keyed]) {
         let prober = options.prober(sent);

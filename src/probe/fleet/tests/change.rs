@@ -36,7 +36,8 @@ fn a_key_is_erased_once_the_session_number_of_its_last_user_is_free() {
     let key = Key::from_hex("ab".repeat(16).as_bytes()).unwrap();
     let filed = FiledKey::new("key", key);
     let erased = Arc::downgrade(&filed.key);
-    let protocol = ProtocolOptions::Stamp(StampOptions { key: Some(filed), size: None });
+    let protocol =
+        ProtocolOptions::Stamp(StampOptions { key: Some(filed), ..StampOptions::default() });
     let mut driven = Driven::new(&[]);
     let keyed = Target { protocol, ..target("stamp://192.0.2.1") };
     driven.fleet.add(id(0), Arc::new(keyed), at(0).mono);

@@ -89,7 +89,10 @@ fn a_source_over_its_limit_is_refused_and_only_requests_are_charged() {
 #[test]
 fn an_unauthenticated_request_is_not_charged_and_draws_no_fate() {
     let hex = |octet: &str| Key::from_hex(octet.repeat(32).as_bytes()).unwrap();
-    let keyed = |octet| StampOptions { key: Some(FiledKey::new("key", hex(octet))), size: None };
+    let keyed = |octet| StampOptions {
+        key: Some(FiledKey::new("key", hex(octet))),
+        ..StampOptions::default()
+    };
     let [vouched, forged] =
         ["11", "22"].map(|octet| ProtocolOptions::Stamp(keyed(octet)).prober(0));
     let [stamp, ping] = ["stamp", "ping"].map(|name| prober(by_name(name).unwrap()));

@@ -32,7 +32,7 @@ impl OptionSource for Source {
 #[test]
 fn a_padded_request_ends_in_extra_padding_and_the_reply_has_its_size() {
     for size in [44, 48, 49, 1400, 65_507] {
-        let prober = StampOptions { key: None, size: Some(size) }.prober(0);
+        let prober = StampOptions { size: Some(size), ..StampOptions::default() }.prober(0);
         let mut request = Vec::new();
         prober.encode(&Request::new(7, 44, AT), &mut request);
         assert_eq!(request.len(), usize::from(size));
@@ -59,7 +59,11 @@ fn a_padded_request_ends_in_extra_padding_and_the_reply_has_its_size() {
 
 #[test]
 fn an_authenticated_request_is_padded_after_its_tag() {
-    let options = StampOptions { key: Some(FiledKey::new("key", key(0))), size: Some(200) };
+    let options = StampOptions {
+        key: Some(FiledKey::new("key", key(0))),
+        size: Some(200),
+        ..StampOptions::default()
+    };
     let (mut plain, mut padded) = (Vec::new(), Vec::new());
     let request = Request::new(7, 44, AT);
     StampOptions { size: None, ..options.clone() }.prober(0).encode(&request, &mut plain);
@@ -81,7 +85,7 @@ fn an_authenticated_request_is_padded_after_its_tag() {
 
 #[test]
 fn padding_does_not_allocate_once_the_buffer_is_large_enough() {
-    let prober = StampOptions { key: None, size: Some(9_000) }.prober(0);
+    let prober = StampOptions { size: Some(9_000), ..StampOptions::default() }.prober(0);
     let mut out = Vec::with_capacity(44);
     prober.encode(&Request::new(0, 1, AT), &mut out);
     let (place, capacity) = (out.as_ptr(), out.capacity());
@@ -93,11 +97,13 @@ fn padding_does_not_allocate_once_the_buffer_is_large_enough() {
 
 #[test]
 fn targets_of_different_sizes_share_replies_and_are_different_targets() {
-    let [small, large] = [None, Some(1400)].map(|size| StampOptions { key: None, size });
+    let [small, large] =
+        [None, Some(1400)].map(|size| StampOptions { size, ..StampOptions::default() });
     assert!(small.prober(0).shares_replies_with(&*large.prober(0)));
     assert_ne!(small, large);
-    assert_eq!(small.written(), []);
-    assert_eq!(large.written(), [(SIZE, OptionValue::Number(1400))]);
+    let accept = (ZERO_SSID, OptionValue::Text("accept".to_owned()));
+    assert_eq!(small.written(), [accept.clone()]);
+    assert_eq!(large.written(), [(SIZE, OptionValue::Number(1400)), accept]);
 }
 
 #[test]
