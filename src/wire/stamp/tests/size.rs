@@ -102,7 +102,7 @@ fn targets_of_different_sizes_share_replies_and_are_different_targets() {
     assert!(small.prober(0).shares_replies_with(&*large.prober(0)));
     assert_ne!(small, large);
     let accept = (ZERO_SSID, OptionValue::Text("accept".to_owned()));
-    assert_eq!(small.written(), [accept.clone()]);
+    assert_eq!(small.written(), std::slice::from_ref(&accept));
     assert_eq!(large.written(), [(SIZE, OptionValue::Number(1400)), accept]);
 }
 
