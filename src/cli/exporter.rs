@@ -9,9 +9,10 @@ use tokio::sync::oneshot;
 
 use crate::config::{Config, Host};
 use crate::probe::{Begin, Detail, Event, Probe, RunOptions};
-use crate::web;
+use crate::web::{self, ReloadControl};
 
 use super::memory;
+use super::reload::{Reloader, Source};
 use super::signal::{self, Signals};
 
 /// A probe and its HTTP server, ready to run.
@@ -19,6 +20,10 @@ use super::signal::{self, Signals};
 pub(super) struct Exporter {
     /// The configuration with the targets to probe.
     pub(super) config: Config,
+    /// Where the configuration can be read again; `None` if it cannot.
+    pub(super) source: Option<Source>,
+    /// Whether HTTP clients may have it read again.
+    pub(super) lifecycle: bool,
     /// The number of probing threads.
     pub(super) workers: NonZeroUsize,
     /// The listener for HTTP.
@@ -37,9 +42,9 @@ impl Exporter {
         started: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
         mut happened: impl FnMut(&Event) + Send + 'static,
     ) -> anyhow::Result<()> {
-        let Self { config, workers, listener, max_requests } = self;
+        let Self { config, source, lifecycle, workers, listener, max_requests } = self;
         let mut signals = Signals::listen()?;
-        signal::log_hangups()?;
+        let buckets = config.rtt_buckets.clone();
         let options =
             RunOptions { detail: Detail::Changes, begin: Begin::Spread, limit: None, workers };
         let any_names =
@@ -49,6 +54,11 @@ impl Exporter {
             _ = signals.next() => return Ok(()),
         };
         let probe = Arc::new(probe);
+        let reloader = source.map(|source| Arc::new(Reloader::new(probe.clone(), source, buckets)));
+        match &reloader {
+            Some(reloader) => reloader.follow_hangups()?,
+            None => signal::log_hangups()?,
+        }
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
                 happened(&event);
@@ -56,7 +66,8 @@ impl Exporter {
         });
 
         let address = listener.local_addr()?;
-        let router = web::probe_router(probe.clone(), max_requests);
+        let reload = reloader.clone().filter(|_| lifecycle).map(|it| it as Arc<dyn ReloadControl>);
+        let router = web::probe_router(probe.clone(), reload, max_requests);
         let (close, closed) = oneshot::channel::<()>();
         let server = tokio::spawn(web::serve(listener, router, async {
             // An error means that the sender was dropped, which is how shutdown is signalled.
@@ -69,6 +80,9 @@ impl Exporter {
         memory::give_back();
 
         let signal = signals.next().await;
+        if let Some(reloader) = &reloader {
+            reloader.end();
+        }
         tracing::info!(
             signal,
             hint = "a second signal stops at once",

@@ -15,6 +15,7 @@ pub mod odds;
 mod packets;
 pub mod ping;
 mod priority;
+mod reload;
 pub mod responder;
 pub mod run;
 mod signal;

@@ -12,6 +12,7 @@ use crate::net;
 use crate::probe::{Event, Happening};
 
 use super::exporter::Exporter;
+use super::reload::Source;
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress, max_requests};
 use super::{USAGE, failed, priority};
 
@@ -35,6 +36,9 @@ pub struct Args {
     #[arg(long = "web.max-requests", value_name = "N", default_value_t = DEFAULT_MAX_REQUESTS,
         allow_negative_numbers = true, value_parser = max_requests)]
     max_requests: usize,
+    /// Let HTTP clients reload the configuration (POST or PUT /-/reload)
+    #[arg(long = "web.enable-lifecycle")]
+    lifecycle: bool,
     /// Number of threads that probe
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN,
         allow_negative_numbers = true, value_parser = workers)]
@@ -74,8 +78,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             tracing::info!(%address, targets, "serving HTTP");
             Ok(())
         };
-        let Args { workers, max_requests, .. } = *args;
-        Exporter { config, workers, listener, max_requests }.serve(started, log_change).await
+        let Args { lifecycle, workers, max_requests, .. } = *args;
+        let source = Some(Source { file: args.config_file.clone(), targets: args.targets.clone() });
+        Exporter { config, source, lifecycle, workers, listener, max_requests }
+            .serve(started, log_change)
+            .await
     })?;
     // Does not wait for a name lookup that hangs.
     runtime.shutdown_background();

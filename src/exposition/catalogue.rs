@@ -159,7 +159,7 @@ families! {
         CLOCK_ERROR = Gauge "heartbeat_probe_clock_error_seconds" []
             "Maximum difference of the probe's wall clock from UTC according to the kernel, in seconds; at least 16 if the clock is not synchronised.";
         CONFIG_RELOAD_SUCCESSFUL = Gauge "heartbeat_config_last_reload_successful" []
-            "Always 1: the configuration was loaded. A probe whose configuration cannot be loaded does not start.";
+            "1 if the configuration was loaded at the last attempt, 0 if the last reload failed and an older one is in use.";
         CONFIG_RELOAD_TIMESTAMP = Gauge "heartbeat_config_last_reload_success_timestamp_seconds" []
             "Unix time at which the configuration in use was loaded, in seconds.";
     }

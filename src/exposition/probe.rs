@@ -75,8 +75,7 @@ fn probe(sample: &ProbeSample, families: &mut FamilyWriter<impl io::Write>) -> i
     out.by::<UnmatchedReason>(&catalogue::UNMATCHED, &sample.unmatched)?;
     out.one(&catalogue::CLOCK_SYNCHRONIZED, truth(sample.clock.is_synchronized()))?;
     out.one(&catalogue::CLOCK_ERROR, sample.clock.max_error().as_secs_f64())?;
-    // A probe whose configuration cannot be loaded does not start.
-    out.one(&catalogue::CONFIG_RELOAD_SUCCESSFUL, truth(true))?;
+    out.one(&catalogue::CONFIG_RELOAD_SUCCESSFUL, truth(sample.config_is_newest))?;
     out.one(&catalogue::CONFIG_RELOAD_TIMESTAMP, unix_seconds(sample.config_loaded_at))
 }
 

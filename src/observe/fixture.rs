@@ -232,5 +232,6 @@ pub(crate) fn probe(targets: Vec<TargetSample>) -> ProbeSample {
         at: NOW + Duration::from_secs(192),
         clock: ClockAccuracy::new(true, Duration::from_micros(1_500)),
         config_loaded_at: NOW,
+        config_is_newest: true,
     }
 }

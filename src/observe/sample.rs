@@ -35,6 +35,8 @@ pub struct ProbeSample {
     pub at: Wall,
     /// When the configuration in force was loaded.
     pub config_loaded_at: Wall,
+    /// Whether it is the newest one: false if a later one could not be loaded.
+    pub config_is_newest: bool,
 }
 
 /// One target.

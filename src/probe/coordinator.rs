@@ -47,6 +47,8 @@ pub(super) struct State {
     pub(super) roster: Arc<Roster>,
     /// When the configuration in force was loaded.
     pub(super) loaded_at: Wall,
+    /// Whether a newer configuration could not be loaded.
+    pub(super) has_failed: bool,
 }
 
 impl Probe {
@@ -72,7 +74,7 @@ impl Probe {
         let crew = loads.iter().map(start).collect::<Result<Vec<_>, _>>()?;
         let names = Names::new(crew.iter().map(|hand| hand.commands.clone()).collect(), wanted);
         let roster = Arc::new(Roster::new(options.workers));
-        let state = Mutex::new(State { roster, loaded_at: net::now().wall });
+        let state = Mutex::new(State { roster, loaded_at: net::now().wall, has_failed: false });
         let probe = Self { crew, state, names, turn: tokio::sync::Mutex::default() };
         // The workers carry this out before any later command.
         let _ = probe.prepare(&config).await?;
@@ -98,6 +100,12 @@ impl Probe {
             done.await.map_err(|_| Unavailable)?;
         }
         Ok(applied)
+    }
+
+    /// A configuration could not be loaded: the one in force stays. The figures say so until the next
+    /// [`apply`](Self::apply).
+    pub fn note_failed_reload(&self) {
+        self.lock().has_failed = true;
     }
 
     /// Looks up new names, and then [commits](Self::commit) the targets of `wanted`.
@@ -146,7 +154,7 @@ impl Probe {
             let _ = hand.commands.send(Command::Apply(orders, to));
             all.push(done);
         }
-        *state = State { roster: Arc::new(roster), loaded_at: net::now().wall };
+        *state = State { roster: Arc::new(roster), loaded_at: net::now().wall, has_failed: false };
         Ok((applied, all))
     }
 

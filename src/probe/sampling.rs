@@ -105,7 +105,7 @@ impl Probe {
 fn whole(state: &State, samples: Vec<WorkerSample>) -> Option<ProbeSample> {
     let mut samples = samples.into_iter();
     let first = samples.next()?;
-    let State { roster, loaded_at } = state;
+    let State { roster, loaded_at, has_failed } = state;
     let mut whole = ProbeSample {
         targets: Vec::new(),
         label_names: roster.targets().flat_map(|target| target.labels.keys()).cloned().collect(),
@@ -117,6 +117,7 @@ fn whole(state: &State, samples: Vec<WorkerSample>) -> Option<ProbeSample> {
         clock: net::clock_accuracy(),
         at: net::now().wall,
         config_loaded_at: *loaded_at,
+        config_is_newest: !has_failed,
     };
     let mut answers = vec![first.targets];
     for sample in samples {

@@ -60,6 +60,15 @@ pub(super) enum Refusal {
          /etc/default/heartbeat-responder and run systemctl restart heartbeat-responder"
     )]
     Lifecycle,
+    #[error(
+        "the configuration is not reloaded over HTTP: restart the probe with the flag \
+         --web.enable-lifecycle, or send SIGHUP"
+    )]
+    NoReload,
+    #[error("failed to reload config: {0}")]
+    Reload(String),
+    #[error("a page of another site must not change anything here")]
+    Origin,
     #[error("too many requests at once; try again in 5 seconds")]
     Busy,
     #[error("the probe's workers do not answer")]
@@ -76,7 +85,8 @@ impl Refusal {
             Self::Body | Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Host | Self::Broken(_) | Self::Invalid(_) => StatusCode::BAD_REQUEST,
-            Self::Lifecycle => StatusCode::FORBIDDEN,
+            Self::Reload(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Lifecycle | Self::NoReload | Self::Origin => StatusCode::FORBIDDEN,
             Self::Busy | Self::Unavailable | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

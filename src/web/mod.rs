@@ -25,6 +25,7 @@ mod page;
 mod phase;
 mod probe;
 mod queue;
+mod reload;
 mod responder;
 mod router;
 mod server;
@@ -41,6 +42,7 @@ use limits::Limits;
 
 pub use impairments::ImpairmentControl;
 pub use probe::probe_router;
+pub use reload::{ReloadControl, Reloading};
 pub use responder::responder_router;
 
 /// Answers requests to `listener` until `shutdown` resolves; then waits a few seconds at most for

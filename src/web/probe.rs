@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 use super::answer::{Encode, HTML, JSON, LongAnswer, Out, Refusal, SCRIPT, Writers};
 use super::overviews::Overviews;
 use super::page::{self, List};
+use super::reload::{self, ReloadControl};
 use super::router::{Program, asset, complete, read};
 use super::view::View;
 use crate::exposition::{encode_heartbeats, encode_probe, encode_targets};
@@ -21,16 +22,23 @@ use crate::observe::{ProbeSample, ProbeSource, TargetLook, Unavailable};
 /// `/api/v1/targets`, `/api/v1/targets/NAME/heartbeats`, and the parts of its pages under
 /// `/assets/`.
 ///
+/// `/-/reload` reads the configuration again; without `reload`, requests for it are refused.
+///
 /// At most `max_requests` pages, JSON documents or metrics are written at a time, because each may
 /// contain the figures of all targets. Further requests wait for at most five seconds and are then
 /// refused with 503.
-pub fn probe_router(source: Arc<dyn ProbeSource>, max_requests: usize) -> Router {
+pub fn probe_router(
+    source: Arc<dyn ProbeSource>,
+    reload: Option<Arc<dyn ReloadControl>>,
+    max_requests: usize,
+) -> Router {
     let probe = Probe { source, overviews: Arc::default(), writers: Writers::new(max_requests) };
     let own = Router::new()
         .route("/", read(list))
         .route("/targets/{*name}", read(target))
         .route("/api/v1/targets", read(targets))
         .route("/api/v1/targets/{*path}", read(heartbeats))
+        .route("/-/reload", reload::routes(reload))
         .route("/assets/live.js", read(async || asset(SCRIPT, include_str!("assets/live.js"))));
     complete(probe, own)
 }

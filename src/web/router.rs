@@ -16,9 +16,9 @@ use axum::extract::{Request, State};
 use axum::handler::Handler;
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
-    X_CONTENT_TYPE_OPTIONS,
+    ORIGIN, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderName, HeaderValue, Version};
+use axum::http::{HeaderName, HeaderValue, Method, Version};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
@@ -65,6 +65,7 @@ pub(super) fn complete<P: Program>(program: P, own: Router<P>) -> Router {
             header(X_CONTENT_TYPE_OPTIONS, "nosniff"),
             header(CONTENT_SECURITY_POLICY, POLICY),
             header(CACHE_CONTROL, "no-store"),
+            from_fn(refuse_other_sites),
             from_fn(require_host),
         ))
 }
@@ -108,6 +109,24 @@ async fn require_host(request: Request, next: Next) -> Result<Response, Refusal>
         Err(Refusal::Host)
     } else {
         Ok(next.run(request).await)
+    }
+}
+
+/// Refuses requests other than GET and HEAD that a page of another site makes: a browser names the
+/// page's origin (RFC 6454 section 7), which must be ours.
+async fn refuse_other_sites(request: Request, next: Next) -> Result<Response, Refusal> {
+    let headers = request.headers();
+    let is_reading = [Method::GET, Method::HEAD].contains(request.method());
+    let ours = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let is_ours = |origin: &HeaderValue| {
+        let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+        authority.is_some_and(|(_, authority)| Some(authority) == ours)
+    };
+    if is_reading || origins.all(is_ours) {
+        Ok(next.run(request).await)
+    } else {
+        Err(Refusal::Origin)
     }
 }
 

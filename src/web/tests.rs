@@ -96,7 +96,7 @@ impl Running {
             removes: AtomicBool::new(false),
             glances: AtomicUsize::new(0),
         });
-        let router = probe_router(source.clone(), 16);
+        let router = probe_router(source.clone(), None, 16);
         let (address, stop, server) = spawn(router, limits).await;
         Self { address, source, stop, server }
     }

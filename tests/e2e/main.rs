@@ -35,6 +35,8 @@ mod pages;
 
 mod ping;
 
+mod reload;
+
 mod replies;
 
 mod responder;

@@ -192,6 +192,18 @@ def key(lab, block):
     block.done(re.search(r"^\d+ sent, \d+ received", said, re.MULTILINE)[0] + "; none without the key")
 
 
+def reload(lab, block):
+    """Reloads a configuration to which a target was added."""
+    target = '  - {name: %s, address: 127.0.0.1}\n'
+    file = lab.write("reload.yml", "targets:\n" + target % "first")
+    lab.start(f"heartbeat-probe run --config.file {file} --web.enable-lifecycle").logs("serving HTTP")
+    lab.write("reload.yml", "targets:\n" + target % "first" + target % "second")
+    said = lab.run(block.text)
+    check(said == "1 added, 0 removed, 0 changed, 1 unchanged\n", "the probe says:", said)
+    check(lab.metric(9862, "heartbeat_config_last_reload_successful") == 1, "the reload failed")
+    block.done(said.strip())
+
+
 def odds(lab, block):
     for span in lab.spans:
         said = lab.run(span.text.replace("RATIO", "30%"))
@@ -226,6 +238,9 @@ def tools(lab):
             check("dev lo" in said, said)
             lab.run(text.replace("ADDRESS", "198.51.100.1"), codes=[2])
             result = "shows the route, and fails without one"
+        elif text in ("ip address", "ip link"):
+            check("lo" in lab.run(text), text)
+            result = "shows the interfaces"
         elif text.startswith("tcpdump"):
             # To a file, it writes lines late.
             capture = lab.start(f"stdbuf -oL {text}").logs("listening on")
@@ -298,9 +313,10 @@ SCENARIOS = {
         (f"{DOCS}/counting.md", "The ledger", "text", 1),
         (f"{DOCS}/metrics.md", "Queries", "promql", 1),
     ], r"(heartbeat|process|target:heartbeat)_.*"),
+    reload: ([(f"{DOCS}/configuration.md", "Reloading", "sh", 1)], None),
     odds: ([(f"{DOCS}/counting.md", "Choosing misses", "text", 1)], r"heartbeat-probe odds .*"),
-    tools: ([], r"heartbeat-probe (run|demo|ping)( \[?TARGET.*| --config.file FILE)?"
-                r"|getent hosts NAME|ip route get ADDRESS|tcpdump .*"),
+    tools: ([], r"heartbeat-probe (run|demo|ping)( \[?TARGET.*| --config.file FILE| stamp://HOST)?"
+                r"|getent hosts NAME|ip route get ADDRESS|ip (address|link)|tcpdump .*"),
     units: ([(f"{DOCS}/deployment.md", "Keys under systemd", "ini", 1)],
             r"systemd-analyze .*|systemctl enable .*"),
     elsewhere: ([

@@ -296,6 +296,7 @@ impl Stream {
             at: self.now.wall,
             clock: ClockAccuracy::default(),
             config_loaded_at: START.wall,
+            config_is_newest: true,
         }
     }
 }

@@ -1,0 +1,130 @@
+//! The configuration that is read again while the probe runs: by SIGHUP, and over HTTP.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::program::{PATIENCE, Running, message, until};
+use crate::server::Server;
+
+/// The status and the body of the answer to a request without a body.
+fn asked(probe: &Running, method: &str, headers: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(probe.http).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let host = probe.http;
+    let request = format!(
+        "{method} /-/reload HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+         Content-Length: 0\r\n{headers}\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// The state of the configuration in the metrics.
+fn is_newest(probe: &Running) -> u64 {
+    probe.metrics().count("heartbeat_config_last_reload_successful", &[])
+}
+
+#[test]
+fn a_reload_changes_the_targets_and_leaves_the_others_alone() {
+    let responder = Running::responder(&[]);
+    let (address, silent) = (responder.udp[0], Server::silent());
+    let file = tempfile::NamedTempFile::with_suffix(".yml").unwrap();
+    let write = |targets: &str| {
+        let text = format!("defaults: {{interval: 50ms, timeout: 10s}}\ntargets:\n{targets}");
+        std::fs::write(file.path(), text).unwrap();
+    };
+    let target =
+        |name: &str, more: &str| format!("  - {{name: {name}, address: \"{address}\"{more}}}\n");
+    write(&(target("kept", "") + &target("changed", "") + &target("removed", "")));
+    let flags = ["--web.enable-lifecycle", "--config.file", file.path().to_str().unwrap()];
+    let mut probe = Running::probe(&flags);
+    let before = until("all are answered", || {
+        let metrics = probe.metrics();
+        let names = ["kept", "changed", "removed"];
+        names.iter().all(|name| metrics.of(name, "received_total") >= 3).then_some(metrics)
+    });
+    assert_eq!(is_newest(&probe), 1);
+
+    let added = format!("  - {{name: added, address: \"{}\"}}\n", silent.address);
+    write(&(target("kept", "") + &target("changed", ", interval: 100ms") + &added));
+    probe.signal("HUP");
+    let line = probe.logged("configuration reloaded");
+    for (what, count) in [("added", 1), ("removed", 1), ("changed", 1), ("unchanged", 1)] {
+        assert_eq!(line["fields"][what], count, "{line}");
+    }
+    let after = probe.metrics();
+    assert!(after.find("heartbeat_sent_total", &[("target", "removed")]).is_none());
+    assert!(after.find("heartbeat_sent_total", &[("target", "added")]).is_some());
+    for name in ["kept", "changed"] {
+        assert!(after.of(name, "received_total") >= before.of(name, "received_total"), "{name}");
+        assert_eq!(after.of(name, "lost_total"), 0, "{name}");
+    }
+
+    // The same over HTTP, in both methods that Prometheus has.
+    for method in ["POST", "PUT"] {
+        let (status, body) = asked(&probe, method, "");
+        assert_eq!((status, &*body), (200, "0 added, 0 removed, 0 changed, 3 unchanged\n"));
+    }
+    assert_eq!(asked(&probe, "GET", "").0, 405);
+
+    // A file with errors changes nothing; all of them are reported.
+    write("  - {name: kept, addres: x}\n");
+    let (status, body) = asked(&probe, "POST", "");
+    assert_eq!(status, 500);
+    assert!(body.starts_with("failed to reload config: "), "{body}");
+    assert!(body.contains("unknown key, did you mean address?"), "{body}");
+    assert!(body.contains("targets[0]: has no address"), "{body}");
+    let failed = "cannot reload the configuration: the one in force stays";
+    assert_eq!(probe.logged(failed)["level"], "ERROR");
+    assert_eq!(is_newest(&probe), 0);
+    let sent = probe.metrics().of("kept", "sent_total");
+    until("the target goes on", || (probe.metrics().of("kept", "sent_total") > sent).then_some(()));
+
+    // It is repaired.
+    write(&target("kept", ""));
+    assert_eq!(
+        asked(&probe, "POST", ""),
+        (200, "0 added, 2 removed, 0 changed, 1 unchanged\n".to_owned())
+    );
+    assert_eq!(is_newest(&probe), 1);
+    assert_eq!(probe.end("TERM").0, Some(0));
+}
+
+#[test]
+fn a_reload_over_http_needs_the_option_and_a_page_of_ours() {
+    let silent = Server::silent();
+    let address = silent.address.to_string();
+    let probe = Running::probe(&[&address]);
+    for method in ["POST", "PUT", "GET"] {
+        let (status, body) = asked(&probe, method, "");
+        assert_eq!(status, 403, "{method}");
+        assert!(body.contains("--web.enable-lifecycle"), "{body}");
+    }
+    let probe = Running::probe(&["--web.enable-lifecycle", &address]);
+    let own = format!("Origin: http://{}\r\n", probe.http);
+    assert_eq!(asked(&probe, "POST", &own).0, 200);
+    for foreign in ["http://evil.example", "null", "http://127.0.0.1", "x"] {
+        let (status, _) = asked(&probe, "POST", &format!("Origin: {foreign}\r\n"));
+        assert_eq!(status, 403, "{foreign}");
+    }
+    let (_, log) = probe.end("TERM");
+    let reloads = log.iter().filter(|line| message(line) == "configuration reloaded").count();
+    assert_eq!(reloads, 1);
+}
+
+#[test]
+fn buckets_stay_as_they_are_until_a_restart_and_the_log_says_so() {
+    let silent = Server::silent();
+    let file = tempfile::NamedTempFile::with_suffix(".yml").unwrap();
+    let targets = format!("targets: [{{name: a, address: \"{}\"}}]\n", silent.address);
+    std::fs::write(file.path(), &targets).unwrap();
+    let mut probe = Running::probe(&["--config.file", file.path().to_str().unwrap()]);
+    std::fs::write(file.path(), format!("rtt_buckets: [1]\n{targets}")).unwrap();
+    probe.signal("HUP");
+    let line = probe.logged("rtt_buckets has changed: restart the program to use the new buckets");
+    assert_eq!(line["level"], "WARN");
+    assert!(probe.metrics().text.contains("le=\"0.001\""));
+}
