@@ -56,7 +56,10 @@ impl Exporter {
         let probe = Arc::new(probe);
         let reloader = source.map(|source| Arc::new(Reloader::new(probe.clone(), source, buckets)));
         match &reloader {
-            Some(reloader) => reloader.follow_hangups()?,
+            Some(reloader) => {
+                reloader.follow_hangups()?;
+                reloader.watch_file();
+            }
             None => signal::log_hangups()?,
         }
         tokio::spawn(async move {

@@ -6,13 +6,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Interval};
 use crate::model::{Label, State};
 use crate::net;
 use crate::probe::{Event, Happening};
 
 use super::exporter::Exporter;
-use super::reload::Source;
+use super::reload::{self, Source};
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress, max_requests};
 use super::{USAGE, failed, priority};
 
@@ -29,6 +29,17 @@ pub struct Args {
     /// The configuration file
     #[arg(long = "config.file", value_name = "FILE")]
     config_file: Option<PathBuf>,
+    /// Reload the configuration when the contents of the file change
+    #[arg(long = "config.auto-reload", requires = "config_file")]
+    auto_reload: bool,
+    /// Time between looks at the file for --config.auto-reload
+    #[arg(
+        long = "config.auto-reload-interval",
+        value_name = "TIME",
+        default_value = "30s",
+        allow_negative_numbers = true
+    )]
+    auto_reload_interval: Interval,
     /// Address to serve HTTP on; without HOST, all addresses; port 0 picks a free port
     #[arg(long = "web.listen-address", value_name = "[HOST]:PORT", default_value = ":9862")]
     listen_address: ListenAddress,
@@ -59,6 +70,8 @@ fn workers(text: &str) -> Result<NonZeroUsize, String> {
 /// If a socket, port or thread is not available. An invalid configuration is not an error here: it
 /// is reported, and the exit code is 2.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    // Before the file is read, so that a later change is noticed.
+    let hash = reload::contents(args.config_file.as_deref());
     let config = match configuration(args.config_file.as_deref(), &args.targets) {
         Ok(config) => config,
         Err(problem) => return Ok(failed(&problem, USAGE)),
@@ -79,7 +92,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Ok(())
         };
         let Args { lifecycle, workers, max_requests, .. } = *args;
-        let source = Some(Source { file: args.config_file.clone(), targets: args.targets.clone() });
+        let source = Some(Source {
+            file: args.config_file.clone(),
+            targets: args.targets.clone(),
+            hash,
+            watch: args.auto_reload.then(|| args.auto_reload_interval.duration()),
+        });
         Exporter { config, source, lifecycle, workers, listener, max_requests }
             .serve(started, log_change)
             .await

@@ -19,7 +19,7 @@ use super::event::Event;
 use super::names::Names;
 use super::options::RunOptions;
 use super::placement;
-use super::roster::{Applied, Roster, Succession};
+use super::roster::{Applied, Preview, Roster, Succession};
 use super::sockets::charge;
 
 /// How long new names are awaited, so that the first heartbeats of their targets have addresses.
@@ -100,6 +100,14 @@ impl Probe {
             done.await.map_err(|_| Unavailable)?;
         }
         Ok(applied)
+    }
+
+    /// What [`apply`](Self::apply) would change.
+    ///
+    /// # Errors
+    /// If the names of the targets are not unique.
+    pub fn preview(&self, wanted: &Config) -> Result<Preview, ApplyError> {
+        Ok(self.state().roster.preview(&wanted.targets)?)
     }
 
     /// A configuration could not be loaded: the one in force stays. The figures say so until the next

@@ -87,7 +87,7 @@ pub use event::{Detail, Event, Happening, Move};
 pub use fleet::Fleet;
 pub use machine::{Family, Machine};
 pub use options::{Begin, RunOptions};
-pub use roster::{Applied, Roster, Succession};
+pub use roster::{Applied, Preview, Roster, Succession};
 pub use timeline::Timeline;
 pub use transmit::{Ticket, Transmit};
 pub use worker::{BUSY, Next, PAUSE, Worker};

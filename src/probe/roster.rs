@@ -59,6 +59,19 @@ pub struct Applied {
     pub unchanged: usize,
 }
 
+/// What a configuration would change, by the names of the targets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Preview {
+    /// Targets that would be removed.
+    pub removed: Vec<String>,
+    /// Targets whose settings would change, and which would keep their counters.
+    pub retuned: Vec<String>,
+    /// Targets that would be added. One that would also be removed begins new counters.
+    pub added: Vec<String>,
+    /// How many targets would stay as they are.
+    pub unchanged: usize,
+}
+
 /// The change to another roster.
 #[derive(Debug)]
 pub struct Succession {
@@ -109,6 +122,24 @@ impl Roster {
             }
         }
         arranged.into_iter().flatten().collect()
+    }
+
+    /// What [`succession`](Self::succession) would change.
+    ///
+    /// # Errors
+    /// If the names of `wanted` are not unique.
+    pub fn preview(&self, wanted: &[Arc<Target>]) -> Result<Preview, DuplicateNames> {
+        let current: Vec<_> = self.targets().cloned().collect();
+        let mut preview = Preview::default();
+        for change in plan(&current, wanted)? {
+            match change {
+                Change::Remove(target) => preview.removed.push(target.name.clone()),
+                Change::Retune(target) => preview.retuned.push(target.name.clone()),
+                Change::Add(target) => preview.added.push(target.name.clone()),
+            }
+        }
+        preview.unchanged = wanted.len() - preview.added.len() - preview.retuned.len();
+        Ok(preview)
     }
 
     /// The change to a roster of the targets `wanted`, which are identified by their names.

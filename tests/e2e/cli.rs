@@ -34,8 +34,8 @@ fn invalid_arguments_exit_with_2_before_a_socket_is_opened() {
             "invalid value 'http://a:80' for '--web.listen-address <[HOST]:PORT>': is a URL: must be :PORT or HOST:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080",
         ),
         (
-            vec!["run", &taken, "a", "--web.enable-lifecycle"],
-            "unexpected argument '--web.enable-lifecycle' found",
+            vec!["run", &taken, "a", "--config.auto-reload"],
+            "the following required arguments were not provided:",
         ),
         (
             vec!["run", &taken, "a", "--web.config.file=x"],

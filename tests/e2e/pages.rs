@@ -120,7 +120,12 @@ fn every_path_in_the_manual_is_served_by_the_program_that_it_names() {
         let path = format!("/{}", path.replace("NAME", "a"));
         let (named, _) = rest.split_once(" |").unwrap();
         for (name, program) in [("probe", &probe), ("responder", &responder)] {
-            let expected = if named == name || named == "both" { 200 } else { 404 };
+            let expected = match (path.as_str(), named == name || named == "both") {
+                (_, false) => 404,
+                // It is not for GET, and needs an option.
+                ("/-/reload", true) => 403,
+                (_, true) => 200,
+            };
             until(&format!("{expected} for {path} of the {name}"), || {
                 // Before the first heartbeat is settled, the probe is not ready.
                 let status = program.get(&path).status;
@@ -130,5 +135,5 @@ fn every_path_in_the_manual_is_served_by_the_program_that_it_names() {
         }
         paths += 1;
     }
-    assert_eq!(paths, 8);
+    assert_eq!(paths, 9);
 }

@@ -8,11 +8,15 @@ use crate::server::Server;
 
 /// The status and the body of the answer to a request without a body.
 fn asked(probe: &Running, method: &str, headers: &str) -> (u16, String) {
+    asked_at(probe, method, "/-/reload", headers)
+}
+
+fn asked_at(probe: &Running, method: &str, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(probe.http).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let host = probe.http;
     let request = format!(
-        "{method} /-/reload HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
          Content-Length: 0\r\n{headers}\r\n"
     );
     stream.write_all(request.as_bytes()).unwrap();
@@ -127,4 +131,72 @@ fn buckets_stay_as_they_are_until_a_restart_and_the_log_says_so() {
     let line = probe.logged("rtt_buckets has changed: restart the program to use the new buckets");
     assert_eq!(line["level"], "WARN");
     assert!(probe.metrics().text.contains("le=\"0.001\""));
+}
+
+#[test]
+fn a_dry_run_names_the_changes_and_makes_none() {
+    let silent = Server::silent();
+    let file = tempfile::NamedTempFile::with_suffix(".yml").unwrap();
+    let write = |names: &[&str]| {
+        let target = |name| format!("  - {{name: {name}, address: \"{}\"}}\n", silent.address);
+        let targets: String = names.iter().map(target).collect();
+        std::fs::write(file.path(), format!("targets:\n{targets}")).unwrap();
+    };
+    write(&["a", "b"]);
+    let flags = ["--web.enable-lifecycle", "--config.file", file.path().to_str().unwrap()];
+    let probe = Running::probe(&flags);
+    write(&["b", "c"]);
+    let dry = "/-/reload?dry_run=1";
+    let expected = "remove a\nadd c\n1 added, 1 removed, 0 changed, 1 unchanged\n";
+    assert_eq!(asked_at(&probe, "POST", dry, ""), (200, expected.to_owned()));
+    assert!(probe.metrics().find("heartbeat_sent_total", &[("target", "c")]).is_none());
+    std::fs::write(file.path(), "targets: 1\n").unwrap();
+    assert_eq!(asked_at(&probe, "POST", dry, "").0, 500);
+    assert_eq!(is_newest(&probe), 1, "nothing was attempted");
+    assert_eq!(asked_at(&probe, "POST", "/-/reload?dryrun=1", "").0, 400);
+}
+
+#[test]
+fn a_file_whose_contents_change_is_reloaded_by_itself() {
+    let silent = Server::silent();
+    let folder = tempfile::tempdir().unwrap();
+    let write = |file: &str, names: &[&str]| {
+        let target = |name| format!("  - {{name: {name}, address: \"{}\"}}\n", silent.address);
+        let targets: String = names.iter().map(target).collect();
+        std::fs::write(folder.path().join(file), format!("targets:\n{targets}")).unwrap();
+    };
+    // A link that is replaced, as Kubernetes does it.
+    let link = folder.path().join("probe.yml");
+    let point_to = |file: &str| {
+        let new = folder.path().join("new");
+        std::os::unix::fs::symlink(folder.path().join(file), &new).unwrap();
+        std::fs::rename(&new, &link).unwrap();
+    };
+    write("1.yml", &["a"]);
+    point_to("1.yml");
+    let every = "--config.auto-reload-interval=20ms";
+    let flags = ["--config.auto-reload", every, "--config.file", link.to_str().unwrap()];
+    let mut probe = Running::probe(&flags);
+    // The same contents under another name change nothing.
+    write("2.yml", &["a"]);
+    point_to("2.yml");
+    write("3.yml", &["a", "b"]);
+    point_to("3.yml");
+    let logged = probe.logged("configuration reloaded");
+    assert_eq!(
+        (&logged["fields"]["added"], &logged["fields"]["unchanged"]),
+        (&1.into(), &1.into())
+    );
+    // A file that is missing for a while changes nothing, and an invalid one is reported once.
+    std::fs::remove_file(&link).unwrap();
+    std::fs::write(folder.path().join("4.yml"), "targets: 1\n").unwrap();
+    point_to("4.yml");
+    probe.logged("cannot reload the configuration: the one in force stays");
+    write("5.yml", &["a"]);
+    point_to("5.yml");
+    let logged = probe.logged("configuration reloaded");
+    assert_eq!(logged["fields"]["removed"], 1);
+    let (_, log) = probe.end("TERM");
+    let reloads = log.iter().filter(|line| message(line).contains("reload")).count();
+    assert_eq!(reloads, 3, "{log:?}");
 }
