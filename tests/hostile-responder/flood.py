@@ -1,15 +1,17 @@
 """Sends a million hostile datagrams to a responder while a probe measures it.
 
 The datagrams are random octets, requests from 65,536 forged addresses, and replayed requests and
-replies. Afterwards, every datagram must be in exactly one of the responder's counters or have been
-dropped by the kernel, the probe must have lost none except those that the kernel dropped, and the
-responder's memory must not have grown.
+replies. The forged STAMP requests begin more sessions than the responder can remember. Afterwards,
+every datagram must be in exactly one of the responder's counters or have been dropped by the kernel,
+the probe must have lost none except those that the kernel dropped, in each direction as well, and the
+responder's memory must be within its bound.
 
     flood.py FOLDER_OF_THE_PROGRAMS
 """
 
 import json
 import multiprocessing
+import os
 import random
 import signal
 import socket
@@ -31,10 +33,12 @@ PROBE = ("127.0.0.1", 9862)
 # kernel drops would test nothing.
 BACKLOG = 2 << 20
 
-# In the second half of the flood, the responder has sessions of all 65,536 forged sources, and its
-# memory may grow by at most this.
-GROWTH = 8 << 20
-LARGEST = 128 << 20
+# The forged sessions of STAMP, more than the 229,376 that a thread of the responder remembers of
+# which it has seen only one request.
+SESSIONS = 240_000
+# In the second half of the flood, the tables of sessions grow to their limit: 26 MB in each thread.
+GROWTH = 26_000_000 * (os.cpu_count() or 1)
+LARGEST = (64 << 20) + GROWTH
 
 # The NTP era begins in 1900.
 NTP_TO_UNIX = 2_208_988_800
@@ -69,11 +73,11 @@ def total(series, name):
     return sum(int(value) for key, value in series.items() if key.partition("{")[0] == name)
 
 
-def stamp(sequence, at):
+def stamp(sequence, at, ssid=1):
     seconds = int(at)
     fraction = int((at - seconds) * 2**32)
     return struct.pack(
-        ">IIIHH28x", sequence, (seconds + NTP_TO_UNIX) % 2**32, fraction, 0x2401, 1
+        ">IIIHH28x", sequence, (seconds + NTP_TO_UNIX) % 2**32, fraction, 0x2401, ssid
     )
 
 
@@ -121,7 +125,10 @@ def flood(number, count, seen, done):
         if kind == 0:
             plain[n % 8].sendto(noise[draws.randrange(2048)], server)
         elif kind == 1:
-            payload = valid[draws.randrange(3)]
+            # Four fifths are of STAMP, each of a session of its own.
+            which = draws.randrange(15)
+            ssid = n // 3 % 65535 + 1
+            payload = valid[which] if which < 3 else stamp(n, time.time(), ssid)
             source = struct.pack(">I", 0xC6120000 + draws.randrange(65536))
             length = 28 + len(payload)
             # The kernel fills in the IP checksum. A UDP checksum of 0 means that there is none.
@@ -260,6 +267,14 @@ def attack(work, programs, children):
     missed = dropped_by_kernel + total(measured, "heartbeat_probe_receive_drops_total")
     if lost > missed:
         fail(f"the probe lost {lost}, and the kernel dropped {missed}")
+    # A reply that has an earlier number than it should shows as a loss on the way back, and one
+    # without its session as a loss on the way there.
+    directed = of("heartbeat_one_way_lost_total")
+    if directed > lost:
+        fail(f"{directed} losses have a direction, of {lost}")
+    forged = int(truth['heartbeat_responder_received_total{protocol="stamp"}']) - sent
+    if forged < SESSIONS:
+        fail(f"only {forged} forged requests of STAMP")
     if received < 1000:
         fail(f"the probe received only {received} replies")
     if not rate_limited or not refused or replied < received:
