@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::run::configuration;
+use super::configuration::configuration;
 
 /// Check a configuration file and print every problem with its line and column to stderr.
 ///

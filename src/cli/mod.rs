@@ -4,6 +4,7 @@
 //! for invalid arguments or an invalid configuration, found before a socket is opened.
 
 pub mod check;
+mod configuration;
 pub mod demo;
 mod exporter;
 mod impairment_args;

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::probe::{Applied, Preview, Probe};
 use crate::web::{ReloadControl, Reloading};
 
-use super::run::configuration;
+use super::configuration::configuration;
 use super::{memory, signal};
 
 /// Where the targets come from.

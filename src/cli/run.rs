@@ -1,16 +1,15 @@
 //! `heartbeat-probe run`: the exporter.
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
-
-use crate::config::{self, Config, Interval};
+use crate::config::Interval;
 use crate::model::{Label, State};
 use crate::net;
 use crate::probe::{Event, Happening};
 
+use super::configuration::configuration;
 use super::exporter::Exporter;
 use super::reload::{self, Source};
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress, max_requests};
@@ -105,36 +104,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // Does not wait for a name lookup that hangs.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
-}
-
-/// The configuration in `file`, if given, with the additional targets in `arguments`.
-///
-/// # Errors
-/// If the file or an argument is invalid, or there are no targets.
-pub(super) fn configuration(file: Option<&Path>, arguments: &[String]) -> anyhow::Result<Config> {
-    let config = match file {
-        Some(path) => config::load(path)?,
-        None => Config::default(),
-    };
-    let mut targets = Vec::new();
-    for text in arguments {
-        if [".yml", ".yaml"].iter().any(|extension| text.ends_with(extension)) {
-            anyhow::bail!("target {text:?}: is a file: pass it as --config.file={text}");
-        }
-        let target = config::parse_target(text, &config.defaults);
-        targets.push(target.with_context(|| format!("target {text:?}"))?);
-    }
-    let config = config.with_targets(targets)?;
-    match file {
-        _ if !config.targets.is_empty() => Ok(config),
-        Some(file) => anyhow::bail!(
-            "{}: no targets: add targets to the file, or pass a TARGET",
-            file.display()
-        ),
-        None => {
-            anyhow::bail!("no targets: pass a TARGET or --config.file FILE")
-        }
-    }
 }
 
 pub(super) fn log_change(event: &Event) {
