@@ -120,7 +120,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// The maximum number of addresses of a name; more are ignored.
+    /// The maximum number of addresses of a name and IP version; more are ignored.
     pub const MAX: usize = 64;
 
     /// The result of two lookups. `v4` and `v6` have the addresses of each IP version, in order of
@@ -133,9 +133,11 @@ impl Found {
         let [v4, v6] = [v4, v6].map(|addresses| addresses.and_then(|addresses| usable(&addresses)));
         let missing = [v4.as_ref().err().copied(), v6.as_ref().err().copied()];
         let mut all: Vec<SocketAddr> = Vec::new();
-        for address in v6.into_iter().chain(v4).flatten() {
+        // Each version has its own maximum, so that the addresses of one hide none of the other.
+        for address in [v6, v4].into_iter().flat_map(|of| of.into_iter().flatten().take(Self::MAX))
+        {
             // A mapped address may be there as an A record as well.
-            if all.len() < Self::MAX && !all.contains(&address) {
+            if !all.contains(&address) {
                 all.push(address);
             }
         }
@@ -290,5 +292,15 @@ mod tests {
         let found = Found::new(Ok(all(&["192.0.2.1", "192.0.2.2"])), Ok(all(&["2001:db8::1"])));
         let sorted = found.sorted(|address| address.is_ipv4());
         assert_eq!(sorted.addresses(), all(&["192.0.2.1", "192.0.2.2", "2001:db8::1"]));
+    }
+
+    #[test]
+    fn many_addresses_of_one_version_hide_none_of_the_other() {
+        let v6: Vec<_> =
+            (0..100).map(|n| format!("[2001:db8::{n:x}]:0").parse().unwrap()).collect();
+        let v4: SocketAddr = "192.0.2.1:0".parse().unwrap();
+        let found = Found::new(Ok(vec![v4]), Ok(v6));
+        assert_eq!(found.of(IpVersion::V4), Ok(vec![v4]));
+        assert_eq!(found.of(IpVersion::V6).map(|all| all.len()), Ok(Found::MAX));
     }
 }

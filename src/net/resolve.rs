@@ -45,8 +45,9 @@ pub struct Lookup {
 }
 
 impl Resolver {
-    /// Looks `name` up, at most for 10 s per name that is asked for. A name may be a link-local address with its zone
-    /// (`fe80::1%eth0`; RFC 4007 section 11). Must be called within a tokio runtime.
+    /// Looks `name` up, at most for 10 s per name that is asked for. A name may be a link-local
+    /// address with its zone (`fe80::1%eth0`; RFC 4007 section 11). Must be called within a tokio
+    /// runtime.
     pub async fn look_up(&self, name: &str) -> Lookup {
         if let Some((address, zone)) = name.split_once('%') {
             return Lookup { found: zoned(address, zone), ttl: None };
