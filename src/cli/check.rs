@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::configuration::configuration;
+use super::configuration::Source;
 
 /// Check a configuration file and print every problem with its line and column to stderr.
 ///
@@ -35,7 +35,8 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn report(args: &Args, out: &mut impl Write, err: &mut impl Write) -> ExitCode {
     // Write errors are ignored, as in `check FILE | true`: the exit code gives the result.
-    match configuration(Some(&args.file), &args.targets) {
+    let source = Source { file: Some(args.file.clone()), targets: args.targets.clone() };
+    match source.load() {
         Ok(config) if args.print => {
             let _ = config.to_yaml(out);
             ExitCode::SUCCESS

@@ -49,7 +49,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         // The page must not wait for a reader of standard output that has stopped.
         let (mut out, _flush_on_drop) = non_blocking(io::stdout());
         let show = move |event: &Event| show_change(event, &mut out);
-        Exporter { config, source: None, lifecycle: false, workers, listener, max_requests }
+        Exporter { config, reloads: None, workers, listener, max_requests }
             .serve(introduce, show)
             .await
     })?;

@@ -12,7 +12,7 @@ use crate::probe::{Begin, Detail, Event, Probe, RunOptions};
 use crate::web::{self, ReloadControl};
 
 use super::memory;
-use super::reload::{Reloader, Source};
+use super::reload::{Reloader, Reloads};
 use super::signal::{self, Signals};
 
 /// A probe and its HTTP server, ready to run.
@@ -20,10 +20,8 @@ use super::signal::{self, Signals};
 pub(super) struct Exporter {
     /// The configuration with the targets to probe.
     pub(super) config: Config,
-    /// Where the configuration can be read again; `None` if it cannot.
-    pub(super) source: Option<Source>,
-    /// Whether HTTP clients may have it read again.
-    pub(super) lifecycle: bool,
+    /// How the configuration can be reloaded; `None` if it cannot.
+    pub(super) reloads: Option<Reloads>,
     /// The number of probing threads.
     pub(super) workers: NonZeroUsize,
     /// The listener for HTTP.
@@ -42,8 +40,10 @@ impl Exporter {
         started: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
         mut happened: impl FnMut(&Event) + Send + 'static,
     ) -> anyhow::Result<()> {
-        let Self { config, source, lifecycle, workers, listener, max_requests } = self;
+        let Self { config, reloads, workers, listener, max_requests } = self;
         let mut signals = Signals::listen()?;
+        // Before the probe starts: a signal during the start must not end the program.
+        let hangups = signal::hangups()?;
         let buckets = config.rtt_buckets.clone();
         let options =
             RunOptions { detail: Detail::Changes, begin: Begin::Spread, limit: None, workers };
@@ -54,14 +54,13 @@ impl Exporter {
             _ = signals.next() => return Ok(()),
         };
         let probe = Arc::new(probe);
-        let reloader = source.map(|source| Arc::new(Reloader::new(probe.clone(), source, buckets)));
-        match &reloader {
-            Some(reloader) => {
-                reloader.follow_hangups()?;
-                reloader.watch_file();
-            }
-            None => signal::log_hangups()?,
-        }
+        let over_http = reloads.as_ref().is_some_and(|reloads| reloads.over_http);
+        let reloader = if let Some(reloads) = reloads {
+            Some(Reloader::start(probe.clone(), reloads, buckets, hangups))
+        } else {
+            signal::log_hangups(hangups);
+            None
+        };
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
                 happened(&event);
@@ -69,8 +68,9 @@ impl Exporter {
         });
 
         let address = listener.local_addr()?;
-        let reload = reloader.clone().filter(|_| lifecycle).map(|it| it as Arc<dyn ReloadControl>);
-        let router = web::probe_router(probe.clone(), reload, max_requests);
+        let control = reloader.clone().filter(|_| over_http);
+        let control = control.map(|reloader| reloader as Arc<dyn ReloadControl>);
+        let router = web::probe_router(probe.clone(), control, max_requests);
         let (close, closed) = oneshot::channel::<()>();
         let server = tokio::spawn(web::serve(listener, router, async {
             // An error means that the sender was dropped, which is how shutdown is signalled.

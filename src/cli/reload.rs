@@ -1,12 +1,12 @@
-//! Reads the configuration again while the probe runs: on SIGHUP, and when a client asks for it.
+//! Reads the configuration again while the probe runs: on SIGHUP, when the file changes, and when an
+//! HTTP client asks for it.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::Signal;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -15,20 +15,20 @@ use crate::config::Config;
 use crate::probe::{Applied, Preview, Probe};
 use crate::web::{ReloadControl, Reloading};
 
-use super::configuration::configuration;
-use super::{memory, signal};
+use super::configuration::Source;
+use super::memory;
 
-/// Where the targets come from.
-#[derive(Debug, Clone)]
-pub(super) struct Source {
-    /// The configuration file, if there is one.
-    pub(super) file: Option<PathBuf>,
-    /// The additional targets of the command line.
-    pub(super) targets: Vec<String>,
-    /// The hash of the [contents] of the file before it was read.
-    pub(super) hash: Option<u64>,
+/// How a configuration can be reloaded.
+#[derive(Debug)]
+pub(super) struct Reloads {
+    /// Where it comes from.
+    pub(super) source: Source,
+    /// The digest of the file's contents in force, if there is a file.
+    pub(super) digest: Option<u64>,
     /// How often to look whether the contents have changed; `None` for never.
     pub(super) watch: Option<Duration>,
+    /// Whether HTTP clients may reload it.
+    pub(super) over_http: bool,
 }
 
 /// Applies the configuration to a running probe again.
@@ -38,44 +38,30 @@ pub(super) struct Reloader {
     source: Source,
     /// The bounds of the buckets for delays, which a running probe keeps.
     buckets: Vec<f64>,
-    /// The hash of the file that was read last; `None` if it could not be read.
-    read: std::sync::Mutex<Option<u64>>,
-    /// Locked from the reading of the file until its targets are probed, so that the newest contents
-    /// are applied last.
-    turn: Mutex<()>,
+    /// The digest of the file's contents when they were last read. Locked from the reading until its
+    /// targets are probed, so that the newest contents are applied last.
+    read: Mutex<Option<u64>>,
     is_over: AtomicBool,
 }
 
 impl Reloader {
-    /// A reloader for a probe that was started with this source and these buckets.
-    pub(super) fn new(probe: Arc<Probe>, source: Source, buckets: Vec<f64>) -> Self {
-        let read = source.hash.into();
-        let (turn, is_over) = (Mutex::default(), AtomicBool::new(false));
-        Self { probe, source, buckets, read, turn, is_over }
-    }
-
-    /// Looks at the contents of the file as often as [`Source::watch`] says, and reloads if they have
-    /// changed since they were last read, however the file was replaced. Ends with the runtime.
-    pub(super) fn watch_file(self: &Arc<Self>) {
-        let Some(interval) = self.source.watch else { return };
-        let reloader = self.clone();
-        tokio::spawn(async move {
-            loop {
-                sleep(interval).await;
-                let file = reloader.source.file.clone();
-                let now = spawn_blocking(move || contents(file.as_deref())).await.unwrap_or(None);
-                // A file that is being replaced may be missing for a moment.
-                if now.is_some() && now != *reloader.last_read() {
-                    // The outcome is logged.
-                    let _ = reloader.reload().await;
-                }
-            }
-        });
-    }
-
-    fn last_read(&self) -> MutexGuard<'_, Option<u64>> {
-        // A number cannot be half written.
-        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A reloader for a probe that was started with this configuration and these buckets. It reloads
+    /// at every signal, and when the contents of the file change if `reloads` says so, until the
+    /// runtime ends.
+    pub(super) fn start(
+        probe: Arc<Probe>,
+        reloads: Reloads,
+        buckets: Vec<f64>,
+        hangups: Signal,
+    ) -> Arc<Self> {
+        let Reloads { source, digest, watch, .. } = reloads;
+        let (read, is_over) = (digest.into(), AtomicBool::new(false));
+        let reloader = Arc::new(Self { probe, source, buckets, read, is_over });
+        tokio::spawn(reloader.clone().follow(hangups));
+        if let Some(interval) = watch {
+            tokio::spawn(reloader.clone().watch(interval));
+        }
+        reloader
     }
 
     /// From now on, nothing is reloaded: the program is stopping.
@@ -83,20 +69,27 @@ impl Reloader {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// Reloads on every SIGHUP, until the runtime ends.
-    ///
-    /// # Errors
-    /// If the signal cannot be listened for.
-    pub(super) fn follow_hangups(self: &Arc<Self>) -> anyhow::Result<()> {
-        let mut hangup = signal::on(SignalKind::hangup())?;
-        let reloader = self.clone();
-        tokio::spawn(async move {
-            while hangup.recv().await.is_some() {
-                // The outcome is logged.
-                let _ = reloader.reload().await;
+    async fn follow(self: Arc<Self>, mut hangups: Signal) {
+        while hangups.recv().await.is_some() {
+            // The outcome is logged.
+            let _ = self.reload().await;
+        }
+    }
+
+    /// Looks at the contents of the file every `interval`, and reloads if they have changed since
+    /// they were last read, however the file was replaced.
+    async fn watch(self: Arc<Self>, interval: Duration) {
+        loop {
+            sleep(interval).await;
+            let source = self.source.clone();
+            let read = spawn_blocking(move || source.read()).await;
+            // A file that is being replaced may be missing for a moment.
+            let Ok(Ok(Some(contents))) = read else { continue };
+            let last = *self.read.lock().await;
+            if last != Some(contents.digest()) {
+                let _ = self.reload().await;
             }
-        });
-        Ok(())
+        }
     }
 
     /// Reads the configuration and probes its targets. If it is invalid, the one in force stays.
@@ -104,25 +97,26 @@ impl Reloader {
     /// # Errors
     /// All problems of the configuration, one per line.
     async fn reload(&self) -> Result<Applied, String> {
-        let _turn = self.turn.lock().await;
-        let outcome = self.apply().await;
+        if self.is_over.load(Ordering::Relaxed) {
+            return Err("the program is stopping".to_owned());
+        }
+        let mut last = self.read.lock().await;
+        let (digest, config) = self.load().await?;
+        *last = digest;
+        let outcome = match config {
+            Ok(config) => self.apply(config).await,
+            Err(problems) => Err(problems),
+        };
         match &outcome {
             Ok(Applied { added, removed, retuned, unchanged }) => {
-                tracing::info!(
-                    added,
-                    removed,
-                    changed = retuned,
-                    unchanged,
-                    "configuration reloaded"
-                );
+                let changed = retuned;
+                tracing::info!(added, removed, changed, unchanged, "configuration reloaded");
             }
             Err(problems) => {
                 self.probe.note_failed_reload();
                 for problem in problems.lines() {
-                    tracing::error!(
-                        problem,
-                        "cannot reload the configuration: the one in force stays"
-                    );
+                    let what = "cannot reload the configuration, keeping the current one";
+                    tracing::error!(problem, "{what}");
                 }
             }
         }
@@ -130,17 +124,11 @@ impl Reloader {
         outcome
     }
 
-    /// Reads the configuration.
-    async fn read(&self) -> Result<Config, String> {
-        let Source { file, targets, .. } = self.source.clone();
-        let read = spawn_blocking(move || {
-            // Before the file itself: if it changes in between, it is read once more.
-            let hash = contents(file.as_deref());
-            (hash, configuration(file.as_deref(), &targets))
-        });
-        let (hash, config) = read.await.map_err(|error| error.to_string())?;
-        *self.last_read() = hash;
-        config.map_err(|error| format!("{error:#}"))
+    async fn apply(&self, config: Config) -> Result<Applied, String> {
+        if config.rtt_buckets != self.buckets {
+            tracing::warn!("rtt_buckets has changed: restart the probe to use the new buckets");
+        }
+        self.probe.apply(config).await.map_err(|error| error.to_string())
     }
 
     /// What a reload would change, in words. Changes nothing.
@@ -148,33 +136,31 @@ impl Reloader {
     /// # Errors
     /// All problems of the configuration, one per line.
     async fn preview(&self) -> Result<String, String> {
-        let Source { file, targets, .. } = self.source.clone();
-        let read = spawn_blocking(move || configuration(file.as_deref(), &targets));
-        let read = read.await.map_err(|error| error.to_string())?;
-        let config = read.map_err(|error| format!("{error:#}"))?;
-        let preview = self.probe.preview(&config).map_err(|error| error.to_string())?;
+        let (_, config) = self.load().await?;
+        let preview = self.probe.preview(&config?).map_err(|error| error.to_string())?;
         let Preview { removed, retuned, added, unchanged } = preview;
-        let counts = (added.len(), removed.len(), retuned.len());
         let mut text = String::new();
-        for (what, names) in [("remove", removed), ("change", retuned), ("add", added)] {
+        for (what, names) in [("remove", &removed), ("change", &retuned), ("add", &added)] {
             for name in names {
                 let _ = writeln!(text, "{what} {name}");
             }
         }
-        let (added, removed, retuned) = counts;
-        text.push_str(&summary(added, removed, retuned, unchanged));
-        Ok(text)
+        Ok(text + &summary(added.len(), removed.len(), retuned.len(), unchanged))
     }
 
-    async fn apply(&self) -> Result<Applied, String> {
-        if self.is_over.load(Ordering::Relaxed) {
-            return Err("the program is stopping".to_owned());
-        }
-        let config = self.read().await?;
-        if config.rtt_buckets != self.buckets {
-            tracing::warn!("rtt_buckets has changed: restart the program to use the new buckets");
-        }
-        self.probe.apply(config).await.map_err(|error| error.to_string())
+    /// The digest of the file's contents, and the configuration or its problems. The error is that of
+    /// the runtime.
+    async fn load(&self) -> Result<(Option<u64>, Result<Config, String>), String> {
+        let source = self.source.clone();
+        let load = spawn_blocking(move || match source.read() {
+            Ok(contents) => {
+                let config = source.check(contents.as_ref());
+                let digest = contents.map(|contents| contents.digest());
+                (digest, config.map_err(|error| format!("{error:#}")))
+            }
+            Err(problems) => (None, Err(problems.to_string())),
+        });
+        load.await.map_err(|error| error.to_string())
     }
 }
 
@@ -193,13 +179,4 @@ impl ReloadControl for Reloader {
 /// The numbers of changed and unchanged targets, as a line.
 fn summary(added: usize, removed: usize, changed: usize, unchanged: usize) -> String {
     format!("{added} added, {removed} removed, {changed} changed, {unchanged} unchanged\n")
-}
-
-/// A hash of the contents of a file; `None` if there is none or it cannot be read.
-pub(super) fn contents(file: Option<&Path>) -> Option<u64> {
-    use std::hash::{DefaultHasher, Hasher as _};
-
-    let mut hasher = DefaultHasher::new();
-    hasher.write(&std::fs::read(file?).ok()?);
-    Some(hasher.finish())
 }

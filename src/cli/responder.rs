@@ -138,7 +138,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 async fn serve(args: &Args) -> anyhow::Result<()> {
     // First, so that a signal during the start also ends in an orderly shutdown.
     let mut signals = Signals::listen()?;
-    signal::log_hangups()?;
+    signal::log_hangups(signal::hangups()?);
     // Nine digits vary enough, and are short enough to copy from a log.
     let seed = net::now().wall.as_nanos() % 1_000_000_000;
     let settings = args.impairments.settings(seed);

@@ -9,9 +9,9 @@ use crate::model::{Label, State};
 use crate::net;
 use crate::probe::{Event, Happening};
 
-use super::configuration::configuration;
+use super::configuration::Source;
 use super::exporter::Exporter;
-use super::reload::{self, Source};
+use super::reload::Reloads;
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress, max_requests};
 use super::{USAGE, failed, priority};
 
@@ -69,11 +69,20 @@ fn workers(text: &str) -> Result<NonZeroUsize, String> {
 /// If a socket, port or thread is not available. An invalid configuration is not an error here: it
 /// is reported, and the exit code is 2.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    // Before the file is read, so that a later change is noticed.
-    let hash = reload::contents(args.config_file.as_deref());
-    let config = match configuration(args.config_file.as_deref(), &args.targets) {
+    let source = Source { file: args.config_file.clone(), targets: args.targets.clone() };
+    let contents = match source.read() {
+        Ok(contents) => contents,
+        Err(problem) => return Ok(failed(&problem.into(), USAGE)),
+    };
+    let config = match source.check(contents.as_ref()) {
         Ok(config) => config,
         Err(problem) => return Ok(failed(&problem, USAGE)),
+    };
+    let reloads = Reloads {
+        source,
+        digest: contents.map(|contents| contents.digest()),
+        watch: args.auto_reload.then(|| args.auto_reload_interval.duration()),
+        over_http: args.lifecycle,
     };
     if let Err(error) = net::raise_descriptor_limit() {
         tracing::warn!(%error, "cannot raise the limit on open files");
@@ -90,14 +99,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             tracing::info!(%address, targets, "serving HTTP");
             Ok(())
         };
-        let Args { lifecycle, workers, max_requests, .. } = *args;
-        let source = Some(Source {
-            file: args.config_file.clone(),
-            targets: args.targets.clone(),
-            hash,
-            watch: args.auto_reload.then(|| args.auto_reload_interval.duration()),
-        });
-        Exporter { config, source, lifecycle, workers, listener, max_requests }
+        let Args { workers, max_requests, .. } = *args;
+        let reloads = Some(reloads);
+        Exporter { config, reloads, workers, listener, max_requests }
             .serve(started, log_change)
             .await
     })?;

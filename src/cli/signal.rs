@@ -64,19 +64,21 @@ pub(super) fn on(kind: SignalKind) -> anyhow::Result<Signal> {
     signal(kind).context("cannot listen for signals")
 }
 
-/// From now on, SIGHUP is logged and ignored. Without this, it would end the program when a terminal
-/// closes.
-///
-/// # Errors
-/// If the signal cannot be listened for.
-pub(super) fn log_hangups() -> anyhow::Result<()> {
-    let mut hangup = on(SignalKind::hangup())?;
+/// Logs every SIGHUP of this stream, and ignores it.
+pub(super) fn log_hangups(mut hangups: Signal) {
     tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
+        while hangups.recv().await.is_some() {
             tracing::warn!("ignoring SIGHUP: restart the program to apply changed settings");
         }
     });
-    Ok(())
+}
+
+/// Starts to listen for SIGHUP. From then on, it does not end the program when a terminal closes.
+///
+/// # Errors
+/// If the signal cannot be listened for.
+pub(super) fn hangups() -> anyhow::Result<Signal> {
+    on(SignalKind::hangup())
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ mod syntax;
 mod target;
 mod values;
 
+use std::hash::{DefaultHasher, Hasher as _};
 use std::path::Path;
 
 pub use address::{Address, AddressError, Host};
@@ -56,22 +57,60 @@ use file::{FileError, MAX_OCTETS};
 use place::At;
 use problem::Finding;
 
+/// The contents of a configuration file.
+#[derive(Debug)]
+pub struct Contents {
+    /// The path of the file, for problems.
+    file: String,
+    octets: Vec<u8>,
+}
+
+impl Contents {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// One problem, without a place, if it cannot be read or is larger than 64 MiB.
+    pub fn read(path: &Path) -> Result<Self, Problems> {
+        let file = path.display().to_string();
+        match file::read(path) {
+            Ok(octets) => Ok(Self { file, octets }),
+            Err(error) => Err(Problems::of_file(&file, error.to_string())),
+        }
+    }
+
+    /// A number that is the same for equal contents and, in one run of a program, usually different
+    /// for others.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&self.octets);
+        hasher.finish()
+    }
+
+    /// Checks them as [`parse`] does.
+    ///
+    /// # Errors
+    /// The problems of the file.
+    pub fn check(&self) -> Result<Config, Problems> {
+        let Self { file, octets } = self;
+        match str::from_utf8(octets) {
+            Ok(text) => parse(file, text),
+            Err(error) => {
+                let (valid, rest) = octets.split_at(error.valid_up_to());
+                let message = format!("is not UTF-8: octet 0x{:02x}", rest[0]);
+                let finding = Finding::of_file(At::new(valid.len()), message);
+                Err(Problems::locate(file, &String::from_utf8_lossy(valid), finding.into()))
+            }
+        }
+    }
+}
+
 /// Reads the file at `path` and checks it as [`parse`] does.
 ///
 /// # Errors
 /// The problems of the file. A file that cannot be read has one problem, without a place.
 pub fn load(path: &Path) -> Result<Config, Problems> {
-    let file = path.display().to_string();
-    let octets = file::read(path).map_err(|error| Problems::of_file(&file, error.to_string()))?;
-    match str::from_utf8(&octets) {
-        Ok(text) => parse(&file, text),
-        Err(error) => {
-            let (valid, rest) = octets.split_at(error.valid_up_to());
-            let message = format!("is not UTF-8: octet 0x{:02x}", rest[0]);
-            let finding = Finding::of_file(At::new(valid.len()), message);
-            Err(Problems::locate(&file, &String::from_utf8_lossy(valid), finding.into()))
-        }
-    }
+    Contents::read(path)?.check()
 }
 
 /// Checks `text`, the contents of the configuration file at `file`. The path appears in problems,

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 
 use crate::program::{PATIENCE, Running, message, until};
 use crate::server::Server;
@@ -81,7 +82,7 @@ fn a_reload_changes_the_targets_and_leaves_the_others_alone() {
     assert!(body.starts_with("failed to reload config: "), "{body}");
     assert!(body.contains("unknown key, did you mean address?"), "{body}");
     assert!(body.contains("targets[0]: has no address"), "{body}");
-    let failed = "cannot reload the configuration: the one in force stays";
+    let failed = "cannot reload the configuration, keeping the current one";
     assert_eq!(probe.logged(failed)["level"], "ERROR");
     assert_eq!(is_newest(&probe), 0);
     let sent = probe.metrics().of("kept", "sent_total");
@@ -128,7 +129,7 @@ fn buckets_stay_as_they_are_until_a_restart_and_the_log_says_so() {
     let mut probe = Running::probe(&["--config.file", file.path().to_str().unwrap()]);
     std::fs::write(file.path(), format!("rtt_buckets: [1]\n{targets}")).unwrap();
     probe.signal("HUP");
-    let line = probe.logged("rtt_buckets has changed: restart the program to use the new buckets");
+    let line = probe.logged("rtt_buckets has changed: restart the probe to use the new buckets");
     assert_eq!(line["level"], "WARN");
     assert!(probe.metrics().text.contains("le=\"0.001\""));
 }
@@ -191,7 +192,7 @@ fn a_file_whose_contents_change_is_reloaded_by_itself() {
     std::fs::remove_file(&link).unwrap();
     std::fs::write(folder.path().join("4.yml"), "targets: 1\n").unwrap();
     point_to("4.yml");
-    probe.logged("cannot reload the configuration: the one in force stays");
+    probe.logged("cannot reload the configuration, keeping the current one");
     write("5.yml", &["a"]);
     point_to("5.yml");
     let logged = probe.logged("configuration reloaded");
@@ -199,4 +200,27 @@ fn a_file_whose_contents_change_is_reloaded_by_itself() {
     let (_, log) = probe.end("TERM");
     let reloads = log.iter().filter(|line| message(line).contains("reload")).count();
     assert_eq!(reloads, 3, "{log:?}");
+}
+
+#[test]
+fn a_configuration_from_a_pipe_is_read_once_and_cannot_be_reloaded() {
+    let silent = Server::silent();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let config = format!("targets: [{{name: piped, address: \"{}\"}}]\n", silent.address);
+    writer.write_all(config.as_bytes()).unwrap();
+    drop(writer);
+    let path = format!("/proc/{}/fd/{}", std::process::id(), reader.as_raw_fd());
+    let flags =
+        ["--config.auto-reload", "--config.auto-reload-interval=10ms", "--config.file", &path];
+    let mut probe = Running::probe(&flags);
+    probe.signal("HUP");
+    let line = probe.logged("cannot reload the configuration, keeping the current one");
+    assert!(
+        line["fields"]["problem"].as_str().unwrap().ends_with("is a FIFO without a writer"),
+        "{line}"
+    );
+    assert!(probe.metrics().find("heartbeat_sent_total", &[("target", "piped")]).is_some());
+    let (_, log) = probe.end("TERM");
+    let problems = log.iter().filter(|line| message(line).contains("cannot reload")).count();
+    assert_eq!(problems, 1, "{log:?}");
 }
