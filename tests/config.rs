@@ -149,7 +149,7 @@ fn packet_options_are_from_the_target_or_the_defaults() {
     assert_eq!(
         error.to_string(),
         "source 192.0.2.10 and the target's address 2001:db8::1 are of different families: both \
-         must be IPv4 or IPv6"
+         must be IPv4, or both IPv6"
     );
     assert_eq!(load("minimal").unwrap().targets[0].packets, PacketOptions::default());
 }

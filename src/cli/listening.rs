@@ -9,7 +9,7 @@ const PRIVILEGED: u16 = 1024;
 
 /// What a program logs that listens on an address before the host has it.
 pub(super) const ABSENT: &str =
-    "this host does not have the address yet: requests to it are answered as soon as it is there";
+    "this machine does not have the address yet; requests are answered as soon as it does";
 
 /// `error`, whose cause is of this kind, with advice. `port` is the port of the address, and `flag`
 /// the one that sets it.

@@ -73,9 +73,9 @@ fn traffic_class(text: &str) -> Result<Dscp, String> {
         _ => {
             // A UDP sender that does not react to congestion must not set ECN (RFC 8085 section 3.1.7).
             let meant = Dscp::new(octet).map_or_else(String::new, |dscp| {
-                format!(": for the DSCP {octet}, write {}", dscp.traffic_class())
+                format!("; for DSCP {octet}, write {}", dscp.traffic_class())
             });
-            Err(format!("sets ECN, the two low bits of the octet, which must be 0{meant}"))
+            Err(format!("the two low bits of the octet (ECN) must be 0{meant}"))
         }
     }
 }
@@ -102,7 +102,7 @@ impl PacketArgs {
             };
             if let Some(first) = again {
                 bail!(
-                    "-I {first} and another -I of the same kind: give one address and one interface"
+                    "-I {first}: more than one -I of the same kind: give at most one address and one interface"
                 );
             }
         }
@@ -127,7 +127,7 @@ impl PacketArgs {
         };
         match &target.address.host {
             Host::Ip(ip) if !target.ip_version.includes(*ip) => {
-                bail!("{ip} has no IPv{} address", target.ip_version.word())
+                bail!("{ip} is not an IPv{} address", target.ip_version.word())
             }
             Host::Ip(_) | Host::Name(_) => Ok(()),
         }
@@ -152,8 +152,8 @@ mod tests {
             assert_eq!(traffic_class(text).map(Dscp::number), Ok(number), "{text}");
         }
         for (text, end) in [
-            ("46", "must be 0: for the DSCP 46, write 184"),
-            ("255", "the two low bits of the octet, which must be 0"),
+            ("46", "must be 0; for DSCP 46, write 184"),
+            ("255", "the two low bits of the octet (ECN) must be 0"),
             ("256", "or an octet from 0 to 252"),
             ("+4", "or an octet from 0 to 252"),
             ("-4", "or an octet from 0 to 252"),

@@ -278,7 +278,7 @@ pub(super) fn line(event: &Event) -> Option<String> {
         }
         Happening::OtherSource { sequence, from } => {
             format!(
-                "seq={sequence} answered from another address, {from}: not counted as an answer"
+                "seq={sequence} answered from another address: {from} (not counted as an answer)"
             )
         }
         Happening::Lost { sequence } => {

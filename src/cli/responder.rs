@@ -71,7 +71,7 @@ pub struct Args {
     #[arg(long = "stamp.short-requests")]
     short_requests: bool,
 
-    /// DSCP of STAMP replies: reflect, which is that of the request, or a DSCP, such as 46 or EF
+    /// DSCP of STAMP replies: reflect (that of the request), or a number or name, such as 46 or EF
     #[arg(long = "stamp.dscp", value_name = "reflect|DSCP", default_value = "reflect")]
     dscp: ReplyDscp,
 
@@ -84,8 +84,8 @@ pub struct Args {
     #[arg(long = "stamp.allow-unauthenticated", requires = "key_files")]
     allow_unauthenticated: bool,
 
-    /// Verify the HMAC TLVs of unauthenticated STAMP requests with the keys, and write those of the
-    /// replies (RFC 8972 section 4.8)
+    /// Verify the HMAC TLVs of unauthenticated STAMP requests with the keys of --stamp.key-file, and
+    /// write HMAC TLVs to the replies (RFC 8972 section 4.8)
     #[arg(long = "stamp.check-tlvs", requires = "allow_unauthenticated")]
     check_tlvs: bool,
 

@@ -31,7 +31,7 @@ pub struct Args {
     /// Reload the configuration when the contents of the file change
     #[arg(long = "config.auto-reload", requires = "config_file")]
     auto_reload: bool,
-    /// Time between looks at the file for --config.auto-reload
+    /// Time between checks of the file for --config.auto-reload
     #[arg(
         long = "config.auto-reload-interval",
         value_name = "TIME",

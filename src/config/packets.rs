@@ -71,7 +71,7 @@ impl FromStr for Dscp {
 pub enum PacketConflict {
     /// The source is of the other family.
     #[error(
-        "{0} and the target's address {1} are of different families: both must be IPv4 or IPv6"
+        "{0} and the target's address {1} are of different families: both must be IPv4, or both IPv6"
     )]
     Family(IpAddr, IpAddr),
     /// The source is of another IP version than the target may use.
@@ -207,7 +207,7 @@ mod tests {
                 "",
                 "source",
                 "::1 and the target's address 192.0.2.1 are of different families: both must be \
-                 IPv4 or IPv6",
+                 IPv4, or both IPv6",
             ),
             (
                 "fe80::1%eth0",
@@ -215,7 +215,7 @@ mod tests {
                 "",
                 "source",
                 "192.0.2.1 and the target's address fe80::1 are of different families: both must \
-                 be IPv4 or IPv6",
+                 be IPv4, or both IPv6",
             ),
             (
                 "2001:db8::1",

@@ -97,7 +97,7 @@ families! {
         INVALID_REPLIES = Counter "heartbeat_invalid_replies_total" [Reason]
             "Datagrams from the target's address that do not answer a heartbeat, by reason.";
         OTHER_SOURCE_REPLIES = Counter "heartbeat_other_source_replies_total" []
-            "Answers to the target's heartbeats that came from another address. They are not answers of the target: its heartbeats are lost. Counted only while the target misses answers.";
+            "Answers to the target's heartbeats that came from another address, counted only while the target misses answers. The heartbeats that they answer are lost.";
         CONSECUTIVE_MISSES = Gauge "heartbeat_consecutive_misses" []
             "Consecutive misses since the newest answered heartbeat. The target is down when this reaches heartbeat_target_misses.";
         STATE_CHANGES = Counter "heartbeat_state_changes_total" [State]
@@ -127,7 +127,7 @@ families! {
         LOOKUP_FAILURES = Counter "heartbeat_lookup_failures_total" [Reason]
             "Lookups that gave the target no address, by reason. nxdomain means that the name does not exist, no_address that it has no address of the wanted IP version. Only for targets with a name.";
         ADDRESS_CHANGES = Counter "heartbeat_address_changes_total" []
-            "Changes of the address that heartbeats go to, because the name has another address or the former one did not answer.";
+            "Changes of the address that heartbeats go to, because the name no longer has the previous address or because that address failed.";
         TARGET_INFO = Gauge "heartbeat_target_info" [Address, Protocol]
             "Always 1. The labels are the target's configured address and protocol.";
         TARGET_ENDPOINT_INFO = Gauge "heartbeat_target_endpoint_info" [Endpoint, IpVersion]
@@ -155,11 +155,11 @@ families! {
         UNMATCHED = Counter "heartbeat_probe_unmatched_total" ["reason"]
             "Datagrams that match no target, and ICMP errors that quote no target's heartbeat, by reason.";
         CLOCK_SYNCHRONIZED = Gauge "heartbeat_probe_clock_synchronized" []
-            "1 if the kernel says that a time daemon keeps the probe's wall clock synchronised to UTC, otherwise 0. Delays do not depend on it; heartbeat_time_difference_seconds does. 0 if the kernel does not say.";
+            "1 if the kernel reports that a time daemon keeps the probe's wall clock synchronised to UTC; 0 if not, or if the kernel reports nothing. Delays do not depend on it; heartbeat_time_difference_seconds does.";
         CLOCK_ERROR = Gauge "heartbeat_probe_clock_error_seconds" []
             "Maximum difference of the probe's wall clock from UTC according to the kernel, in seconds; at least 16 if the clock is not synchronised.";
         CONFIG_RELOAD_SUCCESSFUL = Gauge "heartbeat_config_last_reload_successful" []
-            "1 if the configuration was loaded at the last attempt, 0 if the last reload failed and an older one is in use.";
+            "1 if the last attempt to load the configuration succeeded, 0 if it failed and an older configuration is in use.";
         CONFIG_RELOAD_TIMESTAMP = Gauge "heartbeat_config_last_reload_success_timestamp_seconds" []
             "Unix time at which the configuration in use was loaded, in seconds.";
     }

@@ -173,8 +173,8 @@ impl Found {
     /// The addresses for a target that uses this IP version.
     ///
     /// # Errors
-    /// If there is none: the reason. If the two lookups failed for different reasons, an error of
-    /// the lookup itself comes before a definite answer.
+    /// Why there is none. If both versions may be used and the reasons differ, a lookup without a
+    /// definite answer comes before one with such an answer.
     pub fn of(&self, version: IpVersion) -> Result<Vec<SocketAddr>, LookupFailure> {
         let fits = |address: &SocketAddr| version.includes(address.ip());
         let addresses: Vec<_> = self.addresses.iter().copied().filter(fits).collect();

@@ -19,7 +19,7 @@ pub fn clock_accuracy() -> ClockAccuracy {
     let mut answer: libc::timex = unsafe { std::mem::zeroed() };
     // With `modes` 0 it changes nothing and needs no privilege.
     answer.modes = 0;
-    // SAFETY: the pointer is that of a structure of the required type, which nothing else uses.
+    // SAFETY: the pointer is to `answer`, a valid `timex` that only this function uses.
     #[expect(unsafe_code, reason = "no crate wraps this call")]
     let state = unsafe { libc::adjtimex(&raw mut answer) };
     read(state, answer.status, answer.maxerror)

@@ -15,8 +15,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// The shortest wait before a failed lookup is retried.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// The longest such wait while no name server answers: after a start without a network, names are
-/// resolved soon after it is there.
+/// The longest such wait if no name server gave a definite answer: names are resolved soon after the
+/// network or the name server is there.
 const UNANSWERED_RETRY: Duration = Duration::from_secs(10);
 
 /// The lookups of a name so far.

@@ -1,9 +1,9 @@
 //! Which address of its name a target uses. Pure.
 //!
-//! An address is kept while it answers. It has failed once as many consecutive heartbeats to it as
-//! make a target down (`misses`) were missed, or once a heartbeat to it could not leave. Then the
-//! first address, in the resolver's order, that has not been tried since an address last answered is
-//! tried. When all have been tried, another pass begins after a further run of misses.
+//! An address is kept while it answers. It fails when `misses` consecutive heartbeats to it are
+//! missed, or when a heartbeat to it cannot leave. The target then tries the first address, in the
+//! resolver's order, that it has not tried since an address last answered. When it has tried all, it
+//! begins again after `misses` further misses.
 
 use std::net::{IpAddr, SocketAddr};
 

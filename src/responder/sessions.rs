@@ -131,7 +131,8 @@ impl Session {
 
     /// Whether the sender has started again, given a request that arrived at `now`.
     ///
-    /// A sender that got the numbers of its former run would report losses that never were. It has
+    /// If the numbers went on from the sender's previous run, the sender would report losses that did not
+    /// happen. It has
     /// started again if the number is not above the highest one although the timestamp is later than
     /// that one's, or the session has been quiet for two seconds; if the number is more than a
     /// thousand below the highest one; or if it is far above it, because the former run had passed

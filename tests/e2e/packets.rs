@@ -134,13 +134,13 @@ fn ping_says_why_a_heartbeat_does_not_leave() {
 fn ping_refuses_options_that_contradict_the_target() {
     let target = "stamp://127.0.0.1";
     for (arguments, message) in [
-        (&[target, "-6"][..], "127.0.0.1 has no IPv6 address"),
-        (&["stamp://[::1]", "-4"], "::1 has no IPv4 address"),
+        (&[target, "-6"][..], "127.0.0.1 is not an IPv6 address"),
+        (&["stamp://[::1]", "-4"], "::1 is not an IPv4 address"),
         (&[target, "-4", "-6"], "cannot be used with"),
         (&[target, "-I::1"], "source ::1 and the target's address 127.0.0.1 are of different"),
-        (&[target, "-I127.0.0.1", "-I127.0.0.2"], "give one address and one interface"),
+        (&[target, "-I127.0.0.1", "-I127.0.0.2"], "give at most one address and one interface"),
         (&[target, "-I224.0.0.1"], "224.0.0.1 cannot be a source"),
-        (&[target, "-Q46"], "for the DSCP 46, write 184"),
+        (&[target, "-Q46"], "for DSCP 46, write 184"),
         (&[target, "-t0"], "must be a whole number from 1 to 255"),
         (&[target, "-t256"], "must be a whole number from 1 to 255"),
         (&[target, "-Mdont"], "must be do (never fragment) or want"),

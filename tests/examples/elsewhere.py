@@ -37,6 +37,8 @@ COMMANDS = {
         STACK: ["docker run -d --read-only --cap-drop ALL -p 127.0.0.1::12000/udp",
                 '"$manual" heartbeat-responder']},
     "docker ps": {STACK: ["docker ps -a"]},
+    "systemctl reload heartbeat-probe": {
+        "tests/service/inside-systemd": ["systemctl reload heartbeat-probe"]},
     "systemctl status": {"tests/service/inside-systemd": ["systemctl status --no-pager"]},
     # The test writes the same file.
     "systemctl edit heartbeat-responder": {"tests/service/run": [

@@ -101,7 +101,7 @@ impl System {
         let mut text = fs::read(&self.resolv_conf).unwrap_or_default();
         let parsed = parse_resolv_conf(&text).or_else(|error| {
             let file = self.resolv_conf.display();
-            tracing::info!(%file, %error, "no name servers configured: using 127.0.0.1");
+            tracing::info!(%file, %error, "cannot read name servers from resolv.conf, using 127.0.0.1");
             text.extend_from_slice(OWN_SERVER);
             parse_resolv_conf(&text)
         });

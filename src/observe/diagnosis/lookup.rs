@@ -6,10 +6,7 @@ use crate::model::LookupFailure;
 /// Why a lookup of `host` failed and what to do about it, as one clause.
 #[must_use]
 pub fn lookup_failure(host: &Host, why: LookupFailure) -> String {
-    if why == LookupFailure::Unreachable && is_zoned(host) {
-        return format!("its interface does not exist; {}", lookup_advice(host, why));
-    }
-    format!("{}; {}", lookup_words(why), lookup_advice(host, why))
+    format!("{}; {}", lookup_words(host, why), lookup_advice(host, why))
 }
 
 /// What to do about a failed lookup of `host`, as a clause.
@@ -41,15 +38,18 @@ fn is_zoned(host: &Host) -> bool {
     matches!(host, Host::Name(name) if name.contains('%'))
 }
 
-/// Why a lookup failed.
-pub(super) fn lookup_words(why: LookupFailure) -> &'static str {
+/// Why a lookup of `host` failed.
+pub(super) fn lookup_words(host: &Host, why: LookupFailure) -> &'static str {
     match why {
         LookupFailure::NxDomain => "no such name (NXDOMAIN)",
         LookupFailure::NoAddress => "the name has no address of the wanted IP version",
-        LookupFailure::InvalidAddress => "its addresses are not those of a host",
-        LookupFailure::ServFail => "the name server failed (SERVFAIL)",
+        LookupFailure::InvalidAddress => "the name has only addresses that no host has",
+        LookupFailure::ServFail => {
+            "the name server answered with an error, such as SERVFAIL or REFUSED"
+        }
         LookupFailure::Timeout => "no answer from a name server",
-        LookupFailure::Unreachable => "no name server or interface is reachable",
+        LookupFailure::Unreachable if is_zoned(host) => "its interface does not exist",
+        LookupFailure::Unreachable => "no name server can be reached",
         LookupFailure::Other => "the answer of the name server cannot be read",
     }
 }

@@ -171,10 +171,10 @@ fn packet_options_are_named_where_they_are_the_cause() {
             stuck(UnsentReason::InterfaceUnavailable),
             ["has no interface eth1.", "as soon as eth1 is"],
         ),
-        (stuck(UnsentReason::NoRoute), ["no route to the address by the interface eth1.", ""]),
+        (stuck(UnsentReason::NoRoute), ["no route to the address through interface eth1.", ""]),
         (stuck(UnsentReason::Broadcast), ["is a broadcast address", "instead of 192.0.2.7"]),
         (stuck(UnsentReason::TooBig), ["the MTU of the probe's own interface.", "smaller `size`"]),
-        (expired, ["longer than the `ttl` of 3", ""]),
+        (expired, ["more than 3 hops (`ttl`)", ""]),
     ] {
         let said = said(&evidence);
         assert!(parts.iter().all(|part| said.contains(part)), "{said}");

@@ -25,7 +25,7 @@ impl Case<'_> {
             Cause::NoRoute => match self.target.packets.interface {
                 None => "heartbeats do not leave: no route to the address".to_owned(),
                 Some(interface) => format!(
-                    "heartbeats do not leave: no route to the address by the interface {interface}"
+                    "heartbeats do not leave: no route to the address through interface {interface}"
                 ),
             },
             Cause::SourceUnavailable => self.source_unavailable(),
@@ -56,7 +56,7 @@ impl Case<'_> {
             Cause::TtlExceeded => match self.target.packets.ttl {
                 None => "hop limit exceeded: a routing loop on the path".to_owned(),
                 Some(ttl) => format!(
-                    "hop limit exceeded: the path is longer than the `ttl` of {ttl}, or loops"
+                    "hop limit exceeded: the path has more than {ttl} hops (`ttl`), or a routing loop"
                 ),
             },
             Cause::TooBig if self.is_unsent(UnsentReason::TooBig) => {
@@ -150,7 +150,7 @@ impl Case<'_> {
                  probe's machine shows the network."
             ),
             Cause::Refused => "Check the output rules of the firewall on the probe's machine, and \
-                               its routes of the type prohibit."
+                               the machine's routes of type `prohibit`."
                 .to_owned(),
             Cause::BufferFull => "Check the network interface of the probe's machine with \
                                   `ip -s link` and `tc -s qdisc`."
@@ -179,8 +179,9 @@ impl Case<'_> {
                 "Look at the error with `tcpdump icmp or icmp6` on the probe's machine.".to_owned()
             }
             Cause::OtherSource => format!(
-                "Let the server answer from the address that it was asked at ({}): bind it to this \
-                 address; `heartbeat-responder` always does. Or monitor the other address.",
+                "Make the server answer from the address that requests go to ({}): bind it to that \
+                 address, or use `heartbeat-responder`, which always answers from it. Or monitor the \
+                 other address.",
                 self.destination()
             ),
             Cause::LateAnswers => "Set a longer `timeout`; it may exceed the interval.".to_owned(),
@@ -295,8 +296,11 @@ impl Case<'_> {
         }
         if !self.evidence.resolved {
             facts.push(match self.evidence.lookup_failure {
-                Some(why) => format!("the last lookup of the name failed: {}", lookup_words(why)),
-                None => "the first lookup of the name has not ended".to_owned(),
+                Some(why) => {
+                    let why = lookup_words(&self.target.address.host, why);
+                    format!("the last lookup of the name failed: {why}")
+                }
+                None => "the first lookup of the name has not finished".to_owned(),
             });
         }
         if self.evidence.impaired {
@@ -327,8 +331,8 @@ impl Case<'_> {
 
     /// Why the last lookup failed, as the end of a sentence.
     fn lookup_reason(&self) -> String {
-        let why = self.evidence.lookup_failure;
-        why.map_or_else(String::new, |why| format!(": {}", lookup_words(why)))
+        let (why, host) = (self.evidence.lookup_failure, &self.target.address.host);
+        why.map_or_else(String::new, |why| format!(": {}", lookup_words(host, why)))
     }
 
     fn invalid_replies(&self) -> String {
