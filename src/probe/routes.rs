@@ -458,7 +458,12 @@ impl Sharers {
         if !self.prober.is_identified_by_echo() {
             return named.or_else(|| self.only().filter(|_| reply.session.is_none()));
         }
-        let is_retired = reply.session.is_some_and(|session| self.is_retired(session));
+        let retired = reply.session.filter(|&session| self.is_retired(session));
+        if retired.is_some_and(|session| session != 0) {
+            // Only a reflector that knows the sessions returns such a number: the target is gone.
+            return None;
+        }
+        let is_retired = retired.is_some();
         if let Some(only) = self.only().filter(|_| !is_retired) {
             return Some(only);
         }

@@ -357,6 +357,16 @@ fn a_reply_without_its_session_is_for_the_target_that_awaits_it() {
 }
 
 #[test]
+fn an_answer_to_a_target_that_is_gone_is_not_for_another_that_sent_the_same() {
+    let there = peer("192.0.2.1:862");
+    let (mut routes, added) = routes_at(there, &["stamp"; 2]);
+    routes.retire(id(1), added[1], &prober("stamp"), Duration::ZERO);
+    // The other target sent heartbeat 3 at the same moment.
+    let delivery = routes.deliver(there, &answer("stamp", 1, 3), |_, _| Claim::Awaiting);
+    assert_eq!(delivery, Delivery::Unmatched(UnmatchedReason::UnknownSession));
+}
+
+#[test]
 fn a_duplicate_stays_with_the_target_that_it_names() {
     let there = peer("192.0.2.1:862");
     let (routes, _) = routes_at(there, &["stamp"; 2]);
