@@ -250,6 +250,7 @@ impl Log {
             | Happening::OtherSource { .. }
             | Happening::Unsent { .. }
             | Happening::Icmp(_)
+            | Happening::PortChanged(_)
             | Happening::Moved { .. } => {}
         }
         match line(event) {
@@ -288,6 +289,7 @@ pub(super) fn line(event: &Event) -> Option<String> {
             format!("seq={sequence} not sent: {}", unsent(reason))
         }
         Happening::Icmp(kind) => format!("ICMP error: {}", words(kind.label())),
+        Happening::PortChanged(why) => format!("source port changed: {}", why.reason()),
         Happening::Moved { from, to, why } => {
             format!("address changed from {from} to {to}: {}", why.reason())
         }

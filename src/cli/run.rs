@@ -144,6 +144,14 @@ pub(super) fn log_change(event: &Event) {
                 "address changed"
             );
         }
+        Happening::PortChanged(why) => {
+            tracing::info!(
+                target_name = target.name,
+                address = %target.address,
+                why = why.reason(),
+                "source port changed"
+            );
+        }
         Happening::Answered { .. }
         | Happening::OtherSource { .. }
         | Happening::Lost { .. }

@@ -148,6 +148,8 @@ families! {
             "Delay between the scheduled and the actual send time of heartbeats, in seconds.";
         RECEIVE_DROPS = Counter "heartbeat_probe_receive_drops_total" []
             "Datagrams that the kernel dropped because the probe's socket buffers were full. Dropped answers count as lost heartbeats.";
+        FRESH_PORTS = Counter "heartbeat_probe_fresh_ports_total" []
+            "Source ports opened because a target stayed down. If heartbeats from a new port are answered, a NAT or load balancer on the path has an outdated entry for the usual one.";
         TIMESTAMPS = Counter "heartbeat_probe_timestamps_total" ["source"]
             "Round-trip delays by the source of their timestamps. Delays from user timestamps include time spent in the probe's machine.";
         IMPAIRED = Gauge "heartbeat_probe_impaired" []

@@ -70,6 +70,7 @@ fn probe(sample: &ProbeSample, families: &mut FamilyWriter<impl io::Write>) -> i
     let mut out = Own { families };
     out.one(&catalogue::SCHEDULE_LAG, Value::Histogram(&sample.schedule_lag, seconds))?;
     out.one(&catalogue::RECEIVE_DROPS, sample.receive_drops)?;
+    out.one(&catalogue::FRESH_PORTS, sample.fresh_ports)?;
     out.by::<StampSource>(&catalogue::TIMESTAMPS, &sample.timestamps)?;
     out.one(&catalogue::IMPAIRED, truth(sample.impaired))?;
     out.by::<UnmatchedReason>(&catalogue::UNMATCHED, &sample.unmatched)?;

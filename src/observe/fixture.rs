@@ -226,6 +226,7 @@ pub(crate) fn probe(targets: Vec<TargetSample>) -> ProbeSample {
         label_names,
         schedule_lag,
         receive_drops: 11,
+        fresh_ports: 2,
         timestamps: [3, 1],
         unmatched: [12, 13, 14],
         impaired: false,

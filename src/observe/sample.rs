@@ -23,6 +23,8 @@ pub struct ProbeSample {
     pub schedule_lag: Histogram,
     /// Datagrams that the kernel dropped on the probe's own sockets.
     pub receive_drops: u64,
+    /// Fresh source ports that were opened because targets stayed down.
+    pub fresh_ports: u64,
     /// The number of round-trip delays, by the source of their timestamps.
     pub timestamps: [u64; StampSource::COUNT],
     /// Datagrams and ICMP errors that belong to no target.

@@ -74,6 +74,8 @@ pub struct WorkerSample {
     pub timestamps: [u64; StampSource::COUNT],
     /// Datagrams that the kernel dropped on the worker's sockets.
     pub receive_drops: u64,
+    /// How many fresh source ports the worker has opened.
+    pub fresh_ports: u64,
     /// Numbers of datagrams that belong to no target, by reason.
     pub unmatched: [u64; UnmatchedReason::COUNT],
     /// Whether the probe itself is impaired at present.

@@ -58,6 +58,29 @@ impl Move {
     }
 }
 
+/// Why heartbeats leave from another source port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortChange {
+    /// Only heartbeats from a fresh port are answered.
+    Detoured,
+    /// One from the usual port was answered again.
+    Returned,
+}
+
+impl PortChange {
+    /// The reason, as a clause.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Detoured => {
+                "only heartbeats from a fresh port are answered: a NAT or load balancer on the path \
+                 has an outdated entry for the usual one"
+            }
+            Self::Returned => "a heartbeat from the usual port was answered",
+        }
+    }
+}
+
 /// What happened to a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Happening {
@@ -96,6 +119,8 @@ pub enum Happening {
     },
     /// An ICMP error came back.
     Icmp(IcmpKind),
+    /// Heartbeats leave from another source port from now on, except those that try the usual one.
+    PortChanged(PortChange),
     /// Heartbeats go to another address from now on.
     Moved {
         /// The address until now.

@@ -259,7 +259,7 @@ impl Fleet {
                 continue;
             };
             watched.wake = NEVER;
-            let Watched { target, session, trial, .. } = watched;
+            let Watched { target, session, trial, detour, .. } = watched;
             let (events, detail) = (&mut self.events, self.detail);
             let (mut is_missing, mut has_failed) = (false, false);
             session.handle_timeout(now, |sequence| {
@@ -268,6 +268,11 @@ impl Fleet {
                 if detail == Detail::Heartbeats {
                     let what = Happening::Lost { sequence };
                     let (target, at) = (target.clone(), now.wall);
+                    events.push_back(Event { target, at, what, evidence: None });
+                }
+                if let Some(why) = detour.as_mut().and_then(|detour| detour.missed(sequence)) {
+                    let (target, at) = (target.clone(), now.wall);
+                    let what = Happening::PortChanged(why);
                     events.push_back(Event { target, at, what, evidence: None });
                 }
             });
@@ -307,7 +312,7 @@ impl Fleet {
                 // Heartbeats in flight may have been settled as lost.
                 self.strays.add(id, &mut self.targets);
             }
-            let Some(watched) = self.targets.get(id) else { continue };
+            let Some(watched) = self.targets.get_mut(id) else { continue };
             let Some(due) = due else {
                 self.schedule(id);
                 continue;
@@ -316,7 +321,8 @@ impl Fleet {
             if let Some(Route { peer, session }) = watched.route {
                 let number = watched.session.number(due.sequence);
                 let has_packet_options = watched.has_packet_options;
-                return Some(Transmit { ticket, peer, session, number, has_packet_options });
+                let port = watched.port(due.sequence, now.mono);
+                return Some(Transmit { ticket, peer, session, number, has_packet_options, port });
             }
             let reason = watched.unsent_without_route();
             self.handle_unsent(ticket, reason, now);
@@ -348,6 +354,13 @@ impl Fleet {
         watched.map_or_else(PacketOptions::default, |watched| watched.target.packets)
     }
 
+    /// The timeout of a heartbeat's target; zero for a target that has been removed.
+    #[must_use]
+    pub fn timeout(&self, transmit: &Transmit) -> Duration {
+        let watched = self.targets.get(transmit.ticket.id);
+        watched.map_or(Duration::ZERO, |watched| watched.target.timeout)
+    }
+
     /// The heartbeat left at `at`, and carries that moment as t1.
     pub fn handle_sent(&mut self, ticket: Ticket, at: Moment) {
         let Some(watched) = self.targets.get_mut(ticket.id) else { return };
@@ -357,6 +370,13 @@ impl Fleet {
         self.lag.observe(nanos(lag));
         if lag > IMPAIRING_LAG {
             self.impaired_until = Some(at.mono + IMPAIRED_FOR);
+        }
+    }
+
+    /// The heartbeat, which was [sent](Self::handle_sent), left from a fresh port.
+    pub fn handle_detoured(&mut self, ticket: Ticket) {
+        if let Some(watched) = self.targets.get_mut(ticket.id) {
+            watched.session.handle_detoured(ticket.sequence);
         }
     }
 

@@ -1,12 +1,12 @@
-//! One socket's part of a worker: the heartbeats of one address family that are about to leave, and
-//! those whose transmit timestamps are awaited.
+//! One socket's part of a worker: the heartbeats that are about to leave there, and those whose
+//! transmit timestamps are awaited.
 
 use crate::model::{ClockAccuracy, Moment};
 use crate::net::{Egress, Notice, Outbox};
 
 use super::awaited::Awaited;
 use super::fleet::Fleet;
-use super::machine::{Family, Machine};
+use super::machine::{Machine, SocketId, SourcePort};
 use super::timeline::Timeline;
 use super::transmit::{Ticket, Transmit};
 
@@ -21,7 +21,7 @@ pub(super) struct Moved {
 /// The sending and receiving of a worker on one socket.
 #[derive(Debug)]
 pub(super) struct Lane {
-    family: Family,
+    socket: SocketId,
     outbox: Outbox,
     /// The heartbeats in the outbox.
     tickets: Vec<Ticket>,
@@ -35,10 +35,10 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// A lane on the machine's socket of this family.
-    pub(super) fn new(family: Family) -> Self {
+    /// A lane on this socket of the machine.
+    pub(super) fn new(socket: SocketId) -> Self {
         Self {
-            family,
+            socket,
             outbox: Outbox::new(),
             tickets: Vec::with_capacity(Outbox::CAPACITY),
             awaited: Awaited::default(),
@@ -48,9 +48,14 @@ impl Lane {
         }
     }
 
-    /// The address family of its heartbeats.
-    pub(super) fn family(&self) -> Family {
-        self.family
+    /// Its socket.
+    pub(super) fn socket(&self) -> SocketId {
+        self.socket
+    }
+
+    /// The machine has replaced its fresh socket by another.
+    pub(super) fn becomes_previous(&mut self) {
+        self.socket.port = SourcePort::Previous;
     }
 
     /// Datagrams that the kernel dropped because they were not read in time.
@@ -86,10 +91,13 @@ impl Lane {
             return 0;
         }
         self.used = true;
-        let Self { family, outbox, tickets, awaited, .. } = self;
-        machine.send(*family, outbox, |index, sent| match sent {
+        let Self { socket, outbox, tickets, awaited, .. } = self;
+        machine.send(*socket, outbox, |index, sent| match sent {
             Ok(id) => {
                 fleet.handle_sent(tickets[index], leaving);
+                if socket.port != SourcePort::Usual {
+                    fleet.handle_detoured(tickets[index]);
+                }
                 awaited.push(id, tickets[index]);
             }
             Err(reason) => fleet.handle_unsent(tickets[index], reason, leaving),
@@ -106,7 +114,7 @@ impl Lane {
         now: Moment,
     ) {
         let awaited = &mut self.awaited;
-        machine.read_notices(self.family, |notice| match notice {
+        machine.read_notices(self.socket, |notice| match notice {
             Notice::Transmitted { id, at } => {
                 if let Some(ticket) = awaited.take(id) {
                     fleet.handle_transmitted(ticket, at);
@@ -126,7 +134,7 @@ impl Lane {
     ) -> Moved {
         let mut total = 0;
         loop {
-            let received = machine.receive(self.family);
+            let received = machine.receive(self.socket);
             if received == 0 {
                 return Moved { datagrams: total, all: true };
             }

@@ -1,4 +1,4 @@
-//! The machine that a worker runs on: two clocks, and a UDP socket for each address family.
+//! The machine that a worker runs on: two clocks, and UDP sockets for each address family.
 //!
 //! The worker's round is a synchronous function over a [`Machine`]: the real one,
 //! [`Sockets`](super::sockets::Sockets), or in tests/simulation one whose time and network are
@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use crate::model::{ClockAccuracy, InterfaceName, Moment, Mono, UnsentReason};
 use crate::net::{Datagram, Notice, Outbox};
 
-/// An address family. A machine has one socket for each that it supports.
+/// An address family. A machine has sockets of those that it supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     /// IPv4.
@@ -44,9 +44,49 @@ impl Family {
     }
 }
 
+/// Which source port a heartbeat leaves from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourcePort {
+    /// The one of all targets that are not [searching](Machine::renew).
+    Usual,
+    /// The newest additional one.
+    Fresh,
+    /// The fresh one before that.
+    Previous,
+}
+
+impl SourcePort {
+    /// All source ports.
+    pub const ALL: [Self; 3] = [Self::Usual, Self::Fresh, Self::Previous];
+
+    /// Its index in a table with one entry for each source port.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// A socket of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId {
+    /// The family of its addresses.
+    pub family: Family,
+    /// Its port.
+    pub port: SourcePort,
+}
+
+impl SocketId {
+    /// The usual socket of `family`.
+    #[must_use]
+    pub const fn usual(family: Family) -> Self {
+        Self { family, port: SourcePort::Usual }
+    }
+}
+
 /// The machine that a worker runs on. No call waits.
 ///
-/// A worker never uses the socket of a family for which [`has`](Self::has) is false.
+/// A worker never uses a socket of a family for which [`has`](Self::has) is false, nor an additional
+/// socket that is not open.
 pub trait Machine {
     /// Both clocks, now.
     fn now(&mut self) -> Moment;
@@ -54,33 +94,41 @@ pub trait Machine {
     /// How far the wall clock may be off at `now`, or a few seconds before.
     fn clock_accuracy(&mut self, now: Mono) -> ClockAccuracy;
 
-    /// Whether there is a socket of this family; the answer never changes.
+    /// Whether there is a usual socket of this family; the answer never changes.
     fn has(&self, family: Family) -> bool;
+
+    /// Opens a socket of `family` at another port, which is the fresh one from now on. If there was
+    /// a fresh one, it becomes the previous one; there must be no previous one then. False if no
+    /// socket can be opened; nothing has changed then.
+    fn renew(&mut self, family: Family) -> bool;
+
+    /// Closes an additional socket.
+    fn close(&mut self, socket: SocketId);
 
     /// The number of the network interface `name` at `now`; `None` if there is no such interface.
     fn interface(&mut self, name: InterfaceName, now: Mono) -> Option<u32>;
 
-    /// Sends the datagrams in `outbox` from the socket of `family`, and empties `outbox`.
+    /// Sends the datagrams in `outbox` from `socket`, and empties `outbox`.
     ///
     /// `done` is called once for each datagram, in the order in which they were pushed, with its
     /// index and either the id that [`Notice::Transmitted`] will carry or the reason why it could
     /// not leave. The ids of a socket count upwards, modulo 2³².
     fn send(
         &mut self,
-        family: Family,
+        socket: SocketId,
         outbox: &mut Outbox,
         done: impl FnMut(usize, Result<u32, UnsentReason>),
     );
 
-    /// Reads datagrams that have arrived on the socket of `family`, in the order of their arrival,
-    /// and returns how many; 0 if none waits. [`received`](Self::received) gives them.
-    fn receive(&mut self, family: Family) -> usize;
+    /// Reads datagrams that have arrived on `socket`, in the order of their arrival, and returns how
+    /// many; 0 if none waits. [`received`](Self::received) gives them.
+    fn receive(&mut self, socket: SocketId) -> usize;
 
     /// The datagrams that the last [`receive`](Self::receive) read.
     fn received(&self) -> impl Iterator<Item = Datagram<'_>>;
 
-    /// Passes every notice that waits on the error queue of the socket of `family` to `each`.
-    fn read_notices(&mut self, family: Family, each: impl FnMut(Notice<'_>));
+    /// Passes every notice that waits on the error queue of `socket` to `each`.
+    fn read_notices(&mut self, socket: SocketId, each: impl FnMut(Notice<'_>));
 
     /// Watches the sockets: from now on, a datagram that arrives or is already waiting ends a
     /// sleep. Notices do not end a sleep.

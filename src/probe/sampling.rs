@@ -111,6 +111,7 @@ fn whole(state: &State, samples: Vec<WorkerSample>) -> Option<ProbeSample> {
         label_names: roster.targets().flat_map(|target| target.labels.keys()).cloned().collect(),
         schedule_lag: first.schedule_lag,
         receive_drops: first.receive_drops,
+        fresh_ports: first.fresh_ports,
         timestamps: first.timestamps,
         unmatched: first.unmatched,
         impaired: first.impaired,
@@ -124,6 +125,7 @@ fn whole(state: &State, samples: Vec<WorkerSample>) -> Option<ProbeSample> {
         answers.push(sample.targets);
         whole.schedule_lag.merge(&sample.schedule_lag);
         whole.receive_drops += sample.receive_drops;
+        whole.fresh_ports += sample.fresh_ports;
         whole.impaired |= sample.impaired;
         add(&mut whole.timestamps, &sample.timestamps);
         add(&mut whole.unmatched, &sample.unmatched);

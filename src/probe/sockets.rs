@@ -14,7 +14,7 @@ use crate::net::{
 };
 use crate::wire;
 
-use super::machine::{Family, Machine};
+use super::machine::{Family, Machine, SocketId, SourcePort};
 use super::worker::{Next, PAUSE, Worker};
 
 /// Receive buffer for one heartbeat of at most `size` octets, in octets of `SO_RCVBUF`. The kernel
@@ -35,14 +35,16 @@ const _: () = assert!(Outbox::ROOM == wire::MAX_DATAGRAM);
 /// The sockets, clocks and alarm of one thread.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    ports: [Option<Port>; Family::ALL.len()],
+    ports: [[Option<Port>; SourcePort::ALL.len()]; Family::ALL.len()],
+    /// The size of each buffer, in octets; 0 for the system's default.
+    buffer: usize,
     inbox: Inbox,
     interfaces: Interfaces,
     alarm: Alarm,
     accuracy: ClockAccuracyCache,
 }
 
-/// The socket of one address family.
+/// A socket.
 #[derive(Debug)]
 struct Port {
     socket: Socket,
@@ -65,11 +67,15 @@ impl Sockets {
     /// Opens a socket for each address family that the machine supports, each with buffers for
     /// a `load` in octets per second (see [`charge`]). Must be called within the runtime that will drive them.
     pub(super) fn open(load: f64) -> Result<Self, OpenError> {
-        let mut ports = [None, None];
+        let buffer = buffer(load);
+        let mut ports = [const { [const { None }; SourcePort::ALL.len()] }; Family::ALL.len()];
         let mut refused = None;
         for family in Family::ALL {
-            match Port::open(family, load) {
-                Ok(port) => ports[family.index()] = Some(port),
+            match Port::open(family, buffer) {
+                Ok(port) => {
+                    advise(&port.socket, buffer);
+                    ports[family.index()][SourcePort::Usual.index()] = Some(port);
+                }
                 Err(OpenError::Bind(error)) if error.is_unsupported_family() => {
                     let family = family.name();
                     tracing::info!(%error, "this host has no {family}: no target is reached over it");
@@ -79,9 +85,10 @@ impl Sockets {
             }
         }
         match refused {
-            Some(error) if ports.iter().all(Option::is_none) => Err(error.into()),
+            Some(error) if ports.iter().flatten().all(Option::is_none) => Err(error.into()),
             _ => Ok(Self {
                 ports,
+                buffer,
                 inbox: Inbox::new(),
                 interfaces: Interfaces::default(),
                 alarm: Alarm::new()?,
@@ -118,13 +125,18 @@ impl Sockets {
         }
     }
 
+    fn port(&mut self, socket: SocketId) -> &mut Option<Port> {
+        &mut self.ports[socket.family.index()][socket.port.index()]
+    }
+
     /// Waits until a datagram arrives on a watched socket or the alarm goes off.
     async fn woken(&mut self) {
         let Self { ports, alarm, .. } = self;
         poll_fn(|context| {
             // All are polled, so that each wakes the task.
             let mut woken = alarm.poll(context).is_ready();
-            for readiness in ports.iter().flatten().filter_map(|port| port.readiness.as_ref()) {
+            let open = ports.iter().flatten().flatten();
+            for readiness in open.filter_map(|port| port.readiness.as_ref()) {
                 woken |= readiness.poll_readable(context).is_ready();
             }
             if woken { Poll::Ready(()) } else { Poll::Pending }
@@ -143,7 +155,28 @@ impl Machine for Sockets {
     }
 
     fn has(&self, family: Family) -> bool {
-        self.ports[family.index()].is_some()
+        self.ports[family.index()][SourcePort::Usual.index()].is_some()
+    }
+
+    fn renew(&mut self, family: Family) -> bool {
+        let [_, fresh, previous] = &mut self.ports[family.index()];
+        match Port::open(family, self.buffer) {
+            Ok(port) => {
+                if let Some(before) = fresh.replace(port) {
+                    *previous = Some(before);
+                }
+                true
+            }
+            Err(error) => {
+                let family = family.name();
+                tracing::warn!(%error, family, "cannot open a fresh source port");
+                false
+            }
+        }
+    }
+
+    fn close(&mut self, socket: SocketId) {
+        *self.port(socket) = None;
     }
 
     fn interface(&mut self, name: InterfaceName, now: Mono) -> Option<u32> {
@@ -152,16 +185,16 @@ impl Machine for Sockets {
 
     fn send(
         &mut self,
-        family: Family,
+        socket: SocketId,
         outbox: &mut Outbox,
         mut done: impl FnMut(usize, Result<u32, UnsentReason>),
     ) {
-        let Some(port) = &mut self.ports[family.index()] else { return };
+        let Some(port) = self.port(socket) else { return };
         port.socket.send(outbox, |index, sent| done(index, sent.map_err(SendError::reason)));
     }
 
-    fn receive(&mut self, family: Family) -> usize {
-        let Some(port) = &self.ports[family.index()] else { return 0 };
+    fn receive(&mut self, socket: SocketId) -> usize {
+        let Some(port) = &self.ports[socket.family.index()][socket.port.index()] else { return 0 };
         // After any error of the socket, heartbeats in flight are settled by their timeouts.
         port.socket.receive(&mut self.inbox).unwrap_or(0)
     }
@@ -170,15 +203,15 @@ impl Machine for Sockets {
         self.inbox.iter()
     }
 
-    fn read_notices(&mut self, family: Family, each: impl FnMut(Notice<'_>)) {
-        if let Some(port) = &mut self.ports[family.index()] {
+    fn read_notices(&mut self, socket: SocketId, each: impl FnMut(Notice<'_>)) {
+        if let Some(port) = self.port(socket) {
             port.socket.notices(each);
         }
     }
 
     /// A datagram that is already waiting wakes as well (epoll(7)).
     fn watch(&mut self) -> bool {
-        self.ports.iter_mut().flatten().all(|port| {
+        self.ports.iter_mut().flatten().flatten().all(|port| {
             if port.readiness.is_none() {
                 port.readiness = Readiness::of(&port.socket).ok();
             }
@@ -187,16 +220,15 @@ impl Machine for Sockets {
     }
 
     fn stop_watching(&mut self) {
-        for port in self.ports.iter_mut().flatten() {
+        for port in self.ports.iter_mut().flatten().flatten() {
             port.readiness = None;
         }
     }
 }
 
 impl Port {
-    /// Opens a socket for a `load` in octets per second.
-    fn open(family: Family, load: f64) -> Result<Self, OpenError> {
-        let buffer = buffer(load);
+    /// Opens a socket whose buffers have this size.
+    fn open(family: Family, buffer: usize) -> Result<Self, OpenError> {
         let options = SocketOptions {
             receive_buffer: buffer,
             send_buffer: buffer,
@@ -209,7 +241,6 @@ impl Port {
             Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
         let socket = Socket::bind(SocketAddr::new(any, 0), &options)?;
-        advise(&socket, buffer);
         Ok(Self { readiness: Some(Readiness::of(&socket)?), socket })
     }
 }

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use crate::model::{ClockAccuracy, Mono, TargetId, Wall};
 use crate::wire::Request;
 
+use super::detour::Wanted;
+
 /// A heartbeat to send: encode it, send it, and report the outcome to the fleet.
 #[derive(Debug, Clone, Copy)]
 pub struct Transmit {
@@ -18,6 +20,8 @@ pub struct Transmit {
     pub(super) number: u32,
     /// Whether its target has packet options other than the default ones.
     pub(super) has_packet_options: bool,
+    /// The source port that it is to leave from.
+    pub(super) port: Wanted,
 }
 
 /// Identifies a heartbeat of a target.

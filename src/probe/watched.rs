@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use crate::config::{Host, Target};
 use crate::model::{
-    Found, Label as _, LookupFailure, Moment, Mono, PacketOptions, TargetId, UnsentReason, Wall,
+    Found, Label as _, LookupFailure, Moment, Mono, PacketOptions, State, TargetId, UnsentReason,
+    Wall,
 };
 use crate::observe::Evidence;
 use crate::session::{Answered, Rare, Record, Session, SessionSettings};
 use crate::wire::Prober;
 
-use super::event::{Event, Happening};
+use super::detour::{Detour, Wanted, is_stuck};
+use super::event::{Event, Happening, PortChange};
 use super::named::Named;
 use super::routes::{Route, Routes};
 use super::trial::Trial;
@@ -33,6 +35,9 @@ pub(super) struct Watched {
     /// The route before the last change of address: answers may still come from there.
     pub(super) former: Option<Box<Route>>,
     pub(super) trial: Trial,
+    /// The source ports of its heartbeats, once it has been stuck or answered while it was down;
+    /// `None` while it needs only the usual one.
+    pub(super) detour: Option<Box<Detour>>,
     pub(super) resolution: Resolution,
     /// Lookups that gave it no address.
     pub(super) lookup_failures: Rare<{ LookupFailure::COUNT }>,
@@ -72,6 +77,7 @@ impl Watched {
             routed_from: 0,
             former: None,
             trial: Trial::default(),
+            detour: None,
             resolution: Resolution::Pending,
             lookup_failures: Rare::default(),
             address_changes: 0,
@@ -143,6 +149,31 @@ impl Watched {
         }
     }
 
+    /// The source port that heartbeat `sequence` is to leave from at `now`.
+    pub(super) fn port(&mut self, sequence: u64, now: Mono) -> Wanted {
+        let down_since = self.session.down_since();
+        if self.detour.is_none() && !is_stuck(down_since, now) {
+            return Wanted::Usual;
+        }
+        let detour = self.detour.get_or_insert_with(|| Box::new(Detour::new()));
+        detour.depart(sequence, down_since, now)
+    }
+
+    /// A heartbeat was answered in time at `now`. Returns a change of its source port that is to be
+    /// reported.
+    pub(super) fn answered(&mut self, sequence: u64, now: Mono) -> Option<PortChange> {
+        let is_up = self.session.state() == Some(State::Up);
+        if self.detour.is_none() && is_up {
+            return None;
+        }
+        let detour = self.detour.get_or_insert_with(|| Box::new(Detour::new()));
+        let change = detour.answered(sequence, now);
+        if detour.is_over() && is_up {
+            self.detour = None;
+        }
+        change
+    }
+
     /// Its address has failed: if it has a name, another address is wanted, and the name is looked
     /// up at once.
     pub(super) fn want_another(&mut self, id: TargetId, named: &mut Named) {
@@ -160,6 +191,8 @@ impl Watched {
             return true;
         }
         self.trial.moved(self.session.next());
+        self.detour = None;
+        self.session.break_numbers();
         self.routed_from = self.session.next();
         let former = self.former.take_if(|former| former.peer == peer);
         let resumed = former.filter(|route| routes.resume(id, **route, self.session.prober()));

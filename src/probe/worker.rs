@@ -19,14 +19,17 @@ use crate::observe::{TargetGlance, TargetSample};
 
 use super::applying::Applying;
 use super::command::{Command, WorkerGlance, WorkerSample};
+use super::detour::Wanted;
 use super::egress::egress;
 use super::event::Event;
 use super::fleet::Fleet;
+use super::fresh_ports::FreshPorts;
 use super::gathering::Gathering;
 use super::lane::{Lane, Moved};
-use super::machine::{Family, Machine};
+use super::machine::{Family, Machine, SocketId, SourcePort};
 use super::options::Begin;
 use super::timeline::Timeline;
+use super::transmit::Transmit;
 
 /// Maximum number of commands in one round; most are answers about names.
 const COMMANDS_PER_ROUND: usize = 256;
@@ -79,6 +82,12 @@ pub enum Next {
 pub struct Worker {
     fleet: Fleet,
     lanes: Vec<Lane>,
+    /// By family: the additional sockets.
+    fresh_ports: [FreshPorts; Family::ALL.len()],
+    /// How many additional sockets have been opened.
+    opened: u64,
+    /// Datagrams that the kernel dropped on additional sockets that are closed.
+    closed_drops: u64,
     timeline: Timeline,
     /// Busy rounds in a row.
     busy: u32,
@@ -113,7 +122,10 @@ impl Worker {
         let families = Family::ALL.into_iter().filter(|&family| machine.has(family));
         Self {
             fleet,
-            lanes: families.map(Lane::new).collect(),
+            lanes: families.map(|family| Lane::new(SocketId::usual(family))).collect(),
+            fresh_ports: Default::default(),
+            opened: 0,
+            closed_drops: 0,
             timeline: Timeline::new(machine.now()),
             busy: 0,
             commands,
@@ -137,6 +149,7 @@ impl Worker {
         let is_changing = self.change_targets(machine, now);
         let received = self.receive(machine, now);
         let sent = self.transmit(machine, now);
+        self.close_idle_ports(machine, now.mono);
         self.report();
         self.answer(now.mono);
         self.next(machine, received, sent, is_changing)
@@ -238,8 +251,8 @@ impl Worker {
     fn fill_batches(&mut self, machine: &mut impl Machine, now: Moment, leaving: Moment) -> bool {
         let accuracy = machine.clock_accuracy(now.mono);
         while let Some(transmit) = self.fleet.poll_transmit(now) {
-            let family = Family::of(transmit.peer);
-            let Some(lane) = self.lanes.iter_mut().find(|lane| lane.family() == family) else {
+            let socket = self.socket(&transmit, machine, now.mono);
+            let Some(lane) = self.lanes.iter_mut().find(|lane| lane.socket() == socket) else {
                 self.fleet.handle_unsent(transmit.ticket, UnsentReason::NoRoute, leaving);
                 continue;
             };
@@ -261,6 +274,43 @@ impl Worker {
             }
         }
         false
+    }
+
+    /// The socket that a heartbeat leaves from at `now`. A fresh port is opened if one is wanted; if
+    /// that is impossible, the usual one is used.
+    fn socket(&mut self, transmit: &Transmit, machine: &mut impl Machine, now: Mono) -> SocketId {
+        let usual = SocketId::usual(Family::of(transmit.peer));
+        let SocketId { family, .. } = usual;
+        if transmit.port == Wanted::Usual || !machine.has(family) {
+            return usual;
+        }
+        let ports = &mut self.fresh_ports[family.index()];
+        if ports.is_wanted(transmit.port == Wanted::New, now) {
+            if machine.renew(family) {
+                ports.opened(now);
+                self.opened += 1;
+                let fresh = SocketId { family, port: SourcePort::Fresh };
+                let before = self.lanes.iter_mut().find(|lane| lane.socket() == fresh);
+                before.into_iter().for_each(Lane::becomes_previous);
+                self.lanes.push(Lane::new(fresh));
+            } else {
+                ports.failed(now);
+            }
+        }
+        let is_open = ports.use_fresh(self.fleet.timeout(transmit), now);
+        if is_open { SocketId { family, port: SourcePort::Fresh } } else { usual }
+    }
+
+    /// Closes the additional sockets on which nothing is awaited any more.
+    fn close_idle_ports(&mut self, machine: &mut impl Machine, now: Mono) {
+        for family in Family::ALL {
+            while let Some(port) = self.fresh_ports[family.index()].next_idle(now) {
+                let socket = SocketId { family, port };
+                machine.close(socket);
+                let closed = self.lanes.extract_if(.., |lane| lane.socket() == socket);
+                self.closed_drops += closed.map(|lane| lane.drops()).sum::<u64>();
+            }
+        }
     }
 
     /// Reports events, names to look up, readiness, and that everything is settled.
@@ -287,7 +337,7 @@ impl Worker {
 
     /// Samples and glances at some targets for the requests that wait.
     fn answer(&mut self, now: Mono) {
-        let Self { fleet, lanes, scrapes, glances, .. } = self;
+        let Self { fleet, lanes, scrapes, glances, opened, closed_drops, .. } = self;
         scrapes.gather(
             fleet.slots(),
             SAMPLED_PER_ROUND,
@@ -299,7 +349,8 @@ impl Worker {
                 targets,
                 schedule_lag: fleet.schedule_lag().clone(),
                 timestamps: fleet.timestamps(),
-                receive_drops: lanes.iter().map(Lane::drops).sum(),
+                receive_drops: *closed_drops + lanes.iter().map(Lane::drops).sum::<u64>(),
+                fresh_ports: *opened,
                 unmatched: fleet.unmatched(),
                 impaired: fleet.is_impaired(now),
             },
@@ -338,7 +389,8 @@ impl Worker {
         if !received.all {
             Next::Again
         } else if machine.watch() {
-            Next::Sleep(self.fleet.poll_timeout())
+            let ports = self.fresh_ports.iter().filter_map(FreshPorts::poll_timeout);
+            Next::Sleep(self.fleet.poll_timeout().into_iter().chain(ports).min())
         } else {
             Next::Pause
         }

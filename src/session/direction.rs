@@ -44,6 +44,8 @@
 //!
 //! - The caller passes a heartbeat only when an answer to it is unlikely to arrive any more, so
 //!   that a late answer is not taken for a loss.
+//! - Heartbeats from another source port than the usual one are left out: to the reflector, they are
+//!   another session.
 //! - A request that the network duplicated takes two numbers. The second is known only if its reply
 //!   arrived.
 

@@ -41,7 +41,7 @@ pub(super) struct Entry {
     /// In flight or lost: nanoseconds from `wall` to the kernel's transmit timestamp, or
     /// [`NO_STAMP`]. Answered: the low bits of the delay. Unsent: the [`UnsentReason`].
     detail: u32,
-    /// Answered: the high bits of the delay.
+    /// Its highest bit is [`DETOURED`]. Answered: the others are the high bits of the delay.
     delay_high: u16,
     outcome: OutcomeKind,
     /// The hop limit of its answer; 0 if unknown.
@@ -53,8 +53,11 @@ const _: () = assert!(size_of::<Entry>() == 24);
 
 const NO_STAMP: u32 = u32::MAX;
 
-/// The longest delay that is stored, in nanoseconds: 78 hours. Longer delays are stored as this.
-const MAX_DELAY: u64 = (1 << 48) - 1;
+/// The longest delay that is stored, in nanoseconds: 39 hours. Longer delays are stored as this.
+const MAX_DELAY: u64 = (1 << 47) - 1;
+
+/// The heartbeat left from another source port than the usual one.
+const DETOURED: u16 = 1 << 15;
 
 /// The state of a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -290,6 +293,20 @@ impl Ledger {
         }
     }
 
+    /// Heartbeat `sequence` left from another source port than the usual one. The reflector takes
+    /// this for another session, so that the number in the reply means nothing.
+    pub(super) fn mark_detoured(&mut self, sequence: u64) {
+        if sequence < self.next && !self.is_forgotten(sequence) {
+            let index = self.slot(sequence);
+            self.slots[index].delay_high |= DETOURED;
+        }
+    }
+
+    /// Whether heartbeat `sequence` is remembered and left from another source port.
+    pub(super) fn is_detoured(&self, sequence: u64) -> bool {
+        !self.is_forgotten(sequence) && self.slots[self.slot(sequence)].delay_high & DETOURED != 0
+    }
+
     /// Stores the reflector's `number` from the first reply to heartbeat `sequence`, which
     /// [`sent`](Self::sent) must know.
     pub(super) fn remember_number(&mut self, sequence: u64, number: u32) {
@@ -300,12 +317,14 @@ impl Ledger {
         self.numbers[index] = number;
     }
 
-    /// The reflector's number from the first reply to heartbeat `sequence`, if there is one.
+    /// The reflector's number from the first reply to heartbeat `sequence`, if there is one; `None`
+    /// if the heartbeat was [detoured](Self::mark_detoured).
     /// `sequence` must be less than [`next`](Self::next).
     pub(super) fn number(&self, sequence: u64) -> Option<u32> {
         let is_answered =
             matches!(self.outcome(sequence), OutcomeKind::Received | OutcomeKind::Late);
-        self.numbers.get(self.slot(sequence)).copied().filter(|_| is_answered)
+        let has_number = is_answered && !self.is_detoured(sequence);
+        self.numbers.get(self.slot(sequence)).copied().filter(|_| has_number)
     }
 
     /// Whether the outcome of heartbeat `sequence` is unlikely to change: it is settled, and either
@@ -357,7 +376,7 @@ impl Ledger {
         debug_assert!(matches!(slot.outcome, OutcomeKind::Received | OutcomeKind::Late));
         let delay = delay.min(MAX_DELAY);
         slot.detail = delay as u32;
-        slot.delay_high = (delay >> 32) as u16;
+        slot.delay_high = (slot.delay_high & DETOURED) | (delay >> 32) as u16;
         slot.ttl = ttl.unwrap_or(0);
     }
 
@@ -437,7 +456,8 @@ impl Ledger {
 impl Entry {
     /// Its public form, as heartbeat `sequence`.
     pub(super) fn heartbeat(&self, sequence: u64) -> Heartbeat {
-        let delay = (u64::from(self.delay_high) << 32) | u64::from(self.detail);
+        let high = u64::from(self.delay_high & !DETOURED);
+        let delay = (high << 32) | u64::from(self.detail);
         let delay = Duration::from_nanos(delay);
         let outcome = match self.outcome {
             OutcomeKind::Skipped => Outcome::Skipped,

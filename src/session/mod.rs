@@ -15,11 +15,11 @@
 //! - [`retune`](Session::retune): the settings change.
 //!
 //! Inside, a heartbeat passes through `schedule`, `ledger`, `liveness` and `record`, and through
-//! `direction` once its outcome is final; `heartbeat` is its public form. In every
+//! `attribution`, which finds its `direction`, once its outcome is final; `heartbeat` is its public form. In every
 //! [`snapshot`](Session::snapshot), `sent = received + lost + in_flight`.
 
+mod attribution;
 mod changes;
-
 mod claim;
 mod delay;
 mod direction;
@@ -50,9 +50,9 @@ use crate::model::{
 };
 use crate::wire::{Prober, Reply};
 
+use attribution::Attribution;
 use changes::Changes;
 use delay::Turnaround;
-use direction::Directions;
 use history::History;
 use ledger::{Answer, Ledger, OutcomeKind, Sent, Unknown};
 use liveness::Liveness;
@@ -93,11 +93,7 @@ pub struct Session {
     newest_answered: Option<u64>,
     /// The newest heartbeat answered in time, with its round-trip delay in nanoseconds.
     last: Option<(u64, u64)>,
-    directions: Directions,
-    /// `directions` has attributed the losses before this heartbeat.
-    attributed: u64,
-    /// Whether a reply has carried a reflector's number.
-    has_numbers: bool,
+    attribution: Attribution,
 }
 
 impl Session {
@@ -124,9 +120,7 @@ impl Session {
             loss_burst: 0,
             newest_answered: None,
             last: None,
-            directions: Directions::default(),
-            attributed: 0,
-            has_numbers: false,
+            attribution: Attribution::default(),
         }
     }
 
@@ -156,6 +150,13 @@ impl Session {
         self.ledger.retune(interval, timeout, recorder);
         self.liveness.retune(misses, recoveries);
         self.recorder.retune(recorder);
+    }
+
+    /// Heartbeats go to another address from now on, where a reflector counts them anew: losses whose
+    /// direction is not known yet get none.
+    pub fn break_numbers(&mut self) {
+        self.attribute_losses(|ledger, sequence| sequence < ledger.next());
+        self.attribution.begin_anew();
     }
 
     /// Encodes this target's heartbeats and decodes its replies.
@@ -196,6 +197,12 @@ impl Session {
     pub fn handle_sent(&mut self, at: Moment) {
         self.ledger.enter_sent(at);
         self.record.sent += 1;
+    }
+
+    /// Heartbeat `sequence` left from another source port than the usual one. If it is lost, the
+    /// direction stays unknown.
+    pub fn handle_detoured(&mut self, sequence: u64) {
+        self.ledger.mark_detoured(sequence);
     }
 
     /// The due heartbeat could not leave.
@@ -289,7 +296,7 @@ impl Session {
         }
 
         let answer = self.ledger.answer(sequence, arrival.at);
-        self.remember_number(sequence, reply.number, answer);
+        self.attribution.remember(sequence, reply.number, answer, &mut self.ledger);
         if answer == Answer::Duplicate {
             self.record.duplicates += 1;
             return Ok(Answered::Duplicate { sequence });
@@ -371,6 +378,13 @@ impl Session {
     #[must_use]
     pub fn state(&self) -> Option<State> {
         self.liveness.state()
+    }
+
+    /// When the target went down; `None` if it is not down.
+    #[must_use]
+    pub fn down_since(&self) -> Option<Mono> {
+        let is_down = self.liveness.state() == Some(State::Down);
+        self.changes.last().filter(|_| is_down).map(|at| at.mono)
     }
 
     /// The longest run of misses newer than the newest answered heartbeat.
@@ -473,39 +487,10 @@ impl Session {
         }
     }
 
-    /// Keeps the reflector's number from a reply to heartbeat `sequence`.
-    fn remember_number(&mut self, sequence: u64, number: Option<u32>, answer: Answer) {
-        let Some(number) = number else { return };
-        self.has_numbers = true;
-        if answer != Answer::Duplicate {
-            self.ledger.remember_number(sequence, number);
-        } else if self.ledger.number(sequence).is_some_and(|first| first != number) {
-            self.directions.copied(number);
-        }
-    }
-
     /// Attributes losses to a direction, for the heartbeats whose outcome is final.
-    #[expect(clippy::cast_possible_truncation, reason = "the wire carries the low 32 bits")]
     fn attribute_losses(&mut self, is_final: impl Fn(&Ledger, u64) -> bool) {
-        if !self.has_numbers {
-            return;
-        }
-        let Self { ledger, directions, record, attributed, .. } = self;
-        *attributed = (*attributed).max(ledger.first_remembered());
-        while is_final(ledger, *attributed) {
-            let sequence = *attributed;
-            *attributed += 1;
-            if let Some(number) = ledger.number(sequence) {
-                let newer = *attributed..ledger.next().min(*attributed + Directions::EXTENT);
-                let newer = newer.filter_map(|newer| ledger.number(newer));
-                let losses = directions.answered(sequence as u32, number, newer);
-                for (lost, more) in record.one_way_lost.iter_mut().zip(losses) {
-                    *lost += more;
-                }
-            } else if ledger.outcome(sequence) == OutcomeKind::Lost {
-                directions.lost();
-            }
-        }
+        let Self { attribution, ledger, record, .. } = self;
+        attribution.attribute(ledger, record, |sequence| is_final(ledger, sequence));
     }
 
     fn miss(&mut self, sequence: u64, now: Moment) {

@@ -15,7 +15,12 @@ use rand::{RngExt, SeedableRng};
 pub(crate) fn draw(seed: u64) -> String {
     let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
     let is_crowded = dice.one_in(60);
-    let lasts = if is_crowded { dice.among(1_000, 2_500) } else { dice.among(3_000, 15_000) };
+    let lasts = match () {
+        () if is_crowded => dice.among(1_000, 2_500),
+        // Long enough for targets to search for a port that is answered.
+        () if dice.one_in(8) => dice.among(20_000, 60_000),
+        () => dice.among(3_000, 15_000),
+    };
     let mut text = format!("about: Seed {seed}.\nlasts: {lasts}ms\nseed: {seed}\n");
     let has_changes = dice.one_in(2);
     let count = dice.among(1, 6);
@@ -458,7 +463,12 @@ impl Drawn {
     fn path(&self, lasts: u64, may_damage: bool, dice: &mut Dice) -> String {
         let forward = self.link(lasts, may_damage, dice);
         let backward = self.link(lasts, may_damage, dice);
-        format!("  {}: {{forward: {forward}, backward: {backward}}}", self.name)
+        let mut nat = String::new();
+        if dice.one_in(3) {
+            let (idle, moved) = (dice.among(200, 20_000), dice.among(0, lasts));
+            nat = format!(", nat: {{idle: {idle}ms, moves: [{moved}ms]}}");
+        }
+        format!("  {}: {{forward: {forward}, backward: {backward}{nat}}}", self.name)
     }
 
     /// One direction of the path. Both directions and the responder together take less than two

@@ -12,9 +12,13 @@ const FIRST_ID: u32 = u32::MAX - 20;
 /// How many datagrams one call reads at most.
 const BATCH: usize = 64;
 
-/// The socket of one address family.
+/// A socket.
 #[derive(Debug)]
 pub(crate) struct Port {
+    /// The number of the port.
+    pub(crate) number: u16,
+    /// When the last heartbeat that left from here times out.
+    pub(crate) awaited: Mono,
     arrivals: VecDeque<Delivered>,
     /// How many datagrams may wait.
     room: usize,
@@ -37,8 +41,10 @@ pub(crate) enum Pending {
 }
 
 impl Port {
-    pub(crate) fn new(room: usize) -> Self {
+    pub(crate) fn new(number: u16, room: usize) -> Self {
         Self {
+            number,
+            awaited: Mono::default(),
             arrivals: VecDeque::new(),
             room,
             drops: 0,

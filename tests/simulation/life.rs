@@ -14,6 +14,7 @@ use udp_heartbeat::session::{Answered, Summary};
 use crate::conditions::Conditions;
 use crate::figures::{Figures, Tally};
 use crate::grid;
+use crate::ports::Ports;
 use crate::scenario::Foreign;
 use crate::truth::{Delivered, Says, Told};
 use crate::whereabouts::{Lookup, Whereabouts};
@@ -37,6 +38,7 @@ pub(crate) struct Life {
     /// When its settings last changed: nothing that they demand can be done earlier.
     retuned: Mono,
     pub(crate) whereabouts: Whereabouts,
+    ports: Ports,
     beats: Vec<Beat>,
     /// All heartbeats before this one are settled.
     settled: usize,
@@ -73,6 +75,8 @@ struct Beat {
     /// When it left, if it did, and during which stay at an address.
     at: Moment,
     stay: u64,
+    /// Whether it left from a fresh port.
+    is_fresh: bool,
     /// Whether its transmit timestamp has come.
     is_stamped: bool,
     rtt: u64,
@@ -112,6 +116,8 @@ pub(crate) struct Due {
     /// Whether it was handed to the kernel, and whether it left.
     pub(crate) handed_over: bool,
     pub(crate) left: bool,
+    /// Whether it leaves from a fresh port.
+    pub(crate) is_fresh: bool,
 }
 
 /// The outcome of handing a heartbeat to the kernel.
@@ -132,6 +138,7 @@ impl Life {
     ) -> Self {
         Self {
             whereabouts: Whereabouts::new(&target, found, conditions),
+            ports: Ports::default(),
             target,
             has_gone: false,
             first,
@@ -285,16 +292,19 @@ impl Life {
 
     /// Heartbeats lost on the way there and on the way back, between the first and the last
     /// answered heartbeat; `came` reports which ones reached the reflector. Both are 0 if all
-    /// before the last answered one did: the reflector's numbers then equal the sender's.
+    /// before the last answered one did: the reflector's numbers then equal the sender's. Those from
+    /// a fresh port are left out, because the reflector counts them in another session.
     pub(crate) fn one_way_lost(&self, came: impl Fn(u64) -> bool) -> [u64; Direction::COUNT] {
         let is_answered =
             |beat: &Beat| matches!(beat.outcome, BeatOutcome::Received | BeatOutcome::Late);
         let Some(first) = self.beats.iter().position(is_answered) else { return [0; 2] };
         let end = self.beats.iter().rposition(is_answered).unwrap_or(first);
-        if (0..end).all(|n| came(n as u64)) {
+        let is_counted = |n: &usize| !self.beats[*n].is_fresh;
+        if (0..end).filter(is_counted).all(|n| came(n as u64)) {
             return [0; 2];
         }
-        let between = (first..end).filter(|&n| self.beats[n].outcome == BeatOutcome::Lost);
+        let between = (first..end).filter(is_counted);
+        let between = between.filter(|&n| self.beats[n].outcome == BeatOutcome::Lost);
         let mut lost = [0; Direction::COUNT];
         for n in between {
             let way = if came(n as u64) { Direction::Backward } else { Direction::Forward };
@@ -313,6 +323,19 @@ impl Life {
 
     fn count(&self, outcome: BeatOutcome) -> u64 {
         self.beats.iter().filter(|beat| beat.outcome == outcome).count() as u64
+    }
+
+    /// When it went down, if it is down.
+    fn down_since(&self) -> Option<Mono> {
+        self.verdicts.last().filter(|verdict| verdict.state == State::Down).map(|it| it.at)
+    }
+
+    /// The ports of its heartbeats at its present address.
+    fn ports(&mut self) -> &mut Ports {
+        if let Some(place) = self.whereabouts.present {
+            self.ports.at((place.stay, self.whereabouts.moves));
+        }
+        &mut self.ports
     }
 
     fn state(&self) -> Option<State> {
@@ -407,6 +430,13 @@ impl Life {
         };
         told.push((seen.read.wall, Happening::Answered { what, ttl: Some(TTL) }));
         self.tell_change(verdicts, seen.read, told);
+        let at = if conditions.has_receive_stamps { seen.arrival.at } else { seen.read.mono };
+        let port_change = match what {
+            Answered::InTime { sequence, .. } => self.ports().answered(sequence, at),
+            Answered::Late { sequence, .. } => self.ports().missed(sequence),
+            Answered::Duplicate { .. } | Answered::Invalid(_) => None,
+        };
+        told.extend(port_change.map(|why| (seen.read.wall, Happening::PortChanged(why))));
     }
 
     /// The heartbeat that is due at `now`, if there is one. If several are due, all but the newest
@@ -434,7 +464,10 @@ impl Life {
         }
         let (skipped, at) = (newest - self.beats.len(), due(newest));
         let stay = self.whereabouts.present.map_or(0, |place| place.stay);
-        let beat = |outcome, at| Beat { outcome, at, stay, is_stamped: false, rtt: 0 };
+        let has_place = self.whereabouts.present.is_some();
+        let down_since = self.down_since();
+        let is_fresh = has_place && self.ports().is_fresh(newest as u64, down_since, now.mono);
+        let beat = |outcome, at| Beat { outcome, at, stay, is_fresh, is_stamped: false, rtt: 0 };
         self.beats.resize(newest, beat(BeatOutcome::Unsent(UnsentReason::Skipped), now));
         let (handed_over, leaving, refused) = match self.whereabouts.present {
             None => (false, now, Some(UnsentReason::Unresolved)),
@@ -458,7 +491,7 @@ impl Life {
             }
             self.tell_change(verdicts, leaving, told);
         }
-        Some(Due { at, skipped, handed_over, left: refused.is_none() })
+        Some(Due { at, skipped, handed_over, left: refused.is_none(), is_fresh })
     }
 
     /// The number of the newest heartbeat.
@@ -591,6 +624,8 @@ impl Life {
                 first = first.or(Some(deadline.max(self.retuned)));
                 self.beats[n].outcome = BeatOutcome::Lost;
                 told.push((now.wall, Happening::Lost { sequence: n as u64 }));
+                let port_change = self.ports().missed(n as u64);
+                told.extend(port_change.map(|why| (now.wall, Happening::PortChanged(why))));
                 self.judge(n, false, now.mono, now.wall);
                 self.missed(n, false);
             }

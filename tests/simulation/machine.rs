@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use udp_heartbeat::model::{ClockAccuracy, InterfaceName, Moment, Mono, UnsentReason};
 use udp_heartbeat::net::{Datagram, Notice, Outbox};
-use udp_heartbeat::probe::{Family, Machine};
+use udp_heartbeat::probe::{Family, Machine, SocketId, SourcePort};
 
 use crate::clock::START;
 use crate::kernel::{Pending, Port};
@@ -46,13 +46,31 @@ impl Machine for World<'_> {
         self.conditions.has(family)
     }
 
+    fn renew(&mut self, family: Family) -> bool {
+        let [fresh, previous] =
+            [SourcePort::Fresh, SourcePort::Previous].map(|port| SocketId { family, port });
+        assert!(!self.ports.contains_key(&previous), "a previous port is open");
+        if let Some(port) = self.ports.remove(&fresh) {
+            self.ports.insert(previous, port);
+        }
+        let port = self.open_port();
+        self.ports.insert(fresh, port);
+        true
+    }
+
+    fn close(&mut self, socket: SocketId) {
+        assert_ne!(socket.port, SourcePort::Usual);
+        let port = self.ports.remove(&socket).expect("an open socket");
+        assert!(port.awaited <= self.now, "answers are still awaited on {socket:?}");
+    }
+
     fn interface(&mut self, _name: InterfaceName, now: Mono) -> Option<u32> {
         self.conditions.has_interfaces(now).then_some(INTERFACE)
     }
 
     fn send(
         &mut self,
-        family: Family,
+        socket: SocketId,
         outbox: &mut Outbox,
         mut done: impl FnMut(usize, Result<u32, UnsentReason>),
     ) {
@@ -62,24 +80,25 @@ impl Machine for World<'_> {
         assert!(!datagrams.is_empty(), "an empty batch is sent");
         let leaving = self.conditions.clock.stamp(self.now);
         for (index, (peer, payload)) in datagrams.into_iter().enumerate() {
-            assert_eq!(Family::of(peer), family, "sent to {peer}");
+            assert_eq!(Family::of(peer), socket.family, "sent to {peer}");
             let request = request::read(&payload).expect("a request");
             let target = self.senders.find(peer, &request);
             let sequence = u64::from(request.sequence);
             let refused = self.conditions.refusal(&self.targets[target], self.now);
-            self.notes.attempts.push(Attempt { target, sequence, leaving, refused });
+            let port = socket.port;
+            self.notes.attempts.push(Attempt { target, sequence, port, leaving, refused });
             done(
                 index,
                 match refused {
                     Some(reason) => Err(reason),
-                    None => Ok(self.depart(peer, payload, target, sequence)),
+                    None => Ok(self.depart(socket, peer, payload, (target, sequence))),
                 },
             );
         }
     }
 
-    fn receive(&mut self, family: Family) -> usize {
-        let port = self.ports[family.index()].as_mut().expect("a socket");
+    fn receive(&mut self, socket: SocketId) -> usize {
+        let port = self.ports.get_mut(&socket).expect("a socket");
         self.received = port.read();
         self.notes.unread.extend(self.received.iter().cloned());
         self.received.len()
@@ -102,8 +121,8 @@ impl Machine for World<'_> {
         })
     }
 
-    fn read_notices(&mut self, family: Family, mut each: impl FnMut(Notice<'_>)) {
-        let port = self.ports[family.index()].as_mut().expect("a socket");
+    fn read_notices(&mut self, socket: SocketId, mut each: impl FnMut(Notice<'_>)) {
+        let port = self.ports.get_mut(&socket).expect("a socket");
         for pending in port.read_notices(self.now) {
             let input = match pending {
                 Pending::Transmitted { id, at, target, sequence } => {
@@ -126,12 +145,12 @@ impl Machine for World<'_> {
             self.notes.watch_failed = true;
             return false;
         }
-        self.ports.iter_mut().flatten().for_each(|port| port.watch(self.now));
+        self.ports.values_mut().for_each(|port| port.watch(self.now));
         true
     }
 
     fn stop_watching(&mut self) {
         self.has_ended_watch = true;
-        self.ports.iter_mut().flatten().for_each(Port::stop_watching);
+        self.ports.values_mut().for_each(Port::stop_watching);
     }
 }

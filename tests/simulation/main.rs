@@ -38,8 +38,10 @@ mod kernel;
 mod life;
 mod machine;
 mod model;
+mod nat;
 mod network;
 mod ping_text;
+mod ports;
 mod request;
 mod scenario;
 mod senders;
@@ -113,6 +115,7 @@ scenarios! {
     scrapes,
     shared_address,
     slow_clock,
+    stale_nat,
     stall,
     stall_and_clock_step,
     steady,
@@ -204,6 +207,9 @@ fn check_expectations(
     }
     if let Some(expected) = scenario.expect.receive_drops {
         assert_eq!(simulation.model.receive_drops, expected, "receive drops");
+    }
+    if let Some(expected) = scenario.expect.fresh_ports {
+        assert_eq!(simulation.fresh_ports(), expected, "fresh ports");
     }
     if let Some(expected) = &scenario.expect.impaired {
         let mut impaired: Vec<Window> = Vec::new();

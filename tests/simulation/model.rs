@@ -5,13 +5,13 @@
 //! through it: no ring, no running sums, no agenda. The model gets the same rounds as the probe. It
 //! knows what the links did to each datagram, and does not read its octets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
 use udp_heartbeat::model::{Label, Moment, Mono, UnmatchedReason};
-use udp_heartbeat::probe::{Family, Happening, Move};
+use udp_heartbeat::probe::{Family, Happening, Move, SourcePort};
 
 use crate::clock::START;
 use crate::conditions::Conditions;
@@ -49,7 +49,7 @@ pub(crate) struct Model {
     is_stopped: bool,
     pub(crate) unmatched: [u64; UnmatchedReason::COUNT],
     /// Dropped datagrams: the last count of each socket, and the total.
-    reported_drops: [u32; Family::ALL.len()],
+    reported_drops: BTreeMap<(Family, u16), u32>,
     pub(crate) receive_drops: u64,
     /// How late heartbeats left, in nanoseconds.
     pub(crate) lags: Vec<u64>,
@@ -77,7 +77,7 @@ impl Model {
             last_round: START,
             is_stopped: false,
             unmatched: [0; UnmatchedReason::COUNT],
-            reported_drops: [0; Family::ALL.len()],
+            reported_drops: BTreeMap::new(),
             receive_drops: 0,
             lags: Vec::new(),
             impaired: Vec::new(),
@@ -295,7 +295,8 @@ impl Model {
         if !matches!(arrival.says, Says::Foreign { .. }) {
             self.check_prompt(arrival.at, round);
         }
-        let reported = &mut self.reported_drops[Family::of(arrival.from).index()];
+        let socket = (Family::of(arrival.from), arrival.to);
+        let reported = self.reported_drops.entry(socket).or_default();
         if let Some(drops) = arrival.drops
             && drops > *reported
         {
@@ -360,6 +361,10 @@ impl Model {
         let Some(due) = life.fall_due(&outcome, round.at, &self.conditions, told) else {
             return false;
         };
+        if let Some(attempt) = attempt {
+            let is_fresh = attempt.port != SourcePort::Usual;
+            assert_eq!(is_fresh, due.is_fresh, "the port of heartbeat {}", attempt.sequence);
+        }
         self.check_prompt(due.at, round);
         let lag = outcome.leaving.mono.since(due.at);
         if due.left {

@@ -27,6 +27,8 @@ pub(crate) struct Parcel {
     /// The responder's address.
     pub(crate) peer: SocketAddr,
     pub(crate) payload: Vec<u8>,
+    /// The port that the heartbeat left from.
+    pub(crate) port: u16,
     /// Whether a bit of it was flipped.
     pub(crate) damaged: bool,
     /// How long it was under way, without the time at the responder.
@@ -146,7 +148,7 @@ impl Host {
         let received = self.clock.wall(received) - self.early;
         let request = &Parcel { received, ..request.clone() };
         let datagram = Datagram {
-            peer: sender(self.address),
+            peer: sender(self.address, request.port),
             local: Some(self.address.ip()),
             to_group: false,
             payload: &request.payload,
@@ -281,11 +283,11 @@ fn count_reply(metrics: &ResponderMetrics, route: &ReplyRoute) {
     }
 }
 
-/// The probe, as a responder of this address sees it.
-fn sender(responder: SocketAddr) -> SocketAddr {
+/// A socket of the probe, as a responder of this address sees it.
+fn sender(responder: SocketAddr, port: u16) -> SocketAddr {
     let ip = match responder {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1)),
     };
-    SocketAddr::new(ip, 40_001)
+    SocketAddr::new(ip, port)
 }

@@ -154,6 +154,17 @@ pub(crate) struct Path {
     pub(crate) backward: Link,
     /// When replies come from another address.
     pub(crate) elsewhere: Vec<Elsewhere>,
+    pub(crate) nat: Option<Nat>,
+}
+
+/// Address translation on the path.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nat {
+    /// How long an entry is kept without a datagram.
+    pub(crate) idle: Span,
+    /// When the server moves: entries from before lead nowhere.
+    pub(crate) moves: Vec<Span>,
 }
 
 /// From `from` up to `to`, exclusive, replies come from the address `source`.
@@ -336,6 +347,8 @@ pub(crate) struct Expect {
     pub(crate) impaired: Option<Vec<Window>>,
     /// Datagrams that the probe's own kernel dropped.
     pub(crate) receive_drops: Option<u64>,
+    /// How many fresh source ports the probe has opened.
+    pub(crate) fresh_ports: Option<u64>,
     /// Whether the worker was so busy for a while that it ended the watch of its sockets.
     pub(crate) ends_watch: Option<bool>,
     /// Names of targets that have been removed.

@@ -128,6 +128,11 @@ impl<'a> Simulation<'a> {
         Figures::by_label::<UnmatchedReason>(&self.sample().unmatched)
     }
 
+    /// How many fresh ports the probe has opened.
+    pub(crate) fn fresh_ports(&self) -> u64 {
+        self.sample().fresh_ports
+    }
+
     fn sample(&self) -> &WorkerSample {
         self.last.as_ref().expect("a sample was taken")
     }

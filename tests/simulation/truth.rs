@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use udp_heartbeat::config::Target;
 use udp_heartbeat::model::{IcmpKind, Moment, Mono, UnsentReason, Wall};
-use udp_heartbeat::probe::Happening;
+use udp_heartbeat::probe::{Happening, SourcePort};
 
 use crate::figures::Figures;
 use crate::scenario::Foreign;
@@ -90,6 +90,7 @@ impl Input {
 pub(crate) struct Attempt {
     pub(crate) target: usize,
     pub(crate) sequence: u64,
+    pub(crate) port: SourcePort,
     pub(crate) leaving: Moment,
     /// Why the kernel refused it; `None` if it did not.
     pub(crate) refused: Option<UnsentReason>,
@@ -111,6 +112,8 @@ pub(crate) struct Delivered {
     /// When it really arrived, whatever any clock says.
     pub(crate) at: Mono,
     pub(crate) from: SocketAddr,
+    /// The port of the probe that it was sent to.
+    pub(crate) to: u16,
     pub(crate) payload: Vec<u8>,
     pub(crate) says: Says,
     /// How many datagrams the kernel had dropped on this socket, if it reports any.

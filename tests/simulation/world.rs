@@ -14,12 +14,13 @@ use rand::{Rng, RngExt, SeedableRng};
 use tokio::sync::mpsc::UnboundedSender;
 use udp_heartbeat::config::{self, Target};
 use udp_heartbeat::model::{Moment, Mono, Wall};
-use udp_heartbeat::probe::{Command, Family, Next, PAUSE};
+use udp_heartbeat::probe::{Command, Family, Next, PAUSE, SocketId, SourcePort};
 
 use crate::clock::START;
 use crate::conditions::Conditions;
 use crate::coordinator::Coordinator;
 use crate::kernel::{Pending, Port};
+use crate::nat::Nat;
 use crate::network::{Host, Link, Parcel};
 use crate::ping_text;
 use crate::scenario::{Question, Scenario, Window};
@@ -29,6 +30,9 @@ use crate::truth::{Attempt, Change, Delivered, Input, Order, Returned, Round, Sa
 /// How often in a scenario all figures are compared with the model's.
 const CHECKPOINTS: u32 = 12;
 
+/// The number before that of the first port.
+const FIRST_PORT: u16 = 40_000;
+
 /// Everything but the probe.
 pub(crate) struct World<'a> {
     pub(crate) scenario: &'a Scenario,
@@ -37,7 +41,9 @@ pub(crate) struct World<'a> {
     queue: BTreeMap<(Mono, u64), Event>,
     planned: u64,
     pub(crate) conditions: Conditions,
-    pub(crate) ports: [Option<Port>; Family::ALL.len()],
+    pub(crate) ports: BTreeMap<SocketId, Port>,
+    /// The number of the port that was opened last.
+    newest_port: u16,
     pub(crate) failing_watch: Vec<Window>,
     /// Whether a watch has ever ended.
     pub(crate) has_ended_watch: bool,
@@ -47,8 +53,9 @@ pub(crate) struct World<'a> {
     /// All targets by number, and the links to each and back.
     pub(crate) targets: Vec<Arc<Target>>,
     links: Vec<(Link, Link)>,
-    /// The last heartbeat of each target to each address, with its number.
-    last_sent: BTreeMap<(usize, SocketAddr), (u64, Vec<u8>)>,
+    nats: Vec<Option<Nat>>,
+    /// The last heartbeat of each target to each address, with its number and its source port.
+    last_sent: BTreeMap<(usize, SocketAddr), (u64, u16, Vec<u8>)>,
     stamps: ChaCha8Rng,
     pub(crate) hosts: BTreeMap<SocketAddr, Host>,
     pub(crate) coordinator: Coordinator,
@@ -98,22 +105,20 @@ impl<'a> World<'a> {
     pub(crate) fn new(scenario: &'a Scenario, commands: UnboundedSender<Command>) -> Self {
         let conditions = Conditions::new(scenario);
         let host = |address| (address, Host::new(address, &scenario.responder, scenario.seed));
-        let port = |family| {
-            let room = scenario.probe.receive_queue.unwrap_or(usize::MAX);
-            conditions.has(family).then(|| Port::new(room))
-        };
         let mut world = Self {
             scenario,
             now: START,
             queue: BTreeMap::new(),
             planned: 0,
-            ports: Family::ALL.map(port),
+            ports: BTreeMap::new(),
+            newest_port: FIRST_PORT,
             has_ended_watch: false,
             failing_watch: scenario.probe.watch_fails.clone(),
             received: Vec::new(),
             senders: Senders::default(),
             targets: Vec::new(),
             links: Vec::new(),
+            nats: Vec::new(),
             last_sent: BTreeMap::new(),
             stamps: ChaCha8Rng::seed_from_u64(scenario.seed),
             hosts: addresses(scenario).into_iter().map(host).collect(),
@@ -122,6 +127,12 @@ impl<'a> World<'a> {
             moving: Vec::new(),
             notes: Notes::default(),
         };
+        for family in Family::ALL {
+            if world.conditions.has(family) {
+                let port = world.open_port();
+                world.ports.insert(SocketId::usual(family), port);
+            }
+        }
         world.coordinator.apply(&scenario.config.targets, START);
         world.plan_scenario();
         world
@@ -148,7 +159,7 @@ impl<'a> World<'a> {
         };
         self.advance(begin);
         if matches!(next, Next::Sleep(_)) {
-            self.ports.iter_mut().flatten().for_each(Port::woken);
+            self.ports.values_mut().for_each(Port::woken);
         }
         self.notes = Notes { began: self.now, earliest, ..Notes::default() };
         true
@@ -169,6 +180,7 @@ impl<'a> World<'a> {
                 let path = self.scenario.path(&target.name);
                 let forward = Link::new(&path.forward, 2 * seed);
                 self.links.push((forward, Link::new(&path.backward, 2 * seed + 1)));
+                self.nats.push(path.nat.as_ref().map(Nat::new));
                 self.targets.push(target.clone());
             }
             let slot = |number| self.coordinator.slot(number);
@@ -213,7 +225,7 @@ impl<'a> World<'a> {
     /// When a sleep until `until` ends; `None` if it never does.
     fn sleep(&mut self, until: Option<Mono>) -> Option<Mono> {
         loop {
-            let edges = self.ports.iter().flatten().filter_map(Port::edge);
+            let edges = self.ports.values().filter_map(Port::edge);
             if let Some(since) = edges.chain(self.coordinator.commanded()).min() {
                 return Some(since);
             }
@@ -326,11 +338,13 @@ impl<'a> World<'a> {
             let mut all = self.last_sent.iter().rev();
             all.find(|((number, to), _)| self.targets[*number].name == *name && *to == about)
         });
-        let quoted = last.map(|((number, _), (sequence, _))| (*number, *sequence));
-        let quote = last.map(|(_, (_, payload))| payload.clone()).unwrap_or_default();
+        let quoted = last.map(|((number, _), (sequence, ..))| (*number, *sequence));
+        let quote = last.map(|(_, (.., payload))| payload.clone()).unwrap_or_default();
+        let from = last.map(|(_, (_, port, _))| *port);
         let returned = Returned { about, kind: error.kind, quoted, quote };
-        if let Some(port) = &mut self.ports[Family::of(about).index()] {
-            port.notice(self.now, Pending::Icmp(returned));
+        let now = self.now;
+        if let Some(port) = self.port(Family::of(about), from) {
+            port.notice(now, Pending::Icmp(returned));
         }
     }
 
@@ -343,13 +357,31 @@ impl<'a> World<'a> {
         });
         let says = Says::Foreign { target, counts_as: inject.counts_as };
         let (at, from, payload) = (self.now, inject.from, inject.payload());
-        self.arrive(Delivered { at, from, payload, says, drops: None });
+        let usual = self.port(Family::of(from), None);
+        let to = usual.map(|port| port.number).unwrap_or_default();
+        self.arrive(Delivered { at, from, to, payload, says, drops: None });
     }
 
     fn arrive(&mut self, delivered: Delivered) {
-        if let Some(port) = &mut self.ports[Family::of(delivered.from).index()] {
+        if let Some(port) = self.port(Family::of(delivered.from), Some(delivered.to)) {
             port.arrive(delivered);
         }
+    }
+
+    /// The socket at the port of this number, if it is open; without a number, the usual one.
+    fn port(&mut self, family: Family, number: Option<u16>) -> Option<&mut Port> {
+        let mut ports = self.ports.iter_mut().filter(|(socket, _)| socket.family == family);
+        let found = ports.find(|(socket, port)| match number {
+            Some(number) => port.number == number,
+            None => socket.port == SourcePort::Usual,
+        });
+        found.map(|(_, port)| port)
+    }
+
+    /// A new socket.
+    pub(crate) fn open_port(&mut self) -> Port {
+        self.newest_port += 1;
+        Port::new(self.newest_port, self.scenario.probe.receive_queue.unwrap_or(usize::MAX))
     }
 
     fn answer(&mut self, request: &Parcel, received: Mono) {
@@ -379,8 +411,8 @@ impl<'a> World<'a> {
                 }
                 None => (self.meaning(&copy), copy.peer),
             };
-            let payload = copy.payload;
-            self.plan(at, Event::Arrival(Delivered { at, from, payload, says, drops: None }));
+            let Parcel { port: to, payload, .. } = copy;
+            self.plan(at, Event::Arrival(Delivered { at, from, to, payload, says, drops: None }));
         }
     }
 
@@ -403,14 +435,16 @@ impl<'a> World<'a> {
     /// A heartbeat leaves; returns the id of its transmit timestamp.
     pub(crate) fn depart(
         &mut self,
+        socket: SocketId,
         peer: SocketAddr,
         payload: Vec<u8>,
-        target: usize,
-        sequence: u64,
+        (target, sequence): (usize, u64),
     ) -> u32 {
         let probe = &self.scenario.probe;
         let leaves = self.now + self.conditions.send_latency;
-        let port = self.ports[Family::of(peer).index()].as_mut().expect("a socket");
+        let port = self.ports.get_mut(&socket).expect("a socket");
+        port.awaited = port.awaited.max(self.now + self.targets[target].timeout);
+        let source = port.number;
         let id = port.take_id();
         if probe.transmit_stamps && !draws(&mut self.stamps, probe.stamps_lost) {
             let late = draws(&mut self.stamps, probe.stamps_late);
@@ -418,12 +452,13 @@ impl<'a> World<'a> {
             let at = self.conditions.clock.wall(leaves);
             port.notice(comes, Pending::Transmitted { id, at, target, sequence });
         }
-        self.last_sent.insert((target, peer), (sequence, payload.clone()));
+        self.last_sent.insert((target, peer), (sequence, source, payload.clone()));
         let parcel = Parcel {
             target,
             sequence,
             peer,
             payload,
+            port: source,
             damaged: false,
             travelled: Duration::ZERO,
             received: Wall::default(),
@@ -431,7 +466,8 @@ impl<'a> World<'a> {
         let is_dead = self.scenario.dead.iter().any(|dead| {
             dead.address == peer.ip() && dead.window().after(START).contains(&self.now)
         });
-        if is_dead {
+        let is_lost = self.nats[target].as_mut().is_some_and(|nat| !nat.passes(source, leaves));
+        if is_dead || is_lost {
             return id;
         }
         let (forward, _) = &mut self.links[target];

@@ -61,7 +61,19 @@ impl Fleet {
             *sum += after - before;
         }
         watched.heard(id, what, peer, lost, &mut self.named);
+        let port_change = match what {
+            Answered::InTime { sequence, .. } => watched.answered(sequence, arrival.at),
+            Answered::Late { sequence, .. } => {
+                watched.detour.as_mut().and_then(|detour| detour.missed(sequence))
+            }
+            Answered::Duplicate { .. } | Answered::Invalid(_) => None,
+        };
         self.answered(id, what, arrival);
+        if let Some(why) = port_change
+            && let Some(watched) = self.targets.get(id)
+        {
+            self.events.push_back(watched.event(arrival.read.wall, Happening::PortChanged(why)));
+        }
         if matches!(what, Answered::Late { .. }) {
             // Its timeout may not have been handled yet.
             self.strays.add(id, &mut self.targets);
