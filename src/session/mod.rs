@@ -14,8 +14,8 @@
 //! - [`poll_change`](Session::poll_change), after each of these: has the verdict changed?
 //! - [`retune`](Session::retune): the settings change.
 //!
-//! Inside, a heartbeat passes through `schedule`, `ledger`, `liveness` and `record`, and through
-//! `attribution`, which finds its `direction`, once its outcome is final; `heartbeat` is its public form. In every
+//! Inside, a heartbeat passes through `schedule`, `ledger`, `liveness` and `record`. Once its outcome
+//! is final, `attribution` finds the `direction` of a loss. `heartbeat` is its public form. In every
 //! [`snapshot`](Session::snapshot), `sent = received + lost + in_flight`.
 
 mod attribution;
