@@ -30,7 +30,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match cli::output::parse::<Args>() {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     let _log = args.log.init();
     let (outcome, cannot) = match &args.command {
         Command::Run(args) => (run::run(args), 1),

@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use udp_heartbeat::cli::{failed, responder};
+use udp_heartbeat::cli::{failed, output, responder};
 
 fn main() -> ExitCode {
-    let args = responder::Args::parse();
+    let args = match output::parse::<responder::Args>() {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     match responder::run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error, 1),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::configuration::Source;
+use super::output::written;
 
 /// Check a configuration file and print every problem with its line and column to stderr.
 ///
@@ -34,18 +35,13 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn report(args: &Args, out: &mut impl Write, err: &mut impl Write) -> ExitCode {
-    // Write errors are ignored, as in `check FILE | true`: the exit code gives the result.
     let source = Source { file: Some(args.file.clone()), targets: args.targets.clone() };
     match source.load() {
-        Ok(config) if args.print => {
-            let _ = config.to_yaml(out);
-            ExitCode::SUCCESS
-        }
+        Ok(config) if args.print => written(config.to_yaml(out), ExitCode::SUCCESS),
         Ok(config) => {
             let (file, count) = (args.file.display(), config.targets.len());
             let targets = if count == 1 { "target" } else { "targets" };
-            let _ = writeln!(out, "{file}: {count} {targets}, ok");
-            ExitCode::SUCCESS
+            written(writeln!(out, "{file}: {count} {targets}, ok"), ExitCode::SUCCESS)
         }
         Err(problems) => {
             let _ = writeln!(err, "{problems:#}");

@@ -13,6 +13,7 @@ mod listening;
 pub mod logging;
 mod memory;
 pub mod odds;
+pub mod output;
 mod packets;
 pub mod ping;
 mod priority;
@@ -28,13 +29,11 @@ mod tests;
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
-use std::process::ExitCode;
 use std::str::FromStr;
 
-use crate::wire::{PROTOCOLS, Protocol};
+pub use output::{USAGE, failed};
 
-/// The exit code for invalid arguments or an invalid configuration, the same as clap's.
-pub const USAGE: u8 = 2;
+use crate::wire::{PROTOCOLS, Protocol};
 
 /// The list of protocols for help texts.
 fn protocols() -> String {
@@ -55,12 +54,4 @@ where
             format!("must be a whole number from {} to {}", range.start(), range.end())
         })
     }
-}
-
-/// Prints an error with its causes, and returns `code` as the exit code.
-#[expect(clippy::print_stderr, reason = "this is the command line")]
-#[must_use]
-pub fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("error: {error:#}");
-    ExitCode::from(code)
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use crate::config::{Interval, Ratio};
 use crate::session::odds;
 
+use super::output::written;
+
 /// Compute how often random loss alone looks like an outage, to choose `misses`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -46,9 +48,7 @@ pub struct Args {
 /// Prints the table.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
-    // A closed standard output is not an error.
-    let _ = io::stdout().write_all(render(args).as_bytes());
-    ExitCode::SUCCESS
+    written(io::stdout().write_all(render(args).as_bytes()), ExitCode::SUCCESS)
 }
 
 /// The table, and a sentence that converts it to time.

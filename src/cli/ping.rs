@@ -18,6 +18,7 @@ use crate::probe::{Begin, Detail, Event, Happening, Probe, RunOptions};
 use crate::session::Answered;
 use crate::wire::ROUTER_PORT;
 
+use super::output::{is_closed, println};
 use super::packets::PacketArgs;
 use super::signal::{self, Signals};
 
@@ -81,7 +82,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // Does not wait for a name lookup that hangs.
     runtime.shutdown_background();
 
-    output_closed(write(&report, args.json, io::stdout().lock()))?;
+    is_closed(write(&report, args.json, io::stdout().lock()))?;
     Ok(if report.counts.received > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -122,7 +123,7 @@ async fn ping(args: &Args, mut target: Target) -> anyhow::Result<PingDocument> {
         bail!("cannot resolve {host}: {}", lookup_failure(host, why));
     };
     if !args.json {
-        output_closed(println(format_args!(
+        is_closed(println(format_args!(
             "HEARTBEAT {} ({address}), protocol {protocol}: {} heartbeats, one every {}",
             args.target, args.count, args.interval
         )))?;
@@ -152,13 +153,13 @@ async fn ping(args: &Args, mut target: Target) -> anyhow::Result<PingDocument> {
                 let (at, sample) = sample(&probe).await?;
                 let rtts = delays(log.rtts.clone());
                 let so_far = PingDocument::new(args.target.clone(), &sample, at, rtts, log.down);
-                output_closed(write(&so_far, args.json, io::stdout().lock()))?;
+                is_closed(write(&so_far, args.json, io::stdout().lock()))?;
             }
         }
     };
     // Events of heartbeats that were settled while the probe stopped.
     while let Ok(event) = events.try_recv() {
-        output_closed(log.take(&event))?;
+        is_closed(log.take(&event))?;
     }
     let (at, sample) = sample(&probe).await?;
     let mut report =
@@ -207,7 +208,7 @@ async fn follow(
             biased;
             event = events.recv() => {
                 let Some(event) = event else { return Ok(()) };
-                let closed = output_closed(log.take(&event))?;
+                let closed = is_closed(log.take(&event))?;
                 if closed || (log.until_down && log.down) {
                     probe.stop().await;
                     return Ok(());
@@ -323,20 +324,6 @@ fn words(label: &str) -> String {
 
 fn millis(span: Duration) -> String {
     format!("{:.3}", span.as_secs_f64() * 1e3)
-}
-
-/// Whether standard output is closed (`ping … | head`), which ends the run without an error.
-fn output_closed(written: io::Result<()>) -> io::Result<bool> {
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
-        written => written.map(|()| false),
-    }
-}
-
-fn println(line: std::fmt::Arguments<'_>) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()
 }
 
 /// Writes the statistics of a whole run, as JSON or as text.

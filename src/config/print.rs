@@ -18,13 +18,15 @@ impl Config {
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn to_yaml(&self, out: impl io::Write) -> io::Result<()> {
+    pub fn to_yaml(&self, mut out: impl io::Write) -> io::Result<()> {
         let file = File {
             defaults: (&self.defaults).into(),
             rtt_buckets: &self.rtt_buckets,
             targets: Targets(self),
         };
-        serde_yaml::to_writer(out, &file).map_err(io::Error::other)
+        // Not written directly, so that errors of `out` stay what they are.
+        let text = serde_yaml::to_string(&file).map_err(io::Error::other)?;
+        out.write_all(text.as_bytes())
     }
 }
 

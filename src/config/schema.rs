@@ -359,7 +359,7 @@ impl Checker<'_> {
             let word = key.word();
             let path = path.entry(&word, key.at);
             let name = values::label_name(key);
-            match (name, values::text(value)) {
+            match (name, values::visible_text(value)) {
                 (Ok(name), Ok(value)) => {
                     labels.insert(name.into(), value.to_owned());
                 }

@@ -16,8 +16,8 @@ use crate::wire::Protocol;
 /// The highest bucket bound, in seconds: a day, the longest timeout.
 const MAX_BOUND: f64 = 86_400.0;
 
-/// The most octets of a target's name. Percent-encoded, it fits into the address of a page.
-const MAX_NAME: usize = 1024;
+/// The most octets of a target's name.
+const MAX_NAME: usize = 256;
 
 /// A checked value, or the message about it.
 type Read<T> = Result<T, String>;
@@ -45,9 +45,38 @@ pub(super) fn text<'n>(node: &'n Node<'_>) -> Read<&'n str> {
     Err(format!("{}{hint}", mismatch("text", node)))
 }
 
+/// Text that people see: all its characters are visible, and in the order in which they are written.
+pub(super) fn visible_text<'n>(node: &'n Node<'_>) -> Read<&'n str> {
+    let text = text(node)?;
+    let hidden = text.chars().find_map(|c| {
+        let kind = match c {
+            '\u{61c}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' => "characters that change the direction of text",
+            '\u{ad}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200d}'
+            | '\u{2060}'..='\u{2065}'
+            | '\u{206a}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}' => "invisible characters",
+            _ if c.is_control() => "control characters",
+            _ => return None,
+        };
+        Some((kind, c))
+    });
+    match hidden {
+        Some((kind, c)) => Err(format!("must not contain {kind}, such as {c:?}")),
+        None => Ok(text),
+    }
+}
+
 /// The name of a target.
 pub(super) fn name(node: &Node<'_>) -> Read<String> {
-    let name = text(node)?;
+    let name = visible_text(node)?;
     if name.trim().is_empty() {
         return Err("must not be empty".to_owned());
     }
@@ -59,10 +88,7 @@ pub(super) fn name(node: &Node<'_>) -> Read<String> {
     if name.len() > MAX_NAME {
         return Err(format!("has {} octets: must have at most {MAX_NAME}", name.len()));
     }
-    match name.chars().find(|c| c.is_control()) {
-        Some(control) => Err(format!("must not contain control characters, such as {control:?}")),
-        None => Ok(name.to_owned()),
-    }
+    Ok(name.to_owned())
 }
 
 /// `[PROTOCOL://]HOST[:PORT]`.

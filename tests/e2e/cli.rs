@@ -1,5 +1,6 @@
 //! The command line: error messages and exit codes.
 
+use std::fs::File;
 use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Stdio};
 
@@ -10,6 +11,32 @@ fn failure(arguments: &[&str]) -> (Option<i32>, String) {
     let Ended { code, out, err } = run(PROBE, arguments);
     assert_eq!(out, "", "{arguments:?}");
     (code, err.lines().next().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure_unless_nobody_reads_it() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config/full.yml");
+    for (program, arguments) in [
+        (PROBE, &["--help"][..]),
+        (PROBE, &["--version"]),
+        (PROBE, &["check", file]),
+        (PROBE, &["check", "--print", file]),
+        (PROBE, &["odds", "--loss", "30%"]),
+        (RESPONDER, &["--help"]),
+    ] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let ended = Command::new(program).args(arguments).stdout(full).output().unwrap();
+        let err = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {err}");
+        assert_eq!(
+            err,
+            "error: cannot write to standard output: No space left on device (os error 28)\n"
+        );
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = Command::new(program).args(arguments).stdout(writer).output().unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{arguments:?}");
+    }
 }
 
 #[test]
