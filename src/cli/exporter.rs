@@ -13,6 +13,7 @@ use crate::web::{self, ReloadControl};
 
 use super::memory;
 use super::reload::{Reloader, Reloads};
+use super::service;
 use super::signal::{self, Signals};
 
 /// A probe and its HTTP server, ready to run.
@@ -77,12 +78,15 @@ impl Exporter {
             let _ = closed.await;
         }));
         started(address)?;
+        service::ready();
+        tokio::spawn(service::report(probe.clone()));
         if any_names {
             warn_of_names(&probe).await;
         }
         memory::give_back();
 
         let signal = signals.next().await;
+        service::stopping();
         if let Some(reloader) = &reloader {
             reloader.end();
         }

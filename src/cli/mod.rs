@@ -20,6 +20,7 @@ mod priority;
 mod reload;
 pub mod responder;
 pub mod run;
+mod service;
 mod signal;
 mod stated;
 mod web;

@@ -13,6 +13,7 @@ use super::impairment_args::ImpairmentArgs;
 use super::impairments;
 use super::listening;
 use super::logging::LogArgs;
+use super::service;
 use super::signal::{self, Signals};
 use super::stated::{Control, Stated};
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress, max_requests};
@@ -177,6 +178,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let router = web::responder_router(metrics, status.clone(), impairments, args.max_requests);
     let responder = responder::spawn(responder).context("cannot start the responder's threads")?;
     announce(&status, http, &settings);
+    service::ready();
     if args.short_requests {
         warn!(
             "answering STAMP requests of 14 to 43 octets with 44 octets: forged requests are \
@@ -186,6 +188,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let shutdown = async {
         let name = signals.next().await;
         info!(signal = %name, "stopping");
+        service::stopping();
         // HTTP ends after the responder, so that a last scrape has the final figures.
         responder.stop();
     };

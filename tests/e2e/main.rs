@@ -42,3 +42,5 @@ mod replies;
 mod responder;
 
 mod shutdown;
+
+mod systemd;

@@ -109,7 +109,8 @@ impl Running {
         Self::start(command)
     }
 
-    fn start(mut command: Command) -> Self {
+    /// Starts a program with these arguments, and a free port for HTTP.
+    pub(crate) fn start(mut command: Command) -> Self {
         command.args(["--web.listen-address=127.0.0.1:0", "--log.format=json"]);
         let (mut child, _) = Killed::spawn(&mut command, Stdio::null());
         let unread = child.stderr();

@@ -39,6 +39,8 @@ COMMANDS = {
     "docker ps": {STACK: ["docker ps -a"]},
     "systemctl reload heartbeat-probe": {
         "tests/service/inside-systemd": ["systemctl reload heartbeat-probe"]},
+    "systemctl start": {
+        "tests/service/inside-systemd": ["systemctl start heartbeat-responder heartbeat-probe"]},
     "systemctl status": {"tests/service/inside-systemd": ["systemctl status --no-pager"]},
     # The test writes the same file.
     "systemctl edit heartbeat-responder": {"tests/service/run": [

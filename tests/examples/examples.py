@@ -326,7 +326,7 @@ SCENARIOS = {
         (f"{DOCS}/deployment.md", "The stack in containers", "sh", 1),
         (f"{DOCS}/deployment.md", "The image", "sh", 1),
         (f"{DOCS}/performance.md", "Performance", "sh", 1),
-    ], r"(cargo|docker) .*|systemctl (edit|reload|status).*"),
+    ], r"(cargo|docker) .*|systemctl (edit|reload|start|status).*"),
 }
 
 
