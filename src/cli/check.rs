@@ -135,10 +135,10 @@ mod tests {
         assert_eq!(
             out,
             format!(
-                "defaults:\n  protocol: heartbeat\n  ip_version: auto\n  {settings}\
+                "defaults:\n  protocol: heartbeat\n  ip_version: auto\n  addresses: first\n  {settings}\
                  rtt_buckets:\n- 1.0\n\
                  targets:\n\
-                 - name: a\n  address: a:12000\n  ip_version: auto\n  labels:\n    x: '1'\n  protocol: heartbeat\n  {settings}\
+                 - name: a\n  address: a:12000\n  ip_version: auto\n  addresses: first\n  labels:\n    x: '1'\n  protocol: heartbeat\n  {settings}\
                  - name: stamp://[::1]:862\n  address: '[::1]:862'\n  protocol: stamp\n  zero_ssid: accept\n  {settings}"
             )
         );

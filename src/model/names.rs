@@ -75,6 +75,30 @@ impl IpVersion {
     }
 }
 
+/// Which addresses of a name are probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Addresses {
+    /// One at a time.
+    #[default]
+    First,
+    /// Each by a target of its own.
+    All,
+}
+
+impl Addresses {
+    /// All values.
+    pub const ALL: [Self; 2] = [Self::First, Self::All];
+
+    /// The value as it is configured.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::All => "all",
+        }
+    }
+}
+
 /// The IP version of an address, `4` or `6`.
 #[must_use]
 pub fn ip_version(ip: IpAddr) -> &'static str {
