@@ -4,6 +4,9 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::config::Target;
 
 use super::configuration::Source;
 
@@ -44,7 +47,12 @@ fn report(args: &Args, out: &mut impl Write, err: &mut impl Write) -> ExitCode {
         Ok(config) => {
             let (file, count) = (args.file.display(), config.targets.len());
             let targets = if count == 1 { "target" } else { "targets" };
-            let _ = writeln!(out, "{file}: {count} {targets}, ok");
+            let is_template = |target: &&Arc<Target>| target.template_name().is_some();
+            let templates = match config.targets.iter().filter(is_template).count() {
+                0 => String::new(),
+                templates => format!(", {templates} with a target for each address of its name"),
+            };
+            let _ = writeln!(out, "{file}: {count} {targets}{templates}, ok");
             ExitCode::SUCCESS
         }
         Err(problems) => {
@@ -87,6 +95,10 @@ mod tests {
         assert_eq!(
             check("targets: [{address: a}, {address: b}]\n"),
             ok("probe.yml: 2 targets, ok\n")
+        );
+        assert_eq!(
+            check("targets: [{address: a, addresses: all}, {address: b}]\n"),
+            ok("probe.yml: 2 targets, 1 with a target for each address of its name, ok\n")
         );
         assert_eq!(check_with("targets: []\n", &["a"], false), ok("probe.yml: 1 target, ok\n"));
     }
