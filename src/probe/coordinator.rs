@@ -194,6 +194,11 @@ impl Coordinator {
         Ok((roster, applied, all))
     }
 
+    #[cfg(test)]
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
     /// A configuration could not be loaded.
     pub(super) fn note_failed_reload(&self) {
         self.lock().has_failed = true;

@@ -331,6 +331,21 @@ fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
 }
 
 #[cfg(test)]
+impl Names {
+    /// Ends the lookups of a name, and answers this in their place.
+    pub(super) fn answer(&self, name: &str, found: &Found) {
+        let mut book = self.book();
+        book.entry(name).task.abort();
+        book.answer(&name.into(), found);
+    }
+
+    /// The result of the last lookup of a name; `None` if there was none.
+    pub(super) fn found(&self, name: &str) -> Option<Found> {
+        self.book().found(name).cloned()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
 

@@ -128,6 +128,13 @@ impl Probe {
     }
 }
 
+#[cfg(test)]
+impl Probe {
+    pub(super) fn following(&self) -> AbortHandle {
+        self.following.clone()
+    }
+}
+
 impl Drop for Probe {
     fn drop(&mut self) {
         self.following.abort();
