@@ -165,20 +165,20 @@ async fn a_name_without_an_address_has_a_target_that_is_down() {
 async fn the_newest_configuration_and_the_newest_addresses_win() {
     let probe = probe(options(2)).await;
     let ips: Vec<_> = (1..=9).map(|n| format!("127.0.0.{n}")).collect();
-    let list = |n: usize| ips.iter().skip(n % 7).step_by(1 + n % 2).map(String::as_str);
-    answer(&probe, "pool.test", &found(&list(0).collect::<Vec<_>>()));
+    let some = |n: usize| ips.iter().skip(n % 7).step_by(1 + n % 2).map(String::as_str);
+    answer(&probe, "pool.test", &found(&some(0).collect::<Vec<_>>()));
     for n in 1..=40 {
         let mut target = each(&format!("pool {}", n % 3), "pool.test", 9);
         target.interval = Duration::from_secs(100 + n as u64);
         let config = config_of([target]);
         let answering = async {
             tokio::task::yield_now().await;
-            answer(&probe, "pool.test", &found(&list(n).collect::<Vec<_>>()));
+            answer(&probe, "pool.test", &found(&some(n).collect::<Vec<_>>()));
         };
         let (applied, ()) = tokio::join!(probe.apply(config), answering);
         applied.unwrap();
     }
-    let expected: Vec<_> = list(40).map(|ip| format!("pool 1 {ip}")).collect();
+    let expected: Vec<_> = some(40).map(|ip| format!("pool 1 {ip}")).collect();
     let expected: Vec<_> = expected.iter().map(String::as_str).collect();
     let last = with_targets(&probe, &expected).await;
     for target in &last.targets {
