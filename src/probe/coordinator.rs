@@ -160,11 +160,15 @@ impl Coordinator {
         if self.crew.iter().any(|hand| hand.commands.is_closed()) {
             return Err(Unavailable.into());
         }
-        unique_names(configured)?;
+        let templates: BTreeSet<_> =
+            configured.iter().filter_map(|target| target.template_name()).collect();
+        if !templates.is_empty() {
+            unique_names(configured)?;
+        }
         // Locked until the orders are sent: an answer from now on is newer than the addresses in
         // the orders, and must arrive after them.
         let mut book = self.names.book();
-        book.follow(&configured.iter().filter_map(|target| target.template_name()).collect());
+        book.follow(&templates);
         let targets = expand(configured, |name| book.ips(name));
         let Succession { roster, mut orders, leaving, applied } = roster.succession(&targets)?;
         for (worker, orders) in orders.iter_mut().enumerate() {
