@@ -64,9 +64,10 @@ fn every_other_file_is_accepted() {
 fn shown(target: &Target) -> String {
     let Target { name, address, interval, timeout, misses, recoveries, recorder, .. } = target;
     format!(
-        "{name}: {}://{address} {} {interval:?} {timeout:?} {misses} {recoveries} {recorder}",
+        "{name}: {}://{address} {} {} {interval:?} {timeout:?} {misses} {recoveries} {recorder}",
         target.protocol.name(),
-        target.ip_version.word()
+        target.ip_version.word(),
+        target.addresses.word()
     )
 }
 
@@ -77,16 +78,27 @@ fn every_key_is_taken_over() {
     assert_eq!(
         config.targets.iter().map(|target| shown(target)).collect::<Vec<_>>(),
         [
-            "fra-edge: heartbeat://fra.example:12000 4 200ms 2s 5 3 600",
-            "Zürich, 2nd floor: ping://[2001:db8::1]:4000 6 500ms 90s 4 2 100",
-            "[2001:db8::2]:12000: stamp://[2001:db8::2]:12000 6 500ms 90s 4 2 100",
-            "192.0.2.1: stamp://192.0.2.1:862 6 500ms 90s 4 2 100",
+            "fra-edge: heartbeat://fra.example:12000 4 first 200ms 2s 5 3 600",
+            "Zürich, 2nd floor: ping://[2001:db8::1]:4000 6 first 500ms 90s 4 2 100",
+            "[2001:db8::2]:12000: stamp://[2001:db8::2]:12000 6 first 500ms 90s 4 2 100",
+            "192.0.2.1: stamp://192.0.2.1:862 6 first 500ms 90s 4 2 100",
+            "each: stamp://each.example:862 6 all 500ms 90s 4 2 100",
+            "fe80::1%eth0: stamp://[fe80::1%eth0]:862 6 first 500ms 90s 4 2 100",
         ]
     );
     let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let labels = BTreeMap::from([label("rack", "7"), label("site", "fra")]);
     assert_eq!(config.targets[0].labels, labels);
     assert_eq!(config.targets[1].labels, BTreeMap::new());
+}
+
+#[test]
+fn only_targets_of_a_file_can_have_a_target_for_each_address() {
+    let config = load("full").unwrap();
+    let templates = config.targets.iter().filter_map(|target| target.template_name());
+    assert_eq!(templates.collect::<Vec<_>>(), ["each.example"]);
+    let target = config::parse_target("each.example", &config.defaults).unwrap();
+    assert_eq!(target.template_name(), None);
 }
 
 #[test]
@@ -111,9 +123,9 @@ fn the_protocol_may_be_in_the_address_as_on_the_command_line() {
     assert_eq!(
         config.targets.iter().map(|target| shown(target)).collect::<Vec<_>>(),
         [
-            "stamp://fra.example:862: stamp://fra.example:862 auto 1s 1s 3 1 16",
-            "same: dns://192.0.2.1:53 auto 1s 1s 3 1 16",
-            "keyed: stamp://[2001:db8::1]:862 auto 1s 1s 3 1 16",
+            "stamp://fra.example:862: stamp://fra.example:862 auto first 1s 1s 3 1 16",
+            "same: dns://192.0.2.1:53 auto first 1s 1s 3 1 16",
+            "keyed: stamp://[2001:db8::1]:862 auto first 1s 1s 3 1 16",
         ]
     );
     let text = config.targets[0].name.as_str();
@@ -160,7 +172,7 @@ fn missing_settings_have_the_documented_defaults() {
     assert_eq!(config.rtt_buckets, config::default_rtt_buckets());
     assert_eq!(
         shown(&config.targets[0]),
-        "fra.example: heartbeat://fra.example:12000 auto 1s 1s 3 1 16"
+        "fra.example: heartbeat://fra.example:12000 auto first 1s 1s 3 1 16"
     );
 }
 
@@ -173,7 +185,7 @@ fn a_file_without_targets_still_has_defaults_for_the_command_line() {
     let config = config.with_targets([target]).unwrap();
     assert_eq!(
         shown(&config.targets[0]),
-        "ping://a.example: ping://a.example:12000 auto 2s 1s 3 1 16"
+        "ping://a.example: ping://a.example:12000 auto first 2s 1s 3 1 16"
     );
 }
 

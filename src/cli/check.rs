@@ -4,6 +4,9 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::config::Target;
 
 use super::configuration::Source;
 use super::output::written;
@@ -41,7 +44,12 @@ fn report(args: &Args, out: &mut impl Write, err: &mut impl Write) -> ExitCode {
         Ok(config) => {
             let (file, count) = (args.file.display(), config.targets.len());
             let targets = if count == 1 { "target" } else { "targets" };
-            written(writeln!(out, "{file}: {count} {targets}, ok"), ExitCode::SUCCESS)
+            let is_template = |target: &&Arc<Target>| target.template_name().is_some();
+            let templates = match config.targets.iter().filter(is_template).count() {
+                0 => String::new(),
+                templates => format!(", {templates} with a target for each address of its name"),
+            };
+            written(writeln!(out, "{file}: {count} {targets}{templates}, ok"), ExitCode::SUCCESS)
         }
         Err(problems) => {
             let _ = writeln!(err, "{problems:#}");
@@ -83,6 +91,10 @@ mod tests {
         assert_eq!(
             check("targets: [{address: a}, {address: b}]\n"),
             ok("probe.yml: 2 targets, ok\n")
+        );
+        assert_eq!(
+            check("targets: [{address: a, addresses: all}, {address: b}]\n"),
+            ok("probe.yml: 2 targets, 1 with a target for each address of its name, ok\n")
         );
         assert_eq!(check_with("targets: []\n", &["a"], false), ok("probe.yml: 1 target, ok\n"));
     }
@@ -131,10 +143,10 @@ mod tests {
         assert_eq!(
             out,
             format!(
-                "defaults:\n  protocol: heartbeat\n  ip_version: auto\n  {settings}\
+                "defaults:\n  protocol: heartbeat\n  ip_version: auto\n  addresses: first\n  {settings}\
                  rtt_buckets:\n- 1.0\n\
                  targets:\n\
-                 - name: a\n  address: a:12000\n  ip_version: auto\n  labels:\n    x: '1'\n  protocol: heartbeat\n  {settings}\
+                 - name: a\n  address: a:12000\n  ip_version: auto\n  addresses: first\n  labels:\n    x: '1'\n  protocol: heartbeat\n  {settings}\
                  - name: stamp://[::1]:862\n  address: '[::1]:862'\n  protocol: stamp\n  zero_ssid: accept\n  {settings}"
             )
         );

@@ -106,7 +106,7 @@ impl Exporter {
 }
 
 /// Logs the names that have no address yet, since a mistyped name otherwise shows only as a target
-/// that is down.
+/// that is down. The probe itself logs the names of targets with `addresses: all`.
 async fn warn_of_names(probe: &Probe) {
     /// How many names are logged.
     const LOGGED: usize = 10;
@@ -114,6 +114,7 @@ async fn warn_of_names(probe: &Probe) {
     let Ok(sample) = probe.sample().await else { return };
     let unresolved = sample.targets.iter().filter(|sample| !sample.resolved);
     let mut names: Vec<_> = unresolved
+        .filter(|sample| sample.target.template_name().is_none())
         .filter_map(|sample| match &sample.target.address.host {
             Host::Name(name) => Some(match sample.lookup_failure {
                 Some(reason) => format!("{name} ({reason})"),

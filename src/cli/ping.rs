@@ -117,7 +117,7 @@ async fn ping(args: &Args, mut target: Target) -> anyhow::Result<PingDocument> {
     let (probe, mut events) = Probe::start(config, options).await?;
     let (_, before) = sample(&probe).await?;
     let Some(address) = before.address else {
-        let host = &before.target.address.host;
+        let host = before.target.lookup_name().unwrap_or_default();
         // Before the first lookup has ended, no name server has answered.
         let why = before.lookup_failure.unwrap_or(LookupFailure::Timeout);
         bail!("cannot resolve {host}: {}", lookup_failure(host, why));

@@ -137,7 +137,7 @@ impl Reloader {
     /// All problems of the configuration, one per line.
     async fn preview(&self) -> Result<String, String> {
         let (_, config) = self.load().await?;
-        let preview = self.probe.preview(&config?).map_err(|error| error.to_string())?;
+        let preview = self.probe.preview(&config?).await.map_err(|error| error.to_string())?;
         let Preview { removed, retuned, added, unchanged } = preview;
         let mut text = String::new();
         for (what, names) in [("remove", &removed), ("change", &retuned), ("add", &added)] {

@@ -95,8 +95,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let listener = args.listen_address.bind().await?;
         let targets = config.targets.len();
+        let templates =
+            config.targets.iter().filter(|target| target.template_name().is_some()).count();
+        let each_address = (templates > 0).then_some(templates);
         let started = |address| {
-            tracing::info!(%address, targets, "serving HTTP");
+            tracing::info!(%address, targets, each_address, "serving HTTP");
             Ok(())
         };
         let Args { workers, max_requests, .. } = *args;

@@ -27,6 +27,16 @@ pub enum Host {
     Name(String),
 }
 
+impl Host {
+    /// The name to look up in DNS; `None` for a literal address, also with a zone.
+    pub(super) fn dns_name(&self) -> Option<&str> {
+        match self {
+            Self::Name(name) if !name.contains('%') => Some(name),
+            Self::Name(_) | Self::Ip(_) => None,
+        }
+    }
+}
+
 /// Why a text is not a valid address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {

@@ -8,10 +8,12 @@ use std::collections::hash_map::{Entry, HashMap};
 use std::sync::Arc;
 
 use super::address::Host;
+use super::per_address::possible_template;
 use super::target::{Config, Target};
 use crate::wire::{Prober, Protocol};
 
-/// Names that two or more targets have.
+/// Names that two or more targets have, or can have: a target with `addresses: all` gives the names
+/// `NAME IP` to the targets of its addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("duplicate target names: {}", .0.join(", "))]
 pub struct DuplicateNames(pub Vec<String>);
@@ -73,13 +75,14 @@ impl Config {
     }
 }
 
-/// Checks that the names of `targets` are unique.
+/// Checks that the names of `targets` are unique, also those that templates can give.
 ///
 /// # Errors
 /// The duplicate names, each once, sorted.
 pub fn unique_names(targets: &[Arc<Target>]) -> Result<(), DuplicateNames> {
     let names = targets.iter().map(|target| Some(target.name.as_str()));
-    let again = duplicate_names(names).into_iter();
+    let taken = taken_names(targets.iter().map(|target| Some(&**target)));
+    let again = duplicate_names(names).into_iter().chain(taken);
     let mut names: Vec<_> = again.map(|(again, _)| targets[again].name.clone()).collect();
     if names.is_empty() {
         return Ok(());
@@ -106,6 +109,27 @@ pub(super) fn duplicate_names<'t>(
         }
     }
     again
+}
+
+/// For each target that has a name which a template can give to one of its targets: its position,
+/// and the position of the template.
+pub(super) fn taken_names<'t>(
+    targets: impl Iterator<Item = Option<&'t Target>> + Clone,
+) -> Vec<(usize, usize)> {
+    let all = targets.enumerate().filter_map(|(index, target)| Some((index, target?)));
+    let templates: HashMap<&str, usize> = all
+        .clone()
+        .filter(|(_, target)| target.template_name().is_some())
+        .map(|(index, target)| (target.name.as_str(), index))
+        .collect();
+    if templates.is_empty() {
+        return Vec::new();
+    }
+    let taken = |(index, target): (usize, &Target)| {
+        let template = templates.get(possible_template(&target.name)?)?;
+        Some((index, *template))
+    };
+    all.filter_map(taken).collect()
 }
 
 /// The position of each target whose replies cannot be distinguished from those of an earlier
@@ -152,6 +176,7 @@ fn lookup(host: &Host) -> String {
 mod tests {
     use super::super::{Defaults, parse_target, parse_target_with};
     use super::*;
+    use crate::model::Addresses;
 
     fn target(text: &str) -> Target {
         parse_target(text, &Defaults::default()).unwrap()
@@ -169,6 +194,23 @@ mod tests {
         assert_eq!(names, ["a", "stamp://a"]);
         let error = config.with_targets([target("b"), target("a"), target("b")]).unwrap_err();
         assert_eq!(error.to_string(), "duplicate target names: a, b");
+    }
+
+    #[test]
+    fn a_name_that_a_template_can_give_is_taken() {
+        let template = |text: &str| Target { addresses: Addresses::All, ..target(text) };
+        let named = |name: &str| Target { name: name.to_owned(), ..target("192.0.2.1") };
+        let all = [template("a"), named("a 192.0.2.7"), named("a ::7"), named("a b"), target("b")];
+        let all = all.map(Arc::new);
+        assert_eq!(taken_names(all.iter().map(|target| Some(&**target))), [(1, 0), (2, 0)]);
+        let error = unique_names(&all).unwrap_err();
+        assert_eq!(error, DuplicateNames(vec!["a 192.0.2.7".to_owned(), "a ::7".to_owned()]));
+        let config = Config::default().with_targets([target("a"), named("a 192.0.2.7")]);
+        assert!(config.is_ok(), "without a template");
+        // Templates cannot give each other's names.
+        let nested = template("a.example");
+        let nested = Target { name: "a 192.0.2.7".to_owned(), ..nested };
+        assert!(Config::default().with_targets([template("a"), nested]).is_err());
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub(super) static DEFAULTS: LazyLock<Level> = LazyLock::new(|| Level {
         "protocol",
         "port",
         "ip_version",
+        "addresses",
         "interval",
         "timeout",
         "misses",

@@ -16,8 +16,10 @@
 
 mod address;
 mod argument;
+mod common_keys;
 mod conflict;
 mod core_schema;
+mod fields;
 mod file;
 mod instead;
 mod key;
@@ -25,6 +27,7 @@ mod level;
 mod node;
 mod packet_keys;
 mod packets;
+mod per_address;
 mod place;
 mod prefix;
 mod print;

@@ -44,6 +44,7 @@ struct DefaultsEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
     ip_version: PrintedVersion,
+    addresses: &'static str,
     interval: String,
     timeout: String,
     misses: u32,
@@ -75,6 +76,8 @@ struct TargetEntry<'a> {
     address: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     ip_version: Option<PrintedVersion>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    addresses: Option<&'static str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: &'a BTreeMap<String, String>,
     protocol: &'static str,
@@ -115,6 +118,7 @@ impl From<&Defaults> for DefaultsEntry {
             protocol,
             port,
             ip_version,
+            addresses,
             interval,
             timeout,
             misses,
@@ -126,6 +130,7 @@ impl From<&Defaults> for DefaultsEntry {
             protocol: protocol.name(),
             port,
             ip_version: PrintedVersion(ip_version),
+            addresses: addresses.word(),
             interval: format_duration(interval),
             timeout: format_duration(timeout),
             misses,
@@ -159,6 +164,7 @@ impl<'a> From<&'a Target> for TargetEntry<'a> {
                 Host::Name(_) => Some(PrintedVersion(target.ip_version)),
                 Host::Ip(_) => None,
             },
+            addresses: target.address.host.dns_name().map(|_| target.addresses.word()),
             labels: &target.labels,
             protocol: target.protocol.name(),
             options: target.protocol.written().into_iter().collect(),

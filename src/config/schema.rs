@@ -11,23 +11,25 @@ use std::fmt::Display;
 use std::hash::Hash;
 use std::path::Path as Folder;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::address::{Address, Host};
 use super::argument::Endpoint;
+use super::common_keys::CommonKeys;
 use super::conflict;
+use super::fields::{Fields, enumerate};
 use super::instead;
 use super::key::{KeyFile, absolute};
 use super::level::{DEFAULTS, FILE, Level, OPTIONS, TARGET, unknown_key};
 use super::node::Node;
 use super::packet_keys::{self, PacketKeys};
 use super::packets::check_packets;
+use super::per_address::{LABEL, MAX_SUFFIX};
 use super::place::{At, Path};
 use super::problem::{Finding, Findings};
 use super::scalars::{Interval, Span, foreign_option};
 use super::target::{Config, Defaults, Target, in_flight};
-use super::values;
-use crate::model::{IpVersion, ip_version};
+use super::values::{self, MAX_NAME};
+use crate::model::{Addresses, IpVersion, ip_version};
 use crate::wire::{FiledKey, Key, OptionSource, Protocol, ProtocolOptions};
 
 /// Checks a whole file. Paths in it are relative to `folder`.
@@ -47,14 +49,6 @@ struct Checker<'f> {
     keys: HashMap<String, Result<Arc<Key>, String>>,
 }
 
-/// The entries of a [`Level`] in a file.
-struct Fields<'n> {
-    level: &'static Level,
-    entries: &'n [(Node<'n>, Node<'n>)],
-    /// The index of the first entry of each of the level's keys.
-    found: Vec<Option<usize>>,
-}
-
 /// A target that has not been compared with the others yet.
 struct Candidate {
     name: Option<TargetName>,
@@ -67,19 +61,6 @@ struct TargetName {
     text: String,
     key: &'static str,
     at: At,
-}
-
-/// The settings that `defaults` and targets share; `None` if absent or invalid.
-struct CommonKeys {
-    protocol: Option<Protocol>,
-    port: Option<u16>,
-    ip_version: Option<IpVersion>,
-    interval: Option<Duration>,
-    timeout: Option<Duration>,
-    misses: Option<u32>,
-    recoveries: Option<u32>,
-    recorder: Option<u32>,
-    packets: PacketKeys,
 }
 
 impl Checker<'_> {
@@ -158,6 +139,8 @@ impl Checker<'_> {
         if let Some(address) = &address {
             self.check_ip_version(path, &fields, address, settings.ip_version);
         }
+        let addresses =
+            self.addresses(path, &fields, address.as_ref(), settings.addresses, defaults);
         let labels = match fields.entry(path, "labels") {
             Some((path, node)) => self.labels(&path, node),
             None => BTreeMap::new(),
@@ -175,6 +158,7 @@ impl Checker<'_> {
             }
         }
         let target = name.as_ref().zip(address).map(|(name, address)| Target {
+            addresses,
             protocol,
             labels,
             ..settings.target(name.text.clone(), address)
@@ -239,6 +223,7 @@ impl Checker<'_> {
             protocol: protocol.or(prefix.filter(|_| fields.entry(path, "protocol").is_none())),
             port: self.value(path, fields, "port", values::port),
             ip_version: self.value(path, fields, "ip_version", values::ip_version),
+            addresses: self.value(path, fields, "addresses", values::addresses),
             interval: self
                 .value(path, fields, "interval", values::duration)
                 .map(Interval::duration),
@@ -338,6 +323,49 @@ impl Checker<'_> {
         }
     }
 
+    /// Which addresses of a target's name are probed. `own` is the value of its key `addresses`.
+    /// Reports what a target for each address cannot have.
+    fn addresses(
+        &mut self,
+        path: &Path<'_>,
+        fields: &Fields<'_>,
+        address: Option<&Address>,
+        own: Option<Addresses>,
+        defaults: &Defaults,
+    ) -> Addresses {
+        let is_name = address.is_some_and(|address| address.host.dns_name().is_some());
+        if own.unwrap_or(defaults.addresses) == Addresses::First {
+            return Addresses::First;
+        }
+        if !is_name {
+            // Under defaults, the key is for the targets that have names.
+            if let (Some(_), Some(_), Some((path, _))) =
+                (address, own, fields.entry(path, "addresses"))
+            {
+                self.report(&path, || "is all, but the address is not a host name: remove the key");
+            }
+            return Addresses::First;
+        }
+        if let Some((path, node)) = fields.entry(path, "labels") {
+            let entries = node.entries().unwrap_or_default().iter();
+            for (key, _) in entries.filter(|(key, _)| key.word() == LABEL) {
+                self.report(&path.entry(LABEL, key.at), || {
+                    format!("reserved label name {LABEL:?}: addresses: all sets it to the address")
+                });
+            }
+        }
+        if let Some((path, node)) = fields.entry(path, "name")
+            && let Ok(name) = values::name(node)
+            && name.len() + MAX_SUFFIX > MAX_NAME
+        {
+            self.report(&path, || {
+                let (len, most) = (name.len(), MAX_NAME - MAX_SUFFIX);
+                format!("has {len} octets: must have at most {most}, since addresses: all appends the address")
+            });
+        }
+        Addresses::All
+    }
+
     /// The name of a target: the value of `name`, or the address as written.
     fn name(&mut self, path: &Path<'_>, fields: &Fields<'_>) -> Option<TargetName> {
         if let Some((place, _)) = fields.entry(path, "name") {
@@ -390,6 +418,19 @@ impl Checker<'_> {
             self.duplicate(&entry, first_at, || {
                 let source = if name.key == "address" { ", taken from the address" } else { "" };
                 format!("duplicate target name {:?}{source}", name.text)
+            });
+        }
+        let targets = candidates.iter().map(|candidate| candidate.target.as_ref());
+        for (taken, template) in conflict::taken_names(targets) {
+            let (Some(name), Some(of)) = (names[taken], names[template]) else { continue };
+            let target = path.item(taken, items[taken].at);
+            let entry = target.entry(name.key, name.at.max(items[taken].at));
+            self.report(&entry, || {
+                let (name, of) = (&name.text, &of.text);
+                format!(
+                    "target name {name:?} is reserved: target {of:?} has addresses: all, which \
+                     gives such names to the targets of its addresses"
+                )
             });
         }
     }
@@ -501,42 +542,6 @@ impl Checker<'_> {
     }
 }
 
-impl<'n> Fields<'n> {
-    /// The index of the entry of `key`, a key of the level.
-    fn index(&self, key: &str) -> Option<usize> {
-        let known = self.level.keys.iter().position(|known| *known == key);
-        debug_assert!(known.is_some(), "{key} is a key of the level");
-        self.found[known?]
-    }
-
-    /// The place and the value of `key`, a key of the level.
-    fn entry<'p>(
-        &self,
-        parent: &'p Path<'p>,
-        key: &'static str,
-    ) -> Option<(Path<'p>, &'n Node<'n>)> {
-        let (word, node) = &self.entries[self.index(key)?];
-        Some((parent.entry(key, word.at), node))
-    }
-}
-
-impl CommonKeys {
-    /// These settings, with missing ones from `fallback`.
-    fn or(&self, fallback: &Defaults) -> Defaults {
-        Defaults {
-            protocol: self.protocol.unwrap_or(fallback.protocol),
-            port: self.port.or(fallback.port),
-            ip_version: self.ip_version.unwrap_or(fallback.ip_version),
-            interval: self.interval.unwrap_or(fallback.interval),
-            timeout: self.timeout.unwrap_or(fallback.timeout),
-            misses: self.misses.unwrap_or(fallback.misses),
-            recoveries: self.recoveries.unwrap_or(fallback.recoveries),
-            recorder: self.recorder.unwrap_or(fallback.recorder),
-            packets: self.packets.or(&fallback.packets),
-        }
-    }
-}
-
 /// The protocol options in the entries of a target.
 struct TargetKeys<'a, 'f, 'n> {
     checker: &'a mut Checker<'f>,
@@ -578,12 +583,4 @@ impl OptionSource for TargetKeys<'_, '_, '_> {
             self.checker.report(&path, || message);
         }
     }
-}
-
-/// The items of a list with their places.
-fn enumerate<'p, 'n>(
-    parent: &'p Path<'p>,
-    items: &'n [Node<'n>],
-) -> impl Iterator<Item = (Path<'p>, &'n Node<'n>)> {
-    items.iter().enumerate().map(move |(index, node)| (parent.item(index, node.at), node))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::address::Address;
 use super::scalars::format_duration;
-use crate::model::{IpVersion, PacketOptions};
+use crate::model::{Addresses, IpVersion, PacketOptions};
 use crate::wire::{DEFAULT_PROTOCOL, Protocol, ProtocolOptions};
 
 /// How many heartbeats of one target can be in flight at once.
@@ -26,7 +26,8 @@ pub const DEFAULT_PORT: u16 = 12000;
 /// A whole configuration, without contradictions. The default has no targets.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The targets of the file in its order, then those of the command line. Names are unique.
+    /// The targets of the file in its order, then those of the command line. Names are unique, also
+    /// those of the targets that come from templates.
     pub targets: Vec<Arc<Target>>,
     /// Upper bounds of the buckets of `heartbeat_rtt_seconds`, in seconds, ascending, without +Inf;
     /// never empty.
@@ -45,6 +46,11 @@ pub struct Target {
     pub address: Address,
     /// The IP versions of the addresses that are used if the host is a name.
     pub ip_version: IpVersion,
+    /// Whether there is a target for each of these addresses; see
+    /// [`template_name`](Self::template_name). [`Addresses::First`] for a literal address.
+    pub addresses: Addresses,
+    /// The name of which the address is one, if this target comes from a template.
+    pub resolved_from: Option<Arc<str>>,
     /// The protocol, with this target's options.
     pub protocol: ProtocolOptions,
     /// Time from one heartbeat to the next; from 1 ms to a day.
@@ -86,6 +92,9 @@ pub struct Defaults {
     pub port: Option<u16>,
     /// The IP versions of the addresses of names.
     pub ip_version: IpVersion,
+    /// Which addresses of names are probed, for the targets of a file. Those of the command line
+    /// use one address at a time.
+    pub addresses: Addresses,
     /// Time from one heartbeat to the next.
     pub interval: Duration,
     /// Time to wait for an answer.
@@ -164,13 +173,15 @@ impl Defaults {
         self.port.or(protocol.port()).unwrap_or(DEFAULT_PORT)
     }
 
-    /// The target of this name and address, with these settings.
+    /// The target of this name and address, with these settings, which uses one address at a time.
     #[must_use]
     pub fn target(&self, name: String, address: Address) -> Target {
         Target {
             name,
             address,
             ip_version: self.ip_version,
+            addresses: Addresses::First,
+            resolved_from: None,
             protocol: self.protocol.default_options(),
             interval: self.interval,
             timeout: self.timeout,
@@ -190,6 +201,7 @@ impl Default for Defaults {
             protocol: DEFAULT_PROTOCOL,
             port: None,
             ip_version: IpVersion::Auto,
+            addresses: Addresses::First,
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             misses: 3,
@@ -208,8 +220,9 @@ mod tests {
 
     #[test]
     fn defaults_are_the_documented_ones() {
-        let Defaults { protocol, port, ip_version, packets, .. } = Defaults::default();
-        assert_eq!((ip_version, packets), (IpVersion::Auto, PacketOptions::default()));
+        let Defaults { protocol, port, ip_version, addresses, packets, .. } = Defaults::default();
+        assert_eq!((ip_version, addresses), (IpVersion::Auto, Addresses::First));
+        assert_eq!(packets, PacketOptions::default());
         let Defaults { interval, timeout, misses, recoveries, recorder, .. } = Defaults::default();
         assert_eq!((protocol.name(), port, misses, recoveries), ("heartbeat", None, 3, 1));
         assert_eq!(recorder, 16);

@@ -10,14 +10,14 @@ use super::argument::{self, Endpoint};
 use super::node::{Node, Value};
 use super::scalars::{self, LabelName, ScalarError};
 use super::target::MAX_RECORDER;
-use crate::model::IpVersion;
+use crate::model::{Addresses, IpVersion};
 use crate::wire::Protocol;
 
 /// The highest bucket bound, in seconds: a day, the longest timeout.
 const MAX_BOUND: f64 = 86_400.0;
 
 /// The most octets of a target's name.
-const MAX_NAME: usize = 256;
+pub(super) const MAX_NAME: usize = 256;
 
 /// A checked value, or the message about it.
 type Read<T> = Result<T, String>;
@@ -132,6 +132,15 @@ pub(super) fn ip_version(node: &Node<'_>) -> Read<IpVersion> {
     let written = node.to_string();
     let found = IpVersion::ALL.into_iter().find(|version| version.word() == written);
     found.ok_or_else(|| format!("must be auto, 4 or 6, not {node}"))
+}
+
+/// Which addresses of a name are probed: `first` or `all`.
+pub(super) fn addresses(node: &Node<'_>) -> Read<Addresses> {
+    let Value::Text(word) = &node.value else {
+        return Err(mismatch("first or all", node));
+    };
+    let found = Addresses::ALL.into_iter().find(|addresses| addresses.word() == word);
+    found.ok_or_else(|| format!("must be first or all, not {node}"))
 }
 
 /// A number of heartbeats.

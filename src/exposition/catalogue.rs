@@ -123,7 +123,7 @@ families! {
         REPLY_TTL = Gauge "heartbeat_reply_ttl" []
             "Hop limit (TTL) of the last answer. A change means that the return path changed. Absent until the first answer.";
         RESOLVED = Gauge "heartbeat_resolved" []
-            "1 if the last lookup of the target's name succeeded, otherwise 0. Always 1 for a literal address.";
+            "1 if the last lookup of the target's name succeeded, otherwise 0. Always 1 if the configuration has an address instead of a name.";
         LOOKUP_FAILURES = Counter "heartbeat_lookup_failures_total" [Reason]
             "Lookups that gave the target no address, by reason. nxdomain means that the name does not exist, no_address that it has no address of the wanted IP version. Only for targets with a name.";
         ADDRESS_CHANGES = Counter "heartbeat_address_changes_total" []

@@ -16,7 +16,7 @@ pub use accuracy::ClockAccuracy;
 pub use identity::TargetId;
 pub use labels::Label;
 pub(crate) use labels::labels;
-pub use names::{Found, IpVersion, LookupFailure, NotAHost, ip_version, one_host};
+pub use names::{Addresses, Found, IpVersion, LookupFailure, NotAHost, ip_version, one_host};
 pub use outcome::{
     Direction, DropReason, IcmpKind, ImpairmentKind, InvalidReason, StampSource, State,
     TargetLabel, UnmatchedReason, UnsentReason,

@@ -75,6 +75,30 @@ impl IpVersion {
     }
 }
 
+/// Which addresses of a name are probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Addresses {
+    /// One at a time.
+    #[default]
+    First,
+    /// Each by a target of its own.
+    All,
+}
+
+impl Addresses {
+    /// All values.
+    pub const ALL: [Self; 2] = [Self::First, Self::All];
+
+    /// The value as it is configured.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::All => "all",
+        }
+    }
+}
+
 /// The IP version of an address, `4` or `6`.
 #[must_use]
 pub fn ip_version(ip: IpAddr) -> &'static str {
@@ -117,10 +141,12 @@ pub struct Found {
     addresses: Arc<[SocketAddr]>,
     /// Why there is no IPv4 address, and why there is no IPv6 address.
     missing: [Option<LookupFailure>; 2],
+    left_out: usize,
 }
 
 impl Found {
-    /// The maximum number of addresses of a name and IP version; more are ignored.
+    /// The maximum number of addresses of a name and IP version. Of more, the lowest are used: the
+    /// same ones in whatever order the name server returns them.
     pub const MAX: usize = 64;
 
     /// The result of two lookups. `v4` and `v6` have the addresses of each IP version, in order of
@@ -133,27 +159,37 @@ impl Found {
         let [v4, v6] = [v4, v6].map(|addresses| addresses.and_then(|addresses| usable(&addresses)));
         let missing = [v4.as_ref().err().copied(), v6.as_ref().err().copied()];
         let mut all: Vec<SocketAddr> = Vec::new();
+        let mut left_out = 0;
         // Each version has its own maximum, so that the addresses of one hide none of the other.
-        for address in [v6, v4].into_iter().flat_map(|of| of.into_iter().flatten().take(Self::MAX))
-        {
-            // A mapped address may be there as an A record as well.
-            if !all.contains(&address) {
-                all.push(address);
+        for of_version in [v6, v4] {
+            let mut of_version = of_version.unwrap_or_default();
+            left_out += bound(&mut of_version);
+            for address in of_version {
+                // A mapped address may be there as an A record as well.
+                if !all.contains(&address) {
+                    all.push(address);
+                }
             }
         }
-        Self { addresses: all.into(), missing }
+        Self { addresses: all.into(), missing, left_out }
     }
 
     /// No address, for this reason.
     #[must_use]
     pub fn failed(why: LookupFailure) -> Self {
-        Self { addresses: Arc::default(), missing: [Some(why); 2] }
+        Self { addresses: Arc::default(), missing: [Some(why); 2], left_out: 0 }
     }
 
     /// All addresses, in order of preference; empty if the lookup failed.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// How many addresses of the name are not used because there are too many.
+    #[must_use]
+    pub fn left_out(&self) -> usize {
+        self.left_out
     }
 
     /// Whether a name server has given a definite answer for both IP versions.
@@ -204,6 +240,21 @@ fn usable(addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, LookupFailure> {
     if usable.is_empty() { Err(LookupFailure::InvalidAddress) } else { Ok(usable) }
 }
 
+/// Removes all but the [`Found::MAX`] lowest addresses and keeps the order of the others. Returns how
+/// many it has removed; duplicates do not count.
+fn bound(addresses: &mut Vec<SocketAddr>) -> usize {
+    if addresses.len() <= Found::MAX {
+        return 0;
+    }
+    let mut lowest = addresses.clone();
+    lowest.sort_unstable();
+    lowest.dedup();
+    let left_out = lowest.len().saturating_sub(Found::MAX);
+    lowest.truncate(Found::MAX);
+    addresses.retain(|address| lowest.binary_search(address).is_ok());
+    left_out
+}
+
 /// The reason to report when neither IP version has an address.
 fn worst(v4: LookupFailure, v6: LookupFailure) -> LookupFailure {
     let rank = |why: LookupFailure| (why.is_definite(), why == LookupFailure::NoAddress);
@@ -215,7 +266,7 @@ impl<const N: usize> From<[SocketAddr; N]> for Found {
     /// These addresses, in this order; without an address, the name does not exist.
     fn from(addresses: [SocketAddr; N]) -> Self {
         let missing = [(N == 0).then_some(LookupFailure::NxDomain); 2];
-        Self { addresses: addresses.into(), missing }
+        Self { addresses: addresses.into(), missing, left_out: 0 }
     }
 }
 
@@ -256,6 +307,30 @@ mod tests {
         let many = (0..200).map(|n| SocketAddr::new([192, 0, 2, n].into(), 0)).collect();
         let found = Found::new(Ok(many), Err(LookupFailure::Timeout));
         assert_eq!(found.addresses().len(), Found::MAX);
+    }
+
+    #[test]
+    fn of_too_many_addresses_the_same_ones_are_used_in_every_order() {
+        let address = |n| SocketAddr::new([192, 0, 2, n].into(), 0);
+        let mut all: Vec<_> = (0..=200).map(address).chain([address(3), address(199)]).collect();
+        for _ in 0..2 {
+            all.reverse();
+            let found = Found::new(Ok(all.clone()), Ok(Vec::new()));
+            let mut used = found.addresses().to_vec();
+            let in_order = all.iter().filter(|address| used.contains(address)).copied();
+            let mut expected: Vec<_> = Vec::new();
+            for address in in_order {
+                if !expected.contains(&address) {
+                    expected.push(address);
+                }
+            }
+            assert_eq!(used, expected, "in the order of preference");
+            used.sort_unstable();
+            assert!(used.into_iter().eq((0..64).map(address)));
+            assert_eq!(found.left_out(), 201 - Found::MAX);
+        }
+        let found = Found::new(Ok(vec![address(1); 100]), Ok(Vec::new()));
+        assert_eq!((found.addresses().len(), found.left_out()), (1, 0));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::{Overview, ProbeSample, TargetGlance, TargetLook, TargetSample};
 use crate::config::{Address, Host, Target};
 use crate::model::{
-    ClockAccuracy, IcmpKind, InvalidReason, IpVersion, Label, LookupFailure, PacketOptions, State,
-    UnsentReason, Wall,
+    Addresses, ClockAccuracy, IcmpKind, InvalidReason, IpVersion, Label, LookupFailure,
+    PacketOptions, State, UnsentReason, Wall,
 };
 use crate::session::{
     Buckets, Column, Frozen, Glance, Heartbeat, Histogram, Last, Misses, Outcome, Rare, Recent,
@@ -30,6 +30,8 @@ pub(crate) fn fresh(name: &str, label: (&str, &str), rtt: &Arc<Buckets>) -> Targ
         name: name.to_owned(),
         address: Address { host: Host::Name(format!("{name}.example")), port: 12000 },
         ip_version: IpVersion::Auto,
+        addresses: Addresses::First,
+        resolved_from: None,
         protocol: protocol("heartbeat"),
         interval: Duration::from_secs(1),
         timeout: Duration::from_millis(1500),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::{Host, Target};
+use crate::config::Target;
 use crate::model::{
     ClockAccuracy, Label as _, LookupFailure, StampSource, State, UnmatchedReason, Wall,
 };
@@ -72,7 +72,7 @@ impl TargetSample {
 
     /// Lookups that gave it no address, by reason; nothing for a literal address.
     pub fn lookup_failures(&self) -> impl Iterator<Item = (LookupFailure, u64)> + '_ {
-        let is_name = matches!(self.target.address.host, Host::Name(_));
+        let is_name = self.target.lookup_name().is_some();
         let counts = self.lookup_failures.iter().filter(move |_| is_name);
         LookupFailure::ALL.iter().copied().zip(counts.copied())
     }

@@ -1,26 +1,25 @@
-//! The running probe: it knows which worker has which target, and changes the targets.
+//! The coordinator of a running probe: it knows which worker has which target, and changes the
+//! targets when the configuration or the addresses of a template's name change.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
-use crate::config::{Config, Host, Target};
-use crate::model::Wall;
+use crate::config::{Config, Host, Target, unique_names};
+use crate::model::{Label as _, Wall};
 use crate::net;
 use crate::observe::Unavailable;
 
 use super::command::{Command, Order};
 use super::crew::Hand;
-use super::error::{ApplyError, StartError};
-use super::event::Event;
-use super::names::Names;
-use super::options::RunOptions;
-use super::placement;
+use super::error::ApplyError;
+use super::expansion::expand;
+use super::names::{Book, LookedUp, Names};
 use super::roster::{Applied, Preview, Roster, Succession};
-use super::sockets::charge;
 
 /// How long new names are awaited, so that the first heartbeats of their targets have addresses.
 #[cfg(not(test))]
@@ -30,14 +29,20 @@ const FIRST_LOOKUP: Duration = Duration::from_secs(2);
 #[cfg(test)]
 const FIRST_LOOKUP: Duration = Duration::from_secs(60);
 
-/// A running probe. When it is dropped, its workers end.
+/// The shortest time between two changes of targets because addresses have changed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How many names one log line has at most.
+const LOGGED: usize = 10;
+
+/// The coordinator of a running probe. When it is dropped, the workers end.
 #[derive(Debug)]
-pub struct Probe {
+pub(super) struct Coordinator {
     pub(super) crew: Vec<Hand>,
     state: Mutex<State>,
     names: Names,
     /// Locked while a configuration waits for its names, so that configurations are applied in the
-    /// order of the calls.
+    /// order of the calls, and no change of addresses is applied in between.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -45,116 +50,144 @@ pub struct Probe {
 #[derive(Debug, Clone)]
 pub(super) struct State {
     pub(super) roster: Arc<Roster>,
+    /// The targets of the configuration in force, including templates.
+    configured: Arc<[Arc<Target>]>,
     /// When the configuration in force was loaded.
     pub(super) loaded_at: Wall,
     /// Whether a newer configuration could not be loaded.
     pub(super) has_failed: bool,
 }
 
-impl Probe {
-    /// Starts to send heartbeats to every target of `config`. Must be called within a tokio
-    /// runtime, which looks up the names.
+/// Reports that a worker has changed its targets.
+type Done = oneshot::Receiver<()>;
+
+impl Coordinator {
+    /// A coordinator of these workers, which have no targets yet.
+    pub(super) fn new(crew: Vec<Hand>, names: Names, roster: Roster) -> Self {
+        let (roster, configured) = (Arc::new(roster), Arc::default());
+        let loaded_at = net::now().wall;
+        let state = State { roster, configured, loaded_at, has_failed: false };
+        Self { crew, state: Mutex::new(state), names, turn: tokio::sync::Mutex::default() }
+    }
+
+    /// Looks up new names, and then orders the workers to probe the targets of `wanted`. Each
+    /// receiver reports when its worker does so.
     ///
     /// # Errors
-    /// If no socket or no thread can be created, or the names of the targets are not unique.
-    pub async fn start(
-        config: Config,
-        options: RunOptions,
-    ) -> Result<(Self, UnboundedReceiver<Event>), StartError> {
-        let (events, happenings) = unbounded_channel();
-        let mut loads = vec![0.0; options.workers.get()];
-        for target in &config.targets {
-            let worker = placement::worker(&target.name, options.workers);
-            let charge = charge(target.protocol.padded_size().into());
-            loads[worker] += charge / target.interval.as_secs_f64();
-        }
-        let (lookups, wanted) = unbounded_channel();
-        let reports = (events, lookups);
-        let start = |&load| Hand::start(load, &config.rtt_buckets, &options, reports.clone());
-        let crew = loads.iter().map(start).collect::<Result<Vec<_>, _>>()?;
-        let names = Names::new(crew.iter().map(|hand| hand.commands.clone()).collect(), wanted);
-        let roster = Arc::new(Roster::new(options.workers));
-        let state = Mutex::new(State { roster, loaded_at: net::now().wall, has_failed: false });
-        let probe = Self { crew, state, names, turn: tokio::sync::Mutex::default() };
-        // The workers carry this out before any later command.
-        let _ = probe.prepare(&config).await?;
-        Ok((probe, happenings))
-    }
-
-    /// Probes the targets of `wanted` from now on. Returns when all workers do so.
-    ///
-    /// Names without an answer are awaited first, for at most two seconds, so that a target with a
-    /// new name does not begin with misses. The present targets continue meanwhile.
-    ///
-    /// Targets are identified by their names. An unchanged target is not touched. A target with
-    /// other settings keeps its counters and its heartbeats in flight. A target with another
-    /// protocol starts with new counters. Only targets change: the buckets of `wanted` have no
-    /// effect, and socket buffers keep their sizes.
-    ///
-    /// # Errors
-    /// If the names of the targets are not unique (nothing has been changed then), or a worker has
-    /// ended.
-    pub async fn apply(&self, wanted: Config) -> Result<Applied, ApplyError> {
-        let (applied, done) = self.prepare(&wanted).await?;
-        for done in done {
-            done.await.map_err(|_| Unavailable)?;
-        }
-        Ok(applied)
-    }
-
-    /// What [`apply`](Self::apply) would change.
-    ///
-    /// # Errors
-    /// If the names of the targets are not unique.
-    pub fn preview(&self, wanted: &Config) -> Result<Preview, ApplyError> {
-        Ok(self.state().roster.preview(&wanted.targets)?)
-    }
-
-    /// A configuration could not be loaded: the one in force stays. The figures say so until the next
-    /// [`apply`](Self::apply).
-    pub fn note_failed_reload(&self) {
-        self.lock().has_failed = true;
-    }
-
-    /// Looks up new names, and then [commits](Self::commit) the targets of `wanted`.
-    async fn prepare(
-        &self,
-        wanted: &Config,
-    ) -> Result<(Applied, Vec<oneshot::Receiver<()>>), ApplyError> {
+    /// If names of targets are not unique, or a worker has ended. Nothing has been changed then.
+    pub(super) async fn apply(&self, wanted: &Config) -> Result<(Applied, Vec<Done>), ApplyError> {
         let _turn = self.turn.lock().await;
-        let hosts: BTreeSet<_> = wanted.targets.iter().filter_map(|target| name(target)).collect();
-        let _looked_up = self.names.look_up(hosts, FIRST_LOOKUP).await;
-        self.commit(wanted)
+        let _looked_up = look_up(&self.names, &wanted.targets).await;
+        self.put(wanted)
     }
 
-    /// Orders the workers to probe the targets of `wanted`. Each receiver reports when its worker
-    /// has done so.
-    fn commit(&self, wanted: &Config) -> Result<(Applied, Vec<oneshot::Receiver<()>>), ApplyError> {
+    /// Orders the workers to probe the targets of `wanted`, whose names have been looked up. Each
+    /// receiver reports when its worker does so.
+    ///
+    /// # Errors
+    /// Those of [`apply`](Self::apply).
+    pub(super) fn put(&self, wanted: &Config) -> Result<(Applied, Vec<Done>), ApplyError> {
         let mut state = self.lock();
+        let (roster, applied, done) = self.commit(&state.roster, &wanted.targets)?;
+        *state = State {
+            roster: Arc::new(roster),
+            configured: wanted.targets.as_slice().into(),
+            loaded_at: net::now().wall,
+            has_failed: false,
+        };
+        Ok((applied, done))
+    }
+
+    /// What [`apply`](Self::apply) would change. New names of templates are looked up.
+    ///
+    /// # Errors
+    /// If names of targets are not unique.
+    pub(super) async fn preview(&self, wanted: &Config) -> Result<Preview, ApplyError> {
+        unique_names(&wanted.targets)?;
+        let templates = wanted.targets.iter().filter(|target| target.template_name().is_some());
+        let templates: Vec<_> = templates.cloned().collect();
+        let _turn = self.turn.lock().await;
+        let _looked_up = look_up(&self.names, &templates).await;
+        let targets = {
+            let book = self.names.book();
+            expand(&wanted.targets, |name| book.ips(name))
+        };
+        Ok(self.state().roster.preview(&targets)?)
+    }
+
+    /// Changes the targets of templates whenever the addresses of their names change, at most once
+    /// a second, until the coordinator is dropped.
+    pub(super) async fn follow(coordinator: Weak<Self>) {
+        let Some(strong) = coordinator.upgrade() else { return };
+        let changed = strong.names.book().changed();
+        drop(strong);
+        loop {
+            changed.notified().await;
+            let Some(coordinator) = coordinator.upgrade() else { return };
+            // An error means that a worker has ended: nothing can be changed any more.
+            let Ok(done) = coordinator.refresh().await else { return };
+            drop(coordinator);
+            for done in done {
+                // As above.
+                let _ = done.await;
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Orders the workers to probe the targets of the configuration in force at the newest
+    /// addresses. It remains the same configuration.
+    async fn refresh(&self) -> Result<Vec<Done>, ApplyError> {
+        let _turn = self.turn.lock().await;
+        let mut state = self.lock();
+        let before = state.roster.clone();
+        let (roster, applied, done) = self.commit(&before, &state.configured)?;
+        state.roster = Arc::new(roster);
+        drop(state);
+        if applied.added + applied.removed > 0 {
+            log_changes(&before, &self.state().roster);
+        }
+        Ok(done)
+    }
+
+    /// Orders the workers to probe the targets `configured`, templates at the newest addresses.
+    /// Returns the new roster, and for each worker a receiver that reports when it does so.
+    fn commit(
+        &self,
+        roster: &Roster,
+        configured: &[Arc<Target>],
+    ) -> Result<(Roster, Applied, Vec<Done>), ApplyError> {
         if self.crew.iter().any(|hand| hand.commands.is_closed()) {
             return Err(Unavailable.into());
         }
-        let Succession { roster, mut orders, leaving, applied } =
-            state.roster.succession(&wanted.targets)?;
+        let templates: BTreeSet<_> =
+            configured.iter().filter_map(|target| target.template_name()).collect();
+        if !templates.is_empty() {
+            unique_names(configured)?;
+        }
         // Locked until the orders are sent: an answer from now on is newer than the addresses in
         // the orders, and must arrive after them.
         let mut book = self.names.book();
+        book.follow(&templates);
+        let targets = expand(configured, |name| book.ips(name));
+        let Succession { roster, mut orders, leaving, applied } = roster.succession(&targets)?;
         for (worker, orders) in orders.iter_mut().enumerate() {
             for order in orders {
                 let (Order::Add(_, addressed) | Order::Retune(_, addressed)) = order else {
                     continue;
                 };
-                if let Some(name) = name(&addressed.target) {
+                if let Some(name) = addressed.target.lookup_name() {
                     addressed.found = book.join(name, worker);
                 }
             }
         }
         // Last, so that a name that moves from one target to another stays known.
         for (worker, target) in &leaving {
-            if let Some(name) = name(target) {
+            if let Some(name) = target.lookup_name() {
                 book.leave(name, *worker);
             }
         }
+        warn_of_absent(&orders, &book);
         let mut all = Vec::new();
         for (hand, orders) in self.crew.iter().zip(orders) {
             let (to, done) = oneshot::channel();
@@ -162,8 +195,17 @@ impl Probe {
             let _ = hand.commands.send(Command::Apply(orders, to));
             all.push(done);
         }
-        *state = State { roster: Arc::new(roster), loaded_at: net::now().wall, has_failed: false };
-        Ok((applied, all))
+        Ok((roster, applied, all))
+    }
+
+    #[cfg(test)]
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// A configuration could not be loaded.
+    pub(super) fn note_failed_reload(&self) {
+        self.lock().has_failed = true;
     }
 
     /// The present targets.
@@ -175,41 +217,50 @@ impl Probe {
         // The state is only replaced as a whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Whether the first heartbeat of every target that can be resolved has been settled. Once
-    /// true, it stays true when targets are added.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.crew.iter().all(Hand::is_ready)
-    }
+/// Looks up the names of `targets`; see [`Names::look_up`].
+pub(super) async fn look_up(names: &Names, targets: &[Arc<Target>]) -> LookedUp {
+    let hosts: BTreeSet<_> = targets.iter().filter_map(|target| target.lookup_name()).collect();
+    names.look_up(hosts, FIRST_LOOKUP).await
+}
 
-    /// Stops sending, and waits until all heartbeats in flight are settled: at most for the longest
-    /// timeout. The figures can still be sampled.
-    pub async fn stop(&self) {
-        for hand in &self.crew {
-            // A worker that has ended sends nothing more.
-            let _ = hand.commands.send(Command::Stop);
+/// Logs the names without an address for which these orders add targets that send nothing.
+fn warn_of_absent(orders: &[Vec<Order>], book: &Book) {
+    let mut absent = BTreeSet::new();
+    for order in orders.iter().flatten() {
+        if let Order::Add(_, addressed) = order
+            && let Some(name) = addressed.target.template_name()
+        {
+            let found = book.found(name).map(|it| it.of(addressed.target.admitted_version()));
+            let why = found.and_then(Result::err).map_or("no answer yet", |why| why.label());
+            absent.insert(format!("{name} ({why})"));
         }
-        self.settled().await;
     }
+    if absent.is_empty() {
+        return;
+    }
+    let count = absent.len();
+    let names = absent.into_iter().take(LOGGED).collect::<Vec<_>>().join(", ");
+    tracing::warn!(count, names, "names have no address: nothing is sent for them until they have");
+}
 
-    /// Waits until no target has anything due or in flight: after [`stop`](Self::stop), or when all
-    /// have reached their [`RunOptions::limit`].
-    pub async fn settled(&self) {
-        for hand in &self.crew {
-            let (done, settled) = oneshot::channel();
-            if hand.commands.send(Command::Settle(done)).is_ok() {
-                // An error means that the worker has ended.
-                let _ = settled.await;
+/// Logs the addresses that names have gained and lost.
+fn log_changes(before: &Roster, after: &Roster) {
+    type Ips = BTreeSet<IpAddr>;
+    let mut names: BTreeMap<&str, [Ips; 2]> = BTreeMap::new();
+    for (side, roster) in [before, after].into_iter().enumerate() {
+        for target in roster.targets() {
+            if let (Some(name), &Host::Ip(ip)) = (target.lookup_name(), &target.address.host) {
+                names.entry(name).or_default()[side].insert(ip);
             }
         }
     }
-}
-
-/// The name to look up for a target.
-fn name(target: &Target) -> Option<&str> {
-    match &target.address.host {
-        Host::Name(name) => Some(name),
-        Host::Ip(_) => None,
+    let list = |from: &Ips, without: &Ips| {
+        from.difference(without).map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    for (name, [before, after]) in names.iter().filter(|(_, [before, after])| before != after) {
+        let (new, gone) = (list(after, before), list(before, after));
+        tracing::info!(name, new, gone, "the addresses of a name have changed");
     }
 }

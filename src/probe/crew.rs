@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::command::Command;
 use super::error::StartError;
@@ -27,14 +27,15 @@ pub(super) struct Hand {
 
 impl Hand {
     /// Starts a worker without targets, and waits until its sockets are open, with buffers for
-    /// a `load` in octets per second, as the kernel charges them.
+    /// a `load` in octets per second, as the kernel charges them. Its commands come through the
+    /// channel.
     pub(super) fn start(
         load: f64,
         rtt_buckets: &[f64],
         options: &RunOptions,
         reports: Reports,
+        (commands, orders): (UnboundedSender<Command>, UnboundedReceiver<Command>),
     ) -> Result<Self, StartError> {
-        let (commands, orders) = unbounded_channel();
         let ready = Arc::new(AtomicBool::new(false));
         let mut fleet = Fleet::new(rtt_buckets, options.detail, Some(seed()));
         if let Some(heartbeats) = options.limit {

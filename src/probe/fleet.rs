@@ -151,16 +151,18 @@ impl Fleet {
         schedule(&mut self.agenda, id, watched);
         self.strays.add(id, &mut self.targets);
         let Some(watched) = self.targets.get(id) else { return };
-        match &watched.target.address.host {
-            &Host::Ip(ip) => self.place(id, ip, None),
-            Host::Name(name) => self.named.add(name, id),
+        if let Some(name) = watched.target.lookup_name() {
+            self.named.add(name, id);
+        }
+        if let Host::Ip(ip) = watched.target.address.host {
+            self.place(id, ip, None);
         }
     }
 
     /// Removes a target and its counters. Datagrams that still come for it belong to no target.
     pub fn remove(&mut self, id: TargetId, now: Mono) {
         let Some(watched) = self.targets.remove(id) else { return };
-        if let Host::Name(name) = &watched.target.address.host {
+        if let Some(name) = watched.target.lookup_name() {
             self.named.remove(name, id);
         }
         self.routes.advance(now);
@@ -193,6 +195,7 @@ impl Fleet {
         let next = next_on_grid(now.mono, &target.name, target.interval);
         watched.session.retune(&settings(&target), next);
         let is_moved = watched.target.address != target.address
+            || watched.target.resolved_from != target.resolved_from
             || watched.target.admitted_version() != target.admitted_version();
         let is_repaced = watched.target.interval != target.interval;
         watched.has_packet_options = target.packets != PacketOptions::default();

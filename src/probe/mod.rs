@@ -32,7 +32,9 @@
 //!
 //! In the order of a change of targets:
 //!
-//! - [`Probe`], in `coordinator`: the running probe, with its `options`;
+//! - [`Probe`], in `running`: the running probe, with its `options`;
+//! - `coordinator`: what changes the targets, for a new configuration or new addresses;
+//! - `expansion`, `kept`: the targets for the addresses of a name, pure;
 //! - `plan`: from one set of targets to another, by name, pure;
 //! - `roster`: which worker has which target, and by which identity;
 //! - `names`, `pace`: name resolution, which never delays the rest, and when it is repeated;
@@ -55,9 +57,11 @@ mod detour;
 mod egress;
 mod error;
 mod event;
+mod expansion;
 mod fleet;
 mod fresh_ports;
 mod gathering;
+mod kept;
 mod lane;
 mod machine;
 mod named;
@@ -68,6 +72,7 @@ mod placement;
 mod plan;
 mod roster;
 mod routes;
+mod running;
 mod sampling;
 mod slab;
 mod sockets;
@@ -83,13 +88,13 @@ mod worker;
 mod tests;
 
 pub use command::{Addressed, Command, Order, WorkerGlance, WorkerSample};
-pub use coordinator::Probe;
 pub use error::{ApplyError, StartError};
 pub use event::{Detail, Event, Happening, Move, PortChange};
 pub use fleet::Fleet;
 pub use machine::{Family, Machine, SocketId, SourcePort};
 pub use options::{Begin, RunOptions};
 pub use roster::{Applied, Preview, Roster, Succession};
+pub use running::Probe;
 pub use timeline::Timeline;
 pub use transmit::{Ticket, Transmit};
 pub use worker::{BUSY, Next, PAUSE, Worker};

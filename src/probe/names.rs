@@ -5,7 +5,8 @@
 //! that has a target of the name. Workers can ask for a lookup at once; a name that many targets ask
 //! for is looked up once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::model::{Found, IpVersion, Label as _};
 use crate::net::{Lookup, Resolver};
 
 use super::command::Command;
+use super::kept::Kept;
 use super::pace::{Pace, SHORTEST};
 
 /// Maximum number of concurrent lookups: each has some sockets.
@@ -39,6 +41,8 @@ pub(super) struct Names {
 pub(super) struct Book {
     names: HashMap<Arc<str>, Entry>,
     workers: Vec<UnboundedSender<Command>>,
+    /// Notified when the addresses of a followed name have changed.
+    changed: Arc<Notify>,
     resolver: Arc<Resolver>,
     at_once: Arc<Semaphore>,
     /// The book itself, for the tasks.
@@ -51,6 +55,8 @@ struct Entry {
     users: Vec<(usize, u32)>,
     /// The last answer; `None` before the first.
     found: Option<Found>,
+    /// The addresses, if the coordinator follows the name.
+    kept: Option<Kept>,
     /// Asks for a lookup at once.
     hurry: Arc<Notify>,
     /// Dropped when the first answer comes.
@@ -75,7 +81,8 @@ impl Names {
         let book = Arc::new_cyclic(|myself| {
             let (names, myself) = (HashMap::new(), myself.clone());
             let at_once = Arc::new(Semaphore::new(AT_ONCE));
-            Mutex::new(Book { names, workers, resolver: Arc::default(), at_once, myself })
+            let (changed, resolver) = (Arc::default(), Arc::default());
+            Mutex::new(Book { names, workers, changed, resolver, at_once, myself })
         });
         let weak = Arc::downgrade(&book);
         let hurrying = tokio::spawn(async move {
@@ -101,8 +108,8 @@ impl Names {
         &self,
         names: impl IntoIterator<Item = &str>,
         patience: Duration,
-    ) -> LookedUp<'_> {
-        let looked_up = LookedUp(self);
+    ) -> LookedUp {
+        let looked_up = LookedUp(self.book.clone());
         let (answered, mut all) = mpsc::channel(1);
         {
             let mut book = self.book();
@@ -123,11 +130,11 @@ impl Names {
 /// Names that have been looked up. When it is dropped, names without users are forgotten.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct LookedUp<'a>(&'a Names);
+pub(super) struct LookedUp(Arc<Mutex<Book>>);
 
-impl Drop for LookedUp<'_> {
+impl Drop for LookedUp {
     fn drop(&mut self) {
-        self.0.book().names.retain(|_, entry| !entry.users.is_empty());
+        lock(&self.0).names.retain(|_, entry| entry.is_used());
     }
 }
 
@@ -158,9 +165,48 @@ impl Book {
             *count -= 1;
         }
         entry.users.retain(|&(_, count)| count > 0);
-        if entry.users.is_empty() {
+        if !entry.is_used() {
             self.names.remove(name);
         }
+    }
+
+    /// Follows exactly these names from now on: their addresses are kept, and each change notifies
+    /// [`changed`](Self::changed). A name that has no other users either is forgotten when the
+    /// lookups of the present change end.
+    pub(super) fn follow(&mut self, names: &BTreeSet<&str>) {
+        for (name, entry) in &mut self.names {
+            if !names.contains(&**name) {
+                entry.kept = None;
+            }
+        }
+        for &name in names {
+            let entry = self.entry(name);
+            if entry.kept.is_none() {
+                entry.kept = Some(Kept::default());
+                entry.keep(name);
+            }
+        }
+    }
+
+    /// Notified when the addresses of a followed name have changed.
+    pub(super) fn changed(&self) -> Arc<Notify> {
+        self.changed.clone()
+    }
+
+    /// The known addresses of a name, sorted: of a followed name, also those that are kept while
+    /// lookups fail.
+    pub(super) fn ips(&self, name: &str) -> Vec<IpAddr> {
+        let Some(Entry { kept, found, .. }) = self.names.get(name) else { return Vec::new() };
+        match (kept, found) {
+            (Some(kept), _) => kept.ips().to_vec(),
+            (None, Some(found)) => Kept::of(found).ips().to_vec(),
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// The result of the last lookup of a name; `None` if there was none.
+    pub(super) fn found(&self, name: &str) -> Option<&Found> {
+        self.names.get(name)?.found.as_ref()
     }
 
     /// Looks a name up at once, or once [`SHORTEST`] has passed since the last lookup.
@@ -175,6 +221,9 @@ impl Book {
         let Some(entry) = self.names.get_mut(name) else { return };
         let before = entry.found.replace(found.clone());
         log_change(name, before.as_ref(), found);
+        if entry.keep(name) {
+            self.changed.notify_one();
+        }
         entry.first = Vec::new();
         for &(worker, _) in &entry.users {
             let (name, found) = (name.clone(), found.clone());
@@ -201,8 +250,28 @@ impl Book {
                 book: myself.clone(),
             };
             let task = tokio::spawn(follower.follow()).abort_handle();
-            Entry { users: Vec::new(), found: None, hurry, first: Vec::new(), task }
+            Entry { users: Vec::new(), found: None, kept: None, hurry, first: Vec::new(), task }
         })
+    }
+}
+
+impl Entry {
+    fn is_used(&self) -> bool {
+        !self.users.is_empty() || self.kept.is_some()
+    }
+
+    /// Keeps the addresses of the last lookup, if the name is followed. Returns whether they have
+    /// changed.
+    fn keep(&mut self, name: &str) -> bool {
+        let (Some(kept), Some(found)) = (&mut self.kept, &self.found) else { return false };
+        let before = kept.left_out();
+        let has_changed = kept.learn(found);
+        let left_out = kept.left_out();
+        if left_out > before {
+            let (most, what) = (Found::MAX, "a name has too many addresses: some are not probed");
+            tracing::warn!(name, left_out, most, "{what}");
+        }
+        has_changed
     }
 }
 
@@ -259,6 +328,21 @@ impl Follower {
 fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
     // A panic cannot leave a book inconsistent.
     book.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+impl Names {
+    /// Ends the lookups of a name, and answers this in their place.
+    pub(super) fn answer(&self, name: &str, found: &Found) {
+        let mut book = self.book();
+        book.entry(name).task.abort();
+        book.answer(&name.into(), found);
+    }
+
+    /// The result of the last lookup of a name; `None` if there was none.
+    pub(super) fn found(&self, name: &str) -> Option<Found> {
+        self.book().found(name).cloned()
+    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,8 @@ pub(super) enum Change {
 /// settings, then additions, each in order.
 ///
 /// A target whose protocol or protocol options change is removed and added again, because its
-/// counters would change their meaning.
+/// counters would change their meaning. So is one that takes the place of a template, or has done
+/// so, because it sends nothing.
 ///
 /// # Errors
 /// If the names of `wanted` are not unique.
@@ -39,7 +40,9 @@ pub(super) fn plan(
     for target in wanted {
         match left.get(target.name.as_str()).copied() {
             Some(same) if Arc::ptr_eq(same, target) || same == target => {}
-            Some(other) if other.protocol == target.protocol => {
+            Some(other)
+                if (&other.protocol, other.addresses) == (&target.protocol, target.addresses) =>
+            {
                 changes.push(Change::Retune(target.clone()));
             }
             Some(_) | None => {
@@ -65,7 +68,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Defaults, parse_target, parse_target_with};
-    use crate::model::Dscp;
+    use crate::model::{Addresses, Dscp};
 
     fn target(name: &str, text: &str) -> Target {
         let target = parse_target(text, &Defaults::default()).unwrap();
@@ -163,6 +166,20 @@ mod tests {
         let other = Arc::new(target("a", "ping://192.0.2.1"));
         let changes = plan(&current, std::slice::from_ref(&other)).unwrap();
         assert_eq!(changes, [Change::Remove(current[0].clone()), Change::Add(other)]);
+    }
+
+    #[test]
+    fn a_target_that_becomes_a_template_begins_anew() {
+        let first = Arc::new(target("a", "fra.example"));
+        let all = Arc::new(Target { addresses: Addresses::All, ..target("a", "fra.example") });
+        for (before, after) in [(&first, &all), (&all, &first)] {
+            let changes = plan(std::slice::from_ref(before), std::slice::from_ref(after)).unwrap();
+            assert_eq!(changes, [Change::Remove(before.clone()), Change::Add(after.clone())]);
+        }
+        let ip = "192.0.2.1".parse().unwrap();
+        let slow = Target { interval: Duration::from_secs(9), ..Target::clone(&all) };
+        let (one, slow) = (Arc::new(all.at(ip)), Arc::new(slow.at(ip)));
+        assert_eq!(plan(&[one], std::slice::from_ref(&slow)).unwrap(), [Change::Retune(slow)]);
     }
 
     #[test]

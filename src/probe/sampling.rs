@@ -15,7 +15,8 @@ use crate::observe::{
 };
 
 use super::command::{Command, WorkerSample};
-use super::coordinator::{Probe, State};
+use super::coordinator::State;
+use super::running::Probe;
 
 /// How long a scrape waits for a worker.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,7 +28,7 @@ impl Probe {
     /// [`Unavailable`] if a worker does not answer within five seconds.
     pub async fn sample(&self) -> Result<ProbeSample, Unavailable> {
         let samples = self.ask(Command::Sample).await?;
-        whole(&self.state(), samples).ok_or(Unavailable)
+        whole(&self.coordinator.state(), samples).ok_or(Unavailable)
     }
 
     /// All targets at a glance.
@@ -38,7 +39,7 @@ impl Probe {
         let answers = self.ask(Command::Glance).await?;
         let impaired = answers.iter().any(|answer| answer.impaired);
         let glances = answers.into_iter().map(|answer| answer.targets);
-        let targets = self.state().roster.arrange(glances);
+        let targets = self.coordinator.state().roster.arrange(glances);
         Ok(Overview { targets, impaired })
     }
 
@@ -50,15 +51,15 @@ impl Probe {
     /// [`Unavailable`] if a worker does not answer within five seconds.
     pub async fn look(&self, names: Vec<String>) -> Result<Vec<TargetLook>, Unavailable> {
         // For each worker: its targets, and their positions in the answer.
-        let mut wanted = vec![(Vec::new(), Vec::new()); self.crew.len()];
-        let roster = self.state().roster;
+        let mut wanted = vec![(Vec::new(), Vec::new()); self.coordinator.crew.len()];
+        let roster = self.coordinator.state().roster;
         for (at, name) in names.iter().enumerate() {
             let Some((worker, id)) = roster.find(name) else { continue };
             wanted[worker].0.push(id);
             wanted[worker].1.push(at);
         }
         let mut asked = Vec::new();
-        for (hand, (ids, positions)) in self.crew.iter().zip(wanted) {
+        for (hand, (ids, positions)) in self.coordinator.crew.iter().zip(wanted) {
             if ids.is_empty() {
                 continue;
             }
@@ -84,7 +85,7 @@ impl Probe {
         question: impl Fn(oneshot::Sender<T>) -> Command,
     ) -> Result<Vec<T>, Unavailable> {
         let mut asked = Vec::new();
-        for hand in &self.crew {
+        for hand in &self.coordinator.crew {
             let (to, answer) = oneshot::channel();
             hand.commands.send(question(to)).map_err(|_| Unavailable)?;
             asked.push(answer);
@@ -105,7 +106,7 @@ impl Probe {
 fn whole(state: &State, samples: Vec<WorkerSample>) -> Option<ProbeSample> {
     let mut samples = samples.into_iter();
     let first = samples.next()?;
-    let State { roster, loaded_at, has_failed } = state;
+    let State { roster, loaded_at, has_failed, .. } = state;
     let mut whole = ProbeSample {
         targets: Vec::new(),
         label_names: roster.targets().flat_map(|target| target.labels.keys()).cloned().collect(),
@@ -146,7 +147,7 @@ impl ProbeSource for Probe {
     }
 
     fn knows(&self, name: &str) -> bool {
-        self.state().roster.find(name).is_some()
+        self.coordinator.state().roster.find(name).is_some()
     }
 
     fn glance(&self) -> Glancing<'_> {

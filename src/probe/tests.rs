@@ -1,5 +1,8 @@
 //! The probe over loopback, with a plain socket that reflects.
 
+mod per_address;
+
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -25,7 +28,11 @@ struct Reflector {
 
 impl Reflector {
     fn start() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1:0").unwrap()
+    }
+
+    fn start_at(address: &str) -> io::Result<Self> {
+        let socket = UdpSocket::bind(address)?;
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let address = socket.local_addr().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
@@ -41,7 +48,7 @@ impl Reflector {
                 socket.send_to(&reply, peer).unwrap();
             }
         });
-        Self { address, stop, thread: Some(thread) }
+        Ok(Self { address, stop, thread: Some(thread) })
     }
 }
 

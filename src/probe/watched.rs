@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::{Host, Target};
+use crate::config::Target;
 use crate::model::{
     Found, Label as _, LookupFailure, Moment, Mono, PacketOptions, State, TargetId, UnsentReason,
     Wall,
@@ -89,22 +89,33 @@ impl Watched {
     /// targets there expect the same replies.
     ///
     /// The address in use stays in use while it is among those found and has not failed, and while
-    /// lookups fail.
+    /// lookups fail. A target that takes the place of a template gets none.
     pub(super) fn resolved(
         &mut self,
         id: TargetId,
         found: &Found,
         routes: &mut Routes,
     ) -> Result<(), SocketAddr> {
+        let Some(addresses) = self.note(found) else { return Ok(()) };
+        if self.target.template_name().is_some() {
+            // Other targets soon take its place.
+            self.resolution = Resolution::Pending;
+            return Ok(());
+        }
+        self.choose(id, &addresses, routes)
+    }
+
+    /// Notes whether a lookup of its name succeeded, and returns the addresses that it can use.
+    pub(super) fn note(&mut self, found: &Found) -> Option<Vec<SocketAddr>> {
         match found.of(self.target.admitted_version()) {
-            Ok(found) => {
+            Ok(addresses) => {
                 self.resolution = Resolution::Succeeded;
-                self.choose(id, &found, routes)
+                Some(addresses)
             }
             Err(why) => {
                 self.resolution = Resolution::Failed(why);
                 self.lookup_failures[why.index()] += 1;
-                Ok(())
+                None
             }
         }
     }
@@ -174,10 +185,10 @@ impl Watched {
         change
     }
 
-    /// Its address has failed: if it has a name, another address is wanted, and the name is looked
-    /// up at once.
+    /// Its address has failed: if it has a name, or is for one address of a name, the name is looked
+    /// up at once. With a name, another address is wanted.
     pub(super) fn want_another(&mut self, id: TargetId, named: &mut Named) {
-        if let Host::Name(name) = &self.target.address.host
+        if let Some(name) = self.target.lookup_name()
             && self.route.is_some()
         {
             let is_queued = std::mem::replace(&mut self.trial.is_queued, true);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::program::{Running, UNRESOLVABLE, until};
+use crate::reload::asked_at;
 use crate::server::{Server, sequence};
 
 #[test]
@@ -72,4 +73,48 @@ fn the_probe_is_ready_once_the_first_heartbeat_is_settled() {
     answers.store(true, Ordering::Relaxed);
     until("it is ready", || (probe.get("/-/ready").status == 200).then_some(()));
     assert!(probe.metrics().of("slow", "received_total") > 0);
+}
+
+#[test]
+fn each_address_of_a_name_has_a_target_with_the_label_ip() {
+    let responder = Running::responder(&[]);
+    let port = responder.udp[0].port();
+    let file = tempfile::NamedTempFile::with_suffix(".yml").unwrap();
+    let write = |more: &str| {
+        let text = format!(
+            "defaults: {{interval: 20ms, timeout: 10s, addresses: all}}
+targets:
+  - {{name: each, address: \"localhost:{port}\", ip_version: 4, labels: {{site: fra}}{more}}}
+  - {{name: one, address: \"localhost:{port}\", ip_version: 4, addresses: first}}
+  - {{name: literal, address: \"127.0.0.1:{port}\"}}
+"
+        );
+        std::fs::write(file.path(), text).unwrap();
+    };
+    write("");
+    let flags = ["--web.enable-lifecycle", "--config.file", file.path().to_str().unwrap()];
+    let probe = Running::probe(&flags);
+    until("all are answered", || {
+        let metrics = probe.metrics();
+        let names = ["each 127.0.0.1", "one", "literal"];
+        names.iter().all(|name| metrics.of(name, "received_total") >= 3).then_some(())
+    });
+    let metrics = probe.metrics();
+    let ip = |name, ip| metrics.find("heartbeat_up", &[("target", name), ("ip", ip)]).is_some();
+    assert!(ip("each 127.0.0.1", "127.0.0.1") && ip("one", "") && ip("literal", ""));
+    assert!(metrics.find("heartbeat_up", &[("target", "each")]).is_none());
+    assert_eq!(metrics.of("each 127.0.0.1", "resolved"), 1);
+    let each = probe.target("each 127.0.0.1");
+    assert_eq!(each["labels"], serde_json::json!({"ip": "127.0.0.1", "site": "fra"}));
+    assert_eq!(each["address"], format!("127.0.0.1:{port}"));
+    assert!(probe.get("/targets/each%20127.0.0.1").body.contains("127.0.0.1"));
+
+    write(", interval: 30ms");
+    let dry = asked_at(&probe, "POST", "/-/reload?dry_run=1", "").1;
+    assert_eq!(dry, "change each 127.0.0.1\n0 added, 0 removed, 1 changed, 2 unchanged\n");
+    assert_eq!(
+        asked_at(&probe, "POST", "/-/reload", "").1,
+        "0 added, 0 removed, 1 changed, 2 unchanged\n"
+    );
+    assert!(probe.metrics().of("each 127.0.0.1", "received_total") >= 3, "its counters stay");
 }

@@ -12,7 +12,8 @@ fn asked(probe: &Running, method: &str, headers: &str) -> (u16, String) {
     asked_at(probe, method, "/-/reload", headers)
 }
 
-fn asked_at(probe: &Running, method: &str, path: &str, headers: &str) -> (u16, String) {
+/// The same at another path.
+pub(crate) fn asked_at(probe: &Running, method: &str, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(probe.http).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let host = probe.http;

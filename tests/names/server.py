@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """A name server that changes, fails, delays and lies.
 
-server.py ADDRESS FILE: answers on UDP port 53 of ADDRESS from the zone in FILE, which it reads for
-every query. A line of the file is `NAME WHAT...`, where WHAT is one of: an address, `servfail`,
+server.py ADDRESS FILE: answers on port 53 of ADDRESS from the zone in FILE, which it reads for every
+query. Over UDP, answers of more than 512 octets are truncated (RFC 1035 section 4.2.1); the client
+then asks over TCP. A line of the file is `NAME WHAT...`, where WHAT is one of: an address, `servfail`,
 `refused`, `silent`, `silent6` (only AAAA is not answered), `garbage`. A name with only a name
 server's `exists` has no address; any other name does not exist. `ttl N` sets the TTL, 60 by default.
 Prints each query as `NAME TYPE` to standard output.
@@ -11,6 +12,7 @@ import ipaddress
 import socket
 import struct
 import sys
+import threading
 
 A, AAAA = 1, 28
 
@@ -56,15 +58,40 @@ def reply(query, path):
     return head + echo + b"".join(answers)
 
 
+def truncated(answer):
+    """The answer without records, with the bit TC."""
+    at = 12
+    while answer[at]:
+        at += 1 + answer[at]
+    flags, = struct.unpack_from(">H", answer, 2)
+    return answer[:2] + struct.pack(">HHHHH", flags | 0x200, 1, 0, 0, 0) + answer[12 : at + 5]
+
+
+def serve_stream(stream, path):
+    with stream, stream.makefile("rb") as requests:
+        while len(head := requests.read(2)) == 2:
+            answer = reply(requests.read(struct.unpack(">H", head)[0]), path)
+            if answer is not None:
+                stream.sendall(struct.pack(">H", len(answer)) + answer)
+
+
+def serve_tcp(server, path):
+    while True:
+        stream, _ = server.accept()
+        threading.Thread(target=serve_stream, args=(stream, path), daemon=True).start()
+
+
 def main():
     address, path = sys.argv[1:]
+    streams = socket.create_server((address, 53))
+    threading.Thread(target=serve_tcp, args=(streams, path), daemon=True).start()
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind((address, 53))
     while True:
         query, peer = server.recvfrom(4096)
         answer = reply(query, path)
         if answer is not None:
-            server.sendto(answer, peer)
+            server.sendto(answer if len(answer) <= 512 else truncated(answer), peer)
 
 
 main()

@@ -1,16 +1,15 @@
 //! Why a lookup of a name failed and what to do about it, in words.
 
-use crate::config::Host;
 use crate::model::LookupFailure;
 
-/// Why a lookup of `host` failed and what to do about it, as one clause.
+/// Why a lookup of `host`, a name, failed and what to do about it, as one clause.
 #[must_use]
-pub fn lookup_failure(host: &Host, why: LookupFailure) -> String {
+pub fn lookup_failure(host: &str, why: LookupFailure) -> String {
     format!("{}; {}", lookup_words(host, why), lookup_advice(host, why))
 }
 
 /// What to do about a failed lookup of `host`, as a clause.
-pub(super) fn lookup_advice(host: &Host, why: LookupFailure) -> String {
+pub(super) fn lookup_advice(host: &str, why: LookupFailure) -> String {
     match why {
         LookupFailure::NxDomain => {
             format!("check the spelling, and DNS with `getent hosts {host}`")
@@ -34,12 +33,12 @@ pub(super) fn lookup_advice(host: &Host, why: LookupFailure) -> String {
 }
 
 /// Whether it is a link-local address with its zone.
-fn is_zoned(host: &Host) -> bool {
-    matches!(host, Host::Name(name) if name.contains('%'))
+fn is_zoned(host: &str) -> bool {
+    host.contains('%')
 }
 
 /// Why a lookup of `host` failed.
-pub(super) fn lookup_words(host: &Host, why: LookupFailure) -> &'static str {
+pub(super) fn lookup_words(host: &str, why: LookupFailure) -> &'static str {
     match why {
         LookupFailure::NxDomain => "no such name (NXDOMAIN)",
         LookupFailure::NoAddress => "the name has no address of the wanted IP version",

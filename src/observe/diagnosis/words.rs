@@ -225,8 +225,13 @@ impl Case<'_> {
         ))
     }
 
+    /// The name that was looked up. Lookups concern only targets that have one.
+    fn lookup_name(&self) -> &str {
+        self.target.lookup_name().unwrap_or_default()
+    }
+
     fn lookup_advice(&self) -> String {
-        let host = &self.target.address.host;
+        let host = self.lookup_name();
         let what_to_do = self.evidence.lookup_failure.map_or_else(
             || format!("check DNS with `getent hosts {host}`"),
             |why| lookup_advice(host, why),
@@ -297,7 +302,7 @@ impl Case<'_> {
         if !self.evidence.resolved {
             facts.push(match self.evidence.lookup_failure {
                 Some(why) => {
-                    let why = lookup_words(&self.target.address.host, why);
+                    let why = lookup_words(self.lookup_name(), why);
                     format!("the last lookup of the name failed: {why}")
                 }
                 None => "the first lookup of the name has not finished".to_owned(),
@@ -331,7 +336,7 @@ impl Case<'_> {
 
     /// Why the last lookup failed, as the end of a sentence.
     fn lookup_reason(&self) -> String {
-        let (why, host) = (self.evidence.lookup_failure, &self.target.address.host);
+        let (why, host) = (self.evidence.lookup_failure, self.lookup_name());
         why.map_or_else(String::new, |why| format!(": {}", lookup_words(host, why)))
     }
 

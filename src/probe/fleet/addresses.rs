@@ -56,7 +56,7 @@ impl Fleet {
     pub fn handle_addresses(&mut self, id: TargetId, found: &Found, now: Moment) {
         self.routes.advance(now.mono);
         if let Some(watched) = self.targets.get(id)
-            && let Host::Name(name) = &watched.target.address.host
+            && let Some(name) = watched.target.lookup_name()
         {
             self.named.learn(name, found);
         }
@@ -67,6 +67,11 @@ impl Fleet {
     /// first.
     fn assign(&mut self, id: TargetId, found: &Found, at: Wall) {
         let Some(watched) = self.targets.get_mut(id) else { return };
+        if let Host::Ip(_) = watched.target.address.host {
+            // It is for one address of the name, which it keeps.
+            watched.note(found);
+            return;
+        }
         let why = if watched.trial.has_failed() { Move::Failed } else { Move::Changed };
         let former = watched.route.map(|route| route.peer);
         let routed = watched.resolved(id, found, &mut self.routes);
@@ -166,19 +171,24 @@ impl Fleet {
         let is_same_host = watched.target.address.host == before.address.host;
         if !is_same_host {
             watched.trial.forget();
-            if let Host::Name(name) = &before.address.host {
-                self.named.remove(name, id);
+        }
+        let name = watched.target.lookup_name();
+        if let Some(former) = before.lookup_name().filter(|former| name != Some(*former)) {
+            self.named.remove(former, id);
+        }
+        if let Some(name) = name {
+            self.named.add(name, id);
+            if let Some(found) = found {
+                self.named.learn(name, found);
             }
         }
         let version = watched.target.admitted_version();
-        match &watched.target.address.host {
-            &Host::Ip(ip) => return self.place(id, ip, Some(at)),
-            Host::Name(name) => {
-                self.named.add(name, id);
-                if let Some(found) = found {
-                    self.named.learn(name, found);
-                }
+        if let Host::Ip(ip) = watched.target.address.host {
+            self.place(id, ip, Some(at));
+            if let Some(found) = found {
+                self.assign(id, found, at);
             }
+            return;
         }
         if let Some(found) = found.filter(|found| found.of(version).is_ok()) {
             return self.assign(id, found, at);

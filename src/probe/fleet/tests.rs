@@ -2,6 +2,7 @@
 
 mod change;
 mod packets;
+mod per_address;
 mod strays;
 
 use super::*;
