@@ -24,7 +24,7 @@ pub(super) struct ImpairmentArgs {
     burst_loss: Option<BurstArg>,
 
     /// Direction in which --loss, --burst-loss and --outage drop packets: in (requests), out
-    /// (replies) or both (independently) [default: in]
+    /// (replies) or both (independently; outages drop requests only) [default: in]
     #[arg(long, value_name = "in|out|both", requires = "losses", allow_hyphen_values = true)]
     direction: Option<DirectionArg>,
 
@@ -69,8 +69,8 @@ pub(super) struct ImpairmentArgs {
     #[arg(long, value_name = "every=PERIOD,for=DURATION", allow_hyphen_values = true)]
     outage: Option<OutageArg>,
 
-    /// Start value of all random decisions: the same seed gives the same impairments [default:
-    /// random, and logged]
+    /// Seed of all random decisions: the same seed and the same requests give the same
+    /// impairments [default: random, and logged]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(super) seed: Option<SeedArg>,
 }

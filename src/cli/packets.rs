@@ -19,7 +19,7 @@ pub(super) struct PacketArgs {
     /// Send over IPv6 only
     #[arg(short = '6')]
     ipv6: bool,
-    /// Source address, or interface by which heartbeats leave; may be given once for each
+    /// Source address, or interface by which heartbeats leave; repeat the option to set both
     #[arg(short = 'I', value_name = "ADDRESS|INTERFACE")]
     via: Vec<Via>,
     /// Traffic class: a DSCP by name, such as EF, or the whole octet, such as 184 or 0xb8

@@ -25,7 +25,8 @@ use crate::observe::ResponderStatus;
 use crate::responder::{self, ReplyDscp, Responder, Terms};
 use crate::web::{self, ImpairmentControl};
 
-/// Answers UDP heartbeats of every protocol on one port, and can behave like a bad network.
+/// Answers UDP heartbeats (protocols heartbeat, ping and stamp) on one port, and can imitate a bad
+/// network.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "heartbeat-responder", version, args_conflicts_with_subcommands = true)]
 #[expect(clippy::struct_excessive_bools, reason = "independent options of a command line")]
@@ -57,7 +58,7 @@ pub struct Args {
     #[arg(long = "web.listen-address", value_name = "[HOST]:PORT", default_value = ":9863")]
     web_listen_address: ListenAddress,
 
-    /// Maximum number of concurrent HTTP requests; others wait
+    /// Maximum number of pages and scrapes answered at a time; others wait
     #[arg(long = "web.max-requests", value_name = "N", default_value_t = DEFAULT_MAX_REQUESTS,
         allow_negative_numbers = true, value_parser = max_requests)]
     max_requests: usize,
@@ -68,7 +69,7 @@ pub struct Args {
     stateless: bool,
 
     /// Also answer STAMP and TWAMP Light requests of 14 to 43 octets; the replies have 44 octets,
-    /// so that forged requests are amplified, up to 3.1 times
+    /// which amplifies forged requests up to 3.1 times
     #[arg(long = "stamp.short-requests")]
     short_requests: bool,
 

@@ -34,7 +34,7 @@ pub struct Args {
     /// Time between checks of the file for --config.auto-reload
     #[arg(
         long = "config.auto-reload-interval",
-        value_name = "TIME",
+        value_name = "DURATION",
         default_value = "30s",
         allow_negative_numbers = true
     )]
@@ -42,14 +42,14 @@ pub struct Args {
     /// Address to serve HTTP on; without HOST, all addresses; port 0 picks a free port
     #[arg(long = "web.listen-address", value_name = "[HOST]:PORT", default_value = ":9862")]
     listen_address: ListenAddress,
-    /// Maximum number of concurrent HTTP requests; others wait
+    /// Maximum number of pages, scrapes and JSON documents answered at a time; others wait
     #[arg(long = "web.max-requests", value_name = "N", default_value_t = DEFAULT_MAX_REQUESTS,
         allow_negative_numbers = true, value_parser = max_requests)]
     max_requests: usize,
     /// Let HTTP clients reload the configuration (POST or PUT /-/reload)
     #[arg(long = "web.enable-lifecycle")]
     lifecycle: bool,
-    /// Number of threads that probe
+    /// Number of threads that send and receive heartbeats, from 1 to 64
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN,
         allow_negative_numbers = true, value_parser = workers)]
     workers: NonZeroUsize,

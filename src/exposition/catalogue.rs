@@ -119,7 +119,7 @@ families! {
         TURNAROUND_INVALID = Counter "heartbeat_turnaround_invalid_total" []
             "Heartbeats answered within the timeout whose answer reports a turnaround that is negative or longer than the round trip. The turnaround is ignored: it is neither subtracted from the delay nor part of heartbeat_turnaround_seconds.";
         IPDV = Summary "heartbeat_ipdv_seconds" []
-            "Absolute difference between the round-trip delays of consecutive answered heartbeats, in seconds. RFC 3393 defines a signed one-way value instead.";
+            "Absolute difference between the round-trip delays of two consecutive heartbeats that were both answered, in seconds. RFC 3393 defines a signed one-way value instead.";
         REPLY_TTL = Gauge "heartbeat_reply_ttl" []
             "Hop limit (TTL) of the last answer. A change means that the return path changed. Absent until the first answer.";
         RESOLVED = Gauge "heartbeat_resolved" []
@@ -153,7 +153,7 @@ families! {
         TIMESTAMPS = Counter "heartbeat_probe_timestamps_total" ["source"]
             "Round-trip delays by the source of their timestamps. Delays from user timestamps include time spent in the probe's machine.";
         IMPAIRED = Gauge "heartbeat_probe_impaired" []
-            "1 if the probe was late or its sockets dropped datagrams within the last 60 s, otherwise 0. While this is 1, the probe's figures are unreliable.";
+            "1 if the probe sent a heartbeat more than 100 ms late, skipped one, or its sockets dropped datagrams within the last 60 s, otherwise 0. While this is 1, the probe's figures are unreliable.";
         UNMATCHED = Counter "heartbeat_probe_unmatched_total" ["reason"]
             "Datagrams that match no target, and ICMP errors that quote no target's heartbeat, by reason.";
         CLOCK_SYNCHRONIZED = Gauge "heartbeat_probe_clock_synchronized" []
