@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::InterfaceName;
+use crate::model::{Addresses, InterfaceName};
 use crate::observe::document::DiagnosisDocument;
 use crate::observe::fixture::{self, NOW};
 use crate::session::{Buckets, OutcomeCounts};
@@ -76,6 +76,18 @@ fn changed(mut evidence: Evidence, change: impl FnOnce(&mut Evidence)) -> Eviden
 
 fn cause(evidence: &Evidence) -> Option<Cause> {
     diagnose(&target(), evidence).map(|diagnosis| diagnosis.cause)
+}
+
+#[test]
+fn a_target_for_one_address_of_a_name_names_the_name() {
+    let template = Target { addresses: Addresses::All, ..Target::clone(&target()) };
+    let one = template.at("192.0.2.7".parse().unwrap());
+    let failed = |e: &mut Evidence| {
+        (e.resolved, e.lookup_failure) = (false, Some(LookupFailure::NxDomain));
+    };
+    let diagnosis = diagnose(&one, &changed(silent(), failed)).unwrap();
+    assert_eq!(diagnosis.cause, Cause::LookupFailed);
+    assert!(diagnosis.advice.contains("getent hosts fra.example"), "{}", diagnosis.advice);
 }
 
 #[test]
