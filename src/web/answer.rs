@@ -195,9 +195,15 @@ impl<const LIMIT: usize, S: Send + Sync> FromRequest<S> for WholeBody<LIMIT> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let body = request.into_body();
-        // A body of this declared length is never read, so there is nothing to wait for.
-        if body.size_hint().lower() > LIMIT as u64 {
+        let mut body = request.into_body();
+        let declared = body.size_hint().lower();
+        if declared > LIMIT as u64 {
+            // A body that is left unread resets the connection, perhaps before the client has read the
+            // answer. A much larger one is not worth the time.
+            if declared <= 2 * LIMIT as u64 {
+                let discarded = async { while let Some(Ok(_)) = body.frame().await {} };
+                let _ = timeout(BODY, discarded).await;
+            }
             return Err(Refusal::TooLarge(LIMIT));
         }
         let body = Limited::new(body, LIMIT).collect();
