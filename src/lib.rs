@@ -43,7 +43,7 @@
 //!   [`probe::Machine`], so that `tests/simulation` runs the same rounds on simulated time.
 //! - Decoding is total: any octets give a value or a counted reason ([`wire`]).
 //! - No reply is longer than its request, except those to short requests, which a responder answers
-//!   only on demand; and no reply is a request ([`wire`], [`responder`]).
+//!   only if its settings allow it; and no reply is a request ([`wire`], [`responder`]).
 //! - Each worker owns its sockets and sessions. The packet path takes no lock and, once warm,
 //!   allocates nothing (`tests/allocation.rs`) except for replies that are held back.
 //!

@@ -160,7 +160,7 @@ fn packet_options_are_from_the_target_or_the_defaults() {
     let error = config::parse_target("2001:db8::1", &config.defaults).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "source 192.0.2.10 and the target's address 2001:db8::1 are of different families: both \
+        "source 192.0.2.10 and the target's address 2001:db8::1 have different IP versions: both \
          must be IPv4, or both IPv6"
     );
     assert_eq!(load("minimal").unwrap().targets[0].packets, PacketOptions::default());

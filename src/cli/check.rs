@@ -47,7 +47,7 @@ fn report(args: &Args, out: &mut impl Write, err: &mut impl Write) -> ExitCode {
             let is_template = |target: &&Arc<Target>| target.template_name().is_some();
             let templates = match config.targets.iter().filter(is_template).count() {
                 0 => String::new(),
-                templates => format!(", {templates} with a target for each address of its name"),
+                templates => format!(", {templates} of them with addresses: all"),
             };
             written(writeln!(out, "{file}: {count} {targets}{templates}, ok"), ExitCode::SUCCESS)
         }
@@ -94,7 +94,7 @@ mod tests {
         );
         assert_eq!(
             check("targets: [{address: a, addresses: all}, {address: b}]\n"),
-            ok("probe.yml: 2 targets, 1 with a target for each address of its name, ok\n")
+            ok("probe.yml: 2 targets, 1 of them with addresses: all, ok\n")
         );
         assert_eq!(check_with("targets: []\n", &["a"], false), ok("probe.yml: 1 target, ok\n"));
     }

@@ -7,12 +7,12 @@ use std::path::Path;
 /// `net.ipv4.ip_unprivileged_port_start` is set to another one.
 const PRIVILEGED: u16 = 1024;
 
-/// What a program logs that listens on an address before the host has it.
+/// The log message of a program that listens on an address before this machine has it.
 pub(super) const ABSENT: &str =
     "this machine does not have the address yet; requests are answered as soon as it does";
 
-/// `error`, whose cause is of this kind, with advice. `port` is the port of the address, and `flag`
-/// the one that sets it.
+/// Adds advice to `error`, whose cause is of this kind. `port` is the port of the address, and `flag`
+/// is the flag that sets the address.
 pub(super) fn explained(
     error: impl Into<anyhow::Error>,
     kind: ErrorKind,
@@ -51,7 +51,7 @@ fn advice(kind: ErrorKind, port: u16, flag: &str, program: &Path) -> Option<Stri
             "stop the program that uses it, or choose another address or port with {flag}"
         )),
         ErrorKind::AddrNotAvailable => {
-            Some(format!("this host does not have the address: choose another one with {flag}"))
+            Some(format!("this machine does not have the address: choose another one with {flag}"))
         }
         _ => None,
     }

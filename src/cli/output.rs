@@ -1,5 +1,5 @@
-//! What programs write to standard output. A reader that has closed it, as in `check FILE | true`, is
-//! no failure; any other error is, such as a full disk.
+//! Errors of writing to standard output. If the reader has closed it, as in `check FILE | true`, the
+//! program succeeds. On any other error, such as a full disk, it fails.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -10,10 +10,10 @@ use clap::Parser;
 /// The exit code for invalid arguments or an invalid configuration, the same as clap's.
 pub const USAGE: u8 = 2;
 
-/// Parses the arguments of the program. Prints help and errors, and returns the exit code after them.
+/// Parses the arguments of the program. Prints help, the version and errors.
 ///
 /// # Errors
-/// The exit code, if the program has nothing to do.
+/// The exit code, if help, the version or an error was printed.
 pub fn parse<T: Parser>() -> Result<T, ExitCode> {
     T::try_parse().map_err(|error| {
         let code = u8::try_from(error.exit_code()).unwrap_or(USAGE);

@@ -99,7 +99,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             config.targets.iter().filter(|target| target.template_name().is_some()).count();
         let each_address = (templates > 0).then_some(templates);
         let started = |address| {
-            tracing::info!(%address, targets, each_address, "serving HTTP");
+            tracing::info!(%address, targets, addresses_all = each_address, "serving HTTP");
             Ok(())
         };
         let Args { workers, max_requests, .. } = *args;

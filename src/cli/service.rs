@@ -1,5 +1,5 @@
-//! What systemd is told (`sd_notify(3)`): that a program is ready or is stopping, and, of the probe, its
-//! status and that its workers work. Without systemd, nobody is told anything.
+//! Notifies systemd (`sd_notify(3)`) that a program is ready or is stopping. The probe also reports its
+//! status, and that its workers respond. Without systemd, this does nothing.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,8 +12,8 @@ use super::per_address::possible_template;
 use super::target::{Config, Target};
 use crate::wire::{Prober, Protocol};
 
-/// Names that two or more targets have, or can have: a target with `addresses: all` gives the names
-/// `NAME IP` to the targets of its addresses.
+/// Names that two or more targets have or can have. The targets that come from a target with
+/// `addresses: all` have names of the form `NAME IP`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("duplicate target names: {}", .0.join(", "))]
 pub struct DuplicateNames(pub Vec<String>);

@@ -71,7 +71,7 @@ impl FromStr for Dscp {
 pub enum PacketConflict {
     /// The source is of the other family.
     #[error(
-        "{0} and the target's address {1} are of different families: both must be IPv4, or both IPv6"
+        "{0} and the target's address {1} have different IP versions: both must be IPv4, or both IPv6"
     )]
     Family(IpAddr, IpAddr),
     /// The source is of another IP version than the target may use.
@@ -206,7 +206,7 @@ mod tests {
                 "::1",
                 "",
                 "source",
-                "::1 and the target's address 192.0.2.1 are of different families: both must be \
+                "::1 and the target's address 192.0.2.1 have different IP versions: both must be \
                  IPv4, or both IPv6",
             ),
             (
@@ -214,7 +214,7 @@ mod tests {
                 "192.0.2.1",
                 "",
                 "source",
-                "192.0.2.1 and the target's address fe80::1 are of different families: both must \
+                "192.0.2.1 and the target's address fe80::1 have different IP versions: both must \
                  be IPv4, or both IPv6",
             ),
             (

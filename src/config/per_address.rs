@@ -1,4 +1,4 @@
-//! Targets of which there is one for each address of a name: `addresses: all`.
+//! Targets with `addresses: all`, from which the probe makes one target for each address of the name.
 //!
 //! A target with this setting is a template. The probe derives a target from it for each address,
 //! and one without an address while the name has none.
@@ -17,7 +17,7 @@ pub(super) const LABEL: &str = "ip";
 pub(super) const MAX_SUFFIX: usize = " ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".len();
 
 impl Target {
-    /// The name whose lookups concern this target; `None` if its address was written as such.
+    /// The name whose lookups concern this target; `None` if the configuration has a literal address.
     #[must_use]
     pub fn lookup_name(&self) -> Option<&str> {
         match &self.address.host {
@@ -26,8 +26,8 @@ impl Target {
         }
     }
 
-    /// The name for each of whose addresses there is to be a target; `None` if this target is not a
-    /// template.
+    /// The host name of this template, which becomes one target for each address of the name; `None` if
+    /// this target is not a template.
     #[must_use]
     pub fn template_name(&self) -> Option<&str> {
         let name = self.address.host.dns_name()?;

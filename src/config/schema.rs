@@ -269,7 +269,7 @@ impl Checker<'_> {
         if protocol.is_none() && settings.protocol.is_some() {
             protocol = fields.entry(path, "address");
         }
-        // A protocol alone is wrong only if it is what makes the difference.
+        // A protocol that is set alone is wrong only if the fallback is valid without it.
         let protocol = protocol.filter(|_| check(*fallback).is_ok());
         let Some((path, _)) = timeout.or(interval).or(protocol).filter(|_| !wrong) else {
             return;
@@ -324,7 +324,7 @@ impl Checker<'_> {
     }
 
     /// Which addresses of a target's name are probed. `own` is the value of its key `addresses`.
-    /// Reports what a target for each address cannot have.
+    /// Reports settings that a target with `addresses: all` cannot have.
     fn addresses(
         &mut self,
         path: &Path<'_>,
@@ -350,7 +350,9 @@ impl Checker<'_> {
             let entries = node.entries().unwrap_or_default().iter();
             for (key, _) in entries.filter(|(key, _)| key.word() == LABEL) {
                 self.report(&path.entry(LABEL, key.at), || {
-                    format!("reserved label name {LABEL:?}: addresses: all sets it to the address")
+                    format!(
+                        "reserved label name {LABEL:?}: `addresses: all` sets it to the address"
+                    )
                 });
             }
         }
@@ -360,7 +362,7 @@ impl Checker<'_> {
         {
             self.report(&path, || {
                 let (len, most) = (name.len(), MAX_NAME - MAX_SUFFIX);
-                format!("has {len} octets: must have at most {most}, since addresses: all appends the address")
+                format!("has {len} octets: must have at most {most}, because `addresses: all` appends the address")
             });
         }
         Addresses::All
@@ -428,8 +430,8 @@ impl Checker<'_> {
             self.report(&entry, || {
                 let (name, of) = (&name.text, &of.text);
                 format!(
-                    "target name {name:?} is reserved: target {of:?} has addresses: all, which \
-                     gives such names to the targets of its addresses"
+                    "target name {name:?} is reserved: target {of:?} has `addresses: all`, so the \
+                     targets of its addresses have names of this form"
                 )
             });
         }

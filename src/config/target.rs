@@ -39,8 +39,9 @@ pub struct Config {
 /// One target: a server to which heartbeats are sent, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
-    /// The value of the `target` label; unique, not empty, at most 1,024 octets, neither `.`
-    /// nor `..`, without control characters and line separators.
+    /// The value of the `target` label; unique, not empty, neither `.` nor `..`, without control
+    /// characters, line separators, invisible characters, and characters that change the direction of
+    /// text. The key `name` accepts at most 256 octets.
     pub name: String,
     /// Where heartbeats go.
     pub address: Address,
@@ -49,7 +50,7 @@ pub struct Target {
     /// Whether there is a target for each of these addresses; see
     /// [`template_name`](Self::template_name). [`Addresses::First`] for a literal address.
     pub addresses: Addresses,
-    /// The name of which the address is one, if this target comes from a template.
+    /// The host name that has this address, if the target comes from a template.
     pub resolved_from: Option<Arc<str>>,
     /// The protocol, with this target's options.
     pub protocol: ProtocolOptions,

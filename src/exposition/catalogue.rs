@@ -127,11 +127,11 @@ families! {
         LOOKUP_FAILURES = Counter "heartbeat_lookup_failures_total" [Reason]
             "Lookups that gave the target no address, by reason. nxdomain means that the name does not exist, no_address that it has no address of the wanted IP version. Only for targets with a name.";
         ADDRESS_CHANGES = Counter "heartbeat_address_changes_total" []
-            "Changes of the address that heartbeats go to, because the name no longer has the previous address or because that address failed.";
+            "Changes of the address that heartbeats go to: the previous address failed, the name no longer has it, or the configuration changed.";
         TARGET_INFO = Gauge "heartbeat_target_info" [Address, Protocol]
             "Always 1. The labels are the target's configured address and protocol.";
         TARGET_ENDPOINT_INFO = Gauge "heartbeat_target_endpoint_info" [Endpoint, IpVersion]
-            "Always 1. The labels are the address that heartbeats go to now, and its IP version. Absent while the name cannot be resolved.";
+            "Always 1. The labels are the address that heartbeats go to now, and its IP version. Absent while the target has no address.";
         TARGET_INTERVAL = Gauge "heartbeat_target_interval_seconds" []
             "Configured interval between heartbeats, in seconds.";
         TARGET_TIMEOUT = Gauge "heartbeat_target_timeout_seconds" []
@@ -149,7 +149,7 @@ families! {
         RECEIVE_DROPS = Counter "heartbeat_probe_receive_drops_total" []
             "Datagrams that the kernel dropped because the probe's socket buffers were full. Dropped answers count as lost heartbeats.";
         FRESH_PORTS = Counter "heartbeat_probe_fresh_ports_total" []
-            "Source ports opened because a target stayed down. If heartbeats from a new port are answered, a NAT or load balancer on the path has an outdated entry for the usual one.";
+            "Source ports opened because a target stayed down. If heartbeats from such a fresh port are answered, a NAT or load balancer on the path has an outdated entry for the usual one.";
         TIMESTAMPS = Counter "heartbeat_probe_timestamps_total" ["source"]
             "Round-trip delays by the source of their timestamps. Delays from user timestamps include time spent in the probe's machine.";
         IMPAIRED = Gauge "heartbeat_probe_impaired" []

@@ -37,8 +37,8 @@ pub struct Impairment {
     draws: ChaCha8Rng,
     /// Random numbers for losses on the way out, used if both directions lose packets.
     return_draws: ChaCha8Rng,
-    /// Whether the lossy direction is in the bad state of the Gilbert–Elliott model; the way in if
-    /// both directions lose packets.
+    /// Whether the lossy direction is in the bad state of the Gilbert–Elliott model. If both
+    /// directions lose packets, this is the state of the way in.
     bad: bool,
     /// The same for the way out, used if both directions lose packets.
     return_bad: bool,

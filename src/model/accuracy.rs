@@ -14,8 +14,8 @@ pub struct ClockAccuracy {
 }
 
 impl ClockAccuracy {
-    /// The accuracy of a clock that may differ from UTC by `max_error`, with a resolution of 1 µs
-    /// and at most 71 minutes.
+    /// The accuracy of a clock that may differ from UTC by `max_error`, which is rounded down to
+    /// 1 µs and limited to 71 minutes.
     #[must_use]
     pub fn new(is_synchronized: bool, max_error: Duration) -> Self {
         let max_error = max_error.as_micros().try_into().unwrap_or(u32::MAX);

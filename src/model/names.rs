@@ -13,7 +13,7 @@ labels! {
         NxDomain => "nxdomain",
         /// The name exists, and has no address of the wanted IP version.
         NoAddress => "no_address",
-        /// The name has only addresses that no host has; see [`one_host`].
+        /// The name has only addresses that no host can have, such as 0.0.0.0; see [`one_host`].
         InvalidAddress => "invalid_address",
         /// A name server answered with an error, such as SERVFAIL or REFUSED.
         ServFail => "servfail",
@@ -105,7 +105,7 @@ pub fn ip_version(ip: IpAddr) -> &'static str {
     if ip.is_ipv4() { IpVersion::V4.word() } else { IpVersion::V6.word() }
 }
 
-/// Why no host has an address.
+/// Why an address cannot be the address of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotAHost {
     /// `0.0.0.0` or `::`.
@@ -145,8 +145,8 @@ pub struct Found {
 }
 
 impl Found {
-    /// The maximum number of addresses of a name and IP version. Of more, the lowest are used: the
-    /// same ones in whatever order the name server returns them.
+    /// The maximum number of addresses of a name and IP version. If there are more, the
+    /// lowest are used, so that the order of the answer does not matter.
     pub const MAX: usize = 64;
 
     /// The result of two lookups. `v4` and `v6` have the addresses of each IP version, in order of
@@ -209,8 +209,8 @@ impl Found {
     /// The addresses for a target that uses this IP version.
     ///
     /// # Errors
-    /// Why there is none. If both versions may be used and the reasons differ, a lookup without a
-    /// definite answer comes before one with such an answer.
+    /// Why there is none. If both versions may be used and the reasons differ, the reason of a lookup
+    /// without a definite answer is returned.
     pub fn of(&self, version: IpVersion) -> Result<Vec<SocketAddr>, LookupFailure> {
         let fits = |address: &SocketAddr| version.includes(address.ip());
         let addresses: Vec<_> = self.addresses.iter().copied().filter(fits).collect();
@@ -226,7 +226,7 @@ impl Found {
     }
 }
 
-/// Addresses of which at least one is a host's.
+/// The addresses that a host can have, at least one.
 fn usable(addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, LookupFailure> {
     if addresses.is_empty() {
         return Err(LookupFailure::NoAddress);
@@ -240,7 +240,7 @@ fn usable(addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, LookupFailure> {
     if usable.is_empty() { Err(LookupFailure::InvalidAddress) } else { Ok(usable) }
 }
 
-/// Removes all but the [`Found::MAX`] lowest addresses and keeps the order of the others. Returns how
+/// Removes all but the [`Found::MAX`] lowest addresses and keeps the order of the remaining ones. Returns how
 /// many it has removed; duplicates do not count.
 fn bound(addresses: &mut Vec<SocketAddr>) -> usize {
     if addresses.len() <= Found::MAX {

@@ -95,7 +95,7 @@ labels! {
         UnknownAddress => "unknown_address",
         /// Several targets share the address, and the reply identifies none of them.
         UnknownSession => "unknown_session",
-        /// An ICMP error does not quote a heartbeat that a target sent and that is not answered.
+        /// An ICMP error quotes no unanswered heartbeat of a target.
         UnknownHeartbeat => "unknown_heartbeat",
     }
 }

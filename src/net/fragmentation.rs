@@ -1,7 +1,7 @@
 //! Whether the datagrams of a socket may be fragmented.
 //!
-//! IPv4 has no control message for this, so it is an option of the socket, which is changed before
-//! a datagram that needs it otherwise. A second socket would have another port: firewalls and
+//! IPv4 has no control message for this, so it is an option of the socket. The option is changed
+//! before a datagram that needs the other setting. A second socket would have another port: firewalls and
 //! address translators would treat the two kinds of heartbeats differently.
 
 use std::os::fd::BorrowedFd;

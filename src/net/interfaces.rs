@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::model::{InterfaceName, Mono};
 
-/// How long an answer of the system is used. An interface that is made again, or renamed, has
-/// another number.
+/// How long an answer of the system is used. A name can belong to
+/// another interface after an interface is created again or renamed.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
 /// The number of remembered names above which old answers are forgotten.

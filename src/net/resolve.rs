@@ -1,6 +1,6 @@
 //! Resolves names to addresses: the hosts file, then DNS, as /etc/resolv.conf configures it.
 //!
-//! Lookups report what getaddrinfo(3) does not: the TTL of an answer and why there is none. Nothing
+//! Lookups report what getaddrinfo(3) does not: the TTL of an answer, or the reason why there is no answer. Nothing
 //! is cached here: the caller decides when to look a name up again. Other sources of nsswitch.conf(5)
 //! are not asked.
 //!
@@ -25,7 +25,7 @@ use system::{Settings, System};
 /// How long a lookup may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// When the addresses of one IP version have come, how long those of the other are awaited.
+/// How long the addresses of one IP version are awaited after those of the other have come.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Looks names up. It reads the system's configuration again when the files change.
@@ -45,7 +45,8 @@ pub struct Lookup {
 }
 
 impl Resolver {
-    /// Looks `name` up, at most for 10 s per name that is asked for. A name may be a link-local
+    /// Looks `name` up, for at most 10 s per candidate: the name as it is, or completed with a domain of
+    /// the search list. A name may be a link-local
     /// address with its zone (`fe80::1%eth0`; RFC 4007 section 11). Must be called within a tokio
     /// runtime.
     pub async fn look_up(&self, name: &str) -> Lookup {
@@ -54,7 +55,7 @@ impl Resolver {
         }
         let settings = self.system.settings();
         let mut whole = Attempt::none();
-        // A name that no candidate can be made of does not exist.
+        // A name without candidates is reported as not existing.
         for candidate in candidates(name, settings.ndots, &settings.search) {
             let attempt = look_up(&settings, &candidate).await;
             if let Some((found, ttl)) = attempt.success() {

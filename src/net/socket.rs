@@ -41,7 +41,7 @@ const MSG_PROBE: MsgFlags = MsgFlags::from_bits_retain(0x10);
 /// padding.
 const QUOTE: usize = 128;
 
-/// How often sending a datagram is retried after an error that may belong to another datagram.
+/// How many times sending a datagram is retried after an error that may belong to another datagram.
 const RETRIES: u32 = 2;
 
 /// How many pending errors in a row are skipped when receiving.
@@ -229,8 +229,8 @@ impl Socket {
         outbox.clear();
     }
 
-    /// Why the kernel refused the datagram at `index`, if `errno` alone does not say it. `absent` is
-    /// the source address about which the system was asked last, and whether it is absent.
+    /// Why the kernel refused the datagram at `index`, if `errno` alone does not say it. `absent`
+    /// caches the last check: a source address, and whether the host does not have it.
     fn cause(
         &self,
         errno: Errno,
@@ -331,8 +331,8 @@ impl AsRawFd for Socket {
     }
 }
 
-/// Whether the host does not have this address, so that it cannot be a source: whether bind(2)
-/// refuses it. A link-local address without a zone is refused as well.
+/// Whether the host does not have this address, so that it cannot be a source. bind(2) then refuses
+/// it. A link-local address without a zone is refused as well.
 fn is_absent(address: SocketAddr) -> bool {
     let bound = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, None)
         .and_then(|socket| socket.bind(&address.into()));

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 pub struct ResponderStatus {
     /// Where it listens for heartbeats.
     pub listeners: Vec<SocketAddr>,
-    /// Its impairments as text; empty in production. Not shown if the impairments can change at run
-    /// time: the page then shows the current ones.
+    /// Its impairments at the start as text; empty in production. If the impairments can change at run
+    /// time, the page shows the current ones instead.
     pub impairments: Vec<String>,
 }

@@ -17,7 +17,8 @@ pub trait ProbeSource: Send + Sync + 'static {
     /// Whether a target has this name.
     fn knows(&self, name: &str) -> bool;
 
-    /// Gathers the figures for a list of all targets: fewer than a sample, and cheaper.
+    /// Gathers the figures for a list of all targets. They are fewer, and cost less, than those of a
+    /// sample.
     ///
     /// The future may be dropped before it completes.
     ///

@@ -225,7 +225,8 @@ pub(super) async fn look_up(names: &Names, targets: &[Arc<Target>]) -> LookedUp 
     names.look_up(hosts, FIRST_LOOKUP).await
 }
 
-/// Logs the names without an address for which these orders add targets that send nothing.
+/// Logs the templates whose names have no address: these orders add a target for each that sends
+/// nothing.
 fn warn_of_absent(orders: &[Vec<Order>], book: &Book) {
     let mut absent = BTreeSet::new();
     for order in orders.iter().flatten() {
@@ -242,7 +243,11 @@ fn warn_of_absent(orders: &[Vec<Order>], book: &Book) {
     }
     let count = absent.len();
     let names = absent.into_iter().take(LOGGED).collect::<Vec<_>>().join(", ");
-    tracing::warn!(count, names, "names have no address: nothing is sent for them until they have");
+    tracing::warn!(
+        count,
+        names,
+        "names have no address: no heartbeats are sent for them until a lookup succeeds"
+    );
 }
 
 /// Logs the addresses that names have gained and lost.

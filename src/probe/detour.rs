@@ -55,11 +55,11 @@ enum Course {
 /// The source port that a heartbeat is to leave from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// That of all targets.
+    /// The usual port.
     Usual,
     /// The fresh port.
     Fresh,
-    /// The fresh port, and another if it is not new any more.
+    /// The fresh port. If it is no longer new, another fresh port is opened first.
     New,
 }
 
@@ -130,7 +130,7 @@ impl Detour {
     }
 }
 
-/// Whether a target is stuck at `now` that has been down and without an answer since `since`.
+/// Whether a target that has been down without an answer since `since` is stuck at `now`.
 pub(super) fn is_stuck(since: Option<Mono>, now: Mono) -> bool {
     since.is_some_and(|since| now.since(since) >= PATIENCE)
 }

@@ -52,8 +52,8 @@ impl Move {
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
-            Self::Changed => "the configuration or the name has changed",
-            Self::Failed => "the former address does not answer",
+            Self::Changed => "the configuration or the addresses of the name have changed",
+            Self::Failed => "the former address does not answer, or heartbeats to it do not leave",
         }
     }
 }
@@ -63,7 +63,7 @@ impl Move {
 pub enum PortChange {
     /// Only heartbeats from a fresh port are answered.
     Detoured,
-    /// One from the usual port was answered again.
+    /// A heartbeat from the usual port was answered again.
     Returned,
 }
 

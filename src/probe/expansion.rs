@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::config::Target;
 
-/// The targets to probe for `configured`, in its order, those of a template by their addresses.
+/// The targets to probe for `configured`, in the same order. The targets of a template are in the
+/// order of their addresses.
 /// `ips` returns the known addresses of a name, sorted.
 ///
 /// A template whose name has no address of its IP version becomes a target without an address.

@@ -332,7 +332,8 @@ impl Fleet {
         }
     }
 
-    /// Writes the heartbeat, as it leaves at `at` by a clock of this accuracy, to `out`, which is empty and has room for
+    /// Writes the heartbeat that leaves at `at` to `out`. `at` is read from a clock of this accuracy.
+    /// `out` is empty and has room for
     /// [`MAX_DATAGRAM`](crate::wire::MAX_DATAGRAM) octets. Nothing is written for a target that has
     /// been removed.
     pub fn encode(

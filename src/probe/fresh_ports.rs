@@ -20,7 +20,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How long a socket stays open after the last timeout, so that late answers are counted.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How long nothing is opened after that has failed.
+/// How long no socket is opened after opening one has failed.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// The additional sockets of one family.
@@ -28,7 +28,7 @@ const RETRY: Duration = Duration::from_secs(10);
 pub(super) struct FreshPorts {
     fresh: Option<Opened>,
     previous: Option<Opened>,
-    /// When a socket could last not be opened.
+    /// When opening a socket last failed.
     failed: Option<Mono>,
 }
 
@@ -41,8 +41,8 @@ struct Opened {
 }
 
 impl FreshPorts {
-    /// Whether a socket is to be opened before a heartbeat leaves from the fresh port at `now`, which
-    /// `must_be_new` if the target searches.
+    /// Whether a socket must be opened before a heartbeat leaves from the fresh port at `now`.
+    /// `must_be_new` is true if the target searches.
     pub(super) fn is_wanted(&self, must_be_new: bool, now: Mono) -> bool {
         let is_wanted = match &self.fresh {
             None => true,
@@ -51,7 +51,7 @@ impl FreshPorts {
         is_wanted && self.failed.is_none_or(|failed| now.since(failed) >= RETRY)
     }
 
-    /// A socket was opened at `now`; the fresh one until then is the previous one.
+    /// A socket was opened at `now` and is the fresh one. The former fresh one becomes the previous one.
     pub(super) fn opened(&mut self, now: Mono) {
         if let Some(fresh) = self.fresh.take() {
             self.previous = Some(fresh);
@@ -88,7 +88,7 @@ impl FreshPorts {
 }
 
 impl Opened {
-    /// When it is closed as the fresh socket.
+    /// When it is closed if it is the fresh socket.
     fn idle(&self) -> Mono {
         self.until.max(self.used + IDLE)
     }

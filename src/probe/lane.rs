@@ -63,8 +63,8 @@ impl Lane {
         self.drops
     }
 
-    /// Adds a heartbeat of `fleet` that leaves at `leaving`, by `egress` and a clock of this accuracy.
-    /// Returns whether the batch is full.
+    /// Adds a heartbeat of `fleet` that leaves as `egress` says, at `leaving`, a time from a clock of
+    /// this accuracy. Returns whether the batch is full.
     pub(super) fn push(
         &mut self,
         fleet: &Fleet,

@@ -19,7 +19,7 @@ pub(super) struct Named {
     waiting: VecDeque<Arc<str>>,
     /// Targets that want another address of their name, each once; some may be gone.
     moving: VecDeque<TargetId>,
-    /// Names that are to be looked up at once, each once until it is answered.
+    /// Names to look up immediately, each listed once until it is answered.
     wanted: VecDeque<Arc<str>>,
 }
 

@@ -72,8 +72,8 @@ impl Drop for Entry {
 }
 
 impl Names {
-    /// No names yet; answers go to these workers. `wanted` are the names that workers ask to look
-    /// up at once; each worker names a name at most once until it has had an answer.
+    /// No names yet; answers go to these workers. `wanted` receives the names that workers ask
+    /// to look up immediately. A worker asks for a name only once before it receives an answer.
     pub(super) fn new(
         workers: Vec<UnboundedSender<Command>>,
         mut wanted: UnboundedReceiver<Arc<str>>,
@@ -171,8 +171,8 @@ impl Book {
     }
 
     /// Follows exactly these names from now on: their addresses are kept, and each change notifies
-    /// [`changed`](Self::changed). A name that has no other users either is forgotten when the
-    /// lookups of the present change end.
+    /// [`changed`](Self::changed). A name that is not followed and has no users is forgotten
+    /// when the lookups of the present change end.
     pub(super) fn follow(&mut self, names: &BTreeSet<&str>) {
         for (name, entry) in &mut self.names {
             if !names.contains(&**name) {
@@ -193,8 +193,8 @@ impl Book {
         self.changed.clone()
     }
 
-    /// The known addresses of a name, sorted: of a followed name, also those that are kept while
-    /// lookups fail.
+    /// The known addresses of a name, sorted. For a followed name, they include those that are kept
+    /// while lookups fail.
     pub(super) fn ips(&self, name: &str) -> Vec<IpAddr> {
         let Some(Entry { kept, found, .. }) = self.names.get(name) else { return Vec::new() };
         match (kept, found) {
@@ -332,7 +332,7 @@ fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
 
 #[cfg(test)]
 impl Names {
-    /// Ends the lookups of a name, and answers this in their place.
+    /// Ends the lookups of a name, and uses `found` as their answer.
     pub(super) fn answer(&self, name: &str, found: &Found) {
         let mut book = self.book();
         book.entry(name).task.abort();

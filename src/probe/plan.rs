@@ -23,8 +23,8 @@ pub(super) enum Change {
 /// settings, then additions, each in order.
 ///
 /// A target whose protocol or protocol options change is removed and added again, because its
-/// counters would change their meaning. So is one that takes the place of a template, or has done
-/// so, because it sends nothing.
+/// counters would change their meaning. So is a target that begins
+/// or ceases to be a template without an address, because such a target sends nothing.
 ///
 /// # Errors
 /// If the names of `wanted` are not unique.

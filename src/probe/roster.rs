@@ -66,7 +66,7 @@ pub struct Preview {
     pub removed: Vec<String>,
     /// Targets whose settings would change, and which would keep their counters.
     pub retuned: Vec<String>,
-    /// Targets that would be added. One that would also be removed begins new counters.
+    /// Targets that would be added. A target that would be removed and added starts with new counters.
     pub added: Vec<String>,
     /// How many targets would stay as they are.
     pub unchanged: usize,

@@ -31,8 +31,8 @@ pub(super) struct Route {
 /// attributed to another target.
 const RETIRED_FOR: Duration = Duration::from_secs(60);
 
-/// How many targets of an address are asked whether they are awaiting a reply if its session number
-/// does not identify one. Such replies may be forged: this limits their cost to some microseconds.
+/// If the session number of a reply identifies no target: how many targets of the address are asked
+/// whether they await the reply. Such replies may be forged: this limits their cost to some microseconds.
 const MAX_CANDIDATES: usize = 64;
 
 /// All the addresses that are probed.
@@ -271,7 +271,7 @@ impl Routes {
         groups.iter().any(|group| group.owned > 0).then_some(groups)
     }
 
-    /// The target of `datagram` from `peer`. `claim` says what a target has to do with a reply.
+    /// The target of `datagram` from `peer`. `claim` classifies a reply for a target.
     pub(super) fn deliver(
         &self,
         peer: SocketAddr,
@@ -445,7 +445,7 @@ impl Sharers {
         self.places.get(session as usize).and_then(Place::target)
     }
 
-    /// The target of `reply`, whose session is that of the target `named`, if it is that of any.
+    /// The target of `reply`. `named` is the target whose session the reply carries, if there is one.
     ///
     /// If the echo identifies the target, a session that contradicts it is wrong: then the reply is
     /// for the target that awaits it, among at most [`MAX_CANDIDATES`].
@@ -467,7 +467,8 @@ impl Sharers {
         if let Some(only) = self.only().filter(|_| !is_retired) {
             return Some(only);
         }
-        // A duplicate stays with the target that it names, even if another sent the same at once.
+        // A duplicate belongs to the target whose session it carries, even if another target sent the same
+        // sequence number and timestamp.
         named.filter(|&id| claim(id) != Claim::Foreign).or_else(|| {
             let mut candidates = self.places.iter().filter_map(Place::target).take(MAX_CANDIDATES);
             candidates.find(|&id| claim(id) == Claim::Awaiting).or(named)

@@ -78,7 +78,7 @@ impl Sockets {
                 }
                 Err(OpenError::Bind(error)) if error.is_unsupported_family() => {
                     let family = family.name();
-                    tracing::info!(%error, "this host has no {family}: no target is reached over it");
+                    tracing::info!(%error, "this machine has no {family}: targets cannot be reached over {family}");
                     refused = refused.or(Some(error));
                 }
                 Err(error) => return Err(error),

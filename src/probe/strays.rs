@@ -1,6 +1,7 @@
 //! Finds the target whose heartbeat a datagram from another address answers.
 //!
-//! A server with several addresses may answer from one that it was not asked at. Such an answer is
+//! A server with several addresses may answer from an address other than the one that the request was
+//! sent to. Such an answer is
 //! not the target's: a client whose socket is connected would never see it. It is counted for the
 //! target nevertheless, because it explains the misses.
 //!
@@ -30,9 +31,9 @@ const MAX_ASKED: usize = 64;
 /// verify the tag of a STAMP packet takes about a microsecond.
 const MAX_DECODED: usize = 4;
 
-/// How many targets are asked whose replies carry few bits of a number, if the datagram is a reply
-/// for them. With 16 bits (`dns`), an invented one then answers a heartbeat of any of them once in
-/// 8192 times, if each has one in flight.
+/// How many targets are asked about a datagram if their replies carry only few bits of a number. With
+/// 16 bits (`dns`) and one heartbeat in flight per target, one in 8,192 forged datagrams then answers
+/// a heartbeat.
 const MAX_GUESSES: u32 = 8;
 
 /// The targets that miss answers.

@@ -33,7 +33,7 @@ pub struct Ticket {
 }
 
 impl Transmit {
-    /// The contents of the heartbeat if it leaves at `at` by a clock of this accuracy, as
+    /// The contents of the heartbeat if it leaves at `at`, a time from a clock of this accuracy, as
     /// [`Fleet::encode`](super::Fleet::encode) encodes them.
     #[must_use]
     pub fn request(&self, at: Wall, accuracy: ClockAccuracy) -> Request {

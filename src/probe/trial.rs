@@ -30,7 +30,7 @@ enum Wanted {
     None,
     /// One that has not been tried.
     Untried,
-    /// One that has not been tried, or else any other.
+    /// An address that has not been tried; if all have been tried, any other.
     Any,
 }
 

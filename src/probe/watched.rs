@@ -134,8 +134,8 @@ impl Watched {
         if self.move_to(id, peer, routes) { Ok(()) } else { Err(peer) }
     }
 
-    /// A datagram came from `peer`, and was this for the session, which had counted `lost` heartbeats
-    /// as lost before.
+    /// A datagram came from `peer`, and the session classified it as `what`. Before it, the session had
+    /// counted `lost` heartbeats as lost.
     pub(super) fn heard(
         &mut self,
         id: TargetId,

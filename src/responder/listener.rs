@@ -38,7 +38,8 @@ pub(super) struct Listener {
 struct Sender {
     socket: Socket,
     outbox: Outbox,
-    /// For each datagram in the outbox, the protocol to count a reply of; `None` for a duplicate.
+    /// For each datagram in the outbox, the protocol for which it is counted as a reply; `None` for a
+    /// duplicate.
     counts_as: Vec<Option<Protocol>>,
     metrics: ResponderMetrics,
     errors: Throttle,

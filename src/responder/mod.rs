@@ -275,8 +275,8 @@ fn bind(address: SocketAddr, reuse_port: bool) -> Result<Socket, BindError> {
             if !reuse_port {
                 warn!(
                     %address,
-                    "this host does not have the address yet: requests to it are answered as soon \
-                     as it is there"
+                    "this machine does not have the address yet; requests are answered as soon as it \
+                     does"
                 );
             }
             bind_with(address, reuse_port, true)
@@ -305,7 +305,7 @@ fn bind_defaults() -> Result<Vec<Socket>, BindError> {
     match bind(v6, false) {
         Ok(socket) => sockets.push(socket),
         Err(error) if error.is_unsupported_family() => {
-            warn!(%error, "this host has no IPv6: answering over IPv4 only");
+            warn!(%error, "this machine has no IPv6: answering over IPv4 only");
         }
         Err(error) => return Err(error),
     }

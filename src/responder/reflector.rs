@@ -338,7 +338,7 @@ impl Reflector {
         if passed && passage.hold.is_zero() && !route.duplicate {
             let overtakes = self.held.overtake(route.peer, now.mono + held);
             if overtakes && held.is_zero() {
-                // Replies that this one was the last to overtake leave before any other reply.
+                // Some held replies only waited for this one to overtake them. They leave before any other reply.
                 self.release(now.mono, &mut *send);
             }
         }

@@ -74,8 +74,8 @@ pub(super) struct Identity {
 pub(super) struct Sent {
     /// Its Sequence Number.
     sequence: u32,
-    /// The 32 bits in the middle of its Timestamp: in both formats, they increase for nine hours
-    /// before they are taken for earlier ones. 0 if the sender writes no timestamps.
+    /// The 32 bits in the middle of its Timestamp: in both formats, a value is taken for
+    /// later than another one if it is at most nine hours newer. 0 if the sender writes no timestamps.
     stamp: u32,
 }
 
@@ -131,12 +131,15 @@ impl Session {
 
     /// Whether the sender has started again, given a request that arrived at `now`.
     ///
-    /// If the numbers went on from the sender's previous run, the sender would report losses that did not
-    /// happen. It has
-    /// started again if the number is not above the highest one although the timestamp is later than
-    /// that one's, or the session has been quiet for two seconds; if the number is more than a
-    /// thousand below the highest one; or if it is far above it, because the former run had passed
-    /// 2³⁰. Requests that the network reordered or duplicated match none of these, and neither does
+    /// If the numbers continued from the sender's previous run, the sender would report losses that did
+    /// not happen. The sender has started again in each of these cases:
+    ///
+    /// - The number is not above the highest one, although the timestamp is later than that of the
+    ///   highest one or the session has been quiet for two seconds.
+    /// - The number is more than a thousand below the highest one.
+    /// - The number is more than 2³⁰ above the highest one: the former run had passed 2³⁰.
+    ///
+    /// Requests that the network reordered or duplicated match none of these, and neither does
     /// a number that wraps from 2³² − 1 to 0.
     const fn begins_again(&self, sent: Sent, now: u32) -> bool {
         let step = sent.sequence.wrapping_sub(self.highest).cast_signed();

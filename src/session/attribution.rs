@@ -64,7 +64,8 @@ impl Attribution {
         }
     }
 
-    /// The reflector counts heartbeats anew from now on: losses without a direction get none.
+    /// The reflector counts heartbeats anew from now on. Losses that have no direction yet stay without
+    /// one.
     pub(super) fn begin_anew(&mut self) {
         self.directions = Directions::default();
     }

@@ -46,7 +46,7 @@ pub(super) fn is_proven(
     ledger.sent(sequence).is_ok_and(|sent| prober.confirms(reply, sent.at.wall))
         && match ledger.outcome(sequence) {
             OutcomeKind::InFlight => true,
-            // With few bits, some remembered heartbeat matches many an invented reply.
+            // With few bits, a forged reply often matches a remembered heartbeat.
             OutcomeKind::Lost => prober.sequence_bits() >= u32::BITS,
             OutcomeKind::Skipped
             | OutcomeKind::Unsent

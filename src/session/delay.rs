@@ -22,13 +22,14 @@ pub(super) enum Turnaround {
     Unreported,
     /// This many nanoseconds, which were subtracted from the delay.
     Credible(u64),
-    /// It is negative, or longer than the whole round trip: the responder's timestamps scatter, or
-    /// its clock stepped. It is ignored.
+    /// It is negative, or longer than the whole round trip: the responder's timestamps are too
+    /// imprecise, or its clock stepped. It is ignored.
     Invalid,
 }
 
 impl Turnaround {
-    /// Judges what a reply reports, in nanoseconds, by the whole time that passed.
+    /// Compares the turnaround that a reply reports with the whole round trip, `away`; both are in
+    /// nanoseconds.
     fn judge(reported: Option<i64>, away: u64) -> Self {
         match reported.map(u64::try_from) {
             None => Self::Unreported,

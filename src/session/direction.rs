@@ -359,7 +359,7 @@ mod tests {
         // Number 7 of the eighth heartbeat needs eight requests after a restart, one too many.
         let proven: Vec<_> = [Some(2)].into_iter().chain(lost(6)).chain([Some(7)]).collect();
         assert_eq!(losses(&proven), [2, 4]);
-        // Losses before the restart whose direction was only not proven yet keep it.
+        // A loss before the restart is still attributed, although its direction was not proven yet.
         assert_eq!(losses(&[Some(0), LOST, Some(2), LOST, LOST, LOST, Some(3)]), [0, 1]);
     }
 

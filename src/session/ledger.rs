@@ -263,8 +263,9 @@ impl Ledger {
     }
 
     /// Restores a full sequence number from its low `bits` bits (at most 32), which the wire
-    /// carries. It is the only match among 2^`bits` consecutive numbers: as a rule, half of them
-    /// are older than the next number. If more heartbeats are remembered, more of them are older.
+    /// carries. It is the only match in a window of 2^`bits` consecutive numbers. Usually half of
+    /// the window is older than the next number. If more heartbeats than that are remembered, a larger
+    /// part of the window is older.
     pub(super) fn widen(&self, low: u32, bits: u32) -> u64 {
         let cycle = 1_u64 << bits;
         let behind = (cycle / 2).max(cycle.min(self.slots.len() as u64));

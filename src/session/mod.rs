@@ -152,8 +152,8 @@ impl Session {
         self.recorder.retune(recorder);
     }
 
-    /// Heartbeats go to another address from now on, where a reflector counts them anew: losses whose
-    /// direction is not known yet get none.
+    /// Heartbeats go to another address from now on, where a reflector counts them anew. Losses whose
+    /// direction is not known yet stay without one.
     pub fn break_numbers(&mut self) {
         self.attribute_losses(|ledger, sequence| sequence < ledger.next());
         self.attribution.begin_anew();

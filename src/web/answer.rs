@@ -42,7 +42,7 @@ pub(super) enum Refusal {
     UnknownTarget,
     #[error("method not allowed; the Allow header lists the allowed methods")]
     Method,
-    #[error("a request must have one Host header")]
+    #[error("a request must have exactly one Host header")]
     Host,
     #[error("this path takes no request body")]
     Body,
@@ -55,19 +55,21 @@ pub(super) enum Refusal {
     #[error("{0}")]
     Invalid(String),
     #[error(
-        "this responder does not show or change its impairments over HTTP: restart it with the flag \
+        "access to the impairments over HTTP is disabled: restart the responder with the flag \
          --web.enable-lifecycle; for the systemd service, add the flag to FLAGS in \
          /etc/default/heartbeat-responder and run systemctl restart heartbeat-responder"
     )]
     Lifecycle,
     #[error(
-        "the configuration is not reloaded over HTTP: restart the probe with the flag \
+        "reloading over HTTP is disabled: restart the probe with the flag \
          --web.enable-lifecycle, or send SIGHUP"
     )]
     NoReload,
     #[error("failed to reload config: {0}")]
     Reload(String),
-    #[error("a page of another site must not change anything here")]
+    #[error(
+        "cross-origin request refused: the Origin header must name the address in the Host header"
+    )]
     Origin,
     #[error("too many requests at once; try again in 5 seconds")]
     Busy,

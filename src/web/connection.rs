@@ -1,8 +1,8 @@
 //! One connection: hyper serves a router on a stream whose phases are observed.
 //!
 //! The stream reports octets to [`Activity`], the service reports requests, and the body reports
-//! the end of an answer. [`Activity`] derives from them the [`Phase`], whose duration [`overstay`]
-//! limits, and the place among the idle connections, which the [`Queue`] evicts.
+//! the end of an answer. From these, [`Activity`] derives the [`Phase`], whose duration [`overstay`]
+//! limits. An idle connection has a place in the [`Queue`], which evicts the longest idle connection.
 //!
 //! A TLS acceptor belongs between the observed stream and hyper: its handshake is then part of
 //! [`Phase::Reading`] and has the time limit of a header.

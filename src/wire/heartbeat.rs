@@ -141,8 +141,8 @@ fn is_timestamp(timestamp: f64, now: Wall) -> bool {
     seconds >= EARLIEST && (seconds - now.as_secs_f64()).abs() <= TEN_YEARS
 }
 
-/// The unit of a timestamp: seconds, milliseconds, microseconds or nanoseconds. The limits are in
-/// the year 5138 of each unit, and in 1973 of the next smaller one.
+/// The unit of a timestamp: seconds, milliseconds, microseconds or nanoseconds. Each limit is
+/// a moment in the year 5138 in the larger unit, and in the year 1973 in the next smaller unit.
 fn units_per_second(timestamp: f64) -> f64 {
     match timestamp {
         ..1e11 => 1.0,

@@ -84,7 +84,7 @@ pub trait OptionSource {
     fn text(&mut self, key: &'static str) -> Option<String>;
 
     /// The number, from 1, that is the value of `key`; `None` if it is not set. Reports any other
-    /// value, which is not `expected`, and returns `None`.
+    /// value and returns `None`. `expected` describes the valid values in the message.
     fn whole(&mut self, key: &'static str, expected: &str) -> Option<u32>;
 
     /// The shared key in the file that `key` names; `None` if it is not set. Reports an error and

@@ -46,7 +46,7 @@ pub trait Prober: Any + Send + Sync + fmt::Debug {
     fn decode(&self, datagram: &[u8]) -> Result<Reply, Unreadable>;
 
     /// Whether `reply` repeats the time `sent` (t1) that its request carried: false for a corrupted
-    /// or invented reply. True if the format repeats nothing that can be compared. STAMP repeats t1
+    /// or forged reply. True if the format repeats nothing that can be compared. STAMP repeats t1
     /// as the Session-Sender Timestamp (RFC 8762 section 4.3.1).
     fn confirms(&self, reply: &Reply, sent: Wall) -> bool;
 
@@ -90,8 +90,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// A heartbeat of this session, with this number, sent at `at` by a clock about which nothing is
-    /// known.
+    /// A heartbeat of this session, with this number, sent at `at`, a time from a clock about which
+    /// nothing is known.
     #[must_use]
     pub fn new(session: u32, sequence: u32, at: Wall) -> Self {
         Self { session, sequence, at, accuracy: ClockAccuracy::default() }
@@ -113,8 +113,8 @@ pub struct Reply {
     /// Responder's receive time − sender's send time (t2 − t1), in nanoseconds: forward delay plus
     /// clock offset; may be negative.
     pub time_difference: Option<i64>,
-    /// The responder's turnaround (t3 − t2), in nanoseconds, as its timestamps give it: negative if
-    /// they scatter or its clock stepped. The session decides whether it is credible.
+    /// The responder's turnaround (t3 − t2), in nanoseconds, from its timestamps: negative if they are
+    /// too imprecise, or if its clock stepped. The session decides whether it is credible.
     pub turnaround: Option<i64>,
     /// The reply's own number, if the protocol has one. A stateful reflector counts the replies of
     /// each session; a stateless reflector repeats `sequence`.

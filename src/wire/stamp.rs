@@ -194,7 +194,8 @@ impl PartialEq for StampOptions {
 /// The sender of unauthenticated packets.
 #[derive(Debug, Clone, Copy)]
 struct OpenStamp {
-    /// The size to which packets are padded, in octets; less than a packet has for no padding.
+    /// The size to which packets are padded, in octets. A size below the length of a packet means no
+    /// padding.
     size: usize,
     zero_ssid: ZeroSsid,
 }
@@ -453,8 +454,8 @@ fn parse<'d>(
 /// Judges a datagram that is too short for both modes.
 ///
 /// It is a short request of TWAMP Light (RFC 5357 appendix I) if it reaches to the end of the Error
-/// Estimate, is not text, and has a timestamp within a day of now, in NTP or PTP format: STAMP has
-/// no magic number, and any other 14 octets are as likely. If its Receive Timestamp is within a day
+/// Estimate, is not text, and has a timestamp within a day of now, in NTP or PTP format. The timestamp
+/// is required because STAMP has no magic number. If its Receive Timestamp is within a day
 /// of now or of its own timestamp as well, it is a short reply, which is never answered.
 fn judge_short(datagram: &[u8], now: Wall) -> NotRequest {
     if !(OPEN.ssid..OPEN.length).contains(&datagram.len()) || is_text(datagram) {

@@ -69,8 +69,8 @@ fn fates(responder: &Running, client: &UdpSocket) -> String {
 const METHODS: &str = "method not allowed; the Allow header lists the allowed methods";
 
 /// The answer without `--web.enable-lifecycle`.
-const REFUSED: &str = "this responder does not show or change its impairments over HTTP: restart it \
-    with the flag --web.enable-lifecycle; for the systemd service, add the flag to FLAGS in \
+const REFUSED: &str = "access to the impairments over HTTP is disabled: restart the responder with the \
+    flag --web.enable-lifecycle; for the systemd service, add the flag to FLAGS in \
     /etc/default/heartbeat-responder and run systemctl restart heartbeat-responder";
 
 /// The losses at 30 % with a seed of 7, the same in every version.

@@ -137,7 +137,10 @@ fn ping_refuses_options_that_contradict_the_target() {
         (&[target, "-6"][..], "127.0.0.1 is not an IPv6 address"),
         (&["stamp://[::1]", "-4"], "::1 is not an IPv4 address"),
         (&[target, "-4", "-6"], "cannot be used with"),
-        (&[target, "-I::1"], "source ::1 and the target's address 127.0.0.1 are of different"),
+        (
+            &[target, "-I::1"],
+            "source ::1 and the target's address 127.0.0.1 have different IP versions",
+        ),
         (&[target, "-I127.0.0.1", "-I127.0.0.2"], "give at most one address and one interface"),
         (&[target, "-I224.0.0.1"], "224.0.0.1 cannot be a source"),
         (&[target, "-Q46"], "for DSCP 46, write 184"),
@@ -184,7 +187,7 @@ fn an_address_that_the_host_does_not_have_yet_is_listened_on() {
         line["fields"]["message"]
             .as_str()
             .unwrap()
-            .starts_with("this host does not have the address")
+            .starts_with("this machine does not have the address")
     };
     assert_eq!(log.iter().filter(warned).count(), 1, "once, not for every thread: {log:?}");
 }

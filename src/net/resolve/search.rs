@@ -67,8 +67,8 @@ impl Attempt {
     }
 
     /// The result after one more candidate, which gave no address either. For each IP version, the
-    /// answer that says most about the name counts: that it exists, before an error, before that it
-    /// does not exist.
+    /// most informative answer is kept: “the name exists” is preferred to an error, and an error to
+    /// “the name does not exist”.
     pub(super) fn after(&self, next: &Self) -> Self {
         let (before, after) = (self.found(), next.found());
         let merge = |version| {
@@ -93,14 +93,14 @@ impl Attempt {
     }
 }
 
-/// Whether the next candidate is asked for after one without an address: not if the name servers do
+/// Whether to look up the next candidate after this one gave no address. False if the name servers do
 /// not answer, because they would not answer for the next one either.
 pub(super) fn goes_on(attempt: &Attempt) -> bool {
     let answers = |why: &LookupFailure| why.is_definite() || *why == LookupFailure::ServFail;
     [&attempt.v4, &attempt.v6].into_iter().all(|one| one.as_ref().err().is_none_or(answers))
 }
 
-/// The reason that an error of the resolver is.
+/// The reason that corresponds to an error of the resolver.
 pub(super) fn failure(error: &NetError) -> LookupFailure {
     if let NetError::Timeout = error {
         return LookupFailure::Timeout;

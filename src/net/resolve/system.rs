@@ -22,7 +22,7 @@ use hickory_resolver::{Hosts, Resolver, TokioResolver};
 use crate::model::Mono;
 use crate::net::clock::now;
 
-/// How often the files are examined at most.
+/// The shortest time between two examinations of the files.
 const EXAMINED: Duration = Duration::from_secs(1);
 
 /// The name server that is asked if resolv.conf names none, as resolv.conf(5) says.

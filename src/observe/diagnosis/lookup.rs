@@ -42,7 +42,9 @@ pub(super) fn lookup_words(host: &str, why: LookupFailure) -> &'static str {
     match why {
         LookupFailure::NxDomain => "no such name (NXDOMAIN)",
         LookupFailure::NoAddress => "the name has no address of the wanted IP version",
-        LookupFailure::InvalidAddress => "the name has only addresses that no host has",
+        LookupFailure::InvalidAddress => {
+            "the name has only addresses that no host can have, such as 0.0.0.0"
+        }
         LookupFailure::ServFail => {
             "the name server answered with an error, such as SERVFAIL or REFUSED"
         }

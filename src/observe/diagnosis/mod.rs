@@ -38,7 +38,8 @@ const ENOUGH: u32 = 20;
 /// `HeartbeatTargetLossy`.
 const LOSSY: f64 = 0.05;
 
-/// Chance explains a run of misses that it causes, on average, within this many heartbeats.
+/// Chance explains a run of misses if random loss causes such a run at least once in this many
+/// heartbeats on average.
 const COMMON: f64 = 1000.0;
 
 /// The evidence about a target's trouble at one moment.
@@ -107,7 +108,7 @@ pub fn router_address(target: &Target) -> Option<Address> {
 }
 
 impl Case<'_> {
-    /// Where to look for a router: the target has never been answered at the default port.
+    /// Where to look for a router; `None` if the target has been answered at the default port.
     fn router(&self) -> Option<Address> {
         router_address(self.target).filter(|_| self.symptoms.last_reply.is_none())
     }

@@ -175,7 +175,7 @@ fn packet_options_are_named_where_they_are_the_cause() {
         (
             other_family,
             [
-                "the source 192.0.2.9 and the address 2001:db8::7 are of different families",
+                "the source 192.0.2.9 and the address 2001:db8::7 have different IP versions",
                 "`source`",
             ],
         ),

@@ -134,10 +134,12 @@ impl Case<'_> {
                 "Run `ip route get {address}` on the probe's machine: it has no route, no IPv6, or \
                  its link is down."
             ),
+            Cause::SourceUnavailable if self.mixes_versions() => {
+                "Use a `source` and an address of the same IP version.".to_owned()
+            }
             Cause::SourceUnavailable => format!(
-                "Add the address to an interface of the probe's machine, or change `source`; the \
-                 probe sends as soon as the address is there. If it is there, `ip route get {address} \
-                 from {}` shows what is wrong.",
+                "Add the address to an interface of the probe's machine, or change `source`. If it is \
+                 there already, `ip route get {address} from {}` shows what is wrong.",
                 self.source()
             ),
             Cause::InterfaceUnavailable => format!(
@@ -356,17 +358,22 @@ impl Case<'_> {
     /// Why heartbeats do not leave from the target's source address.
     fn source_unavailable(&self) -> String {
         let source = self.source();
-        match self.evidence.endpoint {
-            Some(endpoint) if !self.target.packets.admit(endpoint.ip()) => format!(
-                "heartbeats do not leave: the source {source} and the address {} are of different \
-                 families",
-                endpoint.ip()
-            ),
-            _ => format!(
-                "heartbeats do not leave: the probe's machine does not have the source address \
-                 {source}"
-            ),
+        if let Some(ip) = self.evidence.endpoint.map(|at| at.ip())
+            && self.mixes_versions()
+        {
+            return format!(
+                "heartbeats do not leave: the source {source} and the address {ip} have different \
+                 IP versions"
+            );
         }
+        format!(
+            "heartbeats do not leave: the probe's machine does not have the source address {source}"
+        )
+    }
+
+    /// Whether the source address is of another IP version than the address in use.
+    fn mixes_versions(&self) -> bool {
+        self.evidence.endpoint.is_some_and(|at| !self.target.packets.admit(at.ip()))
     }
 
     /// The source address as configured.

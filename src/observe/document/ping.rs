@@ -25,7 +25,7 @@ pub struct PingDocument {
     pub rtt_seconds: Option<DelaysDocument>,
     /// Whether the target was down at the end of the run.
     pub down: bool,
-    /// Whether UDP port 862 of the host answers, where routers listen; null if it was not tried.
+    /// Whether UDP port 862 of the host, on which routers listen, answers; null if it was not tried.
     #[serde(default)]
     pub router_port_answers: Option<bool>,
     /// The target with that port, as it is given on the command line; null if it was not tried.

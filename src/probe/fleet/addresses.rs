@@ -18,7 +18,7 @@ impl Fleet {
         self.named.answer(name, found);
     }
 
-    /// The next name that is to be looked up at once, because an address that a target has from it
+    /// The next name to look up immediately, because an address of the name, which a target uses, has
     /// failed.
     pub fn poll_lookup(&mut self) -> Option<Arc<str>> {
         self.named.next_wanted()

@@ -138,7 +138,7 @@ async fn a_name_without_an_address_has_a_target_that_is_down() {
     answer(&probe, "pool.test", &found(&["127.0.0.1", "127.0.0.2"]));
     let both = ["pool 127.0.0.1", "pool 127.0.0.2"];
     let present = with_targets(&probe, &both).await;
-    // No answer is not the answer that there is no address.
+    // A failed lookup does not show that the name has no address.
     for why in [LookupFailure::Timeout, LookupFailure::ServFail, LookupFailure::Unreachable] {
         answer(&probe, "pool.test", &Found::failed(why));
         let failing = sampled(&probe, |it| it.targets[0].lookup_failure == Some(why)).await;

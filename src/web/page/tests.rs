@@ -262,7 +262,7 @@ fn the_page_of_a_target_shows_all_that_is_known() {
     let shown = text(&page);
     for expected in [
         "t0 down for 3 min 12 s since 2025-01-02 03:04:05",
-        "Before that: down for 20 s · 3 changes since the probe started",
+        "Earlier states: down for 20 s · 3 changes since the probe started",
         "#4294967294 skipped: the probe was late",
         "#4294967295 not sent: no route",
         "#4294967296 late: answered after 1700 ms",

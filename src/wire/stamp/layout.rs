@@ -68,7 +68,7 @@ impl Layout {
     /// The sizes that a packet can have, in words.
     pub(super) fn sizes(&self) -> String {
         let (length, padded) = (self.length, self.length + tlv::HEADER);
-        let mode = if self.is_authenticated() { " with a key" } else { "" };
+        let mode = if self.is_authenticated() { " (because of the key)" } else { "" };
         format!("{length}, or from {padded} to {LARGEST} octets{mode}")
     }
 }

@@ -501,7 +501,7 @@ fn the_tag_shows_the_mode_of_a_packet_whose_zeros_are_not_written() {
     let arrived = Arrived { number, key: Some(&keys[1]), ..Arrived::new(after(AT, 500), Some(61)) };
     StampReflector.reflect(&parsed, arrived, after(AT, 750), &mut reply);
     assert_eq!(reply, AUTHENTICATED_REPLY);
-    // A reply is one whatever its zeros are.
+    // A reply is recognised as a reply, whatever is in the place of its zeros.
     let mut reply = AUTHENTICATED_REPLY;
     reply[ZERO].fill(0xA5);
     tag(&mut reply, &keys[1]);

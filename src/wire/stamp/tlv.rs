@@ -107,16 +107,16 @@ fn answer_by(tlvs: &mut [u8], place: usize, key: &Key, reply: [u8; 4]) {
     }
 }
 
-/// The TLVs up to the last one of which an octet is not zero; the zeros up to the end are no TLVs.
+/// All TLVs, with the length up to the last octet that is not zero. The zeros after it are not TLVs.
 ///
-/// They are sought once for all TLVs, so that the time for a packet grows with its length only: a
+/// That octet is searched for once for all TLVs, so that the time for a packet grows with its length only: a
 /// packet has room for 16,000 empty TLVs.
 fn without_padding(tlvs: &mut [u8]) -> Tlvs<'_> {
     let written = tlvs.iter().rposition(|&octet| octet != 0).map_or(0, |last| last + 1);
     Tlvs { octets: tlvs, written }
 }
 
-/// The octets from a TLV on, of which the first `written` are not all zeros up to the end.
+/// The octets from a TLV on. `written` is their length up to the last octet that is not zero.
 struct Tlvs<'p> {
     octets: &'p mut [u8],
     written: usize,

@@ -116,7 +116,7 @@ fn sizes_without_room_for_the_padding_are_refused() {
         (false, 65_507, None),
         (false, 65_508, Some("must be 44, or from 48 to 65507 octets, not 65508")),
         (false, 70_000, Some("must be 44, or from 48 to 65507 octets, not 70000")),
-        (true, 48, Some("must be 112, or from 116 to 65507 octets with a key, not 48")),
+        (true, 48, Some("must be 112, or from 116 to 65507 octets (because of the key), not 48")),
         (true, 112, None),
         (true, 116, None),
     ] {
