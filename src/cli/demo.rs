@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jiff::Timestamp;
+use tracing_appender::non_blocking::NonBlocking;
 
 use crate::config::{Address, Config, Defaults, Host, Target};
 use crate::exposition::ResponderMetrics;
@@ -17,7 +18,7 @@ use crate::probe::{Event, Happening};
 use crate::responder::{self, Handle, Responder};
 use crate::wire;
 
-use super::exporter::Exporter;
+use super::exporter::{Exporter, Observer};
 use super::logging::non_blocking;
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress};
 
@@ -47,10 +48,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let (config, _responders) = scene()?;
         let (workers, max_requests) = (NonZeroUsize::MIN, DEFAULT_MAX_REQUESTS);
         // The page must not wait for a reader of standard output that has stopped.
-        let (mut out, _flush_on_drop) = non_blocking(io::stdout());
-        let show = move |event: &Event| show_change(event, &mut out);
+        let (out, _flush_on_drop) = non_blocking(io::stdout());
         Exporter { config, reloads: None, workers, listener, max_requests }
-            .serve(introduce, show)
+            .serve(introduce, Screen(out))
             .await
     })?;
     Ok(ExitCode::SUCCESS)
@@ -119,8 +119,17 @@ fn introduce(address: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Prints the changes of state.
+struct Screen(NonBlocking);
+
+impl Observer for Screen {
+    fn happened(&mut self, event: &Event) {
+        show_change(event, &mut self.0);
+    }
+}
+
 pub(super) fn show_change(event: &Event, out: &mut impl Write) {
-    let Happening::Changed { state, misses } = event.what else { return };
+    let Happening::Changed { state, misses, .. } = event.what else { return };
     let time = i64::try_from(event.at.as_nanos() / 1_000_000).unwrap_or(i64::MAX);
     let time = Timestamp::from_millisecond(time).unwrap_or(Timestamp::MAX);
     let time = time.strftime("%H:%M:%S%.3f");

@@ -3,12 +3,15 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::{Config, Host};
-use crate::probe::{Begin, Detail, Event, Probe, RunOptions};
+use crate::probe::{Begin, Detail, Event, Health, Probe, RunOptions};
 use crate::web::{self, ReloadControl};
 
 use super::memory;
@@ -35,11 +38,11 @@ impl Exporter {
     /// Probes and serves until SIGTERM or SIGINT. Then it stops sending, waits for the heartbeats
     /// in flight, and closes the listener last.
     ///
-    /// `started` is called once probing has started, `happened` for every change of state.
+    /// `started` is called once probing has started.
     pub(super) async fn serve(
         self,
         started: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
-        mut happened: impl FnMut(&Event) + Send + 'static,
+        observer: impl Observer,
     ) -> anyhow::Result<()> {
         let Self { config, reloads, workers, listener, max_requests } = self;
         let mut signals = Signals::listen()?;
@@ -50,7 +53,7 @@ impl Exporter {
             RunOptions { detail: Detail::Changes, begin: Begin::Spread, limit: None, workers };
         let any_names =
             config.targets.iter().any(|target| matches!(target.address.host, Host::Name(_)));
-        let (probe, mut events) = tokio::select! {
+        let (probe, events) = tokio::select! {
             started = Probe::start(config, options) => started?,
             _ = signals.next() => return Ok(()),
         };
@@ -62,11 +65,7 @@ impl Exporter {
             signal::log_hangups(hangups);
             None
         };
-        tokio::spawn(async move {
-            while let Some(event) = events.recv().await {
-                happened(&event);
-            }
-        });
+        tokio::spawn(observe(probe.clone(), events, observer));
 
         let address = listener.local_addr()?;
         let control = reloader.clone().filter(|_| over_http);
@@ -102,6 +101,34 @@ impl Exporter {
         drop(close);
         server.await?;
         Ok(())
+    }
+}
+
+/// Is told what happens to the targets and to the probe.
+pub(super) trait Observer: Send + 'static {
+    /// Something happened to a target.
+    fn happened(&mut self, event: &Event);
+
+    /// A second has passed. `health` is `None` if a worker does not answer.
+    fn each_second(&mut self, _health: Option<Health>) {}
+}
+
+/// Tells `observer` what happens until the probe ends.
+async fn observe(
+    probe: Arc<Probe>,
+    mut events: UnboundedReceiver<Event>,
+    mut observer: impl Observer,
+) {
+    let mut seconds = interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => observer.happened(&event),
+                None => return,
+            },
+            _ = seconds.tick() => observer.each_second(probe.health().await.ok()),
+        }
     }
 }
 

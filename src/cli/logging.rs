@@ -85,7 +85,7 @@ impl LogArgs {
             Format::Text => {
                 fmt::layer().with_writer(stderr).with_ansi(colours).with_target(false).boxed()
             }
-            Format::Json => fmt::layer().json().with_writer(stderr).boxed(),
+            Format::Json => fmt::layer().json().with_target(false).with_writer(stderr).boxed(),
         };
         // An error means that a test or a user of the library has installed its own subscriber.
         let _ = tracing_subscriber::registry().with(format.with_filter(self.filter())).try_init();

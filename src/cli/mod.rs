@@ -9,6 +9,7 @@ pub mod demo;
 mod exporter;
 mod impairment_args;
 pub mod impairments;
+mod journal;
 mod listening;
 pub mod logging;
 mod memory;

@@ -294,7 +294,7 @@ pub(super) fn line(event: &Event) -> Option<String> {
         Happening::Moved { from, to, why } => {
             format!("address changed from {from} to {to}: {}", why.reason())
         }
-        Happening::Changed { state: State::Down, misses } => {
+        Happening::Changed { state: State::Down, misses, .. } => {
             let why =
                 event.diagnosis().map_or_else(String::new, |it| format!("\nwhy: {}", it.summary));
             format!("{} is down: {misses} consecutive misses{why}", event.target.name)

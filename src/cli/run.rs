@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::Interval;
-use crate::model::{Label, State};
 use crate::net;
-use crate::probe::{Event, Happening};
 
 use super::configuration::Source;
 use super::exporter::Exporter;
+use super::journal::Journal;
 use super::reload::Reloads;
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress, max_requests};
 use super::{USAGE, failed, priority};
@@ -105,60 +104,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let Args { workers, max_requests, .. } = *args;
         let reloads = Some(reloads);
         Exporter { config, reloads, workers, listener, max_requests }
-            .serve(started, log_change)
+            .serve(started, Journal::default())
             .await
     })?;
     // Does not wait for a name lookup that hangs.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
-}
-
-pub(super) fn log_change(event: &Event) {
-    let target = &event.target;
-    let endpoint = event.evidence.and_then(|evidence| evidence.endpoint).map(|at| at.to_string());
-    match event.what {
-        Happening::Changed { state: State::Down, misses } => {
-            let diagnosis = event.diagnosis();
-            tracing::warn!(
-                target_name = target.name,
-                address = %target.address,
-                endpoint,
-                misses,
-                cause = diagnosis.as_ref().map(|diagnosis| diagnosis.cause.label()),
-                why = diagnosis.as_ref().map(|diagnosis| diagnosis.summary.as_str()),
-                "target down"
-            );
-        }
-        Happening::Changed { state: State::Up, .. } => {
-            tracing::info!(
-                target_name = target.name,
-                address = %target.address,
-                endpoint,
-                "target up"
-            );
-        }
-        Happening::Moved { from, to, why } => {
-            tracing::info!(
-                target_name = target.name,
-                address = %target.address,
-                %from,
-                %to,
-                why = why.reason(),
-                "address changed"
-            );
-        }
-        Happening::PortChanged(why) => {
-            tracing::info!(
-                target_name = target.name,
-                address = %target.address,
-                why = why.reason(),
-                "source port changed"
-            );
-        }
-        Happening::Answered { .. }
-        | Happening::OtherSource { .. }
-        | Happening::Lost { .. }
-        | Happening::Unsent { .. }
-        | Happening::Icmp(_) => {}
-    }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use super::{demo, ping, protocols, run};
+use super::{demo, journal, ping, protocols};
 use crate::exposition::encode_targets;
 use crate::model::State;
 use crate::observe::document::{PingDocument, TargetsDocument};
@@ -37,7 +37,7 @@ fn json_ping_log_and_demo_show_the_same_diagnosis() {
     let event = Event {
         target: target.target.clone(),
         at,
-        what: Happening::Changed { state: State::Down, misses: 3 },
+        what: Happening::Changed { state: State::Down, misses: 3, is_first: true },
         evidence: Some(target.evidence(at)),
     };
 
@@ -65,7 +65,7 @@ fn json_ping_log_and_demo_show_the_same_diagnosis() {
     let logged = Logged::default();
     let writer = logged.clone();
     let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
-    tracing::subscriber::with_default(subscriber, || run::log_change(&event));
+    tracing::subscriber::with_default(subscriber, || journal::log(&event));
     let line: Value = serde_json::from_slice(&logged.0.lock().unwrap()).unwrap();
     let fields = &line["fields"];
     assert_eq!(

@@ -9,6 +9,8 @@ use crate::model::{Found, StampSource, TargetId, UnmatchedReason};
 use crate::observe::{TargetGlance, TargetLook, TargetSample};
 use crate::session::Histogram;
 
+use super::health::Health;
+
 /// A command from any thread. The worker carries commands out between two rounds, in order.
 #[derive(Debug)]
 pub enum Command {
@@ -28,6 +30,8 @@ pub enum Command {
     Glance(oneshot::Sender<WorkerGlance>),
     /// The details of a few targets; `None` for each that has been removed.
     Look(Vec<TargetId>, oneshot::Sender<Vec<Option<TargetLook>>>),
+    /// Whether the worker is impaired, and by what.
+    Health(oneshot::Sender<Health>),
     /// Send nothing more.
     Stop,
     /// Report when nothing more falls due and everything is settled.

@@ -90,6 +90,8 @@ pub enum Happening {
         state: State,
         /// The longest run of misses newer than the newest answered heartbeat.
         misses: u64,
+        /// Whether there was no verdict before.
+        is_first: bool,
     },
     /// A reply came.
     Answered {

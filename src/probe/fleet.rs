@@ -27,6 +27,7 @@ use crate::observe::{TargetGlance, TargetLook, TargetSample};
 use crate::session::{Buckets, Histogram, Record};
 
 use super::event::{Detail, Event, Happening};
+use super::health::{Health, Monitor};
 use super::named::Named;
 use super::placement::{next_on_grid, phase};
 use super::routes::{Route, Routes};
@@ -38,12 +39,6 @@ use super::watched::{NEVER, Resolution, Watched, settings};
 
 mod addresses;
 mod arrivals;
-
-/// How long the probe counts as impaired after an incident: longer than the usual scrape interval.
-const IMPAIRED_FOR: Duration = Duration::from_secs(60);
-
-/// The probe is impaired if a heartbeat leaves later than this after it was due.
-const IMPAIRING_LAG: Duration = Duration::from_millis(100);
 
 /// Maximum number of void entries in the agenda, in addition to one per target.
 const VOID_ENTRIES: usize = 1024;
@@ -70,7 +65,7 @@ pub struct Fleet {
     /// included.
     timestamps: [u64; StampSource::COUNT],
     unmatched: [u64; UnmatchedReason::COUNT],
-    impaired_until: Option<Mono>,
+    monitor: Monitor,
     detail: Detail,
     events: VecDeque<Event>,
     /// Targets that may not have had a heartbeat settled yet; `None` once all have.
@@ -109,7 +104,7 @@ impl Fleet {
             lag: Histogram::new(Arc::new(Buckets::from_seconds(&lag))),
             timestamps: [0; StampSource::COUNT],
             unmatched: [0; UnmatchedReason::COUNT],
-            impaired_until: None,
+            monitor: Monitor::default(),
             detail,
             events: VecDeque::new(),
             unready: Some(Vec::new()),
@@ -141,7 +136,10 @@ impl Fleet {
             watched.session.limit(heartbeats);
         }
         if let Err(Watched { target, .. }) = self.targets.insert(id, watched) {
-            tracing::error!(target_name = target.name, "cannot add a target: its slot is taken");
+            tracing::error!(
+                target = target.name.as_str(),
+                "cannot add a target: its slot is taken"
+            );
             return;
         }
         if let Some(unready) = &mut self.unready {
@@ -279,7 +277,7 @@ impl Fleet {
                     events.push_back(Event { target, at, what, evidence: None });
                 }
             });
-            events.extend(watched.change(now, self.impaired_until));
+            events.extend(watched.change(now, self.monitor.impaired_until()));
             if has_failed {
                 watched.want_another(id, &mut self.named);
             }
@@ -306,11 +304,12 @@ impl Fleet {
             let Some(watched) = self.targets.get_mut(id) else { continue };
             let skipped = watched.session.skipped();
             let due = watched.session.poll_transmit(now);
-            let has_skipped = watched.session.skipped() > skipped;
+            let skipped = watched.session.skipped() - skipped;
+            let has_skipped = skipped > 0;
             if has_skipped {
-                self.impaired_until = Some(now.mono + IMPAIRED_FOR);
+                self.monitor.skipped(skipped, now.mono);
             }
-            self.events.extend(watched.change(now, self.impaired_until));
+            self.events.extend(watched.change(now, self.monitor.impaired_until()));
             if has_skipped {
                 // Heartbeats in flight may have been settled as lost.
                 self.strays.add(id, &mut self.targets);
@@ -372,9 +371,7 @@ impl Fleet {
         schedule(&mut self.agenda, ticket.id, watched);
         let lag = at.mono.since(ticket.due);
         self.lag.observe(nanos(lag));
-        if lag > IMPAIRING_LAG {
-            self.impaired_until = Some(at.mono + IMPAIRED_FOR);
-        }
+        self.monitor.sent(lag, at.mono);
     }
 
     /// The heartbeat, which was [sent](Self::handle_sent), left from a fresh port.
@@ -392,7 +389,7 @@ impl Fleet {
         if self.detail == Detail::Heartbeats {
             self.events.push_back(watched.event(now.wall, Happening::Unsent { sequence, reason }));
         }
-        self.events.extend(watched.change(now, self.impaired_until));
+        self.events.extend(watched.change(now, self.monitor.impaired_until()));
         let misses = watched.target.misses;
         if reason.is_of_address() && watched.trial.missed(sequence, true, misses) {
             watched.want_another(id, &mut self.named);
@@ -408,9 +405,9 @@ impl Fleet {
         }
     }
 
-    /// The kernel dropped datagrams on the probe's own sockets.
-    pub fn handle_drops(&mut self, now: Mono) {
-        self.impaired_until = Some(now + IMPAIRED_FOR);
+    /// The kernel dropped this many datagrams on the probe's own sockets.
+    pub fn handle_drops(&mut self, count: u64, now: Mono) {
+        self.monitor.dropped(count, now);
     }
 
     /// The next event.
@@ -531,7 +528,13 @@ impl Fleet {
     /// kernel dropped datagrams on its sockets.
     #[must_use]
     pub fn is_impaired(&self, now: Mono) -> bool {
-        self.impaired_until.is_some_and(|until| now < until)
+        self.monitor.is_impaired(now)
+    }
+
+    /// Whether the probe itself is impaired at `now`, and by what.
+    #[must_use]
+    pub fn health(&self, now: Mono) -> Health {
+        self.monitor.health(now)
     }
 
     fn schedule(&mut self, id: TargetId) {

@@ -145,9 +145,10 @@ impl Lane {
                 let arrival = timeline.arrival(read, datagram.received, datagram.ttl);
                 newest = arrival.at;
                 if let Some(reported) = datagram.drops {
-                    self.drops += u64::from(reported.wrapping_sub(self.reported_drops));
-                    if reported != self.reported_drops {
-                        fleet.handle_drops(now.mono);
+                    let dropped = u64::from(reported.wrapping_sub(self.reported_drops));
+                    if dropped > 0 {
+                        self.drops += dropped;
+                        fleet.handle_drops(dropped, now.mono);
                     }
                     self.reported_drops = reported;
                 }

@@ -16,6 +16,7 @@ use crate::observe::{
 
 use super::command::{Command, WorkerSample};
 use super::coordinator::State;
+use super::health::Health;
 use super::running::Probe;
 
 /// How long a scrape waits for a worker.
@@ -41,6 +42,15 @@ impl Probe {
         let glances = answers.into_iter().map(|answer| answer.targets);
         let targets = self.coordinator.state().roster.arrange(glances);
         Ok(Overview { targets, impaired })
+    }
+
+    /// Whether the probe is impaired, and by what.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if a worker does not answer within five seconds.
+    pub async fn health(&self) -> Result<Health, Unavailable> {
+        let all = self.ask(Command::Health).await?;
+        Ok(all.into_iter().fold(Health::default(), Health::merged))
     }
 
     /// The details of the targets of these names, in this order; unknown names are left out.

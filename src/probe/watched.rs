@@ -240,7 +240,9 @@ impl Watched {
         let misses = self.session.consecutive_misses();
         let impaired = impaired_until.is_some_and(|until| now.mono < until);
         let evidence = Some(self.evidence(now, impaired));
-        Some(Event { evidence, ..self.event(now.wall, Happening::Changed { state, misses }) })
+        let is_first = self.session.verdicts() == 1;
+        let what = Happening::Changed { state, misses, is_first };
+        Some(Event { evidence, ..self.event(now.wall, what) })
     }
 
     /// The evidence for a diagnosis at `now`; `impaired` says whether the probe is impaired.

@@ -178,6 +178,9 @@ impl Worker {
                 // The client may be gone.
                 let _ = to.send(looks.collect());
             }
+            Command::Health(to) => {
+                let _ = to.send(self.fleet.health(machine.now().mono));
+            }
             Command::Stop => {
                 self.is_stopping = true;
                 self.fleet.stop();

@@ -380,6 +380,12 @@ impl Session {
         self.liveness.state()
     }
 
+    /// How many verdicts there have been.
+    #[must_use]
+    pub fn verdicts(&self) -> u64 {
+        self.record.state_changes.iter().sum()
+    }
+
     /// When the target went down; `None` if it is not down.
     #[must_use]
     pub fn down_since(&self) -> Option<Mono> {

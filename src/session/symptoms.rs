@@ -25,6 +25,8 @@ pub struct Symptoms {
     pub changed: Option<Wall>,
     /// The longest run of misses newer than the newest answered heartbeat.
     pub misses: u64,
+    /// The first heartbeat newer than the newest answered one.
+    pub unanswered: u64,
     /// Consecutive answers.
     pub answers: u32,
     /// When the last answer in time arrived.
@@ -112,6 +114,7 @@ impl Parts<'_> {
             state,
             changed: self.changed.map(|at| at.wall),
             misses: liveness.consecutive_misses(ledger),
+            unanswered: liveness.unanswered(),
             answers: liveness.answers(),
             last_reply: record.last_reply,
             newest,

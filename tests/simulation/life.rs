@@ -670,7 +670,8 @@ impl Life {
     fn tell_change(&self, before: usize, now: Moment, told: &mut Vec<Told>) {
         if let Some(verdict) = self.verdicts[before..].last() {
             let misses = self.misses_in_a_row();
-            told.push((now.wall, Happening::Changed { state: verdict.state, misses }));
+            let is_first = self.verdicts.len() == 1;
+            told.push((now.wall, Happening::Changed { state: verdict.state, misses, is_first }));
         }
     }
 }

@@ -436,6 +436,7 @@ fn any_evidence() -> impl Strategy<Value = Evidence> {
                     state,
                     changed,
                     misses,
+                    unanswered: 0,
                     answers,
                     last_reply,
                     newest: OutcomeCounts { received, lost, late, unsent, newest_unsent },

@@ -137,7 +137,7 @@ impl Fleet {
             } else if let Some(id) = self.unrouted.next_news() {
                 let Some(watched) = self.targets.get(id) else { continue };
                 tracing::error!(
-                    target_name = watched.target.name,
+                    target = watched.target.name.as_str(),
                     "cannot send to a target: too many targets at its address expect the same \
                      replies and cannot be distinguished"
                 );

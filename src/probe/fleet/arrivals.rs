@@ -88,7 +88,7 @@ impl Fleet {
             let what = Happening::Answered { what, ttl: arrival.ttl };
             self.events.push_back(watched.event(arrival.read.wall, what));
         }
-        self.events.extend(watched.change(arrival.read, self.impaired_until));
+        self.events.extend(watched.change(arrival.read, self.monitor.impaired_until()));
     }
 
     /// Whether a datagram that came from `peer` at `at` answers a heartbeat that was sent to

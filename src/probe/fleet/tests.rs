@@ -180,7 +180,7 @@ fn without_an_address_heartbeats_fall_due_and_are_misses() {
     assert_eq!((sample.session.record.sent, sample.session.state), (0, Some(State::Down)));
     let happened: Vec<_> = driven.happenings().into_iter().map(|(_, what)| what).collect();
     let unsent = |sequence| Happening::Unsent { sequence, reason: UnsentReason::Unresolved };
-    let down = Happening::Changed { state: State::Down, misses: 3 };
+    let down = Happening::Changed { state: State::Down, misses: 3, is_first: true };
     assert_eq!(happened, [unsent(0), unsent(1), unsent(2), down, unsent(3)]);
 }
 
@@ -332,13 +332,13 @@ fn lateness_skipping_and_drops_impair_the_probe_for_a_minute() {
     let now = send(&mut driven, MILLISECOND * 100);
     assert!(!driven.fleet.is_impaired(now));
     for late in [MILLISECOND * 101, SECOND * 3] {
-        driven.fleet.impaired_until = None;
+        driven.fleet.monitor = Monitor::default();
         let now = send(&mut driven, late);
         assert!(driven.fleet.is_impaired(now + SECOND * 60 - Duration::from_nanos(1)));
         assert!(!driven.fleet.is_impaired(now + SECOND * 60));
     }
-    driven.fleet.impaired_until = None;
-    driven.fleet.handle_drops(first);
+    driven.fleet.monitor = Monitor::default();
+    driven.fleet.handle_drops(1, first);
     assert!(driven.fleet.is_impaired(first + SECOND * 59));
     assert!(!driven.fleet.is_impaired(first + SECOND * 60));
 }
@@ -393,6 +393,6 @@ fn a_fleet_reports_only_changes_if_asked_for_only_changes() {
     driven.answer(0, 1_000);
     driven.run_to(9_999);
     let happened: Vec<_> = driven.happenings().into_iter().map(|(_, what)| what).collect();
-    let changed = |state, misses| Happening::Changed { state, misses };
-    assert_eq!(happened, [changed(State::Up, 0), changed(State::Down, 3)]);
+    let changed = |state, misses, is_first| Happening::Changed { state, misses, is_first };
+    assert_eq!(happened, [changed(State::Up, 0, true), changed(State::Down, 3, false)]);
 }
