@@ -7,8 +7,5 @@ use udp_heartbeat::cli::{failed, responder};
 
 fn main() -> ExitCode {
     let args = responder::Args::parse();
-    match responder::run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error, 1),
-    }
+    responder::run(&args).unwrap_or_else(|error| failed(&error, 1))
 }

@@ -15,6 +15,7 @@ use crate::impair::{self, Outage};
 use crate::model::State;
 use crate::probe::{Event, Happening};
 use crate::responder::{self, Handle, Responder};
+use crate::web::Access;
 use crate::wire;
 
 use super::exporter::Exporter;
@@ -49,7 +50,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         // The page must not wait for a reader of standard output that has stopped.
         let (mut out, _flush_on_drop) = non_blocking(io::stdout());
         let show = move |event: &Event| show_change(event, &mut out);
-        Exporter { config, reloads: None, workers, listener, max_requests }
+        let access = Access::open();
+        Exporter { config, reloads: None, workers, listener, access, max_requests }
             .serve(introduce, show)
             .await
     })?;

@@ -22,6 +22,7 @@ pub mod run;
 mod signal;
 mod stated;
 mod web;
+mod web_args;
 
 #[cfg(test)]
 mod tests;

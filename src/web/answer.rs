@@ -71,6 +71,12 @@ pub(super) enum Refusal {
     Origin,
     #[error("too many requests at once; try again in 5 seconds")]
     Busy,
+    #[error("too many requests: the rate limit of --web.config.file")]
+    TooMany(Duration),
+    #[error("a user and a password are needed")]
+    Password,
+    #[error("the file of --web.config.file is invalid; the log of this program says why")]
+    InvalidFile,
     #[error("the probe's workers do not answer")]
     Unavailable,
     #[error("not ready")]
@@ -85,10 +91,20 @@ impl Refusal {
             Self::Body | Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Host | Self::Broken(_) | Self::Invalid(_) => StatusCode::BAD_REQUEST,
-            Self::Reload(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Reload(_) | Self::InvalidFile => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Password => StatusCode::UNAUTHORIZED,
             Self::Lifecycle | Self::NoReload | Self::Origin => StatusCode::FORBIDDEN,
             Self::Busy | Self::Unavailable | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         }
+    }
+
+    /// How long to wait before the same request is sent again.
+    fn wait(&self) -> Option<Duration> {
+        if let Self::TooMany(wait) = self {
+            return Some(*wait);
+        }
+        (*self == Self::Busy).then_some(TURN)
     }
 }
 
@@ -96,8 +112,9 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status(), format!("{self}\n")).into_response();
         response.extensions_mut().insert(self.clone());
-        if self == Self::Busy {
-            response.headers_mut().insert(RETRY_AFTER, 5.into());
+        if let Some(wait) = self.wait() {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         response
     }

@@ -11,7 +11,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::access::Access;
 use super::connection;
+use super::gate;
 use super::limits::Limits;
 use super::queue::Queue;
 use crate::model::Mono;
@@ -26,12 +28,13 @@ const RECOVERED: Duration = Duration::from_secs(10);
 /// Accepts until `shutdown` resolves, then drains.
 pub(super) async fn run(
     listener: TcpListener,
+    access: Access,
     router: Router,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) {
     let mut shutdown = pin!(shutdown);
-    let mut server = Server::new(router, limits);
+    let mut server = Server::new(access, router, limits);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
@@ -47,6 +50,8 @@ pub(super) async fn run(
 
 #[derive(Debug)]
 struct Server {
+    access: Arc<Access>,
+    /// The routes, behind their gate.
     router: Router,
     limits: Limits,
     queue: Arc<Queue>,
@@ -58,9 +63,11 @@ struct Server {
 }
 
 impl Server {
-    fn new(router: Router, limits: Limits) -> Self {
+    fn new(access: Access, router: Router, limits: Limits) -> Self {
+        let access = Arc::new(access);
         Self {
-            router,
+            router: gate::behind(access.clone(), router),
+            access,
             limits,
             queue: Arc::default(),
             connections: JoinSet::new(),
@@ -87,13 +94,13 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::trace!(%error, "cannot set TCP_NODELAY");
         }
-        self.connections.spawn(connection::serve(
-            stream,
-            self.router.clone(),
-            self.limits,
-            self.queue.clone(),
-            self.shutdown.subscribe(),
-        ));
+        let (access, router) = (self.access.clone(), self.router.clone());
+        let (limits, queue) = (self.limits, self.queue.clone());
+        let shutdown = self.shutdown.subscribe();
+        self.connections.spawn(async move {
+            let tls = access.terms().await.config.tls.clone();
+            connection::serve(stream, tls, router, limits, queue, shutdown).await;
+        });
     }
 
     /// Handles an error of accept(2): errors of one connection are ignored; others (no more
@@ -136,7 +143,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_lack_of_descriptors_evicts_an_idle_connection() {
-        let mut server = Server::new(Router::new(), Limits::default());
+        let mut server = Server::new(Access::open(), Router::new(), Limits::default());
         let evicted = Arc::new(Notify::new());
         server.queue.join(evicted.clone());
 
