@@ -34,6 +34,7 @@ use tokio_rustls::rustls::ServerConfig;
 use super::limits::Limits;
 use super::phase::{Phase, overstay};
 use super::queue::{Place, Queue};
+use super::seats::Client;
 
 /// Maximum number of octets that are read ahead or not yet written.
 const BUFFER: usize = 64 << 10;
@@ -48,10 +49,10 @@ pub(super) async fn serve(
     tls: Option<Arc<ServerConfig>>,
     router: Router,
     limits: Limits,
-    queue: Arc<Queue>,
+    (client, queue): (Client, Arc<Queue>),
     shutdown: watch::Receiver<bool>,
 ) {
-    let activity = Arc::new(Activity::new(queue));
+    let activity = Arc::new(Activity::new(client, queue));
     let stream = Observed { stream, activity: activity.clone() };
     let overstay = overstay(activity.phase.subscribe(), limits);
     let served = serve_requests(stream, tls, &activity, router, limits, shutdown);
@@ -184,6 +185,7 @@ struct Activity {
     /// Whether octets that come are not always part of a request: HTTP/2 also has others.
     is_http2: AtomicBool,
     requests: Mutex<Requests>,
+    client: Client,
     queue: Arc<Queue>,
     evicted: Arc<Notify>,
 }
@@ -200,13 +202,14 @@ struct Requests {
 }
 
 impl Activity {
-    fn new(queue: Arc<Queue>) -> Self {
+    fn new(client: Client, queue: Arc<Queue>) -> Self {
         let evicted = Arc::new(Notify::new());
-        let place = Some(queue.join(evicted.clone()));
+        let place = Some(queue.join(client, evicted.clone()));
         Self {
             phase: watch::Sender::new(Phase::Idle),
             is_http2: AtomicBool::new(false),
             requests: Mutex::new(Requests { next: 0, open: BTreeSet::new(), place }),
+            client,
             queue,
             evicted,
         }
@@ -258,7 +261,7 @@ impl Activity {
         requests.open.remove(&number);
         match requests.open.first() {
             None => {
-                requests.place = Some(self.queue.join(self.evicted.clone()));
+                requests.place = Some(self.queue.join(self.client, self.evicted.clone()));
                 self.phase.send_replace(Phase::Idle);
             }
             Some(&oldest) => {

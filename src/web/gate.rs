@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::header::{CONNECTION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 
 use super::access::{Access, Terms};
@@ -16,11 +16,21 @@ use super::passwords::{Passwords, Verdict};
 use crate::config::HttpConfig;
 use crate::net;
 
-/// `router` behind a gate.
-pub(super) fn behind(access: Arc<Access>, router: Router) -> Router {
+/// `router` behind a gate, and the same with health checks only, for clients that find no room.
+pub(super) fn behind(access: Arc<Access>, router: Router) -> [Router; 2] {
     let (pace, passwords) = (Mutex::default(), Passwords::default());
     let gate = Arc::new(Gate { access, pace, passwords });
-    router.layer(from_fn_with_state(gate, pass))
+    let health = router.clone().layer(from_fn(only_health));
+    [router, health].map(|router| router.layer(from_fn_with_state(gate.clone(), pass)))
+}
+
+/// Refuses requests other than health checks, and closes the connection.
+async fn only_health(request: Request, next: Next) -> Response {
+    let is_health = ["/-/healthy", "/-/ready"].contains(&request.uri().path());
+    let mut response =
+        if is_health { next.run(request).await } else { Refusal::Full.into_response() };
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 #[derive(Debug)]

@@ -8,12 +8,13 @@
 //! axum routes, hyper speaks HTTP, rustls speaks TLS, askama compiles the templates of the pages. Three things are
 //! written here because no library has them: the time limits of each phase of a connection
 //! (`phase`), the eviction of the longest idle connection (`queue`), and answers that are encoded
-//! as the client reads them (`stream`).
+//! as the client reads them (`stream`), or once for all who wait (`shared`).
 //!
-//! No client is trusted. Connections are bounded in number; a header is bounded in size and time;
+//! No client is trusted. Connections are bounded in number, in all and for each client, and there is
+//! a reserve for health checks; a header is bounded in size and time;
 //! an answer is bounded in time, and in time without progress; a request body is read only if the
-//! route needs one, and is bounded in size; long answers are bounded in number, and each keeps only
-//! a few chunks in memory. A large probe or a slow client delays no other client.
+//! route needs one, and is bounded in size; long answers are bounded in number; one sample
+//! of all targets is in memory at a time. A large probe or a slow client delays no other client.
 
 mod access;
 mod answer;
@@ -32,7 +33,9 @@ mod queue;
 mod reload;
 mod responder;
 mod router;
+mod seats;
 mod server;
+mod shared;
 mod stream;
 mod view;
 

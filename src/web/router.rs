@@ -25,8 +25,9 @@ use axum::routing::{MethodRouter, get};
 use hyper::body::Body as _;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::answer::{CSS, Encode, HTML, LongAnswer, METRICS, Refusal, Writers};
+use super::answer::{CSS, HTML, LongAnswer, METRICS, Refusal, Writers};
 use super::page;
+use super::shared::{Encode, Shared};
 use crate::observe::Unavailable;
 
 /// Pages load nothing from elsewhere, contain no script or style of their own, and are not shown
@@ -42,6 +43,9 @@ pub(super) trait Program: AsRef<Writers> + Clone + Send + Sync + 'static {
 
     /// Whether `/-/ready` reports the program as ready.
     fn is_ready(&self) -> bool;
+
+    /// The newest body of `/metrics`.
+    fn scrapes(&self) -> &Shared;
 
     /// Gathers the contents of `/metrics`.
     fn metrics(&self) -> impl Future<Output = Result<Encode, Unavailable>> + Send;
@@ -89,7 +93,7 @@ async fn metrics<P: Program>(
     State(program): State<P>,
     answer: LongAnswer,
 ) -> Result<Response, Refusal> {
-    answer.write(METRICS, program.metrics()).await
+    answer.share(METRICS, program.scrapes(), program.metrics()).await
 }
 
 async fn ready<P: Program>(State(program): State<P>) -> Result<&'static str, Refusal> {

@@ -30,6 +30,8 @@ struct Source {
     answers: AtomicBool,
     /// Whether targets are removed after their names were found, and before they are looked at.
     removes: AtomicBool,
+    /// Whether a look at targets never ends.
+    hangs: AtomicBool,
     /// How often it was asked for an overview.
     glances: AtomicUsize,
 }
@@ -58,7 +60,11 @@ impl ProbeSource for Source {
             let sample = self.sample.targets.iter().find(|sample| sample.target.name == name)?;
             Some(fixture::look(sample.clone()))
         };
+        let hangs = self.hangs.load(Ordering::Relaxed);
         Box::pin(async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
             if answers {
                 Ok(names.into_iter().filter(|_| !removes).filter_map(look).collect())
             } else {
@@ -99,6 +105,7 @@ impl Running {
             sample,
             answers: AtomicBool::new(true),
             removes: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
             glances: AtomicUsize::new(0),
         });
         let router = probe_router(source.clone(), None, 16);
