@@ -43,7 +43,7 @@ pub(super) enum Refusal {
     UnknownTarget,
     #[error("method not allowed; the Allow header lists the allowed methods")]
     Method,
-    #[error("a request must have one Host header")]
+    #[error("a request must have one Host header, HOST or HOST:PORT")]
     Host,
     #[error("this path takes no request body")]
     Body,

@@ -17,6 +17,18 @@ async fn a_request_needs_one_host() {
         ("1.1", "", 400),
         ("1.1", "Host: x\r\nHost: x\r\n", 400),
         ("1.1", "Host:\r\n", 200),
+        ("1.1", "Host: probe.example:9862\r\n", 200),
+        ("1.1", "Host: [::1]:9862\r\n", 200),
+        ("1.1", "Host: 192.0.2.1:\r\n", 200),
+        ("1.1", "Host: a b\r\n", 400),
+        ("1.1", "Host: a:+1\r\n", 400),
+        ("1.1", "Host: a/b\r\n", 400),
+        ("1.1", "Host: user@a\r\n", 400),
+        ("1.1", "Host: a:b\r\n", 400),
+        ("1.1", "Host: a:65536\r\n", 400),
+        ("1.1", "Host: :80\r\n", 400),
+        ("1.1", "Host: [::1\r\n", 400),
+        ("1.0", "Host: a b\r\n", 400),
         ("1.0", "", 200),
     ] {
         let mut stream = running.connect().await;
