@@ -9,8 +9,5 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(code) => return code,
     };
-    match responder::run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error, 1),
-    }
+    responder::run(&args).unwrap_or_else(|error| failed(&error, 1))
 }

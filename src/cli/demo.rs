@@ -16,6 +16,7 @@ use crate::impair::{self, Outage};
 use crate::model::State;
 use crate::probe::{Event, Happening};
 use crate::responder::{self, Handle, Responder};
+use crate::web::Access;
 use crate::wire;
 
 use super::exporter::{Exporter, Observer};
@@ -49,7 +50,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let (workers, max_requests) = (NonZeroUsize::MIN, DEFAULT_MAX_REQUESTS);
         // The page must not wait for a reader of standard output that has stopped.
         let (out, _flush_on_drop) = non_blocking(io::stdout());
-        Exporter { config, reloads: None, workers, listener, max_requests }
+        let access = Access::open();
+        Exporter { config, reloads: None, workers, listener, access, max_requests }
             .serve(introduce, Screen(out))
             .await
     })?;

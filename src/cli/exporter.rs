@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::{Config, Host};
 use crate::probe::{Begin, Detail, Event, Health, Probe, RunOptions};
-use crate::web::{self, ReloadControl};
+use crate::web::{self, Access, ReloadControl};
 
 use super::memory;
 use super::reload::{Reloader, Reloads};
@@ -30,6 +30,8 @@ pub(super) struct Exporter {
     pub(super) workers: NonZeroUsize,
     /// The listener for HTTP.
     pub(super) listener: TcpListener,
+    /// What its clients must show.
+    pub(super) access: Access,
     /// The maximum number of long answers, such as scrapes, that are written at a time.
     pub(super) max_requests: usize,
 }
@@ -44,7 +46,7 @@ impl Exporter {
         started: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
         observer: impl Observer,
     ) -> anyhow::Result<()> {
-        let Self { config, reloads, workers, listener, max_requests } = self;
+        let Self { config, reloads, workers, listener, access, max_requests } = self;
         let mut signals = Signals::listen()?;
         // Before the probe starts: a signal during the start must not end the program.
         let hangups = signal::hangups()?;
@@ -72,7 +74,7 @@ impl Exporter {
         let control = control.map(|reloader| reloader as Arc<dyn ReloadControl>);
         let router = web::probe_router(probe.clone(), control, max_requests);
         let (close, closed) = oneshot::channel::<()>();
-        let server = tokio::spawn(web::serve(listener, router, async {
+        let server = tokio::spawn(web::serve(listener, access, router, async {
             // An error means that the sender was dropped, which is how shutdown is signalled.
             let _ = closed.await;
         }));

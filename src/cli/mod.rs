@@ -25,6 +25,7 @@ mod service;
 mod signal;
 mod stated;
 mod web;
+mod web_args;
 
 #[cfg(test)]
 mod tests;

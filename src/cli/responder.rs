@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
@@ -17,13 +18,15 @@ use super::service;
 use super::signal::{self, Signals};
 use super::stated::{Control, Stated};
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress, max_requests};
+use super::web_args::WebArgs;
+use super::{USAGE, failed};
 use crate::config::{KeyFile, KeyFileError, Prefix};
 use crate::exposition::ResponderMetrics;
 use crate::impair::LinkSettings;
 use crate::net;
 use crate::observe::ResponderStatus;
 use crate::responder::{self, ReplyDscp, Responder, Terms};
-use crate::web::{self, ImpairmentControl};
+use crate::web::{self, Access, ImpairmentControl};
 
 /// Answers UDP heartbeats (protocols heartbeat, ping and stamp) on one port, and can imitate a bad
 /// network.
@@ -57,6 +60,9 @@ pub struct Args {
     /// Address to serve HTTP on; without HOST, all addresses; port 0 picks a free port
     #[arg(long = "web.listen-address", value_name = "[HOST]:PORT", default_value = ":9863")]
     web_listen_address: ListenAddress,
+
+    #[command(flatten)]
+    web: WebArgs,
 
     /// Maximum number of pages and scrapes answered at a time; others wait
     #[arg(long = "web.max-requests", value_name = "N", default_value_t = DEFAULT_MAX_REQUESTS,
@@ -120,11 +126,16 @@ enum Command {
 ///
 /// # Errors
 /// Those of the subcommand, or if an address cannot be bound or a thread or socket is not
-/// available.
-pub fn run(args: &Args) -> anyhow::Result<()> {
+/// available. An invalid file of `--web.config.file` is not an error here: it is reported, and the
+/// exit code is 2.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(Command::Impairments(args)) = &args.command {
-        return impairments::run(args);
+        return impairments::run(args).map(|()| ExitCode::SUCCESS);
     }
+    let access = match args.web.access() {
+        Ok(access) => access,
+        Err(problems) => return Ok(failed(&problems.into(), USAGE)),
+    };
     let _log = args.log.init();
     // Each thread needs some descriptors, and there is a thread for each core.
     if let Err(error) = net::raise_descriptor_limit() {
@@ -134,10 +145,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(serve(args))
+    runtime.block_on(serve(args, access))?;
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(args: &Args) -> anyhow::Result<()> {
+async fn serve(args: &Args, access: Access) -> anyhow::Result<()> {
     // First, so that a signal during the start also ends in an orderly shutdown.
     let mut signals = Signals::listen()?;
     signal::log_hangups(signal::hangups()?);
@@ -193,7 +205,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         // HTTP ends after the responder, so that a last scrape has the final figures.
         responder.stop();
     };
-    web::serve(listener, router, shutdown).await;
+    web::serve(listener, access, router, shutdown).await;
     info!("stopped");
     Ok(())
 }

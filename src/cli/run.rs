@@ -12,6 +12,7 @@ use super::exporter::Exporter;
 use super::journal::Journal;
 use super::reload::Reloads;
 use super::web::{DEFAULT_MAX_REQUESTS, ListenAddress, max_requests};
+use super::web_args::WebArgs;
 use super::{USAGE, failed, priority};
 
 /// The command line of `run`.
@@ -41,6 +42,8 @@ pub struct Args {
     /// Address to serve HTTP on; without HOST, all addresses; port 0 picks a free port
     #[arg(long = "web.listen-address", value_name = "[HOST]:PORT", default_value = ":9862")]
     listen_address: ListenAddress,
+    #[command(flatten)]
+    web: WebArgs,
     /// Maximum number of pages, scrapes and JSON documents answered at a time; others wait
     #[arg(long = "web.max-requests", value_name = "N", default_value_t = DEFAULT_MAX_REQUESTS,
         allow_negative_numbers = true, value_parser = max_requests)]
@@ -77,6 +80,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(config) => config,
         Err(problem) => return Ok(failed(&problem, USAGE)),
     };
+    let access = match args.web.access() {
+        Ok(access) => access,
+        Err(problems) => return Ok(failed(&problems.into(), USAGE)),
+    };
     let reloads = Reloads {
         source,
         digest: contents.map(|contents| contents.digest()),
@@ -103,7 +110,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         };
         let Args { workers, max_requests, .. } = *args;
         let reloads = Some(reloads);
-        Exporter { config, reloads, workers, listener, max_requests }
+        Exporter { config, reloads, workers, listener, access, max_requests }
             .serve(started, Journal::default())
             .await
     })?;

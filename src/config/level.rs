@@ -65,16 +65,16 @@ pub(super) static OPTIONS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     keys
 });
 
-/// The message about a key that `level` does not have.
-pub(super) fn unknown_key(word: &str, level: &Level) -> String {
-    if let Some(hint) = instead::of_key(word, &TARGET.keys) {
+/// The message about a key that `level`, one of the `levels` of the file, does not have.
+pub(super) fn unknown_key(word: &str, level: &Level, levels: &[&Level]) -> String {
+    if let Some(hint) = levels.iter().find_map(|level| instead::of_key(word, &level.keys)) {
         return format!("unknown key: {hint}");
     }
     if word == "<<" {
-        return "merge keys are not supported: put shared settings under defaults".to_owned();
+        let defaults = levels.iter().any(|level| level.keys.contains(&"defaults"));
+        let hint = if defaults { ": put shared settings under defaults" } else { "" };
+        return format!("merge keys are not supported{hint}");
     }
-    // The more general level comes first: a shared setting belongs under defaults.
-    let levels: [&Level; 3] = [&FILE, &DEFAULTS, &TARGET];
     if let Some(other) = levels.iter().find(|other| other.keys.contains(&word)) {
         return format!("misplaced key: it belongs {}", other.place);
     }

@@ -18,9 +18,10 @@ mod address;
 mod argument;
 mod common_keys;
 mod conflict;
+mod contents;
 mod core_schema;
-mod fields;
 mod file;
+mod http;
 mod instead;
 mod key;
 mod level;
@@ -37,13 +38,15 @@ mod schema;
 mod syntax;
 mod target;
 mod values;
+mod walk;
 
-use std::hash::{DefaultHasher, Hasher as _};
 use std::path::Path;
 
 pub use address::{Address, AddressError, Host};
 pub use argument::{TargetError, parse_target, parse_target_with};
 pub use conflict::{ConflictError, DuplicateNames, Indistinct, unique_names};
+pub use contents::Contents;
+pub use http::{HttpConfig, HttpReading, HttpSource, RateLimit};
 pub use key::{KeyFile, KeyFileError};
 pub use packets::{PacketConflict, PacketOptionError, SourceAddress, check_packets};
 pub use place::LineColumn;
@@ -55,58 +58,6 @@ pub use target::{
     Config, DEFAULT_PORT, Defaults, MAX_IN_FLIGHT, MAX_RECORDER, Target, TooManyInFlight,
     default_rtt_buckets, in_flight,
 };
-
-use file::{FileError, MAX_OCTETS};
-use place::At;
-use problem::Finding;
-
-/// The contents of a configuration file.
-#[derive(Debug)]
-pub struct Contents {
-    /// The path of the file, for problems.
-    file: String,
-    octets: Vec<u8>,
-}
-
-impl Contents {
-    /// Reads the file at `path`.
-    ///
-    /// # Errors
-    /// One problem, without a place, if it cannot be read or is larger than 64 MiB.
-    pub fn read(path: &Path) -> Result<Self, Problems> {
-        let file = path.display().to_string();
-        match file::read(path) {
-            Ok(octets) => Ok(Self { file, octets }),
-            Err(error) => Err(Problems::of_file(&file, error.to_string())),
-        }
-    }
-
-    /// A number that is the same for equal contents and, in one run of a program, usually different
-    /// for others.
-    #[must_use]
-    pub fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(&self.octets);
-        hasher.finish()
-    }
-
-    /// Checks them as [`parse`] does.
-    ///
-    /// # Errors
-    /// The problems of the file.
-    pub fn check(&self) -> Result<Config, Problems> {
-        let Self { file, octets } = self;
-        match str::from_utf8(octets) {
-            Ok(text) => parse(file, text),
-            Err(error) => {
-                let (valid, rest) = octets.split_at(error.valid_up_to());
-                let message = format!("is not UTF-8: octet 0x{:02x}", rest[0]);
-                let finding = Finding::of_file(At::new(valid.len()), message);
-                Err(Problems::locate(file, &String::from_utf8_lossy(valid), finding.into()))
-            }
-        }
-    }
-}
 
 /// Reads the file at `path` and checks it as [`parse`] does.
 ///
@@ -138,15 +89,5 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
 /// # Ok::<(), config::Problems>(())
 /// ```
 pub fn parse(file: &str, text: &str) -> Result<Config, Problems> {
-    if text.len() > MAX_OCTETS {
-        return Err(Problems::of_file(file, FileError::TooLarge.to_string()));
-    }
-    // Editors neither show a byte order mark nor count it as a column.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let folder = Path::new(file).parent().unwrap_or(Path::new(""));
-    let checked = match node::read(text) {
-        Ok(root) => schema::check(&root, folder),
-        Err(finding) => Err(finding.into()),
-    };
-    checked.map_err(|findings| Problems::locate(file, text, findings))
+    contents::parse_with(file, text, schema::check)
 }

@@ -1,14 +1,11 @@
 //! Checks a tree of values against the known keys and their ranges, and returns a [`Config`] or all
 //! problems.
 //!
-//! A problem does not stop the check: an invalid value is reported and then treated as absent. Each
-//! mapping of a file is a [`Level`], in `level`. A new key is one word in its level, and one line
-//! where the level is read.
+//! Each mapping of a file is a [`Level`](super::level::Level). A new key is one word in its level,
+//! and one line where the level is read.
 
 use std::collections::BTreeMap;
-use std::collections::hash_map::{Entry, HashMap};
-use std::fmt::Display;
-use std::hash::Hash;
+use std::collections::HashMap;
 use std::path::Path as Folder;
 use std::sync::Arc;
 
@@ -16,32 +13,33 @@ use super::address::{Address, Host};
 use super::argument::Endpoint;
 use super::common_keys::CommonKeys;
 use super::conflict;
-use super::fields::{Fields, enumerate};
-use super::instead;
 use super::key::{KeyFile, absolute};
-use super::level::{DEFAULTS, FILE, Level, OPTIONS, TARGET, unknown_key};
+use super::level::{DEFAULTS, FILE, OPTIONS, TARGET};
 use super::node::Node;
 use super::packet_keys::{self, PacketKeys};
 use super::packets::check_packets;
 use super::per_address::{LABEL, MAX_SUFFIX};
 use super::place::{At, Path};
-use super::problem::{Finding, Findings};
+use super::problem::Findings;
 use super::scalars::{Interval, Span, foreign_option};
 use super::target::{Config, Defaults, Target, in_flight};
 use super::values::{self, MAX_NAME};
+use super::walk::{Fields, Walk, enumerate};
 use crate::model::{Addresses, IpVersion, ip_version};
 use crate::wire::{FiledKey, Key, OptionSource, Protocol, ProtocolOptions};
 
 /// Checks a whole file. Paths in it are relative to `folder`.
 pub(super) fn check(root: &Node<'_>, folder: &Folder) -> Result<Config, Findings> {
-    let mut checker = Checker { findings: Findings::default(), folder, keys: HashMap::new() };
+    // The more general level comes first: a shared setting belongs under defaults.
+    let walk = Walk::new(vec![&FILE, &DEFAULTS, &TARGET]);
+    let mut checker = Checker { walk, folder, keys: HashMap::new() };
     let config = checker.file(&Path::Root { at: root.at }, root);
-    if checker.findings.is_empty() { Ok(config) } else { Err(checker.findings) }
+    checker.walk.finish(config)
 }
 
-/// Walks the tree and collects problems.
+/// Checks values that are more than a key with a type.
 struct Checker<'f> {
-    findings: Findings,
+    walk: Walk,
     /// The folder that paths of other files are relative to.
     folder: &'f Folder,
     /// The shared keys that have been read, by the path of the key file; for an invalid file, the
@@ -66,7 +64,7 @@ struct TargetName {
 impl Checker<'_> {
     fn file(&mut self, path: &Path<'_>, node: &Node<'_>) -> Config {
         let mut config = Config::default();
-        let Some(fields) = self.fields(path, node, &FILE) else {
+        let Some(fields) = self.walk.fields(path, node, &FILE) else {
             return config;
         };
         if let Some((path, node)) = fields.entry(path, "defaults") {
@@ -83,29 +81,29 @@ impl Checker<'_> {
 
     fn defaults(&mut self, path: &Path<'_>, node: &Node<'_>) -> Defaults {
         let built_in = Defaults::default();
-        let Some(fields) = self.fields(path, node, &DEFAULTS) else {
+        let Some(fields) = self.walk.fields(path, node, &DEFAULTS) else {
             return built_in;
         };
         self.settings(path, &fields, &built_in, None).or(&built_in)
     }
 
     fn rtt_buckets(&mut self, path: &Path<'_>, node: &Node<'_>) -> Vec<f64> {
-        let items = self.list(path, node, "seconds", &[]);
+        let items = self.walk.list(path, node, "seconds", &[]);
         if items.is_some_and(<[Node<'_>]>::is_empty) {
-            self.report(path, || "must not be empty: omit the key for the default buckets");
+            self.walk.report(path, || "must not be empty: omit the key for the default buckets");
         }
         let mut bounds: Vec<f64> = Vec::new();
         for (path, node) in enumerate(path, items.unwrap_or_default()) {
             let bound = match values::bound(node) {
                 Ok(bound) => bound,
                 Err(message) => {
-                    self.report(&path, || message);
+                    self.walk.report(&path, || message);
                     continue;
                 }
             };
             let nanos = values::nanos(bound);
             if let Some(last) = bounds.last().filter(|&&last| values::nanos(last) >= nanos) {
-                self.report(&path, || format!("must be more than {last}, the previous bound"));
+                self.walk.report(&path, || format!("must be more than {last}, the previous bound"));
             }
             bounds.push(bound);
         }
@@ -118,7 +116,7 @@ impl Checker<'_> {
         node: &Node<'_>,
         defaults: &Defaults,
     ) -> Vec<Arc<Target>> {
-        let items = self.list(path, node, "targets", &TARGET.keys).unwrap_or_default();
+        let items = self.walk.list(path, node, "targets", &TARGET.keys).unwrap_or_default();
         let candidates: Vec<_> =
             enumerate(path, items).map(|(path, node)| self.target(&path, node, defaults)).collect();
         self.check_names(path, items, &candidates);
@@ -127,7 +125,7 @@ impl Checker<'_> {
     }
 
     fn target(&mut self, path: &Path<'_>, node: &Node<'_>, defaults: &Defaults) -> Candidate {
-        let Some(fields) = self.fields(path, node, &TARGET) else {
+        let Some(fields) = self.walk.fields(path, node, &TARGET) else {
             return Candidate { name: None, target: None };
         };
         let endpoint = self.endpoint(path, &fields);
@@ -152,9 +150,9 @@ impl Checker<'_> {
         if let Some(Err(conflict)) = address.as_ref().map(check) {
             let key = conflict.key();
             match fields.entry(path, key) {
-                Some((path, _)) => self.report(&path, || conflict),
+                Some((path, _)) => self.walk.report(&path, || conflict),
                 // It is from the defaults.
-                None => self.report(path, || format!("{key} {conflict}")),
+                None => self.walk.report(path, || format!("{key} {conflict}")),
             }
         }
         let target = name.as_ref().zip(address).map(|(name, address)| Target {
@@ -184,7 +182,7 @@ impl Checker<'_> {
         }
         for &key in OPTIONS.iter().filter(|key| !protocol.keys().contains(key)) {
             if let Some((path, _)) = fields.entry(path, key) {
-                self.report(&path, || foreign_option(key, protocol));
+                self.walk.report(&path, || foreign_option(key, protocol));
             }
         }
         protocol.options(&mut TargetKeys { checker: self, path, fields })
@@ -209,7 +207,7 @@ impl Checker<'_> {
         fallback: &Defaults,
         prefix: Option<Protocol>,
     ) -> CommonKeys {
-        let protocol = self.value(path, fields, "protocol", |node| {
+        let protocol = self.walk.value(path, fields, "protocol", |node| {
             let own = values::protocol(node)?;
             match prefix.filter(|prefix| *prefix != own) {
                 None => Ok(own),
@@ -221,22 +219,23 @@ impl Checker<'_> {
         });
         let settings = CommonKeys {
             protocol: protocol.or(prefix.filter(|_| fields.entry(path, "protocol").is_none())),
-            port: self.value(path, fields, "port", values::port),
-            ip_version: self.value(path, fields, "ip_version", values::ip_version),
-            addresses: self.value(path, fields, "addresses", values::addresses),
+            port: self.walk.value(path, fields, "port", values::port),
+            ip_version: self.walk.value(path, fields, "ip_version", values::ip_version),
+            addresses: self.walk.value(path, fields, "addresses", values::addresses),
             interval: self
+                .walk
                 .value(path, fields, "interval", values::duration)
                 .map(Interval::duration),
-            timeout: self.value(path, fields, "timeout", values::duration).map(Span::duration),
-            misses: self.value(path, fields, "misses", values::count),
-            recoveries: self.value(path, fields, "recoveries", values::count),
-            recorder: self.value(path, fields, "recorder", values::recorder),
+            timeout: self.walk.value(path, fields, "timeout", values::duration).map(Span::duration),
+            misses: self.walk.value(path, fields, "misses", values::count),
+            recoveries: self.walk.value(path, fields, "recoveries", values::count),
+            recorder: self.walk.value(path, fields, "recorder", values::recorder),
             packets: PacketKeys {
-                source: self.value(path, fields, "source", packet_keys::source),
-                interface: self.value(path, fields, "interface", packet_keys::interface),
-                dscp: self.value(path, fields, "dscp", packet_keys::dscp),
-                ttl: self.value(path, fields, "ttl", packet_keys::ttl),
-                dont_fragment: self.value(
+                source: self.walk.value(path, fields, "source", packet_keys::source),
+                interface: self.walk.value(path, fields, "interface", packet_keys::interface),
+                dscp: self.walk.value(path, fields, "dscp", packet_keys::dscp),
+                ttl: self.walk.value(path, fields, "ttl", packet_keys::ttl),
+                dont_fragment: self.walk.value(
                     path,
                     fields,
                     "dont_fragment",
@@ -275,16 +274,16 @@ impl Checker<'_> {
             return;
         };
         if let Err(error) = check(settings.or(fallback)) {
-            self.report(&path, || error);
+            self.walk.report(&path, || error);
         }
     }
 
     /// The value of the key `address`.
     fn endpoint(&mut self, path: &Path<'_>, fields: &Fields<'_>) -> Option<Endpoint> {
         if fields.index("address").is_none() {
-            self.report(path, || "has no address");
+            self.walk.report(path, || "has no address");
         }
-        self.value(path, fields, "address", values::endpoint)
+        self.walk.value(path, fields, "address", values::endpoint)
     }
 
     /// The address of a target. `own` is the value of its key `port`. If neither that key nor the
@@ -300,7 +299,8 @@ impl Checker<'_> {
         if let Some(((path, _), (own, written))) = fields.entry(path, "port").zip(own.zip(written))
             && own != written
         {
-            self.report(&path, || format!("is {own}, but the port in the address is {written}"));
+            self.walk
+                .report(&path, || format!("is {own}, but the port in the address is {written}"));
         }
         Address { host, port: written.or(own).unwrap_or(default) }
     }
@@ -316,7 +316,7 @@ impl Checker<'_> {
         if let (Host::Ip(ip), Some((path, _))) = (&address.host, fields.entry(path, "ip_version"))
             && let Some(own) = own.filter(|own| !own.includes(*ip))
         {
-            self.report(&path, || {
+            self.walk.report(&path, || {
                 let (own, version) = (own.word(), ip_version(*ip));
                 format!("is {own}, but the address is an IPv{version} address: remove the key")
             });
@@ -342,14 +342,15 @@ impl Checker<'_> {
             if let (Some(_), Some(_), Some((path, _))) =
                 (address, own, fields.entry(path, "addresses"))
             {
-                self.report(&path, || "is all, but the address is not a host name: remove the key");
+                self.walk
+                    .report(&path, || "is all, but the address is not a host name: remove the key");
             }
             return Addresses::First;
         }
         if let Some((path, node)) = fields.entry(path, "labels") {
             let entries = node.entries().unwrap_or_default().iter();
             for (key, _) in entries.filter(|(key, _)| key.word() == LABEL) {
-                self.report(&path.entry(LABEL, key.at), || {
+                self.walk.report(&path.entry(LABEL, key.at), || {
                     format!(
                         "reserved label name {LABEL:?}: `addresses: all` sets it to the address"
                     )
@@ -360,7 +361,7 @@ impl Checker<'_> {
             && let Ok(name) = values::name(node)
             && name.len() + MAX_SUFFIX > MAX_NAME
         {
-            self.report(&path, || {
+            self.walk.report(&path, || {
                 let (len, most) = (name.len(), MAX_NAME - MAX_SUFFIX);
                 format!("has {len} octets: must have at most {most}, because `addresses: all` appends the address")
             });
@@ -371,7 +372,7 @@ impl Checker<'_> {
     /// The name of a target: the value of `name`, or the address as written.
     fn name(&mut self, path: &Path<'_>, fields: &Fields<'_>) -> Option<TargetName> {
         if let Some((place, _)) = fields.entry(path, "name") {
-            let text = self.value(path, fields, "name", values::name)?;
+            let text = self.walk.value(path, fields, "name", values::name)?;
             return Some(TargetName { text, key: "name", at: place.at() });
         }
         let (place, node) = fields.entry(path, "address")?;
@@ -382,7 +383,7 @@ impl Checker<'_> {
     fn labels(&mut self, path: &Path<'_>, node: &Node<'_>) -> BTreeMap<String, String> {
         let mut labels = BTreeMap::new();
         let mut seen = HashMap::new();
-        let entries = self.entries(path, node, || {
+        let entries = self.walk.entries(path, node, || {
             values::mismatch("a mapping of labels, such as {site: fra}", node)
         });
         for (key, value) in entries.unwrap_or_default() {
@@ -395,11 +396,11 @@ impl Checker<'_> {
                 }
                 (name, value) => {
                     for message in [name.err(), value.err()].into_iter().flatten() {
-                        self.report(&path, || message);
+                        self.walk.report(&path, || message);
                     }
                 }
             }
-            self.check_new(&mut seen, word.clone(), &path, |word| {
+            self.walk.check_new(&mut seen, word.clone(), &path, |word| {
                 format!("duplicate label {word:?}")
             });
         }
@@ -417,7 +418,7 @@ impl Checker<'_> {
             // place of the target.
             let target = path.item(again, items[again].at);
             let entry = target.entry(name.key, name.at.max(items[again].at));
-            self.duplicate(&entry, first_at, || {
+            self.walk.duplicate(&entry, first_at, || {
                 let source = if name.key == "address" { ", taken from the address" } else { "" };
                 format!("duplicate target name {:?}{source}", name.text)
             });
@@ -427,7 +428,7 @@ impl Checker<'_> {
             let (Some(name), Some(of)) = (names[taken], names[template]) else { continue };
             let target = path.item(taken, items[taken].at);
             let entry = target.entry(name.key, name.at.max(items[taken].at));
-            self.report(&entry, || {
+            self.walk.report(&entry, || {
                 let (name, of) = (&name.text, &of.text);
                 format!(
                     "target name {name:?} is reserved: target {of:?} has `addresses: all`, so the \
@@ -441,106 +442,8 @@ impl Checker<'_> {
     fn check_distinct(&mut self, path: &Path<'_>, items: &[Node<'_>], candidates: &[Candidate]) {
         let targets = candidates.iter().map(|candidate| candidate.target.as_ref());
         for (index, problem) in conflict::indistinct(targets) {
-            self.report(&path.item(index, items[index].at), || problem);
+            self.walk.report(&path.item(index, items[index].at), || problem);
         }
-    }
-
-    /// Reports `word` if it is a duplicate. `seen` has the place of each word's first occurrence.
-    fn check_new<W: Hash + Eq>(
-        &mut self,
-        seen: &mut HashMap<W, At>,
-        word: W,
-        path: &Path<'_>,
-        message: impl FnOnce(&W) -> String,
-    ) {
-        match seen.entry(word) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(path.at());
-            }
-            Entry::Occupied(first) => {
-                self.duplicate(path, *first.get(), || message(first.key()));
-            }
-        }
-    }
-
-    /// Reads the value of a key; `None` if it is absent, or invalid and thus reported.
-    fn value<T>(
-        &mut self,
-        path: &Path<'_>,
-        fields: &Fields<'_>,
-        key: &'static str,
-        read: impl FnOnce(&Node<'_>) -> Result<T, String>,
-    ) -> Option<T> {
-        let (path, node) = fields.entry(path, key)?;
-        read(node).map_err(|message| self.report(&path, || message)).ok()
-    }
-
-    /// The items of a list. Null is an empty list. `keys` are those of items that are mappings.
-    fn list<'n>(
-        &mut self,
-        path: &Path<'_>,
-        node: &'n Node<'n>,
-        of: &str,
-        keys: &[&str],
-    ) -> Option<&'n [Node<'n>]> {
-        let items = node.items();
-        if items.is_none() {
-            let mismatch = || values::mismatch(&format!("a list of {of}"), node);
-            self.report(path, || mismatch() + &instead::of_list(node, keys));
-        }
-        items
-    }
-
-    /// The entries of a mapping. Null is an empty mapping.
-    fn entries<'n>(
-        &mut self,
-        path: &Path<'_>,
-        node: &'n Node<'n>,
-        message: impl FnOnce() -> String,
-    ) -> Option<&'n [(Node<'n>, Node<'n>)]> {
-        let entries = node.entries();
-        if entries.is_none() {
-            self.report(path, message);
-        }
-        entries
-    }
-
-    /// The entries of a mapping by their keys.
-    fn fields<'n>(
-        &mut self,
-        path: &Path<'_>,
-        node: &'n Node<'n>,
-        level: &'static Level,
-    ) -> Option<Fields<'n>> {
-        let message =
-            || values::mismatch("a mapping", node) + &instead::of_mapping(node, &level.keys);
-        let entries = self.entries(path, node, message)?;
-        let mut found = vec![None; level.keys.len()];
-        for (index, (key, _)) in entries.iter().enumerate() {
-            let word = key.word();
-            let place = path.entry(&word, key.at);
-            let Some(known) = level.keys.iter().position(|known| *known == word) else {
-                self.report(&place, || unknown_key(&word, level));
-                continue;
-            };
-            match found[known] {
-                None => found[known] = Some(index),
-                Some(first) => {
-                    let message = || format!("duplicate key: {}", Level::duplicate(&word));
-                    self.duplicate(&place, entries[first].0.at, message);
-                }
-            }
-        }
-        Some(Fields { level, entries, found })
-    }
-
-    /// Adds a problem. `message` is called only if the problem may be reported.
-    fn report<M: Display>(&mut self, path: &Path<'_>, message: impl FnOnce() -> M) {
-        self.findings.push(path.at(), || Finding::new(path, message()));
-    }
-
-    fn duplicate(&mut self, path: &Path<'_>, first: At, message: impl FnOnce() -> String) {
-        self.findings.push(path.at(), || Finding::new(path, message()).with_first(first));
     }
 }
 
@@ -555,12 +458,12 @@ struct TargetKeys<'a, 'f, 'n> {
 impl OptionSource for TargetKeys<'_, '_, '_> {
     fn text(&mut self, key: &'static str) -> Option<String> {
         let text = |node: &Node<'_>| values::text(node).map(str::to_owned);
-        self.checker.value(self.path, self.fields, key, text)
+        self.checker.walk.value(self.path, self.fields, key, text)
     }
 
     fn whole(&mut self, key: &'static str, expected: &str) -> Option<u32> {
         let whole = |node: &Node<'_>| values::whole(node, expected);
-        self.checker.value(self.path, self.fields, key, whole)
+        self.checker.walk.value(self.path, self.fields, key, whole)
     }
 
     fn key(&mut self, key: &'static str) -> Option<FiledKey> {
@@ -582,7 +485,7 @@ impl OptionSource for TargetKeys<'_, '_, '_> {
 
     fn report(&mut self, key: &'static str, message: String) {
         if let Some((path, _)) = self.fields.entry(self.path, key) {
-            self.checker.report(&path, || message);
+            self.checker.walk.report(&path, || message);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY};
 use axum::http::request::Parts;
@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::negotiate;
+use super::shared::{self, Encode, Shared};
 use super::stream::{left_out, stream};
 use crate::observe::Unavailable;
 
@@ -42,7 +43,7 @@ pub(super) enum Refusal {
     UnknownTarget,
     #[error("method not allowed; the Allow header lists the allowed methods")]
     Method,
-    #[error("a request must have exactly one Host header")]
+    #[error("a request must have one Host header, HOST or HOST:PORT")]
     Host,
     #[error("this path takes no request body")]
     Body,
@@ -73,6 +74,14 @@ pub(super) enum Refusal {
     Origin,
     #[error("too many requests at once; try again in 5 seconds")]
     Busy,
+    #[error("too many connections at once; try again in 5 seconds")]
+    Full,
+    #[error("too many requests: the rate limit of --web.config.file")]
+    TooMany(Duration),
+    #[error("a user and a password are needed")]
+    Password,
+    #[error("the file of --web.config.file is invalid; the log of this program says why")]
+    InvalidFile,
     #[error("the probe's workers do not answer")]
     Unavailable,
     #[error("not ready")]
@@ -87,10 +96,22 @@ impl Refusal {
             Self::Body | Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Host | Self::Broken(_) | Self::Invalid(_) => StatusCode::BAD_REQUEST,
-            Self::Reload(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Reload(_) | Self::InvalidFile => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Password => StatusCode::UNAUTHORIZED,
             Self::Lifecycle | Self::NoReload | Self::Origin => StatusCode::FORBIDDEN,
-            Self::Busy | Self::Unavailable | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Full | Self::Unavailable | Self::NotReady => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
+    }
+
+    /// How long to wait before the same request is sent again.
+    fn wait(&self) -> Option<Duration> {
+        if let Self::TooMany(wait) = self {
+            return Some(*wait);
+        }
+        matches!(self, Self::Busy | Self::Full).then_some(TURN)
     }
 }
 
@@ -98,8 +119,9 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status(), format!("{self}\n")).into_response();
         response.extensions_mut().insert(self.clone());
-        if self == Self::Busy {
-            response.headers_mut().insert(RETRY_AFTER, 5.into());
+        if let Some(wait) = self.wait() {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         response
     }
@@ -114,24 +136,34 @@ impl From<Unavailable> for Refusal {
 /// The destination of an answer.
 pub(super) type Out<'a> = &'a mut dyn io::Write;
 
-/// Limits the number of long answers that are written at a time, because each may contain the
-/// figures of all targets.
+/// Limits the number of long answers that are written at a time, and the number of samples of all
+/// targets that are in memory to one.
 #[derive(Debug, Clone)]
-pub(super) struct Writers(Arc<Semaphore>);
+pub(super) struct Writers {
+    turns: Arc<Semaphore>,
+    samples: Arc<Semaphore>,
+}
 
 impl Writers {
     pub(super) fn new(at_a_time: usize) -> Self {
-        Self(Arc::new(Semaphore::new(at_a_time)))
+        Self { turns: Arc::new(Semaphore::new(at_a_time)), samples: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Waits for a turn to write; `None` if that takes longer than [`TURN`].
-    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        timeout(TURN, self.0.clone().acquire_owned()).await.ok()?.ok()
+    /// Waits for a turn to write.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        self.turns.clone().acquire_owned().await.map_err(|_| Refusal::Busy)
+    }
+
+    /// Waits until no other sample is in memory.
+    async fn sample(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        self.samples.clone().acquire_owned().await.map_err(|_| Refusal::Busy)
     }
 }
 
-/// Writes a long answer.
-pub(super) type Encode = Box<dyn FnOnce(Out<'_>) -> io::Result<()> + Send>;
+/// What `work` returns, unless it takes longer than [`TURN`].
+async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, Refusal> {
+    timeout(TURN, work).await.map_err(|_| Refusal::Busy)
+}
 
 /// A long answer to a request, in the form that its client accepts.
 #[derive(Debug)]
@@ -169,24 +201,63 @@ impl LongAnswer {
         let body = if self.head {
             left_out()
         } else {
-            let turn = self.writers.turn().await.ok_or(Refusal::Busy)?;
-            let encode = gather.await.map_err(Into::into).inspect_err(|refusal| {
-                if refusal.status().is_server_error() {
-                    tracing::warn!(error = %refusal, "cannot answer an HTTP request");
-                }
-            })?;
+            let turn = in_time(self.writers.turn()).await??;
+            let encode = gathered(gather).await?;
             stream(self.gzip, move |out| {
                 let _turn = turn;
                 encode(out)
             })
         };
+        Ok(self.respond(content_type, body))
+    }
+
+    /// Like [`write`](Self::write), for contents that are a sample of all targets: requests that wait
+    /// share one.
+    pub(super) async fn share<E: Into<Refusal>>(
+        self,
+        content_type: &'static str,
+        shared: &Shared,
+        gather: impl Future<Output = Result<Encode, E>>,
+    ) -> Result<Response, Refusal> {
+        if self.head {
+            return Ok(self.respond(content_type, left_out()));
+        }
+        let waiting = shared.wait();
+        let (turn, place, permit) = in_time(async {
+            let turn = self.writers.turn().await?;
+            let place = waiting.turn().await;
+            let needed = place.found().is_none();
+            let permit = if needed { Some(self.writers.sample().await?) } else { None };
+            Ok::<_, Refusal>((turn, place, permit))
+        })
+        .await??;
+        let growing = match (place.found(), permit) {
+            (None, Some(permit)) => place.gather(gathered(gather), permit).await?,
+            (found, _) => found.ok_or(Refusal::Busy)?,
+        };
+        let body = shared::answer(growing, self.gzip, turn);
+        Ok(self.respond(content_type, body))
+    }
+
+    fn respond(&self, content_type: &'static str, body: Body) -> Response {
         let headers = [(CONTENT_TYPE, content_type), (VARY, "Accept-Encoding")];
         let mut response = (headers, body).into_response();
         if self.gzip {
             response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        Ok(response)
+        response
     }
+}
+
+/// Gathers the contents of an answer, and logs a failure of this program.
+async fn gathered<E: Into<Refusal>>(
+    gather: impl Future<Output = Result<Encode, E>>,
+) -> Result<Encode, Refusal> {
+    gather.await.map_err(Into::into).inspect_err(|refusal| {
+        if refusal.status().is_server_error() {
+            tracing::warn!(error = %refusal, "cannot answer an HTTP request");
+        }
+    })
 }
 
 /// The whole body of a request, of at most `LIMIT` octets.

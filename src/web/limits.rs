@@ -7,6 +7,10 @@ use std::time::Duration;
 pub(super) struct Limits {
     /// Connections at a time.
     pub(super) connections: usize,
+    /// Connections of one client at a time.
+    pub(super) share: usize,
+    /// Further connections, for health checks.
+    pub(super) reserve: usize,
     /// Octets of a request's header.
     pub(super) header_size: usize,
     /// From the first octet of a header to its last.
@@ -25,6 +29,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 256,
+            share: 64,
+            reserve: 16,
             header_size: 16 << 10,
             header: Duration::from_secs(10),
             // More than the usual minute between scrapes, so that they share a connection.

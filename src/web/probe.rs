@@ -9,11 +9,12 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use tokio::task::spawn_blocking;
 
-use super::answer::{Encode, HTML, JSON, LongAnswer, Out, Refusal, SCRIPT, Writers};
+use super::answer::{HTML, JSON, LongAnswer, Out, Refusal, SCRIPT, Writers};
 use super::overviews::Overviews;
 use super::page::{self, List};
 use super::reload::{self, ReloadControl};
 use super::router::{Program, asset, complete, read};
+use super::shared::{Encode, Shared};
 use super::view::View;
 use crate::exposition::{encode_heartbeats, encode_probe, encode_targets};
 use crate::observe::{ProbeSample, ProbeSource, TargetLook, Unavailable};
@@ -32,7 +33,13 @@ pub fn probe_router(
     reload: Option<Arc<dyn ReloadControl>>,
     max_requests: usize,
 ) -> Router {
-    let probe = Probe { source, overviews: Arc::default(), writers: Writers::new(max_requests) };
+    let probe = Probe {
+        source,
+        overviews: Arc::default(),
+        scrapes: Arc::default(),
+        documents: Arc::default(),
+        writers: Writers::new(max_requests),
+    };
     let own = Router::new()
         .route("/", read(list))
         .route("/targets/{*name}", read(target))
@@ -47,6 +54,9 @@ pub fn probe_router(
 struct Probe {
     source: Arc<dyn ProbeSource>,
     overviews: Arc<Overviews>,
+    scrapes: Arc<Shared>,
+    /// The newest body of `/api/v1/targets`.
+    documents: Arc<Shared>,
     writers: Writers,
 }
 
@@ -61,6 +71,10 @@ impl Program for Probe {
 
     fn is_ready(&self) -> bool {
         self.source.ready()
+    }
+
+    fn scrapes(&self) -> &Shared {
+        &self.scrapes
     }
 
     async fn metrics(&self) -> Result<Encode, Unavailable> {
@@ -87,7 +101,8 @@ async fn target(
 }
 
 async fn targets(State(probe): State<Probe>, answer: LongAnswer) -> Result<Response, Refusal> {
-    answer.write(JSON, probe.sample(|sample, out| encode_targets(sample, out))).await
+    let document = probe.sample(|sample, out| encode_targets(sample, out));
+    answer.share(JSON, &probe.documents, document).await
 }
 
 /// The suffix is split off the end of the path, because a name may contain slashes, even unencoded.

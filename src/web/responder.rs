@@ -7,10 +7,11 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 
-use super::answer::{Encode, HTML, LongAnswer, Refusal, Writers};
+use super::answer::{HTML, LongAnswer, Refusal, Writers};
 use super::impairments::{self, ImpairmentControl};
 use super::page;
 use super::router::{Program, complete, read};
+use super::shared::{Encode, Shared};
 use crate::exposition::ResponderMetrics;
 use crate::observe::{ResponderStatus, Unavailable};
 
@@ -29,8 +30,8 @@ pub fn responder_router(
     let own = Router::new()
         .route("/", read(responder_page))
         .route("/api/v1/impairments", impairments::routes(impairments.clone()));
-    let writers = Writers::new(max_requests);
-    complete(Responder { metrics, status: Arc::new(status), impairments, writers }, own)
+    let (scrapes, writers) = (Arc::default(), Writers::new(max_requests));
+    complete(Responder { metrics, status: Arc::new(status), impairments, scrapes, writers }, own)
 }
 
 #[derive(Clone)]
@@ -38,6 +39,7 @@ struct Responder {
     metrics: ResponderMetrics,
     status: Arc<ResponderStatus>,
     impairments: Option<Arc<dyn ImpairmentControl>>,
+    scrapes: Arc<Shared>,
     writers: Writers,
 }
 
@@ -52,6 +54,10 @@ impl Program for Responder {
 
     fn is_ready(&self) -> bool {
         true
+    }
+
+    fn scrapes(&self) -> &Shared {
+        &self.scrapes
     }
 
     async fn metrics(&self) -> Result<Encode, Unavailable> {

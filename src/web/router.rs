@@ -18,6 +18,7 @@ use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
     ORIGIN, X_CONTENT_TYPE_OPTIONS,
 };
+use axum::http::uri::Authority;
 use axum::http::{HeaderName, HeaderValue, Method, Version};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
@@ -25,8 +26,9 @@ use axum::routing::{MethodRouter, get};
 use hyper::body::Body as _;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::answer::{CSS, Encode, HTML, LongAnswer, METRICS, Refusal, Writers};
+use super::answer::{CSS, HTML, LongAnswer, METRICS, Refusal, Writers};
 use super::page;
+use super::shared::{Encode, Shared};
 use crate::observe::Unavailable;
 
 /// Pages load nothing from elsewhere, contain no script or style of their own, and are not shown
@@ -42,6 +44,9 @@ pub(super) trait Program: AsRef<Writers> + Clone + Send + Sync + 'static {
 
     /// Whether `/-/ready` reports the program as ready.
     fn is_ready(&self) -> bool;
+
+    /// The newest body of `/metrics`.
+    fn scrapes(&self) -> &Shared;
 
     /// Gathers the contents of `/metrics`.
     fn metrics(&self) -> impl Future<Output = Result<Encode, Unavailable>> + Send;
@@ -89,7 +94,7 @@ async fn metrics<P: Program>(
     State(program): State<P>,
     answer: LongAnswer,
 ) -> Result<Response, Refusal> {
-    answer.write(METRICS, program.metrics()).await
+    answer.share(METRICS, program.scrapes(), program.metrics()).await
 }
 
 async fn ready<P: Program>(State(program): State<P>) -> Result<&'static str, Refusal> {
@@ -100,16 +105,29 @@ fn header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<Heade
     SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
 }
 
-/// Refuses requests without a Host header in HTTP/1.1, and requests with several (RFC 9112 section
-/// 3.2).
+/// Refuses requests without a Host header in HTTP/1.1, with several, or with one that is neither
+/// empty nor `HOST[:PORT]` (RFC 9112 section 3.2).
 async fn require_host(request: Request, next: Next) -> Result<Response, Refusal> {
-    let hosts = request.headers().get_all(HOST).iter().count();
-    let needed = request.version() == Version::HTTP_11;
-    if hosts > 1 || (needed && hosts == 0) {
-        Err(Refusal::Host)
-    } else {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let is_needed = request.version() == Version::HTTP_11;
+    let is_valid = hosts.next().map_or(!is_needed, is_host);
+    if is_valid && hosts.next().is_none() {
         Ok(next.run(request).await)
+    } else {
+        Err(Refusal::Host)
     }
+}
+
+/// Whether a Host header is empty or `HOST[:PORT]`.
+fn is_host(value: &HeaderValue) -> bool {
+    let Ok(text) = value.to_str() else { return false };
+    let Ok(authority) = text.parse::<Authority>() else { return text.is_empty() };
+    let port = text.strip_prefix(authority.host()).unwrap_or("-");
+    // An empty port is valid (RFC 3986 section 3.2.3).
+    let is_number = |port: &str| !port.starts_with('+') && port.parse::<u16>().is_ok();
+    let port_is_valid = port.is_empty()
+        || port.strip_prefix(':').is_some_and(|port| port.is_empty() || is_number(port));
+    !text.contains('@') && !authority.host().is_empty() && port_is_valid
 }
 
 /// Refuses requests other than GET and HEAD that a page of another site makes: a browser names the

@@ -12,7 +12,7 @@ use hyper::body::Frame;
 use tokio::sync::mpsc;
 
 /// Approximate size of a chunk, in octets.
-const CHUNK: usize = 32 << 10;
+pub(super) const CHUNK: usize = 32 << 10;
 
 /// Chunks that are encoded ahead of the client.
 const AHEAD: usize = 4;
@@ -25,14 +25,21 @@ pub(super) fn stream(
     gzip: bool,
     encode: impl FnOnce(&mut dyn io::Write) -> io::Result<()> + Send + 'static,
 ) -> Body {
-    let (chunks, receiver) = mpsc::channel(AHEAD);
+    let (chunks, body) = channel();
     tokio::task::spawn_blocking(move || {
         let out = ChunkWriter { chunks, chunk: Vec::with_capacity(CHUNK) };
         if let Err(error) = write(out, gzip, encode) {
             tracing::debug!(%error, "an answer ended early");
         }
     });
-    Body::new(Chunks(Some(receiver)))
+    body
+}
+
+/// A body of the chunks that are sent. An empty one marks the end; without it, the body ends with an
+/// error.
+pub(super) fn channel() -> (mpsc::Sender<Bytes>, Body) {
+    let (chunks, receiver) = mpsc::channel(AHEAD);
+    (chunks, Body::new(Chunks(Some(receiver))))
 }
 
 /// The body of an answer to HEAD: it has no octets, and the length of the answer to GET is unknown.

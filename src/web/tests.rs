@@ -19,6 +19,7 @@ use crate::observe::{
 };
 
 mod connections;
+mod secure;
 
 /// How long a read may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,6 +30,8 @@ struct Source {
     answers: AtomicBool,
     /// Whether targets are removed after their names were found, and before they are looked at.
     removes: AtomicBool,
+    /// Whether a look at targets never ends.
+    hangs: AtomicBool,
     /// How often it was asked for an overview.
     glances: AtomicUsize,
 }
@@ -57,7 +60,11 @@ impl ProbeSource for Source {
             let sample = self.sample.targets.iter().find(|sample| sample.target.name == name)?;
             Some(fixture::look(sample.clone()))
         };
+        let hangs = self.hangs.load(Ordering::Relaxed);
         Box::pin(async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
             if answers {
                 Ok(names.into_iter().filter(|_| !removes).filter_map(look).collect())
             } else {
@@ -90,14 +97,19 @@ impl Running {
     }
 
     async fn with(limits: Limits, sample: ProbeSample) -> Self {
+        Self::behind(Access::open(), limits, sample).await
+    }
+
+    async fn behind(access: Access, limits: Limits, sample: ProbeSample) -> Self {
         let source = Arc::new(Source {
             sample,
             answers: AtomicBool::new(true),
             removes: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
             glances: AtomicUsize::new(0),
         });
         let router = probe_router(source.clone(), None, 16);
-        let (address, stop, server) = spawn(router, limits).await;
+        let (address, stop, server) = spawn(access, router, limits).await;
         Self { address, source, stop, server }
     }
 
@@ -112,13 +124,14 @@ impl Running {
 }
 
 async fn spawn(
+    access: Access,
     router: Router,
     limits: Limits,
 ) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let server = tokio::spawn(server::run(listener, router, limits, async {
+    let server = tokio::spawn(server::run(listener, access, router, limits, async {
         let _ = stopped.await;
     }));
     (address, stop, server)
@@ -393,7 +406,7 @@ async fn a_connection_stays_open_after_a_body_that_was_read_and_closes_after_ano
     let control = Arc::new(Control("[1]".to_owned().into()));
     let status = ResponderStatus::default();
     let router = responder_router(ResponderMetrics::new(), status, Some(control), 16);
-    let (address, _stop, _server) = spawn(router, Limits::default()).await;
+    let (address, _stop, _server) = spawn(Access::open(), router, Limits::default()).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     for body in ["[2]", "[3]"] {
         let put = format!(
@@ -433,7 +446,7 @@ async fn a_connection_stays_open_after_a_body_that_was_read_and_closes_after_ano
 async fn every_path_of_the_responder_answers() {
     let metrics = ResponderMetrics::new();
     let router = responder_router(metrics.clone(), ResponderStatus::default(), None, 16);
-    let (address, _stop, _server) = spawn(router, Limits::default()).await;
+    let (address, _stop, _server) = spawn(Access::open(), router, Limits::default()).await;
     metrics.received(crate::wire::DEFAULT_PROTOCOL);
     let answer = ask(address, "GET /metrics HTTP/1.1").await;
     let line = "heartbeat_responder_received_total{protocol=\"heartbeat\"} 1\n";

@@ -65,8 +65,8 @@ fn invalid_arguments_exit_with_2_before_a_socket_is_opened() {
             "the following required arguments were not provided:",
         ),
         (
-            vec!["run", &taken, "a", "--web.config.file=x"],
-            "unexpected argument '--web.config.file' found",
+            vec!["run", &taken, "a", "--web.nonsense=x"],
+            "unexpected argument '--web.nonsense' found",
         ),
         (
             vec!["run", "--web.listen-address=9862", "a"],
@@ -168,6 +168,21 @@ fn check_and_run_refuse_an_empty_file_also_with_a_target() {
             assert_eq!(check, (Some(1), problem.clone()), "{text:?} {target:?}");
             assert_eq!(run, (Some(2), format!("error: {problem}")), "{text:?} {target:?}");
         }
+    }
+}
+
+#[test]
+fn an_invalid_file_for_http_exits_with_2_before_a_socket_is_opened() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/web/invalid-unknown-key.yml");
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("--web.listen-address={}", holder.local_addr().unwrap());
+    let probe = run(PROBE, &["run", "127.0.0.1", &taken, "--web.config.file", file]);
+    let responder = run(RESPONDER, &["--listen=127.0.0.1:0", &taken, "--web.config.file", file]);
+    let begin = format!("error: {file}:1:");
+    let unknown = format!("{file}:2:1: basic_auth: unknown key");
+    for Ended { code, out, err } in [probe, responder] {
+        assert_eq!((code, out.as_str()), (Some(2), ""));
+        assert!(err.starts_with(&begin) && err.contains(&unknown), "{err}");
     }
 }
 

@@ -31,6 +31,15 @@ fn resident(metrics: &Metrics) -> u64 {
     metrics.count("process_resident_memory_bytes", &[])
 }
 
+/// A connection from another address than that of the scrapes, because the server bounds the
+/// connections of each address.
+fn hostile(server: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+    socket.connect(&server.into()).unwrap();
+    socket.into()
+}
+
 #[test]
 fn http_clients_cannot_stall_heartbeats_or_scrapes_or_fill_memory() {
     // The probe is one source with 10,000 requests per second.
@@ -48,13 +57,13 @@ fn http_clients_cannot_stall_heartbeats_or_scrapes_or_fill_memory() {
     });
 
     // More connections than the server serves at a time.
-    let idle: Vec<_> = (0..400).map(|_| TcpStream::connect(probe.http).unwrap()).collect();
+    let idle: Vec<_> = (0..400).map(|_| hostile(probe.http)).collect();
     let after_idle = probe.metrics();
     assert!(sent(&after_idle) > sent(&before));
 
     let mut unending: Vec<_> = (0..300)
         .map(|_| {
-            let mut stream = TcpStream::connect(probe.http).unwrap();
+            let mut stream = hostile(probe.http);
             let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\nX-Endless: ");
             stream
         })
@@ -76,7 +85,7 @@ fn http_clients_cannot_stall_heartbeats_or_scrapes_or_fill_memory() {
     // Clients that request much and read nothing.
     let not_reading: Vec<_> = (0..20)
         .map(|_| {
-            let mut stream = TcpStream::connect(probe.http).unwrap();
+            let mut stream = hostile(probe.http);
             let _ = stream
                 .write_all("GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n".repeat(50).as_bytes());
             stream

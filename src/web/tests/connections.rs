@@ -17,6 +17,18 @@ async fn a_request_needs_one_host() {
         ("1.1", "", 400),
         ("1.1", "Host: x\r\nHost: x\r\n", 400),
         ("1.1", "Host:\r\n", 200),
+        ("1.1", "Host: probe.example:9862\r\n", 200),
+        ("1.1", "Host: [::1]:9862\r\n", 200),
+        ("1.1", "Host: 192.0.2.1:\r\n", 200),
+        ("1.1", "Host: a b\r\n", 400),
+        ("1.1", "Host: a:+1\r\n", 400),
+        ("1.1", "Host: a/b\r\n", 400),
+        ("1.1", "Host: user@a\r\n", 400),
+        ("1.1", "Host: a:b\r\n", 400),
+        ("1.1", "Host: a:65536\r\n", 400),
+        ("1.1", "Host: :80\r\n", 400),
+        ("1.1", "Host: [::1\r\n", 400),
+        ("1.0", "Host: a b\r\n", 400),
         ("1.0", "", 200),
     ] {
         let mut stream = running.connect().await;
@@ -132,6 +144,111 @@ async fn idle_connections_give_way_to_a_scrape() {
     let last = idle.last_mut().unwrap();
     last.write_all(b"GET /-/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
     assert_eq!(Answer::read(last).await.status, 200);
+}
+
+/// Few places, so that few connections take them all.
+fn few() -> Limits {
+    let hour = Duration::from_secs(3600);
+    Limits { connections: 16, share: 4, reserve: 4, stall: hour, ..Limits::default() }
+}
+
+/// Connections from `from` whose requests are never answered.
+async fn unanswered(running: &Running, from: [u8; 4], number: usize) -> Vec<TcpStream> {
+    running.source.hangs.store(true, Ordering::Relaxed);
+    let mut streams = Vec::new();
+    for _ in 0..number {
+        let mut stream = connect_from(running, from).await;
+        let request = b"GET /targets/fra-edge HTTP/1.1\r\nHost: x\r\n\r\n";
+        // The server may have closed it already, for lack of room.
+        let _ = stream.write_all(request).await;
+        streams.push(stream);
+    }
+    streams
+}
+
+async fn connect_from(running: &Running, from: [u8; 4]) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    socket.connect(running.address).await.unwrap()
+}
+
+async fn ask_from(running: &Running, from: [u8; 4], path: &str) -> Answer {
+    let mut stream = connect_from(running, from).await;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    Answer::read(&mut stream).await
+}
+
+/// Waits until the server has read all those requests: then it has no room for another one.
+async fn fills(running: &Running, from: [u8; 4]) {
+    soon(async {
+        while ask_from(running, from, "/metrics").await.status != 503 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_client_cannot_shut_out_others_or_health_checks() {
+    let running = Running::start(few()).await;
+    let hostile = [127, 0, 0, 1];
+    let _streams = unanswered(&running, hostile, 20).await;
+    fills(&running, hostile).await;
+    for path in ["/-/healthy", "/-/ready"] {
+        assert_eq!(ask_from(&running, hostile, path).await.status, 200, "{path}");
+    }
+    let refused = ask_from(&running, hostile, "/metrics").await;
+    assert!(refused.has("retry-after: 5") && refused.has("connection: close"), "{}", refused.head);
+    assert_eq!(ask_from(&running, [127, 0, 0, 2], "/metrics").await.status, 200);
+}
+
+#[tokio::test]
+async fn many_clients_cannot_shut_out_health_checks() {
+    let running = Running::start(few()).await;
+    let mut streams = Vec::new();
+    for last in 1..=4 {
+        streams.extend(unanswered(&running, [127, 0, 0, last], 4).await);
+    }
+    let other = [127, 0, 0, 9];
+    fills(&running, other).await;
+    assert_eq!(ask_from(&running, other, "/-/healthy").await.status, 200);
+    drop(streams);
+    soon(async {
+        while ask_from(&running, other, "/metrics").await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn scrapes_that_are_not_read_hold_no_sample() {
+    let rtt = Arc::new(crate::session::Buckets::from_seconds(&[1e-3]));
+    let target = fixture::busy("t", ("site", &"x".repeat(1 << 20)), &rtt);
+    // Far more than fits into socket buffers.
+    let running = Running::with(Limits::default(), fixture::probe(vec![target])).await;
+    let kept = running.source.sample.targets[0].target.clone();
+    let before = Arc::strong_count(&kept);
+    for path in ["/metrics", "/api/v1/targets"] {
+        for encoding in ["", "Accept-Encoding: gzip\r\n"] {
+            let mut unread = Vec::new();
+            for _ in 0..4 {
+                let mut stream = running.connect().await;
+                let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{encoding}\r\n");
+                stream.write_all(request.as_bytes()).await.unwrap();
+                // The answer has begun, so there was a sample.
+                soon(stream.readable()).await.unwrap();
+                unread.push(stream);
+            }
+            soon(async {
+                while Arc::strong_count(&kept) > before {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+            .await;
+        }
+    }
 }
 
 #[tokio::test]
