@@ -69,7 +69,8 @@ pub(super) enum Refusal {
     #[error("failed to reload config: {0}")]
     Reload(String),
     #[error(
-        "cross-origin request refused: the Origin header must name the address in the Host header"
+        "cross-origin request refused: the Origin header must name the address in the Host header, \
+         which must be an IP address or localhost"
     )]
     Origin,
     #[error("too many requests at once; try again in 5 seconds")]

@@ -11,6 +11,8 @@
 //!
 //! [`WholeBody`]: super::answer::WholeBody
 
+use std::net::IpAddr;
+
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::handler::Handler;
@@ -132,10 +134,14 @@ fn is_host(value: &HeaderValue) -> bool {
 
 /// Refuses requests other than GET and HEAD that a page of another site makes: a browser names the
 /// page's origin (RFC 6454 section 7), which must be ours.
+///
+/// A site can let its own name resolve to this machine (DNS rebinding); its origin then equals the
+/// Host header. So the host must not be a name, except localhost.
 async fn refuse_other_sites(request: Request, next: Next) -> Result<Response, Refusal> {
     let headers = request.headers();
     let is_reading = [Method::GET, Method::HEAD].contains(request.method());
-    let ours = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let ours =
+        headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|host| has_no_name(host));
     let mut origins = headers.get_all(ORIGIN).iter();
     let is_ours = |origin: &HeaderValue| {
         let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
@@ -146,6 +152,14 @@ async fn refuse_other_sites(request: Request, next: Next) -> Result<Response, Re
     } else {
         Err(Refusal::Origin)
     }
+}
+
+/// Whether `HOST[:PORT]` is of an IP address or localhost.
+fn has_no_name(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let host = authority.host();
+    let ip = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    ip.parse::<IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost")
 }
 
 async fn refuse_body(request: Request, next: Next) -> Result<Response, Refusal> {

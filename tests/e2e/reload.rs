@@ -116,9 +116,27 @@ fn a_reload_over_http_needs_the_option_and_a_page_of_ours() {
         let (status, _) = asked(&probe, "POST", &format!("Origin: {foreign}\r\n"));
         assert_eq!(status, 403, "{foreign}");
     }
+    // A site whose name resolves to this machine, and pages of this machine.
+    let from = |host: &str| {
+        let mut stream = TcpStream::connect(probe.http).unwrap();
+        write!(
+            stream,
+            "POST /-/reload HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n\
+             Content-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer[9..12].to_owned()
+    };
+    let port = probe.http.port();
+    assert_eq!(from(&format!("evil.example:{port}")), "403");
+    for own in ["localhost", "[::1]", "127.0.0.1"] {
+        assert_eq!(from(&format!("{own}:{port}")), "200", "{own}");
+    }
     let (_, log) = probe.end("TERM");
     let reloads = log.iter().filter(|line| message(line) == "configuration reloaded").count();
-    assert_eq!(reloads, 1);
+    assert_eq!(reloads, 4);
 }
 
 #[test]

@@ -192,6 +192,25 @@ def key(lab, block):
     block.done(re.search(r"^\d+ sent, \d+ received", said, re.MULTILINE)[0] + "; none without the key")
 
 
+def passwords(lab, block):
+    """Serves over TLS, and to users with a password only."""
+    for span in lab.spans:
+        said = lab.run(f"printf secret | {span.text.replace('-nBC', '-niBC')}")
+        span.done("prints a line with a hash")
+    own = said.strip().split(":", 1)[1]
+    check(own.startswith("$2y$10$"), "htpasswd prints:", said)
+    lab.run("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=probe -keyout probe.key "
+            "-out probe.crt 2>/dev/null")
+    written = re.search(r"\$2y\$\S+", block.text)[0]
+    file = lab.write("web.yml", block.text.replace(written, own))
+    lab.start(f"heartbeat-probe run 127.0.0.1 --web.config.file {file}").logs("serving HTTP")
+    ask = "curl -sk -o /dev/null -w '%{http_code}' https://127.0.0.1:9862/metrics"
+    check(lab.run(ask) == "401", "nobody needs a password")
+    check(lab.run(f"{ask} -u prometheus:wrong") == "401", "any password is right")
+    check(lab.run(f"{ask} -u prometheus:secret") == "200", "the password is wrong")
+    block.done("401 without the password, 200 with it, over TLS")
+
+
 def reload(lab, block):
     """Reloads a configuration to which a target was added."""
     target = '  - {name: %s, address: 127.0.0.1}\n'
@@ -313,6 +332,7 @@ SCENARIOS = {
         (f"{DOCS}/counting.md", "The ledger", "text", 1),
         (f"{DOCS}/metrics.md", "Queries", "promql", 1),
     ], r"(heartbeat|process|target:heartbeat)_.*"),
+    passwords: ([(f"{DOCS}/security.md", "TLS and passwords", "yaml", 1)], r"htpasswd .*"),
     reload: ([(f"{DOCS}/configuration.md", "Reloading", "sh", 1)], None),
     odds: ([(f"{DOCS}/counting.md", "Choosing misses", "text", 1)], r"heartbeat-probe odds .*"),
     tools: ([], r"heartbeat-probe (run|demo|ping)( \[?TARGET.*| --config.file FILE| stamp://HOST)?"

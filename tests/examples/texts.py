@@ -11,7 +11,7 @@ PAGES = ["README.md", "deploy/runbooks.md",
 
 # The first words of code spans that are commands.
 PROGRAMS = {"heartbeat-probe", "heartbeat-responder", "cargo", "curl", "docker", "docker-compose",
-            "getent", "ip", "openssl", "promtool", "systemctl", "systemd-analyze", "tcpdump"}
+            "getent", "htpasswd", "ip", "openssl", "promtool", "systemctl", "systemd-analyze", "tcpdump"}
 # Code spans that are queries: names of metrics and recorded series, and selectors.
 QUERY = re.compile(r"(heartbeat|process|target:heartbeat)_[\w:]*[a-z0-9](\{.*\})?")
 
