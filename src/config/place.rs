@@ -3,7 +3,7 @@
 
 /// A place in the text, as the number of octets before it.
 ///
-/// 32 bits suffice, since a text has at most [`super::MAX_OCTETS`].
+/// 32 bits suffice, since a text has at most 64 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(super) struct At(u32);
 
