@@ -290,6 +290,7 @@ impl Stream {
             label_names: BTreeSet::new(),
             schedule_lag: self.fleet.schedule_lag().clone(),
             receive_drops: 0,
+            fresh_ports: 0,
             timestamps: [0; 2],
             unmatched: self.fleet.unmatched(),
             impaired: false,
