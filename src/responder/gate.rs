@@ -56,14 +56,41 @@ impl Gate {
 
 /// Whether `peer` is the listener that is bound to `own`; `local` is the address that was asked.
 fn is_own(peer: SocketAddr, local: Option<IpAddr>, own: SocketAddr) -> bool {
-    let (ip, every) = (peer.ip(), own.ip().is_unspecified());
-    peer.port() == own.port()
-        && (ip == own.ip() || Some(ip) == local || every && ip.to_canonical().is_loopback())
+    let ip = peer.ip();
+    let every = own.ip().is_unspecified() && own.is_ipv4() == peer.is_ipv4();
+    let is_here = || Some(ip) == local || ip.to_canonical().is_loopback();
+    peer.port() == own.port() && (ip == own.ip() || every && is_here())
 }
 
 fn is_one_host(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
         IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_listeners_are_the_responder_itself() {
+        let local = Some("127.0.0.1".parse().unwrap());
+        for (peer, own, expected) in [
+            ("127.0.0.1:12000", "127.0.0.1:12000", true),
+            ("127.0.0.1:12000", "0.0.0.0:12000", true),
+            ("127.0.0.2:12000", "0.0.0.0:12000", true),
+            ("127.0.0.1:12001", "0.0.0.0:12000", false),
+            ("192.0.2.1:12000", "0.0.0.0:12000", false),
+            // Another program has the port of a listener at another address.
+            ("127.0.0.1:12000", "[::1]:12000", false),
+            ("127.0.0.1:12000", "[::]:12000", false),
+            ("127.0.0.1:12000", "127.0.0.2:12000", false),
+            ("[::1]:12000", "[::]:12000", true),
+            ("[::1]:12000", "0.0.0.0:12000", false),
+        ] {
+            let found = is_own(peer.parse().unwrap(), local, own.parse().unwrap());
+            assert_eq!(found, expected, "{peer} to the listener at {own}");
+        }
     }
 }
