@@ -162,9 +162,8 @@ impl Coordinator {
         }
         let templates: BTreeSet<_> =
             configured.iter().filter_map(|target| target.template_name()).collect();
-        if !templates.is_empty() {
-            unique_names(configured)?;
-        }
+        // Before anything changes.
+        unique_names(configured)?;
         // Locked until the orders are sent: an answer from now on is newer than the addresses in
         // the orders, and must arrive after them.
         let mut book = self.names.book();

@@ -4,8 +4,8 @@
 //! datagrams go, and forget it only when no datagram has come for a while (RFC 4787 section 4.3). If
 //! the server moves, heartbeats from one port keep such an entry alive and never reach the new place.
 //!
-//! Therefore, when a target has been down for [`PATIENCE`] without an answer, every other heartbeat
-//! leaves from a fresh port. The first answer ends this search. If it answers a heartbeat from the
+//! Therefore, when a target has been down for [`PATIENCE`] without an answer, half of the
+//! heartbeats leave from a fresh port. The first answer ends this search. If it answers a heartbeat from the
 //! usual port, that port is used again. Otherwise, the next heartbeat tries the usual port; until one
 //! from there is answered, all others leave from the fresh port. So the usual port is silent, and the
 //! entry for it expires. It is tried again after [`FIRST_SILENCE`], and then after twice as long each
@@ -19,6 +19,10 @@ use super::event::PortChange;
 
 /// How long a target is down without an answer before a search begins.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A target with a longer timeout uses only the usual port: a fresh port stays open until nothing is
+/// awaited there, and must soon be replaced for other targets.
+pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long the usual port is silent before it is tried again: twice as long as address translation
 /// should keep an entry (RFC 4787 section 4.3, REQ-5).
@@ -40,7 +44,7 @@ pub(super) struct Detour {
 enum Course {
     /// All heartbeats leave from the usual port.
     Usual,
-    /// From heartbeat `from` on, those with even numbers leave from a fresh port.
+    /// From heartbeat `from` on, half of them leave from a fresh port.
     Searching { from: u64 },
     /// All heartbeats leave from a fresh port, except those that try the usual one.
     Away {
@@ -136,8 +140,11 @@ pub(super) fn is_stuck(since: Option<Mono>, now: Mono) -> bool {
 }
 
 /// Whether a heartbeat leaves from the fresh port during a search.
+///
+/// This is the Thue–Morse sequence: half of the heartbeats, at most two in a row, and without a period.
+/// So a target that tries the addresses of its name in turn uses both ports at each of them.
 fn is_fresh(sequence: u64) -> bool {
-    sequence.is_multiple_of(2)
+    sequence.count_ones().is_multiple_of(2)
 }
 
 #[cfg(test)]
@@ -190,8 +197,8 @@ mod tests {
     fn a_target_that_stays_down_searches_after_ten_seconds() {
         let mut target = Target::down();
         assert_eq!(target.run(10, |_| false), "uuuuuuuuuu");
-        assert_eq!(target.run(16, |_| false), "nununu");
-        assert_eq!(target.detour.depart(16, target.down_since, at(16)), Wanted::New);
+        assert_eq!(target.run(16, |_| false), "nunuun");
+        assert_eq!(target.detour.depart(17, target.down_since, at(17)), Wanted::New);
     }
 
     #[test]
@@ -262,6 +269,6 @@ mod tests {
         let mut target = Target::down();
         target.run(100, |port| port != Wanted::Usual);
         target.down_since = Some(at(103));
-        assert_eq!(target.run(116, |_| false), "fffffffffffffunu");
+        assert_eq!(target.run(116, |_| false), "fffffffffffffnnu");
     }
 }

@@ -12,7 +12,7 @@ use crate::observe::Evidence;
 use crate::session::{Answered, Rare, Record, Session, SessionSettings};
 use crate::wire::Prober;
 
-use super::detour::{Detour, Wanted, is_stuck};
+use super::detour::{Detour, LONGEST_TIMEOUT, Wanted, is_stuck};
 use super::event::{Event, Happening, PortChange};
 use super::named::Named;
 use super::routes::{Route, Routes};
@@ -163,7 +163,9 @@ impl Watched {
     /// The source port that heartbeat `sequence` is to leave from at `now`.
     pub(super) fn port(&mut self, sequence: u64, now: Mono) -> Wanted {
         let down_since = self.session.down_since();
-        if self.detour.is_none() && !is_stuck(down_since, now) {
+        if self.detour.is_none() && !is_stuck(down_since, now)
+            || self.target.timeout > LONGEST_TIMEOUT
+        {
             return Wanted::Usual;
         }
         let detour = self.detour.get_or_insert_with(|| Box::new(Detour::new()));

@@ -156,7 +156,7 @@ fn units_per_second(timestamp: f64) -> f64 {
 fn judge(datagram: &[u8]) -> NotRequest {
     if !is_text(datagram) {
         NotRequest::Foreign
-    } else if datagram.len() > MAX_DATAGRAM {
+    } else if without_nuls(datagram).len() > MAX_DATAGRAM {
         NotRequest::TooLong
     } else if words(datagram).count() == 2 {
         NotRequest::BadNumber
@@ -173,7 +173,7 @@ fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The two numbers of a request or a reply.
 fn fields(datagram: &[u8]) -> Option<(u64, f64)> {
-    if datagram.len() > MAX_DATAGRAM || !is_text(datagram) {
+    if without_nuls(datagram).len() > MAX_DATAGRAM || !is_text(datagram) {
         return None;
     }
     let mut words = words(datagram);
@@ -181,9 +181,20 @@ fn fields(datagram: &[u8]) -> Option<(u64, f64)> {
     if words.next().is_some() {
         return None;
     }
-    let sequence = sequence.strip_prefix(b"+").unwrap_or(sequence);
-    let sequence = u64::try_from(number::parse_whole(sequence)?).ok()?;
-    Some((sequence, number::parse(seconds)?))
+    Some((whole(sequence)?, number::parse(seconds)?))
+}
+
+/// A whole number, which a program may have printed as a float, such as `44.000000`.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in the range of u64")]
+fn whole(word: &[u8]) -> Option<u64> {
+    /// Every whole number up to this one is a double.
+    const EXACT: f64 = (1_u64 << 53) as f64;
+
+    if let Some(number) = number::parse_whole(word.strip_prefix(b"+").unwrap_or(word)) {
+        return u64::try_from(number).ok();
+    }
+    let number = number::parse(word)?;
+    ((0.0..=EXACT).contains(&number) && number.fract() == 0.0).then_some(number as u64)
 }
 
 /// `SEQ ` with at most 20 digits.
@@ -328,7 +339,6 @@ mod tests {
             "44 0.0 1",
             "-1 0.0",
             "++1 0.0",
-            "44.0 0.0",
             "44 nan",
             "44 inf",
             "44 1e999",
@@ -403,6 +413,16 @@ mod tests {
         let long = format!("44 1726820518.0{}", " ".repeat(MAX_DATAGRAM));
         assert_eq!(refused(&long[..MAX_DATAGRAM]), None);
         assert_eq!(refused(&long[..=MAX_DATAGRAM]), Some(NotRequest::TooLong));
+        // A program in C may send its whole buffer.
+        let buffer = |size| format!("44 1726820518.0{}", "\0".repeat(size));
+        assert_eq!(refused(&buffer(2_048)), None);
+        assert_eq!(refused(&buffer(65_000)), None);
+        for number in ["44.000000", "4.4e1", "+44"] {
+            assert_eq!(fields(format!("{number} 0.5").as_bytes()), Some((44, 0.5)), "{number}");
+        }
+        for number in ["44.5", "-44", "1e300", "-0.5"] {
+            assert_eq!(fields(format!("{number} 0.5").as_bytes()), None, "{number}");
+        }
     }
 
     #[test]

@@ -466,7 +466,8 @@ impl Life {
         let stay = self.whereabouts.present.map_or(0, |place| place.stay);
         let has_place = self.whereabouts.present.is_some();
         let down_since = self.down_since();
-        let is_fresh = has_place && self.ports().is_fresh(newest as u64, down_since, now.mono);
+        let may_search = has_place && self.target.timeout <= Duration::from_secs(20);
+        let is_fresh = may_search && self.ports().is_fresh(newest as u64, down_since, now.mono);
         let beat = |outcome, at| Beat { outcome, at, stay, is_fresh, is_stamped: false, rtt: 0 };
         self.beats.resize(newest, beat(BeatOutcome::Unsent(UnsentReason::Skipped), now));
         let (handed_over, leaving, refused) = match self.whereabouts.present {

@@ -43,7 +43,7 @@ impl Ports {
             self.is_told = false;
         }
         if self.search.is_some() {
-            return n.is_multiple_of(2);
+            return is_even(n);
         }
         let Some(found) = self.found else { return false };
         let doubled = u32::try_from(self.tries.len().saturating_sub(1)).unwrap_or(u32::MAX);
@@ -62,7 +62,7 @@ impl Ports {
         if let Some(first) = self.search {
             if n >= first {
                 self.search = None;
-                if n.is_multiple_of(2) {
+                if is_even(n) {
                     self.found = Some(now);
                 } else {
                     self.tries.clear();
@@ -87,4 +87,9 @@ impl Ports {
     fn has_tried(&self, n: u64, found: Mono) -> bool {
         self.tries.last().is_some_and(|&(last, at)| last == n && at >= found)
     }
+}
+
+/// Whether the number of ones in the binary form of `n` is even.
+fn is_even(n: u64) -> bool {
+    format!("{n:b}").bytes().filter(|&digit| digit == b'1').count() % 2 == 0
 }
