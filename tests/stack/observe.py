@@ -332,7 +332,7 @@ def stops():
     fires("steady", stops_well("steady"))
 
     # Zero, since the target had no losses before.
-    odds = "with a probability of 0%"
+    odds = "alone causes a given run of misses is 0%"
     known = within(PATIENCE, lambda: odds in annotated_odds("steady"))
     check(known, "its alert has the odds", annotated_odds("steady"))
     impairs()
